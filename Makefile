@@ -1,0 +1,40 @@
+# Everything happens in .venv; nothing is installed outside of this folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEVKIT := .venv-devkit
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test quick lint clean
+demo: $(VENV)/.ready
+	$(BIN)/dwm demo
+
+test: $(VENV)/.ready-test $(DEVKIT)/.ready
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/lint-imports
+
+# torch first and by its exact version: an open range may bring gigabytes of CUDA libraries to a machine without a GPU.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# The official nuScenes devkit judges what the town writes; its pins clash with ours, so it lives apart.
+$(DEVKIT)/.ready:
+	test -x $(DEVKIT)/bin/python || $(PYTHON) -m venv $(DEVKIT)
+	$(DEVKIT)/bin/pip install --quiet --disable-pip-version-check "numpy<2" "shapely==1.8.5.post1" "nuscenes-devkit==1.2.0" "opencv-python-headless<4.12"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEVKIT) output

@@ -1,0 +1,21 @@
+"""An open driving world model: surround-view driving video from words, boxes, lanes and cameras."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dwm.generation import DrivingPipeline
+
+__all__ = ["DrivingPipeline", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing the pipeline brings torch and diffusers; `import dwm` alone should stay instant.
+    if name == "DrivingPipeline":
+        from dwm.generation import DrivingPipeline
+
+        return DrivingPipeline
+    raise AttributeError(f"module 'dwm' has no attribute {name!r}")

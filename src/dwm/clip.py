@@ -1,0 +1,216 @@
+"""The nouns that all rooms share: `Rig`, `Boxes`, `LaneMap`, `Caption`, `Clip` (one clip, numpy) and `ClipBatch` (many, torch).
+
+This module only holds and checks them: it reads no file, draws nothing and knows no network.
+Letters of shapes: b clips, t frames, v views, n things, h w rows and columns of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from shapely import STRtree
+from shapely.geometry import Polygon
+from torch import Tensor
+
+MAP_LAYERS = ("lane", "drivable_area", "ped_crossing")
+"""The map's layers in the order in which the layout draws them."""
+
+CAPTION_KEYS = ("time", "weather", "environment", "objects", "image_description")
+
+NUSCENES_VIEWS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
+"""The six cameras in the order in which published weights expect them: clockwise from the front left."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A car's cameras: names, calibration and mounting.
+
+    intrinsics are in pixels of the original picture, whose size (width, height) is `image_size`.
+    """
+
+    names: tuple[str, ...]
+    intrinsics: Float[np.ndarray, "v 3 3"]
+    ego_from_camera: Float[np.ndarray, "v 4 4"]
+    image_size: Int[np.ndarray, "v 2"]
+
+    def index(self, name: str) -> int:
+        return self.names.index(name)
+
+    def select(self, names: Sequence[str]) -> Rig:
+        """The same rig with only these views, in this order."""
+        keep = [self.index(name) for name in names]
+        return Rig(tuple(names), self.intrinsics[keep], self.ego_from_camera[keep], self.image_size[keep])
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Traffic at one instant, in the world's frame. size is (length, width, height) in metres, length along the box's x.
+
+    category holds full nuScenes names (`vehicle.car`, `human.pedestrian.adult`); instance names a thing over time.
+    """
+
+    center: Float[np.ndarray, "n 3"]
+    size: Float[np.ndarray, "n 3"]
+    rotation: Float[np.ndarray, "n 3 3"]
+    category: tuple[str, ...]
+    instance: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.category)
+
+
+@dataclass(frozen=True)
+class LaneMap:
+    """Polygons of a map in the world's x, y (metres) by layer name (`MAP_LAYERS`); height is 0 as in nuScenes."""
+
+    layers: Mapping[str, tuple[Polygon, ...]]
+
+    @cached_property
+    def trees(self) -> Mapping[str, STRtree]:
+        """A spatial index of each layer, built once."""
+        return {name: STRtree(polygons) for name, polygons in self.layers.items()}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is written about one view at one instant; empty strings where nothing is."""
+
+    time: str = ""
+    weather: str = ""
+    environment: str = ""
+    objects: str = ""
+    image_description: str = ""
+
+    def text(self, keys: Sequence[str] = CAPTION_KEYS) -> str:
+        """The non-empty parts in the order of `keys`, joined by ". "."""
+        return ". ".join(part for part in (getattr(self, key) for key in keys) if part)
+
+
+class Pictures(Protocol):
+    """The photographs of a clip, read or rendered when asked for; picklable and safe over fork."""
+
+    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        """One RGB picture, at its original size or at `size` (width, height). Raises DwmError naming a broken file."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayPictures:
+    """Pictures that are in memory already."""
+
+    frames: UInt8[np.ndarray, "t v h w 3"]
+
+    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        picture = self.frames[frame, view]
+        if size is None or size == picture.shape[1::-1]:
+            return picture
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class LidarTrack:
+    """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring)."""
+
+    times: Int[np.ndarray, "t"]
+    world_from_ego: Float[np.ndarray, "t 4 4"]
+    ego_from_lidar: Float[np.ndarray, "4 4"]
+    points: Sequence[Float[np.ndarray, "n 5"]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """t frames of v synchronised views, with everything that is known about them. What is None is not known.
+
+    times are µs of each picture; world_from_ego is the car's pose at that picture's own time. boxes[frame][view] are the
+    boxes at that picture (None: not annotated at that instant, which is drawn as nothing).
+    """
+
+    scene: str
+    fps: float
+    rig: Rig
+    times: Int[np.ndarray, "t v"]
+    world_from_ego: Float[np.ndarray, "t v 4 4"]
+    pictures: Pictures | None = None
+    boxes: tuple[tuple[Boxes | None, ...], ...] | None = None
+    map: LaneMap | None = None
+    captions: tuple[tuple[Caption, ...], ...] | None = None
+    lidar: LidarTrack | None = None
+    description: str = ""
+
+    @property
+    def length(self) -> int:
+        return len(self.times)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return self.rig.names
+
+    def with_captions(self, captions: tuple[tuple[Caption, ...], ...]) -> Clip:
+        return replace(self, captions=captions)
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """b clips of one shape, as tensors. What is None is not conditioned on.
+
+    frames and layouts are RGB in [0, 1]; times are ms relative to the first frame of the first sensor; intrinsics are in
+    pixels of the original pictures, whose (width, height) is image_size; captions[b][t][v] are the words of each picture.
+    """
+
+    fps: Float[Tensor, "b"]
+    times: Float[Tensor, "b t v"]
+    intrinsics: Float[Tensor, "b t v 3 3"]
+    ego_from_camera: Float[Tensor, "b t v 4 4"]
+    world_from_ego: Float[Tensor, "b t v 4 4"]
+    image_size: Int[Tensor, "b t v 2"]
+    frames: Float[Tensor, "b t v 3 h w"] | None = None
+    layout_boxes: Float[Tensor, "b t v 3 h w"] | None = None
+    layout_map: Float[Tensor, "b t v 3 h w"] | None = None
+    captions: tuple[tuple[tuple[str, ...], ...], ...] | None = None
+    crossview_mask: Bool[Tensor, "b v v"] | None = None
+    is_uncalibrated: Bool[Tensor, "b"] | None = None
+    scenes: tuple[str, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(b, t, v)"""
+        b, t, v = self.times.shape
+        return b, t, v
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch with every tensor on `device`."""
+        moved = {
+            item.name: value.to(device, non_blocking=True)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def frames_from(self, start: int, stop: int) -> ClipBatch:
+        """The frames start … stop-1 of every clip; what has no time axis is kept whole."""
+        cut = {
+            item.name: value[:, start:stop]
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor) and item.name in TIME_INDEXED
+        }
+        captions = None if self.captions is None else tuple(clip[start:stop] for clip in self.captions)
+        return replace(self, captions=captions, **cut)
+
+
+TIME_INDEXED = frozenset(
+    ("times", "intrinsics", "ego_from_camera", "world_from_ego", "image_size", "frames", "layout_boxes", "layout_map")
+)
+
+
+def ring_mask(views: int) -> Bool[np.ndarray, "v v"]:
+    """Which views see each other when the cameras stand in a ring: each itself and its two neighbours."""
+    steps = (np.arange(views)[:, None] - np.arange(views)[None]) % views
+    return (steps <= 1) | (steps == views - 1)

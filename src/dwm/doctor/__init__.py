@@ -1,0 +1,1 @@
+"""The environment's checks. It repairs nothing silently."""

@@ -1,0 +1,1 @@
+"""Scores over real and generated clips. It never trains."""

@@ -1,0 +1,1 @@
+"""From a clip to a video: one window, roll-out, diffusion forcing, streaming."""

@@ -1,0 +1,55 @@
+"""One live line for long work (what, done/total, rate, time left); plain lines every 30 s where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+PLAIN_INTERVAL = 30.0
+QUIET = False
+"""Set once by the command line's --quiet."""
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
+    """Yields `items` and shows how far the work is. `total` defaults to len(items) where that is known."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    if QUIET:
+        yield from items
+    elif sys.stderr.isatty():
+        yield from _live(items, what, total, unit)
+    else:
+        yield from _plain(items, what, total, unit)
+
+
+def _live(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, rate="")
+        started = time.monotonic()
+        for done, item in enumerate(items, 1):
+            yield item
+            bar.update(task, completed=done, rate=_rate(done, time.monotonic() - started, unit))
+
+
+def _plain(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
+    started = said = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - said >= PLAIN_INTERVAL:
+            said = now
+            left = "" if total is None else f", {(total - done) * (now - started) / done:.0f} s left"
+            print(
+                f"{what}: {done}/{total or '?'}, {_rate(done, now - started, unit)}{left}", file=sys.stderr, flush=True
+            )
+
+
+def _rate(done: int, seconds: float, unit: str) -> str:
+    return f"{done / max(seconds, 1e-9):.3g} {unit}/s".replace("  ", " ")

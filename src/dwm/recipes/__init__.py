@@ -1,0 +1,1 @@
+"""Typed, frozen, named runs; overrides; resolved JSON; the memory estimate. It touches no device."""

@@ -1,0 +1,1 @@
+"""Mosaic, video, contact sheet, curves, report.html. It never loads a network."""

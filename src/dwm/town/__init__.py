@@ -1,0 +1,1 @@
+"""The embedded world: streets, traffic, cameras, LiDAR, and its nuScenes writer."""

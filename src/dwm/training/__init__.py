@@ -1,0 +1,1 @@
+"""Objective, task mix, loop, checkpoints, callbacks. It knows no dataset's format."""

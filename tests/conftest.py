@@ -1,0 +1,25 @@
+"""What all tests share: where the reference data lies, and the skip that says what is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+SHARED = Path(os.environ.get("DWM_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference vectors and genuine key frames; tests that need it are skipped without it."""
+    if not (SHARED / "vectors").is_dir():
+        pytest.skip(f"no reference data at {SHARED}; set DWM_SHARED")
+    return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads() -> None:
+    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))

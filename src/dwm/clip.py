@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
+import shapely
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from shapely import STRtree
@@ -66,6 +67,47 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class EdgeIndex:
+    """All outline edges of a map layer in runs of at most `RUN` that follow one another, found by the box around each run.
+
+    One polygon may span a town, so that polygons are no use as the unit of a search; short runs of edges are.
+    """
+
+    RUN: ClassVar[int] = 16
+    start: Float[np.ndarray, "m 2"]
+    stop: Float[np.ndarray, "m 2"]
+    first: Int[np.ndarray, "runs"]
+    count: Int[np.ndarray, "runs"]
+    tree: STRtree
+
+    @classmethod
+    def of(cls, polygons: Sequence[Polygon]) -> EdgeIndex:
+        rings = [
+            np.asarray(ring.coords)[:, :2] for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)
+        ]
+        start = np.concatenate([ring[:-1] for ring in rings] or [np.zeros((0, 2))])
+        stop = np.concatenate([ring[1:] for ring in rings] or [np.zeros((0, 2))])
+        ends = np.cumsum([len(ring) - 1 for ring in rings], dtype=np.int64)
+        first = np.concatenate(
+            [np.arange(end - len(ring) + 1, end, cls.RUN) for ring, end in zip(rings, ends, strict=True)]
+            or [np.zeros(0, np.int64)]
+        )
+        count = np.diff(np.append(first, len(start)))
+        if len(first) == 0:
+            return cls(start, stop, first, count, STRtree([]))
+        low = np.minimum.reduceat(np.minimum(start, stop), first)
+        high = np.maximum.reduceat(np.maximum(start, stop), first)
+        return cls(start, stop, first, count, STRtree(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])))
+
+    def near(self, area: Polygon) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k 2"]]:
+        """Starts and ends, in drawing order, of the edges whose run touches `area`; others may come along."""
+        runs = np.sort(self.tree.query(area, predicate="intersects"))
+        count = self.count[runs]
+        keep = np.repeat(self.first[runs] - np.cumsum(count) + count, count) + np.arange(count.sum())
+        return self.start[keep], self.stop[keep]
+
+
+@dataclass(frozen=True)
 class LaneMap:
     """Polygons of a map in the world's x, y (metres) by layer name (`MAP_LAYERS`); height is 0 as in nuScenes."""
 
@@ -75,6 +117,11 @@ class LaneMap:
     def trees(self) -> Mapping[str, STRtree]:
         """A spatial index of each layer, built once."""
         return {name: STRtree(polygons) for name, polygons in self.layers.items()}
+
+    @cached_property
+    def edges(self) -> Mapping[str, EdgeIndex]:
+        """The outlines of each layer, findable by place; built once."""
+        return {name: EdgeIndex.of(polygons) for name, polygons in self.layers.items()}
 
 
 @dataclass(frozen=True)

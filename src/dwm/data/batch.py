@@ -1,0 +1,129 @@
+"""Clips → `ClipBatch`: loads and resizes pictures, draws layouts, joins words. Draws nothing itself and reads no file format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dwm.clip import CAPTION_KEYS, NUSCENES_VIEWS, Clip, ClipBatch, ring_mask
+from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
+from dwm.errors import DwmError
+
+Size = tuple[int, int]
+
+
+def collate(
+    clips: Sequence[Clip],
+    size: Size | None = None,
+    layout: LayoutOptions | None = LayoutOptions(),
+    pictures: bool = True,
+    caption_keys: Sequence[str] = CAPTION_KEYS,
+) -> ClipBatch:
+    """Clips of one length and view count as one batch, pictures and layouts at `size` (width, height; None: as they are).
+
+    `layout` None leaves layout pictures out, `pictures` False the photographs. Raises DwmError where clips differ in shape.
+    """
+    return merge([prepare(clip, size, layout, pictures, caption_keys) for clip in clips])
+
+
+def prepare(
+    clip: Clip,
+    size: Size | None = None,
+    layout: LayoutOptions | None = LayoutOptions(),
+    pictures: bool = True,
+    caption_keys: Sequence[str] = CAPTION_KEYS,
+) -> ClipBatch:
+    """One clip as a batch of one; what a loader's worker does."""
+    t, v = clip.times.shape
+    words = None
+    if clip.captions is not None:
+        words = (tuple(tuple(caption.text(caption_keys) for caption in row) for row in clip.captions),)
+    draws_boxes = layout is not None and clip.boxes is not None
+    draws_map = layout is not None and clip.map is not None
+    return ClipBatch(
+        fps=torch.tensor([clip.fps], dtype=torch.float32),
+        times=_relative_ms(clip),
+        intrinsics=_per_frame(clip.rig.intrinsics, t).float(),
+        ego_from_camera=_per_frame(clip.rig.ego_from_camera, t).float(),
+        world_from_ego=torch.from_numpy(np.asarray(clip.world_from_ego, np.float32))[None],
+        image_size=_per_frame(clip.rig.image_size, t).long(),
+        frames=_pictures(clip.pictures.load, (t, v), size) if pictures and clip.pictures is not None else None,
+        layout_boxes=_pictures(lambda i, j, s: draw_boxes(clip, i, j, s, layout), (t, v), size)
+        if draws_boxes
+        else None,
+        layout_map=_pictures(lambda i, j, s: draw_map(clip, i, j, s, layout), (t, v), size) if draws_map else None,
+        captions=words,
+        crossview_mask=crossview_mask(clip.views),
+        scenes=(clip.scene,),
+    )
+
+
+def merge(batches: Sequence[ClipBatch]) -> ClipBatch:
+    """Batches of one shape as one; a layout that only some clips have is black for the others."""
+    if not batches:
+        raise DwmError("a batch needs at least one clip; found none")
+    first = batches[0]
+    for batch in batches[1:]:
+        if batch.shape[1:] != first.shape[1:]:
+            raise DwmError(
+                f"clips of one batch differ in (frames, views): {first.scenes[:1]} has {first.shape[1:]}, "
+                f"{batch.scenes[:1]} has {batch.shape[1:]}; cut windows of one length and view list"
+            )
+    joined = {
+        item.name: _join(item.name, batches) for item in fields(ClipBatch) if item.name not in ("captions", "scenes")
+    }
+    captions = None
+    if all(batch.captions is not None for batch in batches):
+        captions = tuple(clip for batch in batches for clip in batch.captions)
+    return ClipBatch(captions=captions, scenes=tuple(name for batch in batches for name in batch.scenes), **joined)
+
+
+def crossview_mask(views: Sequence[str]) -> Tensor | None:
+    """(1, v, v): which views see each other, where all are nuScenes' cameras: their part of the ring. Else None."""
+    if not set(views) <= set(NUSCENES_VIEWS):
+        return None
+    index = [NUSCENES_VIEWS.index(name) for name in views]
+    return torch.from_numpy(ring_mask(len(NUSCENES_VIEWS))[np.ix_(index, index)])[None]
+
+
+def _join(name: str, batches: Sequence[ClipBatch]) -> Tensor | None:
+    values = [getattr(batch, name) for batch in batches]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    if len(known) < len(values):
+        if not name.startswith("layout"):
+            lacking = batches[next(i for i, value in enumerate(values) if value is None)]
+            raise DwmError(f"clip {lacking.scenes[0]}: has no {name} while other clips of the batch do")
+        values = [torch.zeros_like(known[0][:1]) if value is None else value for value in values]
+    if len({value.shape[1:] for value in values}) > 1:
+        raise DwmError(
+            f"clips of one batch differ in the shape of {name}: {sorted({tuple(v.shape) for v in values})}; give a size"
+        )
+    return torch.cat(values)
+
+
+def _relative_ms(clip: Clip) -> Float[Tensor, "1 t v"]:
+    """Whole ms since the first frame of the first sensor (the LiDAR where there is one), rounded half up as published."""
+    start = clip.times[0, 0] if clip.lidar is None else clip.lidar.times[0]
+    return torch.from_numpy(np.floor_divide(clip.times - start + 500, 1000).astype(np.float32))[None]
+
+
+def _per_frame(value: np.ndarray, frames: int) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(value)).expand(1, frames, *value.shape)
+
+
+def _pictures(
+    load: Callable[[int, int, Size | None], np.ndarray], shape: tuple[int, int], size: Size | None
+) -> Float[Tensor, "1 t v 3 h w"]:
+    t, v = shape
+    found = [[load(i, j, size) for j in range(v)] for i in range(t)]
+    if len({picture.shape for row in found for picture in row}) > 1:
+        raise DwmError("the views' pictures differ in size; give a size (width, height) to resize them to")
+    stacked = torch.from_numpy(np.stack([np.stack(row) for row in found]))
+    return stacked.permute(0, 1, 4, 2, 3)[None].float().div_(255)

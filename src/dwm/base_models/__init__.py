@@ -1,1 +1,7 @@
-"""SD3, SD 2.1 and temporal-VAE folders, and the embedded tiny one: autoencoder, text encoders, tokenizers."""
+"""Base models: folders of SD3, SD 2.1 and video autoencoders; the embedded tiny one is made by `tiny`."""
+
+from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
+from dwm.base_models.base import BaseModel
+from dwm.base_models.text import StoredText, TextEmbedding, TextEncoder, TextSource
+
+__all__ = ["Autoencoder", "BaseModel", "StoredText", "TextEmbedding", "TextEncoder", "TextSource", "VideoAutoencoder"]

@@ -1,0 +1,123 @@
+"""Pictures ↔ latents: the image autoencoders of SD and the causal video autoencoder of CogVideoX behind one face.
+
+Latents are scaled and shifted as the networks see them. It knows no text and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dwm.errors import DwmError
+
+
+class Autoencoder(nn.Module):
+    """An image autoencoder (diffusers' AutoencoderKL) over any leading dimensions.
+
+    `piece` bounds how many pictures (videos for the video autoencoder) are worked on at once; 0 takes all.
+    """
+
+    frames_per_latent = 1
+
+    def __init__(self, model: nn.Module, piece: int = 0):
+        super().__init__()
+        self.model, self.piece = model, piece
+
+    @property
+    def factor(self) -> int:
+        """How many pixels of a side make one latent place."""
+        return 2 ** (len(self.model.config.block_out_channels) - 1)
+
+    @property
+    def channels(self) -> int:
+        return self.model.config.latent_channels
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @property
+    def scaling(self) -> float:
+        return self.model.config.scaling_factor
+
+    @property
+    def shift(self) -> float:
+        return getattr(self.model.config, "shift_factor", None) or 0.0
+
+    def latent_shape(self, frames: int, views: int, size: tuple[int, int]) -> tuple[int, int, int, int, int]:
+        """(t, v, c, h, w) of the latents of `frames` pictures of `size` (width, height) in `views` views."""
+        width, height = size
+        if width % self.factor or height % self.factor:
+            raise DwmError(f"size {width}x{height} is not a multiple of {self.factor}, which the autoencoder needs")
+        return self.latent_frames(frames), views, self.channels, height // self.factor, width // self.factor
+
+    def latent_frames(self, frames: int) -> int:
+        """Latents that stand for `frames` pictures."""
+        return frames
+
+    def encode(
+        self, frames: Float[Tensor, "*n 3 H W"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*n c h w"]:
+        """Latents of pictures in [0, 1]: a sample of the posterior drawn from `generator`, its mode without one."""
+        flat = frames.flatten(0, -4)
+        latents = self._normalise(self._in_pieces(self._encoder(generator), flat.to(self.dtype) * 2 - 1))
+        return latents.unflatten(0, frames.shape[:-3])
+
+    def decode(self, latents: Float[Tensor, "*n c h w"], clamp: bool = True) -> Float[Tensor, "*n 3 H W"]:
+        """Pictures of latents, float32 in [0, 1] (without `clamp` slightly beyond, for losses)."""
+        flat = self._denormalise(latents.flatten(0, -4))
+        pictures = self._in_pieces(lambda piece: self.model.decode(piece).sample, flat.to(self.dtype))
+        return _to_unit(pictures, clamp).unflatten(0, latents.shape[:-3])
+
+    def _encoder(self, generator: torch.Generator | None) -> Callable[[Tensor], Tensor]:
+        def encode(piece: Tensor) -> Tensor:
+            posterior = self.model.encode(piece).latent_dist
+            return posterior.mode() if generator is None else posterior.sample(generator)
+
+        return encode
+
+    def _in_pieces(self, work: Callable[[Tensor], Tensor], things: Tensor) -> Tensor:
+        return torch.cat([work(piece) for piece in things.split(self.piece or max(1, len(things)))])
+
+    def _normalise(self, latents: Tensor) -> Tensor:
+        return (latents.float() - self.shift) * self.scaling
+
+    def _denormalise(self, latents: Tensor) -> Tensor:
+        return latents / self.scaling + self.shift
+
+
+class VideoAutoencoder(Autoencoder):
+    """A causal video autoencoder (CogVideoX): 1 + 4k pictures ↔ 1 + k latents. Tensors are (b, t, v, …) here."""
+
+    @property
+    def frames_per_latent(self) -> int:
+        return self.model.config.temporal_compression_ratio
+
+    def latent_frames(self, frames: int) -> int:
+        if frames % self.frames_per_latent != 1:
+            raise DwmError(
+                f"{frames} frames: this autoencoder needs 1 + {self.frames_per_latent}k frames (1, 5, 9, 17, …)"
+            )
+        return 1 + (frames - 1) // self.frames_per_latent
+
+    def encode(
+        self, frames: Float[Tensor, "b t v 3 H W"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "b s v c h w"]:
+        self.latent_frames(frames.shape[1])
+        videos = rearrange(frames.to(self.dtype) * 2 - 1, "b t v c h w -> (b v) c t h w")
+        latents = self._normalise(self._in_pieces(self._encoder(generator), videos))
+        return rearrange(latents, "(b v) c t h w -> b t v c h w", b=len(frames))
+
+    def decode(self, latents: Float[Tensor, "b s v c h w"], clamp: bool = True) -> Float[Tensor, "b t v 3 H W"]:
+        videos = rearrange(self._denormalise(latents), "b t v c h w -> (b v) c t h w")
+        pictures = self._in_pieces(lambda piece: self.model.decode(piece).sample, videos.to(self.dtype))
+        return _to_unit(rearrange(pictures, "(b v) c t h w -> b t v c h w", b=len(latents)), clamp)
+
+
+def _to_unit(pictures: Tensor, clamp: bool) -> Tensor:
+    pictures = pictures.float() / 2 + 0.5
+    return pictures.clamp(0, 1) if clamp else pictures

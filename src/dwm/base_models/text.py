@@ -1,0 +1,159 @@
+"""Words → what a driving network reads: SD3's two CLIP encoders and T5, or SD 2.1's one CLIP encoder.
+
+Distinct prompts are encoded once per call. It knows no clip and no network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dwm.errors import DwmError
+
+LONGEST = 77
+"""Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
+
+PROMPTS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class TextEmbedding:
+    """n prompts as token sequences and, where the family has it, as one pooled vector each."""
+
+    sequence: Float[Tensor, "n l d"]
+    pooled: Float[Tensor, "n p"] | None
+
+    def __getitem__(self, index: Tensor | slice) -> TextEmbedding:
+        return TextEmbedding(self.sequence[index], None if self.pooled is None else self.pooled[index])
+
+    def to(self, *target: torch.device | torch.dtype | str) -> TextEmbedding:
+        return TextEmbedding(self.sequence.to(*target), None if self.pooled is None else self.pooled.to(*target))
+
+
+class TextSource(Protocol):
+    """What turns prompts into embeddings: encoders in memory, or embeddings that were stored before."""
+
+    def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding: ...
+
+
+class TextEncoder(nn.Module):
+    """Shared way of the families: find the distinct prompts, encode them in pieces, hand them out again."""
+
+    def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding:
+        """Embeddings of `prompts` in their order. With `gradients` the encoders can be trained through the result."""
+        distinct = list(dict.fromkeys(prompts))
+        position = {prompt: index for index, prompt in enumerate(distinct)}
+        with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+            pieces = [
+                self._encode(distinct[start : start + PROMPTS_AT_ONCE])
+                for start in range(0, len(distinct), PROMPTS_AT_ONCE)
+            ]
+            found = TextEmbedding(
+                torch.cat([piece.sequence for piece in pieces]),
+                None if pieces[0].pooled is None else torch.cat([piece.pooled for piece in pieces]),
+            )
+            return found[torch.tensor([position[prompt] for prompt in prompts], device=found.sequence.device)]
+
+    def _encode(self, prompts: list[str]) -> TextEmbedding:
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+class Sd3TextEncoder(TextEncoder):
+    """[CLIP-L | CLIP-G, padded with zeros to T5's width] then T5's tokens; pooled = both CLIP projections.
+
+    Without T5 its tokens are zeros of the width and number that it would have given.
+    """
+
+    def __init__(self, clips: list[nn.Module], clip_tokenizers: list, t5: nn.Module | None, t5_tokenizer, width: int):
+        super().__init__()
+        self.clips, self.t5 = nn.ModuleList(clips), t5
+        self.clip_tokenizers, self.t5_tokenizer, self.width = clip_tokenizers, t5_tokenizer, width
+
+    def _encode(self, prompts: list[str]) -> TextEmbedding:
+        results = [
+            clip(_tokens(tokenizer, prompts, self.device), output_hidden_states=True)
+            for clip, tokenizer in zip(self.clips, self.clip_tokenizers, strict=True)
+        ]
+        # The last layer shapes only the pooled vector; the sequence leaves before it, without the final norm.
+        sequence = torch.cat([result.hidden_states[-2] for result in results], -1)
+        sequence = nn.functional.pad(sequence, (0, self.width - sequence.shape[-1]))
+        pooled = torch.cat([result.text_embeds for result in results], -1)
+        return TextEmbedding(torch.cat([sequence, self._t5(prompts).to(sequence.dtype)], 1), pooled)
+
+    def _t5(self, prompts: list[str]) -> Float[Tensor, "n l d"]:
+        if self.t5 is None:
+            length = LONGEST if self.t5_tokenizer is None else _length(self.t5_tokenizer)
+            return torch.zeros(len(prompts), length, self.width, device=self.device)
+        return self.t5(_tokens(self.t5_tokenizer, prompts, self.device))[0]
+
+
+class Sd21TextEncoder(TextEncoder):
+    """SD 2.1: the last hidden state of one CLIP encoder; nothing pooled."""
+
+    def __init__(self, clip: nn.Module, tokenizer):
+        super().__init__()
+        self.clip, self.tokenizer = clip, tokenizer
+
+    def _encode(self, prompts: list[str]) -> TextEmbedding:
+        return TextEmbedding(self.clip(_tokens(self.tokenizer, prompts, self.device))[0], None)
+
+
+class StoredText:
+    """Embeddings that were computed before: lets the encoders stay out of memory."""
+
+    def __init__(self, prompts: Sequence[str], embedding: TextEmbedding):
+        self.index = {prompt: index for index, prompt in enumerate(prompts)}
+        self.embedding = embedding
+
+    def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding:
+        """As `TextEncoder.encode`. Raises DwmError naming a prompt that was not stored."""
+        missing = next((prompt for prompt in prompts if prompt not in self.index), None)
+        if missing is not None:
+            raise DwmError(f"prompt {missing[:60]!r} is not among the {len(self.index)} stored embeddings")
+        order = torch.tensor([self.index[prompt] for prompt in prompts], device=self.embedding.sequence.device)
+        return self.embedding[order]
+
+    def to(self, *target: torch.device | torch.dtype | str) -> StoredText:
+        return StoredText(list(self.index), self.embedding.to(*target))
+
+    def save(self, path: Path | str) -> None:
+        tensors = {"sequence": self.embedding.sequence.contiguous()}
+        if self.embedding.pooled is not None:
+            tensors["pooled"] = self.embedding.pooled.contiguous()
+        save_file(tensors, path, {"prompts": json.dumps(list(self.index), ensure_ascii=False)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> StoredText:
+        try:
+            with safe_open(path, "pt") as file:
+                prompts = json.loads((file.metadata() or {})["prompts"])
+                pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
+                return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise DwmError(
+                f"{path}: no stored embeddings can be read ({error}); write them with StoredText.save"
+            ) from None
+
+
+def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
+    found = tokenizer(
+        prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
+    )
+    return found["input_ids"].to(device)
+
+
+def _length(tokenizer) -> int:
+    return min(tokenizer.model_max_length, LONGEST)

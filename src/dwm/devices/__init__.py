@@ -1,1 +1,5 @@
-"""cpu, cuda and npu behind one face. No other room names a vendor or asks which device it runs on."""
+"""CPU, CUDA and NPU behind one face; the only room that names a vendor."""
+
+from dwm.devices.attention import attention, rms_norm
+
+__all__ = ["attention", "rms_norm"]

@@ -1,1 +1,1 @@
-"""The doors: one file per verb. Each parses, builds a recipe, calls one function and prints; none computes."""
+"""The command `dwm`: one file per verb, each of which parses, builds a recipe, calls one function and prints. Computes nothing."""

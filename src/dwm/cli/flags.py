@@ -1,0 +1,45 @@
+"""The flags that several verbs share: one name, one unit, one meaning everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def example(*lines: str) -> str:
+    """The closing lines of a verb's --help."""
+    return "\b\nFor example:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """`448x256` as (width, height) in pixels."""
+    if text is None:
+        return None
+    width, cross, height = text.lower().replace("×", "x").partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise typer.BadParameter(f"--size {text}: expected WIDTHxHEIGHT in pixels, for example 448x256")
+    return int(width), int(height)
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """`a,b,c` as a tuple."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
+OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
+Data = Annotated[Path | None, typer.Option("--data", help="A data set: a folder, or the folder of its zips.")]
+Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
+Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
+Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")]
+Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow the conditions.")]
+Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]

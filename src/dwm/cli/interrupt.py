@@ -1,0 +1,67 @@
+"""Ctrl-C ends a run within two seconds, says what is kept and how to go on, and leaves no worker behind.
+
+A verb says with `keep` what it would leave. The main thread unwinds as usual (so half-written files are removed); where it is
+held up in one long call, a watcher ends the process in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+PATIENCE = 1.5
+"""Seconds that a run has to unwind by itself."""
+STATUS = 130
+
+_kept: Callable[[], str] = lambda: "nothing was written"  # noqa: E731
+_said = threading.Lock()
+
+
+def keep(says: str | Callable[[], str]) -> None:
+    """What to tell the user if the run is stopped now: what is kept and the command that goes on from there."""
+    global _kept
+    _kept = says if callable(says) else lambda: says
+
+
+def watch() -> None:
+    """Starts to watch for Ctrl-C; also SIGTERM, which asks for the same."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    receive, send = os.pipe()
+    os.set_blocking(send, False)
+    signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_end, args=(receive,), name="ctrl-c", daemon=True).start()
+
+
+def _end(receive: int) -> None:
+    while True:
+        received = os.read(receive, 1)
+        if received and received[0] in (signal.SIGINT, signal.SIGTERM):
+            break
+    time.sleep(PATIENCE)
+    leave()
+
+
+def leave() -> None:
+    """Says what is kept and ends the process at once, without waiting for threads or workers."""
+    if not _said.acquire(blocking=False):
+        return
+    with contextlib.suppress(Exception):
+        print(f"dwm: interrupted; {_kept()}", file=sys.stderr, flush=True)
+    _end_workers()
+    os._exit(STATUS)
+
+
+def _end_workers() -> None:
+    if "multiprocessing" in sys.modules:
+        import multiprocessing
+
+        for child in multiprocessing.active_children():
+            child.kill()

@@ -1,0 +1,151 @@
+"""The command `dwm`: its verbs in the order in which a newcomer meets them, and what becomes of errors. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+import dwm
+from dwm.cli import interrupt
+from dwm.cli.flags import example
+from dwm.cli.verbs import VERBS
+from dwm.errors import DwmError
+
+USAGE, INTERRUPTED, FAULT = 2, 130, 1
+UsageError = typer.BadParameter.__base__
+"""Typer brings its own click or uses the installed one, depending on its version; this is the class in both cases."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DENIED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+
+app = typer.Typer(
+    name="dwm",
+    help="An open driving world model: surround-view driving video from words, boxes, lanes and cameras.",
+    epilog="Start with:  dwm demo",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _verbs(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        print(f"dwm {dwm.__version__}")
+    elif context.invoked_subcommand is None:
+        print(overview())
+
+
+def overview() -> str:
+    """What `dwm` alone says: where to start, then every verb on a line."""
+    lines = [
+        f"dwm {dwm.__version__}: {app.info.help}",
+        "",
+        "  dwm demo        start here: one command, a minute or two",
+        "",
+    ]
+    return "\n".join(
+        [*lines, *(f"  {verb.name:10}  {verb.short}" for verb in VERBS), "", "dwm VERB --help shows an example."]
+    )
+
+
+for _verb in VERBS:
+    if isinstance(_verb.does, typer.Typer):
+        app.add_typer(_verb.does, name=_verb.name, short_help=_verb.short)
+    else:
+        app.command(_verb.name, short_help=_verb.short, epilog=example(_verb.example))(_verb.does)
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """The console command. Leaves by `SystemExit` with 0 done, 1 input at fault, 2 usage, 3 a check that failed, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    interrupt.watch()
+    code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
+    _flush()
+    if code == INTERRUPTED:
+        interrupt.leave()
+    sys.exit(code)
+
+
+def outcome(work: Callable[[], Any]) -> int:
+    """Runs a verb; whatever ends it becomes one line on stderr and an exit status. Our own bugs keep their trace."""
+    try:
+        result = work()
+        return result if isinstance(result, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except UsageError as error:  # type: ignore[misc]
+        return _usage(error)
+    except DwmError as error:
+        return _line(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if line := _known_fault(error):
+            return _line(line, FAULT)
+        traceback.print_exc()
+        return _line(
+            f"this is a fault of dwm {dwm.__version__}, not yours: please report it with the lines above", FAULT
+        )
+
+
+def _usage(error: Any) -> int:
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(context.get_help())
+        return 0
+    hint = f"; see {context.command_path} --help" if context else ""
+    return _line(error.format_message().rstrip(".") + hint, USAGE)
+
+
+def _known_fault(error: Exception) -> str | None:
+    """One line for faults of the machine, not of our code: a full disk, a forbidden file, too little memory."""
+    if isinstance(error, OSError):
+        name = error.filename or "the output"
+        if error.errno in DISK_FULL:
+            return f"{name}: no room left to write it; free some, or choose another place with --output"
+        if error.errno in DENIED and error.filename:
+            return f"{name}: {os.strerror(error.errno).lower()}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'host'}); try fewer --frames or --views"
+    return None
+
+
+def _line(text: str, code: int) -> int:
+    print("dwm: " + " ".join(text.split("\n")), file=sys.stderr)
+    return code
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    run()

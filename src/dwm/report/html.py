@@ -15,7 +15,6 @@ from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
-import dwm
 from dwm.errors import DwmError
 from dwm.report import draw
 from dwm.report.video import Video, mosaic_places
@@ -88,7 +87,6 @@ def write_report(path: str | Path, report: Report) -> Path:
         films={name: _data_uri(Path(film).read_bytes(), "video/mp4") for name, film in report.films.items()},
         views=[shown[0].video.views[place] for place in mosaic_places(shown[0].video.views)],
         times=_times(shown[0].video),
-        version=dwm.__version__,
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Folders, zips, tars, S3 read as one tree; atomic writes. It never parses what it reads."""
 
 from dwm.storage.atomic import atomic_write
+from dwm.storage.tree import Tree, open_tree, union
 
-__all__ = ["atomic_write"]
+__all__ = ["Tree", "atomic_write", "open_tree", "union"]

@@ -1,0 +1,89 @@
+"""Bytes by position: `read_at(offset, size)` of a local or remote file. Holds no file position, so that forked processes
+and threads may share one; a copy sent to another process opens the file anew."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from dwm.errors import DwmError
+
+
+class Source(Protocol):
+    """A file whose bytes are read by position."""
+
+    name: str
+    size: int
+    stamp: str
+    """Changes when the file does."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset`; fewer only at the end of the file."""
+        ...
+
+
+class LocalSource:
+    """A file on this machine, by `pread`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._file = os.open(self.name, os.O_RDONLY)
+        except OSError as error:
+            raise DwmError(f"{self.name}: cannot be read ({error.strerror}); check the path") from error
+        status = os.fstat(self._file)
+        self.size, self.stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        parts = []
+        while size > 0 and (part := os.pread(self._file, min(size, 1 << 30), offset)):
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def __getstate__(self) -> str:
+        return self.name
+
+    def __setstate__(self, name: str) -> None:
+        self.__init__(name)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+
+class Window(io.RawIOBase):
+    """A part of a source as a file of its own, with its own position."""
+
+    def __init__(self, source: Source, offset: int, size: int) -> None:
+        self.source, self.offset, self.size, self.position = source, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence])
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self.size - self.position))
+        found = self.source.read_at(self.offset + self.position, wanted)
+        buffer[: len(found)] = found
+        self.position += len(found)
+        return len(found)
+
+
+def as_file(source: Source, offset: int = 0, size: int | None = None) -> io.BufferedReader:
+    """A readable, seekable file over a source or a part of it."""
+    return io.BufferedReader(Window(source, offset, source.size - offset if size is None else size), 1 << 18)

@@ -29,7 +29,7 @@ def attention(
 
 
 def rms_norm(x: Float[Tensor, "*n e"], weight: Float[Tensor, "e"], eps: float) -> Float[Tensor, "*n e"]:
-    """x / √(mean(x²) + eps) · weight over the last axis, the mean in float32, the result in x's dtype or the weight's if that is half."""
+    """x / √(mean(x²) + eps) · weight over the last axis, the mean in float32; a half-precision weight decides the dtype."""
     if x.device.type == "npu":
         from dwm.devices import ascend
 

@@ -1,8 +1,17 @@
 """The driving networks: the DiT, the UNet, their blocks and adapters. They know no files, devices, parallelism or training."""
 
 from dwm.networks.dit import CrossviewTemporalDiT
+from dwm.networks.initialize import zero_extra_blocks, zero_modulation
 from dwm.networks.inputs import Conditions
 from dwm.networks.options import AdapterOptions, DiTOptions
 from dwm.networks.prepared import Prepared
 
-__all__ = ["AdapterOptions", "Conditions", "CrossviewTemporalDiT", "DiTOptions", "Prepared"]
+__all__ = [
+    "AdapterOptions",
+    "Conditions",
+    "CrossviewTemporalDiT",
+    "DiTOptions",
+    "Prepared",
+    "zero_extra_blocks",
+    "zero_modulation",
+]

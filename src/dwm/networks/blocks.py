@@ -40,7 +40,7 @@ class ExtraBlock(nn.Module):
 
 
 class AlphaBlender(nn.Module):
-    """α·untouched + (1−α)·block. Strategies: `fixed` α, `learned` sigmoid(mix_factor), `learned_with_images`: and 1 where disabled."""
+    """α·untouched + (1−α)·block; α is fixed, learned (a sigmoid), or learned and 1 where the block is disabled."""
 
     def __init__(self, factor: float, strategy: str):
         super().__init__()

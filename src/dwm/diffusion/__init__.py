@@ -1,1 +1,31 @@
-"""Rectified flow and DDPM: noising, time sampling, solvers. It knows nothing of a network's insides."""
+"""Diffusion: rectified flow (`flow`) and DDPM (`ddpm`): noising, time sampling, solvers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dwm.diffusion.ddpm import Ddim
+from dwm.diffusion.flow import FlowMatchEuler
+
+__all__ = ["Ddim", "FlowMatchEuler", "Solver"]
+
+
+class Solver(Protocol):
+    """Steps a sample from noise to pictures. Index `steps` is a finished frame: it is told time 0 and does not move."""
+
+    initial_noise: float
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def times(self) -> Tensor:
+        """What the network is told at each index, `steps` + 1 of them."""
+        ...
+
+    def step(
+        self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
+    ) -> Float[Tensor, "..."]: ...

@@ -3,6 +3,7 @@
 from dwm.networks.dit import CrossviewTemporalDiT
 from dwm.networks.initialize import zero_extra_blocks, zero_modulation
 from dwm.networks.inputs import Conditions
+from dwm.networks.mask import Masking
 from dwm.networks.options import AdapterOptions, DiTOptions
 from dwm.networks.prepared import Prepared
 
@@ -11,6 +12,7 @@ __all__ = [
     "Conditions",
     "CrossviewTemporalDiT",
     "DiTOptions",
+    "Masking",
     "Prepared",
     "zero_extra_blocks",
     "zero_modulation",

@@ -17,6 +17,7 @@ from dwm.networks.adapter import LayoutAdapter
 from dwm.networks.attention import Grid, GroupedAttention, JointAttention, NeighbourAttention
 from dwm.networks.blocks import AlphaBlender, ExtraBlock, Mixer
 from dwm.networks.inputs import Conditions
+from dwm.networks.mask import Masking, MaskModule
 from dwm.networks.options import SINUSOID, DiTOptions
 from dwm.networks.perspective import RayEncoder, rays, sinusoid, token_intrinsics
 from dwm.networks.prepared import Prepared
@@ -60,6 +61,8 @@ class CrossviewTemporalDiT(nn.Module):
             self.crossview_transformer_blocks = _extra_blocks(o, "crossview", len(self.crossview_layers))
             self.view_mixers = _mixers(o, len(self.crossview_layers))
             self.view_pos_embeds = _index_embeddings(width, len(self.crossview_layers))
+        if o.mask_module is not None:
+            self.mask_module = MaskModule(o.mask_module, o.compatibility)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -101,21 +104,40 @@ class CrossviewTemporalDiT(nn.Module):
         )
 
     def forward(
-        self, sample: Float[Tensor, "b t v c h w"], timestep: Float[Tensor, "b t v"], prepared: Prepared
+        self,
+        sample: Float[Tensor, "b t v c h w"],
+        timestep: Float[Tensor, "b t v"],
+        prepared: Prepared,
+        masking: Masking | None = None,
     ) -> Float[Tensor, "b t v o h w"]:
-        """The velocity of `sample` at `timestep` = 1000·σ, one per picture."""
+        """The velocity of `sample` at `timestep` = 1000·σ, one per picture. `masking` is for training with a mask module."""
         x = self.pos_embed(sample.flatten(0, 2).to(self.dtype)).contiguous()
         temb = self._time_embedding(timestep.flatten(), prepared)
-        text = prepared.text
-        for i, block in enumerate(self.transformer_blocks):
+        if masking is None or self.options.mask_module is None:
+            x = self._blocks(range(self.options.num_layers), x, prepared.text, temb, prepared)[0]
+        else:
+            x = self._masked_blocks(x, timestep.flatten(), temb, prepared, masking)
+        return self._unpatchify(self.proj_out(self.norm_out(x, temb)), prepared.grid)
+
+    def _blocks(
+        self, layers: range, x: Tensor, text: Tensor, temb: Tensor, prepared: Prepared
+    ) -> tuple[Float[Tensor, "btv n d"], Float[Tensor, "btv l d"]]:
+        for i in layers:
             if i < len(prepared.residuals):
                 x = x + prepared.residuals[i]
-            text, x = self._recomputed(self.gradient_checkpointing, block, x, text, temb)
+            text, x = self._recomputed(self.gradient_checkpointing, self.transformer_blocks[i], x, text, temb)
             if prepared.run_temporal and i in self.temporal_layers:
                 x = self._temporal(self.temporal_layers.index(i), x, prepared)
             if prepared.run_crossview and i in self.crossview_layers:
                 x = self._crossview(self.crossview_layers.index(i), x, prepared)
-        return self._unpatchify(self.proj_out(self.norm_out(x, temb)), prepared.grid)
+        return x, text
+
+    def _masked_blocks(self, x: Tensor, timestep: Tensor, temb: Tensor, prepared: Prepared, masking: Masking) -> Tensor:
+        count, last = self.options.num_layers, self.options.mask_module.decode_layer
+        x, dropped, at_kept = self.mask_module.drop(x, timestep, prepared, masking)
+        x, text = self._blocks(range(count - last), x, prepared.text, temb, at_kept)
+        x = self.mask_module.refill(x, dropped, temb, prepared.text, prepared.grid)
+        return self._blocks(range(count - last, count), x, text, temb, prepared)[0]
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute the spatial blocks in the backward pass; the options decide it for the extra ones."""

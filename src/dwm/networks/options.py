@@ -167,4 +167,8 @@ class DiTOptions(Options):
             mask = self.mask_module
             if mask.num_heads * mask.attention_head_dim != self.width or self.width % 16:
                 raise ValueError(f"mask_module: num_heads × attention_head_dim must be {self.width}, a multiple of 16")
+            if not 0 < mask.decode_layer <= self.num_layers:
+                raise ValueError(
+                    f"mask_module.decode_layer must lie from 1 to {self.num_layers}, found {mask.decode_layer}"
+                )
         return self

@@ -1,1 +1,6 @@
 """The embedded world: streets, traffic, cameras, LiDAR, and its nuScenes writer."""
+
+from dwm.town.captions import caption_words, recaption
+from dwm.town.scene import TownOptions, TownScene, town_scene
+
+__all__ = ["TownOptions", "TownScene", "caption_words", "recaption", "town_scene"]

@@ -1,0 +1,305 @@
+"""`TownScene`: one scene of the town, whole and true at every instant: map, traffic, cameras, captions, pictures.
+
+Everything follows from (seed, index, options); a scene is pickled as those three.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import Field, model_validator
+from shapely import affinity
+
+from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
+from dwm.errors import DwmError
+from dwm.geometry import rotation_z, transform
+from dwm.options import Options
+from dwm.town import captions
+from dwm.town.cameras import rig
+from dwm.town.kinds import KINDS, Kind
+from dwm.town.models import footprint, model
+from dwm.town.population import EGO, Population, populate
+from dwm.town.renderer import Placed, SceneGraph
+from dwm.town.scenery import (
+    Part,
+    building_parts,
+    ground_parts,
+    haze_shells,
+    lamp,
+    lamp_places,
+    pool,
+    sky,
+    tree,
+    tree_places,
+)
+from dwm.town.streets import Route, Streets, build_streets, routes
+from dwm.town.style import GROUNDS, HEIGHTS, TIMES, TRAFFIC, TREES, WALLS, WEATHERS, Style, draw_style, look
+from dwm.town.textures import facade, shops
+from dwm.town.traffic import Simulation, Tracks, half_base, pose_on_route, walker_pose
+
+SIGHT = 110.0
+"""Metres around the car within which traffic exists."""
+REAR_AXLE = 1.4
+"""Metres from the middle of the car with the cameras back to the origin of its frame."""
+CELL = 600.0
+"""Metres between the places of scenes in the world, eight to a row."""
+EPOCH = 1_600_000_000_000_000
+
+
+class TownOptions(Options):
+    """What scenes of the town may be like."""
+
+    duration: float = Field(20.0, ge=2.0, le=60.0, description="seconds that a scene lasts")
+    times: tuple[str, ...] = Field(TIMES, min_length=1, description="times of day to draw from")
+    weathers: tuple[str, ...] = Field(WEATHERS, min_length=1, description="weathers to draw from")
+    walls: tuple[str, ...] = Field(WALLS, min_length=1, description="wall materials to draw from")
+    heights: tuple[str, ...] = Field(HEIGHTS, min_length=1, description="heights of houses to draw from")
+    trees: tuple[str, ...] = Field(TREES, min_length=1, description="amounts of trees to draw from")
+    grounds: tuple[str, ...] = Field(GROUNDS, min_length=1, description="kinds of open ground to draw from")
+    traffic: tuple[str, ...] = Field(TRAFFIC, min_length=1, description="amounts of traffic to draw from")
+    junction_share: float = Field(0.67, ge=0, le=1, description="share of scenes with a junction")
+    max_lanes: int = Field(4, ge=2, le=4, description="most lanes of a main street, both directions together")
+    synonyms: bool = Field(True, description="captions say a word in one of several ways, drawn by scene")
+
+    @model_validator(mode="after")
+    def _known_words(self) -> TownOptions:
+        known = {"times": TIMES, "weathers": WEATHERS, "walls": WALLS, "heights": HEIGHTS, "trees": TREES}
+        known |= {"grounds": GROUNDS, "traffic": TRAFFIC}
+        for name, words in known.items():
+            for word in getattr(self, name):
+                if word not in words:
+                    raise ValueError(f"{name}: {word!r} is not one of {', '.join(words)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A road user or object at one instant, in the scene's local frame: middle of its box (x, y, z), yaw."""
+
+    kind: Kind
+    instance: str
+    position: Float[np.ndarray, "3"]
+    yaw: float
+
+
+@dataclass(frozen=True)
+class TownScene:
+    """One scene. Times are seconds from its start; world coordinates are metres (world = world_from_local · local)."""
+
+    seed: int
+    index: int
+    options: TownOptions
+    style: Style
+    streets: Streets
+    routes: tuple[Route, ...]
+    population: Population
+    tracks: Tracks
+    world_from_local: Float[np.ndarray, "4 4"]
+    plain_caption: Caption
+
+    def __reduce__(self):
+        return town_scene, (self.seed, self.index, self.options)
+
+    @property
+    def name(self) -> str:
+        return f"scene-{self.index:04d}"
+
+    @property
+    def duration(self) -> float:
+        return self.options.duration
+
+    @property
+    def start_us(self) -> int:
+        """The scene's first instant in µs, as nuScenes counts them."""
+        return EPOCH + self.index * 100_000_000
+
+    @cached_property
+    def rig(self):
+        return rig(_generator(self.seed, self.index, 1))
+
+    @cached_property
+    def map(self) -> LaneMap:
+        """The layers that layout pictures draw, in the world's frame."""
+        return LaneMap(
+            {
+                "lane": tuple(self.to_world(lane.polygon) for lane in self.streets.lanes),
+                "drivable_area": (self.to_world(self.streets.road),),
+                "ped_crossing": tuple(self.to_world(crossing.polygon) for crossing in self.streets.crossings),
+            }
+        )
+
+    def to_world(self, shape):
+        """A shapely geometry of the local frame, moved to the world's."""
+        m = self.world_from_local
+        return affinity.affine_transform(shape, [m[0, 0], m[0, 1], m[1, 0], m[1, 1], m[0, 3], m[1, 3]])
+
+    def local_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]:
+        route, s = self.routes[self.population.movers[0].route], float(self.tracks.station(time_s)[0])
+        centre, yaw = pose_on_route(route, s, half_base(EGO))
+        back = np.array([np.cos(yaw), np.sin(yaw)]) * REAR_AXLE
+        return transform(rotation_z(yaw), np.array([*(centre - back), 0.0]))
+
+    def world_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]:
+        """The pose of the car with the cameras (x forward, origin on the ground below the rear axle)."""
+        return self.world_from_local @ self.local_from_ego(time_s)
+
+    def things(self, time_s: float) -> list[Thing]:
+        """All traffic within sight of the car, in the local frame."""
+        found: list[Thing] = []
+        station, walked = self.tracks.station(time_s), self.tracks.walk(time_s)
+        for i, mover in enumerate(self.population.movers[1:], 1):
+            route = self.routes[mover.route]
+            if station[i] < route.length - 5.0:
+                self._add(found, f"m{i:03d}", mover.kind, *pose_on_route(route, station[i], half_base(mover.kind)))
+        for i, walker in enumerate(self.population.walkers):
+            pose = walker_pose(walker, self.streets.crossings[walker.crossing], float(walked[i]))
+            self._add(found, f"w{i:03d}", walker.kind, *pose)
+        for i, one in enumerate(self.population.strollers):
+            way = np.array([np.cos(one.yaw), np.sin(one.yaw)]) * one.speed * time_s
+            self._add(found, f"p{i:03d}", one.kind, one.position + way, one.yaw)
+        for i, thing in enumerate(self.population.standing):
+            self._add(found, f"s{i:03d}", thing.kind, thing.position, thing.yaw)
+        centre = self.local_from_ego(time_s)[:2, 3]
+        return [thing for thing in found if np.hypot(*(thing.position[:2] - centre)) < SIGHT]
+
+    def _add(self, found: list[Thing], name: str, kind: Kind, at: Float[np.ndarray, "2"], yaw: float) -> None:
+        found.append(Thing(kind, f"{self.name}-{name}", np.array([*at, kind.size[2] / 2]), yaw))
+
+    def boxes(self, time_s: float) -> Boxes:
+        """The boxes of all traffic within sight, in the world's frame."""
+        things, move = self.things(time_s), self.world_from_local
+        count = len(things)
+        centre = np.array([thing.position for thing in things]).reshape(count, 3)
+        return Boxes(
+            center=centre @ move[:3, :3].T + move[:3, 3],
+            size=np.array([thing.kind.size for thing in things]).reshape(count, 3),
+            rotation=move[:3, :3] @ rotation_z(np.array([thing.yaw for thing in things])).reshape(count, 3, 3),
+            category=tuple(thing.kind.category for thing in things),
+            instance=tuple(thing.instance for thing in things),
+        )
+
+    def caption(self, time_s: float = 0.0, view: str = "CAM_FRONT") -> Caption:
+        """What is said about the scene: the same at every instant and in every view."""
+        return self.plain_caption
+
+    def picture(
+        self, time_s: float, view: str, size: tuple[int, int] | None = None, hidden: Sequence[str] = ()
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """What the camera `view` sees at an instant, in `size` (width, height); things named in `hidden` are left out."""
+        number = self.rig.index(view)
+        full = tuple(int(n) for n in self.rig.image_size[number])
+        size = size or full  # type: ignore[assignment]
+        scale = np.array([size[0] / full[0], size[1] / full[1], 1.0])
+        graph, ego = self._graph_at(time_s, tuple(hidden))
+        return graph.draw(size, self.rig.intrinsics[number] * scale[:, None], ego @ self.rig.ego_from_camera[number])
+
+    def _graph_at(self, time_s: float, hidden: tuple[str, ...]) -> tuple[SceneGraph, Float[np.ndarray, "4 4"]]:
+        graph = _graph(self.seed, self.index, self.options, os.getpid())
+        ego = self.local_from_ego(time_s)
+        if graph.shown != (time_s, hidden):
+            things = [thing for thing in self.things(time_s) if thing.instance not in hidden]
+            graph.place([Placed(thing.kind.name, thing.position, thing.yaw) for thing in things], ego)
+            graph.shown = (time_s, hidden)
+        return graph, ego
+
+    def clip(self, start: float, frames: int, fps: float, views: Sequence[str] = NUSCENES_VIEWS) -> Clip:
+        """`frames` instants from `start` seconds on, all cameras at the same instant; pictures are drawn when asked for."""
+        last = start + (frames - 1) / fps
+        if start < 0 or last > self.duration:
+            raise DwmError(
+                f"{self.name}: frames from {start:g} to {last:g} s lie outside the scene's 0 to {self.duration:g} s; "
+                "choose an earlier start or fewer frames"
+            )
+        times = start + np.arange(frames) / fps
+        poses = np.stack([self.world_from_ego(t) for t in times])
+        count = len(views)
+        boxes = [self.boxes(t) for t in times]
+        stamps = self.start_us + np.round(times * 1e6).astype(np.int64)
+        return Clip(
+            scene=self.name,
+            fps=fps,
+            rig=self.rig.select(views),
+            times=np.tile(stamps[:, None], (1, count)),
+            world_from_ego=np.tile(poses[:, None], (1, count, 1, 1)),
+            pictures=TownPictures(self, tuple(times.tolist()), tuple(views)),
+            boxes=tuple((one,) * count for one in boxes),
+            map=self.map,
+            captions=tuple(tuple(self.caption(t, view) for view in views) for t in times),
+            description=self.plain_caption.text(),
+        )
+
+
+@dataclass(frozen=True)
+class TownPictures:
+    """A clip's pictures, rendered when asked for."""
+
+    scene: TownScene
+    times_s: tuple[float, ...]
+    views: tuple[str, ...]
+
+    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        return self.scene.picture(self.times_s[frame], self.views[view], size)
+
+
+def _generator(seed: int, index: int, what: int) -> np.random.Generator:
+    return np.random.default_rng((seed, index, what))
+
+
+@lru_cache(maxsize=8)
+def town_scene(seed: int, index: int, options: TownOptions = TownOptions()) -> TownScene:
+    """The scene with this number in the town of this seed. Same arguments, same scene."""
+    rng = _generator(seed, index, 0)
+    style = draw_style(
+        rng,
+        {
+            "time": options.times,
+            "weather": options.weathers,
+            "wall": options.walls,
+            "height": options.heights,
+            "trees": options.trees,
+            "ground": options.grounds,
+            "traffic": options.traffic,
+        },
+    )
+    streets = build_streets(rng, bool(rng.random() < options.junction_share), options.max_lanes)
+    ways = tuple(routes(streets))
+    population = populate(rng, streets, ways, style.traffic, options.duration)
+    crew = Simulation(
+        ways, streets.crossings, population.movers, population.walkers, population.green_order, population.green_offset
+    )
+    words = captions.caption(style, "junction" if streets.cross else "street", rng if options.synonyms else None)
+    place = np.array([CELL * (index % 8) + CELL / 2, CELL * (index // 8) + CELL / 2, 0.0])
+    move = transform(rotation_z(float(rng.uniform(-np.pi, np.pi))), place)
+    return TownScene(seed, index, options, style, streets, ways, population, crew.run(options.duration), move, words)
+
+
+@lru_cache(maxsize=3)
+def _graph(seed: int, index: int, options: TownOptions, process: int) -> SceneGraph:
+    scene = town_scene(seed, index, options)
+    colours = look(scene.style)
+    static: list[Part] = ground_parts(scene.streets, scene.style, colours)
+    if colours.lit:
+        static += [
+            _moved(pool(5.0, 0.3), x + 1.4 * np.cos(a), y + 1.4 * np.sin(a), 0.0, True)
+            for x, y, a in lamp_places(scene.streets)
+        ]
+    static += building_parts(scene.streets, scene.style, colours)
+    static += [_moved(tree(colours), x, y, 0.0, False) for x, y in tree_places(scene.streets, scene.style)]
+    static += [_moved(lamp(colours), x, y, a, False) for x, y, a in lamp_places(scene.streets)]
+    models = {
+        name: (Part(footprint(kind).tinted(colours.tint), ground=True), Part(model(name).tinted(colours.tint)))
+        for name, kind in KINDS.items()
+    }
+    beam = pool(5.0, 0.35, (14.0, 0.0), 2.4) if scene.style.time == "night" else None
+    pictures = {"facade": facade(scene.style, colours), "shops": shops(scene.style, colours)}
+    return SceneGraph(static, models, pictures, sky(colours), haze_shells(colours), beam, colours.wet)
+
+
+def _moved(mesh, x: float, y: float, yaw: float, ground: bool) -> Part:
+    vertices = mesh.vertices @ rotation_z(yaw).T + (x, y, 0.0)
+    return Part(type(mesh)(vertices, mesh.colours, mesh.glow, mesh.uv, mesh.triangles), ground=ground)

@@ -49,6 +49,7 @@ def tree(request, tmp_path):
 
 def test_every_kind_of_tree_holds_the_same(tree):
     assert [name for name in tree.names() if not name.endswith(".zip")] == sorted(FILES)
+    assert tree.folders() - {"folder"} == {"v1.0-mini", "samples", "maps"}
     assert list(tree.names("samples/")) == ["samples/a.jpg", "samples/ü.bin"]
     for name, data in FILES.items():
         assert tree.exists(name) and tree.read(name) == data and tree.stamp(name)

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import CAPTION_KEYS, NUSCENES_VIEWS, Clip, ClipBatch, ring_mask
+from dwm.clip import NUSCENES_VIEWS, Clip, ClipBatch, ring_mask
+from dwm.data.captions import CaptionOptions, words
 from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
 from dwm.errors import DwmError
 
@@ -22,13 +23,16 @@ def collate(
     size: Size | None = None,
     layout: LayoutOptions | None = LayoutOptions(),
     pictures: bool = True,
-    caption_keys: Sequence[str] = CAPTION_KEYS,
+    captions: CaptionOptions = CaptionOptions(),
+    random: Sequence[np.random.RandomState] | None = None,
 ) -> ClipBatch:
     """Clips of one length and view count as one batch, pictures and layouts at `size` (width, height; None: as they are).
 
-    `layout` None leaves layout pictures out, `pictures` False the photographs. Raises DwmError where clips differ in shape.
+    `layout` None leaves layout pictures out, `pictures` False the photographs. `random`, one state per clip, is needed where
+    `captions` orders or drops by chance. Raises DwmError where clips differ in shape.
     """
-    return merge([prepare(clip, size, layout, pictures, caption_keys) for clip in clips])
+    states = [None] * len(clips) if random is None else random
+    return merge([prepare(clip, size, layout, pictures, captions, s) for clip, s in zip(clips, states, strict=True)])
 
 
 def prepare(
@@ -36,13 +40,12 @@ def prepare(
     size: Size | None = None,
     layout: LayoutOptions | None = LayoutOptions(),
     pictures: bool = True,
-    caption_keys: Sequence[str] = CAPTION_KEYS,
+    captions: CaptionOptions = CaptionOptions(),
+    random: np.random.RandomState | None = None,
 ) -> ClipBatch:
     """One clip as a batch of one; what a loader's worker does."""
     t, v = clip.times.shape
-    words = None
-    if clip.captions is not None:
-        words = (tuple(tuple(caption.text(caption_keys) for caption in row) for row in clip.captions),)
+    said = None if clip.captions is None else (words(clip.captions, captions, random),)
     draws_boxes = layout is not None and clip.boxes is not None
     draws_map = layout is not None and clip.map is not None
     return ClipBatch(
@@ -57,7 +60,7 @@ def prepare(
         if draws_boxes
         else None,
         layout_map=_pictures(lambda i, j, s: draw_map(clip, i, j, s, layout), (t, v), size) if draws_map else None,
-        captions=words,
+        captions=said,
         crossview_mask=crossview_mask(clip.views),
         scenes=(clip.scene,),
     )

@@ -98,6 +98,18 @@ class Members:
                 return
             yield name.decode()
 
+    def folders(self) -> set[str]:
+        """The folders in the root, found by leaping from one to the next."""
+        found, index = set(), 0
+        while index < len(self._names):
+            name = self._names[index]
+            folder, slash, _ = name.partition(b"/")
+            if slash:
+                found.add(folder.decode())
+            # "0" follows "/" in the order of names.
+            index = bisect_left(self._names, folder + b"0", index + 1) if slash else index + 1
+        return found
+
 
 def check_bounds(archive: str, member: Member, archive_size: int) -> None:
     """Raises DwmError where a member claims more than its archive holds or than deflate can hold: before memory is taken."""

@@ -33,6 +33,10 @@ class Tree(Protocol):
         """The names that begin with `prefix`, sorted."""
         ...
 
+    def folders(self) -> set[str]:
+        """The names of the folders in the root; quick where `names` would walk through everything."""
+        ...
+
     def stamp(self, name: str) -> str:
         """Changes when the file does; empty where it is missing."""
         ...
@@ -81,6 +85,9 @@ class Folder:
         found = (file.relative_to(self.path).as_posix() for file in base.rglob("*") if file.is_file())
         return iter(sorted(name for name in found if name.startswith(prefix)))
 
+    def folders(self) -> set[str]:
+        return {child.name for child in self.path.iterdir() if child.is_dir()}
+
     def stamp(self, name: str) -> str:
         if not self.exists(name):
             return ""
@@ -110,6 +117,9 @@ class Archive:
     def names(self, prefix: str = "") -> Iterator[str]:
         return self.members.names(prefix)
 
+    def folders(self) -> set[str]:
+        return self.members.folders()
+
     def stamp(self, name: str) -> str:
         return self.source.stamp if self.exists(name) else ""
 
@@ -137,6 +147,9 @@ class Union:
 
     def names(self, prefix: str = "") -> Iterator[str]:
         return iter(sorted({name for tree in self.trees for name in tree.names(prefix)}))
+
+    def folders(self) -> set[str]:
+        return set().union(*(tree.folders() for tree in self.trees))
 
     def stamp(self, name: str) -> str:
         return next((stamp for tree in self.trees if (stamp := tree.stamp(name))), "")

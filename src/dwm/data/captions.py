@@ -1,0 +1,130 @@
+"""Words about pictures: OpenDWM's two caption files, alignment between views, and the random choice of what is said.
+
+Nothing here is changed in place: the same item of the same epoch always reads the same words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from dwm.clip import CAPTION_KEYS, Caption
+from dwm.data.windows import nearest_index
+from dwm.errors import DwmError
+from dwm.options import Options
+from dwm.storage import Tree
+
+Captions = tuple[tuple[Caption, ...], ...]
+Words = tuple[tuple[str, ...], ...]
+Missing = Literal["error", "empty", "description"]
+
+
+class CaptionOptions(Options):
+    """How captions become the words that a network reads."""
+
+    align_keys: tuple[str, ...] = Field(
+        (), description="parts whose most frequent value over the views is given to all views"
+    )
+    selected_keys: tuple[str, ...] = Field(CAPTION_KEYS, description="parts that are used, in this order")
+    reorder: bool = Field(False, description="whether the parts come in a random order")
+    drop_rates: dict[str, float] = Field({}, description="probability by part with which it is left out")
+    seed: int = Field(0, ge=0, description="seed of the random choices, with the item and the epoch")
+
+    def random(self, epoch: int, item: int) -> np.random.RandomState:
+        """The random state of one item of one epoch: the same in every worker and after a resume."""
+        return np.random.RandomState(np.random.SeedSequence([self.seed, epoch, item]).generate_state(8))
+
+
+@dataclass(frozen=True)
+class CaptionFiles:
+    """The two files: captions by "scene token|channel|µs", and the µs that exist by "scene token|channel"."""
+
+    name: str
+    captions: Mapping[str, Mapping[str, str]]
+    times: Mapping[str, Sequence[int]]
+
+    def at(self, scene: str, channel: str, stamp: float) -> Caption | None:
+        """The caption nearest in time (the earlier of two), None where the channel has none."""
+        times = self.times.get(f"{scene}|{channel}")
+        if not times:
+            return None
+        nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp)))]
+        key = f"{scene}|{channel}|{nearest}"
+        entry = self.captions.get(key)
+        if entry is None:
+            raise DwmError(
+                f"{self.name}: no caption {key}, which the times file names; the two files do not belong together"
+            )
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
+            raise DwmError(f"{self.name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})")
+        return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
+
+
+def find_caption_files(tree: Tree, version: str, split: str | None = None) -> list[CaptionFiles]:
+    """The caption files in the root of a data set: `captions.json`, else those of nuScenes by version and split."""
+    if tree.exists("captions.json"):
+        return [read_caption_files(tree, "captions.json", "caption_times.json")]
+    found = []
+    for part in ("train", "val"):
+        name, times = f"nuscenes_{version}_caption_v2_{part}.json", f"nuscenes_{version}_caption_v2_times_{part}.json"
+        if (split is None or part in split or split not in ("train", "val", "mini_train", "mini_val")) and tree.exists(
+            name
+        ):
+            found.append(read_caption_files(tree, name, times))
+    return found
+
+
+def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
+    """Both files. Raises DwmError where one is missing, cut short or not UTF-8."""
+    return CaptionFiles(name, _object(tree, name), _object(tree, times))
+
+
+def _object(tree: Tree, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(tree.read(name))
+    except UnicodeDecodeError as error:
+        raise DwmError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise DwmError(f"{name}: is {type(content).__name__}, not an object by scene and camera")
+    return content
+
+
+def align(captions: Captions, keys: Sequence[str]) -> Captions:
+    """New captions in which, per frame, the views' most frequent value (the first seen of equals) stands in all views."""
+    return tuple(
+        tuple(
+            replace(caption, **{key: _most_frequent([getattr(c, key) for c in row]) for key in keys}) for caption in row
+        )
+        for row in captions
+    )
+
+
+def _most_frequent(values: Sequence[str]) -> str:
+    return Counter(values).most_common(1)[0][0]
+
+
+def words(
+    captions: Captions, options: CaptionOptions = CaptionOptions(), random: np.random.RandomState | None = None
+) -> Words:
+    """What is said of each picture. Draws, frame by frame and view by view: a permutation, then a number per drop rate."""
+    if (options.reorder or options.drop_rates) and random is None:
+        raise ValueError("random choices need a random state")
+    return tuple(
+        tuple(_say(caption, options, random) for caption in row) for row in align(captions, options.align_keys)
+    )
+
+
+def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:
+    keys = list(options.selected_keys)
+    if options.reorder:
+        keys = [keys[i] for i in random.permutation(len(keys))]
+    dropped = {key for key, rate in options.drop_rates.items() if random.rand() <= rate}
+    return caption.text([key for key in keys if key not in dropped])

@@ -1,0 +1,91 @@
+"""Windows of data sets as batches for a loader's workers: `ClipDataset`, indexed like a torch data set. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from dwm.clip import Clip, ClipBatch
+from dwm.data.batch import Size, merge, prepare
+from dwm.data.captions import CaptionOptions
+from dwm.data.layout import LayoutOptions
+from dwm.errors import DwmError
+
+
+class Windows(Protocol):
+    """Anything that cuts clips by number: windows of a nuScenes set, scenes of the town, a list of clips."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Clip: ...
+
+
+class DatasetWindows:
+    """Windows of several (fps, stride) pairs of one data set: scene by scene, pair by pair, as OpenDWM orders them."""
+
+    def __init__(self, dataset, length: int, fps_stride: Sequence[tuple[float, float]], check: bool = True) -> None:
+        self.dataset = dataset
+        self.windows = [
+            window
+            for scene in dataset.scenes
+            for fps, stride in fps_stride
+            for window in scene.windows(length, fps, stride, check=check)
+        ]
+        if not self.windows:
+            longest = max(scene.seconds for scene in dataset.scenes)
+            raise DwmError(
+                f"{dataset.tree.where}: no window of {length} frames at {list(fps_stride)} (fps, stride s) in {len(dataset)} "
+                f"scenes of at most {longest:.1f} s; take a shorter length, another fps, or no synchronisation check"
+            )
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Clip:
+        return self.dataset.clip(self.windows[index])
+
+
+class ClipDataset(torch.utils.data.Dataset):
+    """Item i is clip i as a batch of one; `merge` joins items. Words are drawn by item and epoch, whichever worker draws them."""
+
+    def __init__(
+        self,
+        clips: Windows,
+        size: Size | None,
+        layout: LayoutOptions | None = LayoutOptions(),
+        captions: CaptionOptions = CaptionOptions(),
+        pictures: bool = True,
+    ) -> None:
+        self.clips, self.size, self.layout, self.captions, self.pictures = clips, size, layout, captions, pictures
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the words of this epoch, in running workers too."""
+        self._epoch[0] = epoch
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        random = self.captions.random(int(self._epoch[0]), index)
+        return prepare(self.clips[index], self.size, self.layout, self.pictures, self.captions, random)
+
+    def loader(
+        self, batch: int, sampler: Sampler[int] | Sequence[int] | None = None, workers: int = 0, pin: bool = False
+    ) -> DataLoader:
+        """Batches of `batch` clips in the sampler's order (None: in order)."""
+        return DataLoader(
+            self,
+            batch_size=batch,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=merge,
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+        )
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        return (self[index] for index in range(len(self)))

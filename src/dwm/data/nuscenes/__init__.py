@@ -1,0 +1,1 @@
+"""nuScenes folders and archives: tables, splits, maps, pictures, LiDAR → `Scene` → `Clip`."""

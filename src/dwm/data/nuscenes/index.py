@@ -1,0 +1,171 @@
+"""The tables joined and sorted once: frames by scene, channel and time; boxes by sample. Columns only, so that a scene
+is a slice and nothing is an object per row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, Int
+
+from dwm.data.nuscenes.tables import read_table, vectors
+from dwm.errors import DwmError
+from dwm.storage import Tree
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a data set knows without its pictures.
+
+    scenes:       token, name, description, location, complete (false: a sample of it is missing)
+    spans:        scene, channel, start, stop: the rows of `frames` of one channel of one scene, rising in time
+    frames:       token, filename, timestamp (µs), key, calibration, sample, width, height, translation, rotation (ego pose)
+    calibrations: channel, translation, rotation, intrinsics (row by row; NaN without a camera)
+    samples:      start, stop: the rows of `boxes`
+    boxes:        translation, size (width, length, height), rotation, category, instance
+    channels, categories, instances: the names behind the numbers
+    """
+
+    scenes: pa.Table
+    spans: pa.Table
+    frames: pa.Table
+    calibrations: pa.Table
+    samples: pa.Table
+    boxes: pa.Table
+    channels: pa.Table
+    categories: pa.Table
+    instances: pa.Table
+
+
+def build_index(tree: Tree, version: str) -> Index:
+    """Reads and joins the tables of one version. Raises DwmError for the first broken link, naming file, row and field."""
+    scenes, logs = read_table(tree, version, "scene"), read_table(tree, version, "log")
+    location = logs["location"].take(_join(version, "scene", scenes, "log_token", "log", logs))
+    walk, complete = _walk(scenes, read_table(tree, version, "sample"))
+    channels, calibrations = _calibrations(tree, version)
+    frames, spans = _frames(tree, version, walk, calibrations)
+    boxes, samples, categories, instances = _boxes(tree, version, walk)
+    scenes = scenes.select(["token", "name", "description"])
+    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete))
+    return Index(scenes, spans, frames, calibrations, samples, boxes, channels, categories, instances)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """The samples that belong to a scene, in order of scene and time: their tokens and scene numbers."""
+
+    tokens: pa.Array
+    scene: Int[np.ndarray, "n"]
+
+    def number(self, tokens: pa.ChunkedArray) -> Int[np.ndarray, "m"]:
+        """The sample number of each token, -1 where none is of a scene."""
+        return pc.fill_null(pc.index_in(tokens, value_set=self.tokens), -1).to_numpy()
+
+
+def _walk(scenes: pa.Table, samples: pa.Table) -> tuple[_Walk, list[bool]]:
+    """Follows each scene's samples from the first along `next`. A scene that lacks one is not complete and holds none."""
+    following = dict(zip(samples["token"].to_pylist(), samples["next"].to_pylist(), strict=True))
+    tokens, scene, complete = [], [], []
+    for number, token in enumerate(scenes["first_sample_token"].to_pylist()):
+        chain = []
+        while token and token in following and len(chain) <= len(following):
+            chain.append(token)
+            token = following[token]
+        complete.append(not token)
+        if complete[-1]:
+            tokens += chain
+            scene += [number] * len(chain)
+    return _Walk(pa.array(tokens, pa.string()), np.array(scene, np.int64)), complete
+
+
+def _join(version: str, table: str, rows: pa.Table, field: str, target: str, targets: pa.Table) -> pa.ChunkedArray:
+    """The row of `targets` for each token in `rows[field]`."""
+    found = pc.index_in(rows[field], value_set=targets["token"])
+    if found.null_count:
+        row = pc.index(pc.is_null(found), True).as_py()
+        raise DwmError(
+            f"{version}/{table}.json: row {rows['token'][row]}: {field} {rows[field][row]} is not in {target}.json; "
+            "the tables do not belong together"
+        )
+    return found
+
+
+def _calibrations(tree: Tree, version: str) -> tuple[pa.Table, pa.Table]:
+    sensors, rows = read_table(tree, version, "sensor"), read_table(tree, version, "calibrated_sensor")
+    sensor = _join(version, "calibrated_sensor", rows, "sensor_token", "sensor", sensors)
+    name, intrinsics = f"{version}/calibrated_sensor.json", np.full((len(rows), 9), np.nan)
+    for i, (matrix, token) in enumerate(zip(rows["camera_intrinsic"].to_pylist(), rows["token"], strict=True)):
+        if not matrix:
+            continue
+        if [len(line) for line in matrix] != [3, 3, 3]:
+            raise DwmError(f"{name}: row {token}: camera_intrinsic is not 3×3")
+        intrinsics[i] = np.ravel(matrix)
+        if not np.isfinite(intrinsics[i]).all() or intrinsics[i, 0] <= 0 or intrinsics[i, 4] <= 0:
+            raise DwmError(
+                f"{name}: row {token}: camera_intrinsic has the focal lengths {intrinsics[i, 0]:g} and "
+                f"{intrinsics[i, 4]:g}; they must be positive numbers of pixels"
+            )
+    columns = {
+        "token": rows["token"],
+        "channel": sensor,
+        "translation": rows["translation"],
+        "rotation": rows["rotation"],
+        "intrinsics": _fixed(intrinsics),
+    }
+    return sensors.select(["channel", "modality"]), pa.table(columns)
+
+
+def _frames(tree: Tree, version: str, walk: _Walk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:
+    rows = read_table(tree, version, "sample_data")
+    sample = walk.number(rows["sample_token"])
+    rows, sample = rows.filter(pa.array(sample >= 0)), sample[sample >= 0]
+    poses = read_table(tree, version, "ego_pose")
+    pose = _join(version, "sample_data", rows, "ego_pose_token", "ego_pose", poses)
+    calibration = _join(version, "sample_data", rows, "calibrated_sensor_token", "calibrated_sensor", calibrations)
+    scene, channel = walk.scene[sample], calibrations["channel"].to_numpy()[calibration.to_numpy()]
+    order = np.lexsort((rows["timestamp"].to_numpy(), channel, scene))
+    taken = pa.array(order)
+    frames = rows.select(["token", "filename", "timestamp", "width", "height"]).append_column(
+        "key", rows["is_key_frame"]
+    )
+    frames = frames.append_column("calibration", calibration).append_column("sample", pa.array(sample)).take(taken)
+    chosen = poses.select(["translation", "rotation"]).take(pose.take(taken))
+    for name in chosen.column_names:
+        frames = frames.append_column(name, chosen[name])
+    return frames.combine_chunks(), _spans(scene[order], channel[order])
+
+
+def _spans(scene: np.ndarray, channel: np.ndarray) -> pa.Table:
+    change = np.flatnonzero(np.diff(scene) | np.diff(channel)) + 1
+    start = np.concatenate([[0], change]) if len(scene) else np.zeros(0, np.int64)
+    stop = np.append(start[1:], len(scene))[: len(start)]
+    return pa.table({"scene": scene[start], "channel": channel[start], "start": start, "stop": stop})
+
+
+def _boxes(tree: Tree, version: str, walk: _Walk) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    categories, instances = read_table(tree, version, "category"), read_table(tree, version, "instance")
+    category_of = _join(version, "instance", instances, "category_token", "category", categories)
+    rows = read_table(tree, version, "sample_annotation")
+    sample = walk.number(rows["sample_token"])
+    rows, sample = rows.filter(pa.array(sample >= 0)), sample[sample >= 0]
+    instance = _join(version, "sample_annotation", rows, "instance_token", "instance", instances)
+    order = np.argsort(sample, kind="stable")
+    boxes = rows.select(["translation", "size", "rotation"])
+    boxes = boxes.append_column("category", category_of.take(instance)).append_column("instance", instance)
+    bounds = np.searchsorted(sample[order], np.arange(len(walk.tokens) + 1))
+    samples = pa.table({"start": bounds[:-1], "stop": bounds[1:]})
+    return (
+        boxes.take(pa.array(order)).combine_chunks(),
+        samples,
+        categories.select(["name"]),
+        instances.select(["token"]),
+    )
+
+
+def _fixed(values: Float[np.ndarray, "n k"]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+__all__ = ["Index", "build_index", "vectors"]

@@ -1,0 +1,52 @@
+"""The map expansion (v1.3 JSON) of a location → `LaneMap`: the three layers that layouts show. Draws nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shapely import Polygon
+
+from dwm.clip import MAP_LAYERS, LaneMap
+from dwm.errors import DwmError
+from dwm.storage import Tree
+
+FOLDERS = ("expansion", "maps/expansion")
+"""Where the map archive's own layout, and the devkit's, put the files."""
+
+
+def read_map(tree: Tree, location: str) -> LaneMap:
+    """The lanes, drivable areas and crossings of a location. Raises DwmError where there is no file for it or it is damaged."""
+    name = next((name for folder in FOLDERS if tree.exists(name := f"{folder}/{location}.json")), None)
+    if name is None:
+        raise DwmError(
+            f"{tree.where}: no map of {location} ({FOLDERS[0]}/{location}.json or {FOLDERS[1]}/{location}.json); "
+            "put nuScenes-map-expansion-v1.3.zip beside the other archives, or read without maps"
+        )
+    try:
+        content = json.loads(tree.read(name))
+        return _layers(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error
+    except (KeyError, TypeError) as error:
+        raise DwmError(f"{name}: {error} is missing or of the wrong kind; is this map expansion v1.3?") from error
+
+
+def _layers(content: dict[str, Any]) -> LaneMap:
+    nodes = {row["token"]: (row["x"], row["y"]) for row in content["node"]}
+    polygons = {row["token"]: row for row in content["polygon"]}
+
+    def shape(token: str) -> Polygon:
+        row = polygons[token]
+        shell = [nodes[node] for node in row["exterior_node_tokens"]]
+        return Polygon(shell, [[nodes[node] for node in hole["node_tokens"]] for hole in row["holes"]])
+
+    layers = {}
+    for layer in MAP_LAYERS:
+        tokens = [
+            token
+            for row in content.get(layer, ())
+            for token in (row["polygon_tokens"] if "polygon_tokens" in row else [row["polygon_token"]])
+        ]
+        layers[layer] = tuple(shape(token) for token in tokens)
+    return LaneMap(layers)

@@ -1,0 +1,216 @@
+"""One scene of nuScenes: which frames make a window, and a window as a `Clip`. Opens no file but through the tree it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dwm.clip import Boxes, Caption, Clip, LidarTrack, Rig
+from dwm.data.nuscenes.index import Index
+from dwm.data.nuscenes.sensors import TreePictures, TreePoints
+from dwm.data.nuscenes.tables import vectors
+from dwm.data.windows import frame_windows, nearest_index
+from dwm.errors import DwmError, nearest
+from dwm.geometry import rotation_from_quaternion, transform
+
+if TYPE_CHECKING:
+    from dwm.data.nuscenes.dataset import Dataset
+
+LIDAR = "LIDAR_TOP"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames of one scene: rows of the index by frame and channel; the LiDAR first where it is the clock."""
+
+    scene: int
+    fps: float
+    channels: tuple[str, ...]
+    rows: Int[np.ndarray, "t s"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene; made by `Dataset`. Times are seconds since its first frame."""
+
+    dataset: Dataset
+    number: int
+
+    @property
+    def _index(self) -> Index:
+        return self.dataset.index
+
+    def _text(self, column: str) -> str:
+        return self._index.scenes[column][self.number].as_py()
+
+    @property
+    def name(self) -> str:
+        return self._text("name")
+
+    @property
+    def token(self) -> str:
+        return self._text("token")
+
+    @property
+    def description(self) -> str:
+        return self._text("description")
+
+    @property
+    def location(self) -> str:
+        return self._text("location")
+
+    @cached_property
+    def rows_of(self) -> dict[str, Int[np.ndarray, "n"]]:
+        """The rows of the index by channel, rising in time; only key frames where the data set was opened so."""
+        spans, names = self._index.spans, self._index.channels["channel"].to_pylist()
+        scene = spans["scene"].to_numpy()
+        found = {}
+        for span in range(*np.searchsorted(scene, [self.number, self.number + 1])):
+            rows = np.arange(spans["start"][span].as_py(), spans["stop"][span].as_py())
+            if self.dataset.options.key_frames_only:
+                rows = rows[self.dataset.columns.key[rows]]
+            found[names[spans["channel"][span].as_py()]] = rows
+        return found
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The cameras that the scene has pictures of."""
+        cameras = [name for name in self.rows_of if name.startswith("CAM")]
+        known = [name for name in self.dataset.options.views if name in cameras]
+        return tuple(known) or tuple(cameras)
+
+    def channels(self, views: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The LiDAR, where it is there and wanted, and these views: what a window has frames of."""
+        views = tuple(self.views if views is None else views)
+        for name in views:
+            if name not in self.rows_of:
+                raise DwmError(
+                    f"{self.name}: has no camera {name}; it has {', '.join(self.views)}{nearest(name, self.views)}"
+                )
+        return (LIDAR, *views) if self.dataset.options.lidar and LIDAR in self.rows_of else views
+
+    @cached_property
+    def seconds(self) -> float:
+        """From the first to the last frame of the clock."""
+        stamps = self._stamps(self.channels()[0])
+        return float(stamps[-1] - stamps[0]) / 1e6
+
+    @cached_property
+    def rate(self) -> float:
+        """Frames per second of the first view, as recorded."""
+        stamps = self._stamps(self.views[0])
+        return 0.0 if len(stamps) < 2 else round(1e6 / float(np.median(np.diff(stamps))), 1)
+
+    def windows(
+        self,
+        length: int,
+        fps: float,
+        stride: float,
+        views: Sequence[str] | None = None,
+        check: bool = True,
+        reference_oddity: bool = False,
+    ) -> list[Window]:
+        """All windows of `length` frames; see `frame_windows` for fps and stride (by index with fps 0)."""
+        channels = self.channels(views)
+        stamps = [self._stamps(channel) for channel in channels]
+        keys = [self.dataset.columns.key[self.rows_of[channel]] for channel in channels]
+        found = frame_windows(stamps, keys, length, fps, stride, check, reference_oddity)
+        rows = [self.rows_of[channel] for channel in channels]
+        return [
+            Window(self.number, fps, channels, np.stack([rows[s][window[:, s]] for s in range(len(channels))], 1))
+            for window in found
+        ]
+
+    def clip(
+        self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
+    ) -> Clip:
+        """`frames` frames from `start` (s) on, at `fps` (None: as recorded), each the one nearest to its time."""
+        channels, fps = self.channels(views), fps or self.rate or 1.0
+        if frames < 1 or start < 0:
+            raise DwmError(
+                f"{self.name}: a clip needs start ≥ 0 and frames ≥ 1; found start {start:g} s and {frames} frames"
+            )
+        end = start + (frames - 1) / fps
+        if end > self.seconds + 0.5 / fps:
+            raise DwmError(
+                f"{self.name}: {frames} frames at {fps:g} fps from {start:g} s end at {end:.2f} s, but the scene lasts "
+                f"{self.seconds:.2f} s; take an earlier start or fewer frames"
+            )
+        clock = self._stamps(channels[0])[0]
+        wanted = clock + 1e6 * (start + np.arange(frames) / fps)
+        rows = [self.rows_of[channel][nearest_index(self._stamps(channel), wanted)] for channel in channels]
+        return self.window(Window(self.number, float(fps), channels, np.stack(rows, 1)))
+
+    def window(self, window: Window) -> Clip:
+        """A window as a clip."""
+        views = tuple(channel for channel in window.channels if channel != LIDAR)
+        seen = window.rows[:, len(window.channels) - len(views) :]
+        options, tree = self.dataset.options, self.dataset.tree
+        return Clip(
+            scene=self.name,
+            fps=window.fps,
+            rig=self._rig(views, seen[0]),
+            times=self._times(seen),
+            world_from_ego=self._poses(seen),
+            pictures=TreePictures(tree, self._files(seen), options.exact_pictures),
+            boxes=self._boxes(seen),
+            map=self.dataset.map(self.location) if options.maps else None,
+            captions=self._captions(views, seen),
+            lidar=self._lidar(window.rows[:, 0]) if len(views) < len(window.channels) else None,
+            description=self.description,
+        )
+
+    def _stamps(self, channel: str) -> Float[np.ndarray, "n"]:
+        return self.dataset.columns.timestamp[self.rows_of[channel]]
+
+    def _times(self, rows: Int[np.ndarray, "*n"]) -> np.ndarray:
+        """µs; whole numbers wherever the tables' are (nominal stamps of interpolated sets may not be)."""
+        stamps = self.dataset.columns.timestamp[rows]
+        return stamps.astype(np.int64) if (stamps == np.floor(stamps)).all() else stamps
+
+    def _poses(self, rows: Int[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 4 4"]:
+        columns = self.dataset.columns
+        return transform(rotation_from_quaternion(columns.rotation[rows]), columns.translation[rows])
+
+    def _rig(self, views: tuple[str, ...], rows: Int[np.ndarray, "v"]) -> Rig:
+        columns, table = self.dataset.columns, self._index.calibrations
+        used = columns.calibration[rows]
+        intrinsics = vectors(table, "intrinsics")[used].reshape(-1, 3, 3)
+        blind = np.flatnonzero(np.isnan(intrinsics).any((1, 2)))
+        if len(blind):
+            raise DwmError(f"calibrated_sensor.json: camera {views[blind[0]]} of {self.name} has no camera_intrinsic")
+        mounting = transform(
+            rotation_from_quaternion(vectors(table, "rotation")[used]), vectors(table, "translation")[used]
+        )
+        return Rig(views, intrinsics, mounting, np.stack([columns.width[rows], columns.height[rows]], 1))
+
+    def _files(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(self._index.frames["filename"][int(row)].as_py() for row in line) for line in rows)
+
+    def _boxes(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Boxes | None, ...], ...]:
+        columns, known = self.dataset.columns, {}
+        for sample in np.unique(columns.sample[rows]):
+            known[sample] = self.dataset.boxes_of(sample)
+        return tuple(tuple(known[columns.sample[row]] if columns.key[row] else None for row in line) for line in rows)
+
+    def _captions(self, views: tuple[str, ...], rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Caption, ...], ...] | None:
+        if not self.dataset.captions:
+            return None
+        stamps = self.dataset.columns.timestamp[rows]
+        return tuple(
+            tuple(self.dataset.caption(self, view, stamp) for view, stamp in zip(views, line, strict=True))
+            for line in stamps
+        )
+
+    def _lidar(self, rows: Int[np.ndarray, "t"]) -> LidarTrack:
+        table, used = self._index.calibrations, self.dataset.columns.calibration[rows[0]]
+        mounting = transform(
+            rotation_from_quaternion(vectors(table, "rotation")[used]), vectors(table, "translation")[used]
+        )
+        files = tuple(self._index.frames["filename"][int(row)].as_py() for row in rows)
+        return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.dataset.tree, files))

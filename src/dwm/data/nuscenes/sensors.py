@@ -1,0 +1,69 @@
+"""Photographs and LiDAR sweeps of a clip, read from a tree when asked for. Knows no tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from dwm.errors import DwmError
+from dwm.storage import Tree
+
+
+@dataclass(frozen=True)
+class TreePictures:
+    """Pictures by file name [frame][view]. `exact` decodes at full size before resizing, as OpenDWM does.
+
+    Else a JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that is not below the wanted size, which is several times
+    quicker and looks the same.
+    """
+
+    tree: Tree
+    files: tuple[tuple[str, ...], ...]
+    exact: bool = False
+
+    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        name = self.files[frame][view]
+        data = self.tree.read(name)
+        try:
+            with Image.open(io.BytesIO(data)) as picture:
+                if size is not None and not self.exact:
+                    picture.draft("RGB", size)
+                whole = picture.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DwmError(
+                f"{name}: is no whole picture ({len(data)} bytes, {error}); fetch the archive that holds it again"
+            ) from error
+        if size is not None and whole.size != size:
+            whole = whole.resize(size, Image.Resampling.BILINEAR)
+        return np.asarray(whole)
+
+
+@dataclass(frozen=True)
+class TreePoints(Sequence):
+    """LiDAR sweeps by file name: x, y, z in metres in the LiDAR's frame, intensity, ring."""
+
+    tree: Tree
+    files: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> Float[np.ndarray, "n 5"]: ...
+    @overload
+    def __getitem__(self, index: slice) -> TreePoints: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return TreePoints(self.tree, self.files[index])
+        data = self.tree.read(self.files[index])
+        if len(data) % 20:
+            raise DwmError(
+                f"{self.files[index]}: {len(data)} bytes are no whole number of points (20 bytes each); fetch it again"
+            )
+        return np.frombuffer(data, np.float32).reshape(-1, 5)

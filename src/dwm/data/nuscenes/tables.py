@@ -1,0 +1,186 @@
+"""The JSON tables of nuScenes as Arrow tables, read as a stream: a row is checked and gone before the next. Joins nothing."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dwm.errors import DwmError
+from dwm.storage import Tree
+
+TEXT, STAMP, FLAG, WHOLE = pa.string(), pa.float64(), pa.bool_(), pa.int32()
+VECTOR, QUATERNION = pa.list_(pa.float64(), 3), pa.list_(pa.float64(), 4)
+MATRIX = pa.list_(pa.list_(pa.float64()))
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "scene": pa.schema(
+        {"token": TEXT, "name": TEXT, "first_sample_token": TEXT, "log_token": TEXT, "description": TEXT}
+    ),
+    "sample": pa.schema({"token": TEXT, "next": TEXT, "scene_token": TEXT}),
+    "sample_data": pa.schema(
+        {
+            "token": TEXT,
+            "sample_token": TEXT,
+            "ego_pose_token": TEXT,
+            "calibrated_sensor_token": TEXT,
+            "timestamp": STAMP,
+            "is_key_frame": FLAG,
+            "filename": TEXT,
+            "width": WHOLE,
+            "height": WHOLE,
+        }
+    ),
+    "ego_pose": pa.schema({"token": TEXT, "rotation": QUATERNION, "translation": VECTOR}),
+    "calibrated_sensor": pa.schema(
+        {"token": TEXT, "sensor_token": TEXT, "rotation": QUATERNION, "translation": VECTOR, "camera_intrinsic": MATRIX}
+    ),
+    "sensor": pa.schema({"token": TEXT, "channel": TEXT, "modality": TEXT}),
+    "sample_annotation": pa.schema(
+        {
+            "token": TEXT,
+            "sample_token": TEXT,
+            "instance_token": TEXT,
+            "translation": VECTOR,
+            "size": VECTOR,
+            "rotation": QUATERNION,
+        }
+    ),
+    "instance": pa.schema({"token": TEXT, "category_token": TEXT}),
+    "category": pa.schema({"token": TEXT, "name": TEXT}),
+    "log": pa.schema({"token": TEXT, "location": TEXT}),
+}
+"""The fields that are used of the tables that are read; others are left unread."""
+
+OPTIONAL = frozenset(("width", "height"))
+QUATERNION_TOLERANCE = 1e-3
+
+
+def read_table(tree: Tree, version: str, table: str, chunk: int = 20000) -> pa.Table:
+    """The used columns of one table, checked. Raises DwmError naming file, row and field of what is wrong."""
+    name, schema = f"{version}/{table}.json", SCHEMAS[table]
+    batches, part = [], []
+    for row in rows(tree, name):
+        part.append(row)
+        if len(part) == chunk:
+            batches.append(_batch(name, part, schema))
+            part = []
+    batches.append(_batch(name, part, schema))
+    result = pa.Table.from_batches(batches, schema).combine_chunks()
+    _check_tokens(name, result)
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type):
+            _check_numbers(name, result, field.name)
+    return result
+
+
+def rows(tree: Tree, name: str, block: int = 1 << 20) -> Iterator[dict[str, Any]]:
+    """The objects of a file that holds one JSON array, one after another, without holding the file."""
+    decode, scan = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder().raw_decode
+    with tree.open(name) as file:
+        text, at, row, ended = "", 0, 0, False
+        while True:
+            at = _skip(text, at, " \t\r\n,[" if row == 0 else " \t\r\n,")
+            try:
+                if at == len(text):
+                    raise json.JSONDecodeError("no more", text, at)
+                if text[at] == "]":
+                    return
+                value, at = scan(text, at)
+            except json.JSONDecodeError as error:
+                if ended:
+                    raise DwmError(
+                        f"{name}: is no whole JSON table: it breaks off in row {row}; fetch it again"
+                    ) from error
+                data = file.read(block)
+                ended = not data
+                try:
+                    text, at = text[at:] + decode.decode(data, ended), 0
+                except UnicodeDecodeError as wrong:
+                    raise DwmError(
+                        f"{name}: is not UTF-8 text near row {row} ({wrong.reason}); save it as UTF-8"
+                    ) from wrong
+                block = max(block, len(text))
+                continue
+            if not isinstance(value, dict):
+                raise DwmError(f"{name}: row {row} is {type(value).__name__}, not an object; is this a nuScenes table?")
+            yield value
+            row += 1
+
+
+def _skip(text: str, at: int, characters: str) -> int:
+    while at < len(text) and text[at] in characters:
+        at += 1
+    return at
+
+
+def _batch(name: str, part: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = []
+    for field in schema:
+        try:
+            values = [row[field.name] for row in part]
+        except KeyError as error:
+            if field.name not in OPTIONAL:
+                row = next(row for row in part if field.name not in row)
+                raise DwmError(f"{name}: row {row.get('token', row)} lacks the field {field.name}") from error
+            values = [row.get(field.name) or 0 for row in part]
+        try:
+            columns.append(pa.array(values, field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DwmError(f"{name}: {_misfit(part, field)}, not {_words(field.type)}") from error
+    return pa.record_batch(columns, schema=schema)
+
+
+def _misfit(part: list[dict[str, Any]], field: pa.Field) -> str:
+    for row in part:
+        try:
+            pa.array([row.get(field.name)], field.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return f"row {row.get('token', '?')}: {field.name} is {json.dumps(row.get(field.name))[:60]}"
+    return f"a value of {field.name} is out of range"
+
+
+def _words(kind: pa.DataType) -> str:
+    names = {
+        VECTOR: "three numbers",
+        QUATERNION: "four numbers",
+        MATRIX: "a matrix",
+        TEXT: "text",
+        FLAG: "true or false",
+    }
+    return names.get(kind, "a number")
+
+
+def _check_tokens(name: str, table: pa.Table) -> None:
+    tokens = table["token"]
+    if pc.count_distinct(tokens).as_py() < len(tokens):
+        counts = pc.value_counts(tokens.combine_chunks())
+        twice = counts.field("values")[int(np.argmax(counts.field("counts").to_numpy()))]
+        raise DwmError(f"{name}: token {twice} stands there more than once; tokens must be unique")
+
+
+def _check_numbers(name: str, table: pa.Table, column: str) -> None:
+    values = vectors(table, column)
+    bad = ~np.isfinite(values).all(1)
+    words = "is not finite"
+    if not bad.any() and column == "rotation":
+        bad = np.abs(np.linalg.norm(values, axis=1) - 1) > QUATERNION_TOLERANCE
+        words = "is not a unit quaternion (w, x, y, z)"
+    if not bad.any() and column == "size":
+        bad, words = (values <= 0).any(1), "(width, length, height) is not positive"
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DwmError(f"{name}: row {table['token'][row]}: {column} {values[row].tolist()} {words}; correct the table")
+
+
+def vectors(table: pa.Table, column: str) -> np.ndarray:
+    """A column of fixed-size lists as (rows, length), without copying."""
+    values = table[column]
+    width = values.type.list_size
+    chunk = values.chunk(0) if values.num_chunks else pa.array([], values.type)
+    return chunk.flatten().to_numpy().reshape(-1, width)

@@ -90,10 +90,8 @@ class AutoencoderStageOptions(Options):
 class AutoencoderTask:
     """Trains an autoencoder on random crops of a cache's pictures."""
 
-    def __init__(
-        self, network: AutoencoderKL, cache: ClipCache, clips: int, seed: int, options: AutoencoderStageOptions
-    ):
-        self.network, self.cache, self.clips, self.seed, self.options = network, cache, clips, seed, options
+    def __init__(self, network: AutoencoderKL, cache: ClipCache, seed: int, options: AutoencoderStageOptions):
+        self.network, self.cache, self.seed, self.options = network, cache, seed, options
         network.requires_grad_(True)
         self.module = nn.ModuleDict({"autoencoder": network})
         if options.decoder_only:
@@ -120,7 +118,7 @@ class AutoencoderTask:
         width, height = self.options.crop
         for _ in range(self.options.batch):
             frame, view = draw(self.cache.frames), draw(self.cache.views)
-            part = self.cache.clip(draw(self.clips), slice(frame, frame + 1), slice(view, view + 1), ("frames",))
+            part = self.cache.clip(draw(len(self.cache)), slice(frame, frame + 1), slice(view, view + 1), ("frames",))
             assert part.frames is not None
             picture = part.frames[0, 0, 0]
             y = draw((picture.shape[1] - height) // 8 + 1) * 8

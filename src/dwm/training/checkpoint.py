@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+from dwm.storage import atomic_write
 from dwm.training.ema import Ema
 
 NAME = re.compile(r"\d{7}")
@@ -36,7 +37,7 @@ class Training:
     ema: Ema
 
 
-def save(folder: Path, step: int, training: Training, keep: int = 2, notes: dict[str, Any] | None = None) -> Path:
+def save(folder: Path, step: int, training: Training, keep: int = 2) -> Path:
     """Writes `folder/0000500` for step 500 and deletes all but the last `keep` saves. Raises DwmError on a full disk."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".saving-*"):
@@ -44,7 +45,7 @@ def save(folder: Path, step: int, training: Training, keep: int = 2, notes: dict
     beside = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     target = folder / f"{step:07d}"
     try:
-        _write(beside, step, training, notes or {})
+        _write(beside, step, training)
         if target.exists():
             shutil.rmtree(target)
         os.replace(beside, target)
@@ -88,12 +89,13 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(weights)
 
 
-def notes(path: Path) -> dict[str, Any]:
-    """What `save` was told to write down beside the numbers."""
-    return _read_state(path)["notes"]
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Writes a module's state as one safetensors file."""
+    with atomic_write(path) as beside:
+        save_file(_contiguous(module.state_dict()), beside)
 
 
-def _write(folder: Path, step: int, training: Training, notes: dict[str, Any]) -> None:
+def _write(folder: Path, step: int, training: Training) -> None:
     save_file(_contiguous(training.module.state_dict()), folder / "weights.safetensors")
     save_file(_contiguous(training.ema.average), folder / "average.safetensors")
     groups = []
@@ -106,7 +108,7 @@ def _write(folder: Path, step: int, training: Training, notes: dict[str, Any]) -
         }
         save_file(_contiguous(tensors), folder / f"optimizer_{number}.safetensors")
         groups.append([{"parameters": group["params"]} for group in state["param_groups"]])
-    state = {"step": step, "average_updates": training.ema.updates, "optimizers": groups, "notes": notes}
+    state = {"step": step, "average_updates": training.ema.updates, "optimizers": groups}
     (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     for path in folder.iterdir():
         with path.open("rb") as file:
@@ -129,7 +131,8 @@ def _restore_optimizer(
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    """Copies that share no memory: safetensors refuses tied parameters otherwise."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
 def _load(path: Path) -> dict[str, Tensor]:

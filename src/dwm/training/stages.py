@@ -1,0 +1,184 @@
+"""A network from nothing, stage by stage: clips, autoencoder, latents, driving network, weights folder.
+
+Each stage has a folder of its own and starts from the averaged weights of the one before. A run that is started again goes
+on where it was killed: finished stages are skipped, the one at hand resumes from its last save. It knows no dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from dwm.base_models import BaseModel
+from dwm.base_models.base import load_autoencoder, load_text
+from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
+from dwm.conditions import ConditionOptions
+from dwm.generation.card import WeightsCard
+from dwm.generation.folder import write_folder
+from dwm.networks import CrossviewTemporalDiT, DiTOptions, zero_extra_blocks, zero_modulation
+from dwm.options import Options
+from dwm.training import checkpoint
+from dwm.training.autoencoder import AutoencoderStageOptions, AutoencoderTask, fold_statistics, latent_statistics
+from dwm.training.clips import ClipCache, ClipSource, fill
+from dwm.training.driving import BatchOptions, DrivingTask
+from dwm.training.loop import Callback, LoopOptions, train_task
+from dwm.training.objective import ObjectiveOptions
+
+STATISTICS_CLIPS = 24
+"""Clips whose latents give each channel's mean and deviation."""
+
+
+class AutoencoderStage(Options):
+    name: str = Field(..., description="name of the stage's folder")
+    loop: LoopOptions = LoopOptions()
+    pictures: AutoencoderStageOptions = AutoencoderStageOptions()
+
+
+class DrivingStage(Options):
+    name: str = Field(..., description="name of the stage's folder")
+    loop: LoopOptions = LoopOptions()
+    batch: BatchOptions = BatchOptions()
+    objective: ObjectiveOptions = ObjectiveOptions()
+
+
+class StagesOptions(Options):
+    """All that is trained, in order."""
+
+    size: tuple[int, int] = Field((160, 96), description="width and height of a picture in pixels")
+    workers: int = Field(1, gt=0, description="processes that prepare clips")
+    base: TinyOptions = TinyOptions()
+    network: DiTOptions = DiTOptions()
+    conditions: ConditionOptions = ConditionOptions()
+    autoencoder: tuple[AutoencoderStage, ...] = Field(
+        (), description="stages of the autoencoder; the last may be decoder only"
+    )
+    driving: tuple[DrivingStage, ...] = Field((), description="stages of the driving network")
+    seed: int = Field(0, ge=0, description="of first weights, data order and all noise")
+
+
+class Run:
+    """A run's folder and its parts. Every method does its work once and returns what is there if it was done before."""
+
+    def __init__(self, options: StagesOptions, folder: Path, callbacks: Sequence[Callback] = ()):
+        self.options, self.folder, self.callbacks = options, folder, callbacks
+
+    def clips(self, source: ClipSource | None = None) -> ClipCache:
+        """The clips to train on; `source` is read where some are missing."""
+        if source is not None:
+            fill(self.folder / "clips", source, self.options.size, workers=self.options.workers)
+        return ClipCache(self.folder / "clips")
+
+    def base(self, words: Sequence[str] = ()) -> Path:
+        """The untrained base model, whose tokenizers know `words` as whole tokens."""
+        folder = self.folder / "base"
+        if not folder.exists():
+            create_tiny_base_model(folder, words, self.options.seed, self.options.base)
+        return folder
+
+    def train_autoencoder(self, cache: ClipCache, resume: bool = True, upto: int | None = None) -> None:
+        """Trains the autoencoder's stages; after the first one its latents are normalised and its encoder stays as it is."""
+        for number, stage in enumerate(self.options.autoencoder[:upto]):
+            if self._vae(stage.name).exists():
+                continue
+            network = load_autoencoder(self.vae_before(number)).model
+            task = AutoencoderTask(network, cache, self.options.seed, stage.pictures)
+            training = train_task(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
+            training.ema.copy_to(training.module)
+            network.to(memory_format=torch.contiguous_format)
+            if number == 0:
+                _normalise_latents(network, cache)
+            _save_vae(network, self._vae(stage.name))
+
+    def encode(self, cache: ClipCache) -> None:
+        """Stores the latents of all clips with the encoder of the first autoencoder stage."""
+        autoencoder = load_autoencoder(self.vae_before(1))
+        with torch.no_grad():
+            cache.encode(autoencoder.encode)
+
+    def train_driving(self, cache: ClipCache, resume: bool = True, upto: int | None = None) -> CrossviewTemporalDiT:
+        """Trains the driving network's stages one after the other and returns it with averaged weights."""
+        network, text = self.network(0)
+        for number, stage in enumerate(self.options.driving[:upto]):
+            if (self.folder / stage.name / "weights.safetensors").exists():
+                continue
+            network, text = self.network(number)
+            task = DrivingTask(
+                network, text, cache, self.options.conditions, stage.objective, stage.batch, stage.loop.seed
+            )
+            training = train_task(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
+            training.ema.copy_to(training.module)
+            checkpoint.save_weights(
+                nn.ModuleDict({"transformer": network, "text": text}), self.folder / stage.name / "weights.safetensors"
+            )
+        return self.network(len(self.options.driving[:upto]))[0]
+
+    def network(self, stages_done: int) -> tuple[CrossviewTemporalDiT, nn.Module]:
+        """The driving network and the text encoders as they are after so many of its stages."""
+        text = load_text(self.folder / "base")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.options.seed)
+            network = CrossviewTemporalDiT(self.options.network)
+        if stages_done == 0:
+            zero_modulation(network)
+            zero_extra_blocks(network)
+        else:
+            path = self.folder / self.options.driving[stages_done - 1].name / "weights.safetensors"
+            checkpoint.load_weights(nn.ModuleDict({"transformer": network, "text": text}), path)
+        return network, text
+
+    def vae_before(self, stage: int) -> Path:
+        """The folder that holds the autoencoder as it was before its stage `stage`."""
+        return self.folder / self.options.autoencoder[stage - 1].name if stage else self.folder / "base"
+
+    def export(self, card: WeightsCard, target: Path, driving_stages: int | None = None) -> None:
+        """Writes the weights folder in half precision: averaged network, text encoders, the newest autoencoder."""
+        count = len(self.options.driving) if driving_stages is None else driving_stages
+        network, text = self.network(count)
+        done = [number for number, stage in enumerate(self.options.autoencoder) if self._vae(stage.name).exists()]
+        autoencoder = load_autoencoder(self.vae_before(done[-1] + 1 if done else 0))
+        base = BaseModel.load(self.folder / "base", text=False, autoencoder=False)
+        parts = BaseModel(base.folder, base.scheduler, text, autoencoder)
+        write_folder(target, card, network, parts)
+
+    def _vae(self, stage: str) -> Path:
+        return self.folder / stage / "vae"
+
+
+def train(
+    options: StagesOptions,
+    source: ClipSource,
+    words: Sequence[str],
+    card: WeightsCard,
+    output: Path,
+    resume: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Path:
+    """Everything from clips to a weights folder, `output/weights`, which is returned. Goes on where it was stopped."""
+    run = Run(options, output, callbacks)
+    cache = run.clips(source)
+    run.base(words)
+    run.train_autoencoder(cache, resume)
+    run.encode(cache)
+    run.train_driving(cache, resume)
+    run.export(card, output / "weights")
+    return output / "weights"
+
+
+@torch.no_grad()
+def _normalise_latents(network: nn.Module, cache: ClipCache) -> None:
+    means = []
+    for index in range(0, len(cache), max(1, len(cache) // STATISTICS_CLIPS)):
+        frames = cache.clip(index, slice(0, 1), pictures=("frames",)).frames
+        assert frames is not None
+        means.append(network.encode(frames.flatten(0, 2) * 2 - 1).latent_dist.mean)
+    fold_statistics(network, *latent_statistics(torch.cat(means)))
+
+
+def _save_vae(network: nn.Module, folder: Path) -> None:
+    beside = folder.with_name(".vae-part")
+    network.save_pretrained(beside)
+    beside.rename(folder)

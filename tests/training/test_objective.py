@@ -1,0 +1,121 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dwm.training.objective import Draws, ObjectiveOptions, box_weights, draw, flow_loss, noised
+
+SHAPE = (64, 4, 2, 3, 4, 6)
+
+
+def options_of(settings: dict, style: str | None) -> ObjectiveOptions:
+    """The published names of a recorded case in our words."""
+    frames = settings.get("reference_frame_count", 0)
+    return ObjectiveOptions(
+        style=style,
+        times=settings.get("weighting_scheme", "logit_normal"),
+        reference_frames={int(k): v for k, v in frames.items()} if isinstance(frames, dict) else frames,
+        generation_tasks=settings.get("generation_task_ratio", 0),
+        image_tasks=settings.get("image_generation_ratio", 0),
+        all_references_visible=settings.get("all_reference_visible_ratio", 0),
+        reference_visible=settings.get("reference_visible_rate", 1),
+        reference_scale_std=settings.get("reference_frame_scale_std"),
+        reference_offset_std=settings.get("reference_frame_offset_std"),
+        disable_reference_loss=settings.get("disable_reference_frame_loss", False),
+    )
+
+
+def recorded_draws(values: dict, options: ObjectiveOptions) -> Draws:
+    def flat(name: str) -> torch.Tensor | None:
+        return values[name].flatten() if name in values else None
+
+    if options.times == "mode":
+        u = values["timestep_uniform"]
+        positions = 1 - u - 1.29 * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
+    else:
+        positions = torch.sigmoid(values["timestep_normal"])
+    return Draws(
+        noise=values["noise"],
+        positions=positions,
+        text=values["text_keep_uniform"],
+        boxes=values["3dbox_keep_uniform"],
+        map=values["hdmap_keep_uniform"],
+        action=values["action_keep_uniform"],
+        scale=values.get("reference_scale_normal"),
+        offset=values.get("reference_offset_normal"),
+        generation=flat("generation_task_uniform"),
+        image=flat("image_generation_uniform"),
+        all_visible=flat("all_reference_visible_uniform"),
+        visible=values.get("reference_visible_uniform"),
+        count=flat("reference_count_uniform"),
+    )
+
+
+@pytest.mark.parametrize("case", ["ctsd_mix", "no_reference_loss", "reference_augmentation", "diffusion_forcing"])
+def test_recorded_cases_of_published_training_are_reproduced(shared: Path, case: str):
+    folder = shared / "vectors" / "training" / case
+
+    def read(name: str) -> dict[str, torch.Tensor]:
+        values = load_file(folder / f"{name}.safetensors")
+        return {key.removeprefix("step0."): value for key, value in values.items() if key.startswith("step0.")}
+
+    told = json.loads((folder / "case.json").read_text())
+    pipeline, outputs = told["config"]["pipeline"], read("outputs")
+    options = options_of(pipeline["training_config"], pipeline["common_config"]["frame_prediction_style"])
+    inputs = noised(outputs["latents"], recorded_draws(read("draws"), options), options)
+    torch.testing.assert_close(inputs.sample, outputs["noisy_latents"], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(inputs.timestep, outputs["timesteps"], atol=1e-3, rtol=1e-6)
+    assert torch.equal(inputs.given, outputs["reference_frame_indicator"].bool())
+    assert torch.equal(inputs.alone, outputs["disable_temporal"].flatten().bool())
+    coefficient = pipeline["training_config"].get("loss_coef_dict", {}).get("sd", 1)
+    loss = coefficient * flow_loss(outputs["model_output"], outputs["latents"], inputs, options)
+    assert float(loss) == pytest.approx(told["results"][0]["loss"], rel=1e-5)
+
+
+def test_the_right_velocity_costs_nothing_and_the_weightings_differ_by_sigma_squared():
+    plain, squared = ObjectiveOptions(weighting="velocity"), ObjectiveOptions()
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(SHAPE, generator=generator)
+    draws = draw(SHAPE, plain, generator)
+    inputs = noised(latents, draws, plain)
+    exact = draws.noise - latents
+    assert float(flow_loss(exact, latents, inputs, plain)) == pytest.approx(0, abs=1e-6)
+    wrong = exact + 1
+    assert float(flow_loss(wrong, latents, inputs, plain)) == pytest.approx(1, rel=1e-3)
+    assert float(flow_loss(wrong, latents, inputs, squared)) == pytest.approx(float(inputs.sigma.square().mean()), rel=1e-3)
+
+
+def test_captions_boxes_and_map_are_dropped_together():
+    options = ObjectiveOptions(drop_all=0.25, keep_text=0.9)
+    shape = (2000, 1, 1, 1, 1, 1)
+    kept = noised(torch.zeros(shape), draw(shape, options, torch.Generator().manual_seed(1)), options).kept
+    assert torch.equal(kept.boxes, kept.map)
+    assert kept.boxes.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert not (kept.text & ~kept.boxes).any()
+    assert kept.text.float().mean().item() == pytest.approx(0.675, abs=0.03)
+
+
+def test_given_frames_are_clean_told_time_zero_and_may_be_left_out_of_the_loss():
+    options = ObjectiveOptions(
+        style="ctsd", reference_frames={1: 0.5, 2: 0.5}, all_references_visible=1.0, disable_reference_loss=True
+    )
+    generator = torch.Generator().manual_seed(2)
+    latents = torch.randn(SHAPE, generator=generator)
+    inputs = noised(latents, draw(SHAPE, options, generator), options)
+    assert set(inputs.given.sum((1, 2)).tolist()) == {2, 4}
+    assert torch.equal(inputs.sample[inputs.given], latents[inputs.given])
+    assert inputs.timestep[inputs.given].abs().max() == 0 and (inputs.timestep[~inputs.given] > 0).all()
+    velocity = torch.randn(SHAPE, generator=generator, requires_grad=True)
+    flow_loss(velocity, latents, inputs, options).backward()
+    assert velocity.grad[inputs.given].abs().max() == 0
+
+
+def test_latents_under_and_beside_drawn_boxes_weigh_more():
+    layout = torch.zeros(1, 1, 1, 3, 96, 160)
+    layout[..., 1, 40, 80] = 1
+    weights = box_weights(layout, (12, 20), 3.0)[0, 0, 0, 0]
+    assert weights[5, 10] == 3 and weights[4, 9] == 3 and weights[6, 11] == 3
+    assert weights.sum() == 12 * 20 + 2 * 9

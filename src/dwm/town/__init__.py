@@ -1,6 +1,15 @@
 """The embedded world: streets, traffic, cameras, LiDAR, and its nuScenes writer."""
 
 from dwm.town.captions import caption_words, recaption
+from dwm.town.nuscenes_writer import NuScenesOptions, write_nuscenes
 from dwm.town.scene import TownOptions, TownScene, town_scene
 
-__all__ = ["TownOptions", "TownScene", "caption_words", "recaption", "town_scene"]
+__all__ = [
+    "NuScenesOptions",
+    "TownOptions",
+    "TownScene",
+    "caption_words",
+    "recaption",
+    "town_scene",
+    "write_nuscenes",
+]

@@ -39,7 +39,16 @@ class Mesh:
         return Mesh(self.vertices, colours, self.glow, self.uv, self.triangles)
 
 
-def shade(normal: Float[np.ndarray, "3"]) -> float:
+def unit_normal(corners: Sequence[Point]) -> tuple[float, ...]:
+    """The direction that a polygon faces, of length one."""
+    (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = corners[:3]
+    ax, ay, az, bx, by, bz = x1 - x0, y1 - y0, z1 - z0, x2 - x0, y2 - y0, z2 - z0
+    normal = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+    length = max(sum(a * a for a in normal) ** 0.5, 1e-12)
+    return tuple(a / length for a in normal)
+
+
+def shade(normal: Sequence[float]) -> float:
     """The baked brightness of a face with this unit normal."""
     x, y, z = normal
     return float(x * x * END + y * y * SIDE + z * z * (TOP if z > 0 else BOTTOM))
@@ -76,15 +85,14 @@ class MeshBuilder:
         shaded: bool = True,
     ) -> None:
         """A flat convex polygon, counter-clockwise seen from outside; `outward` turns it round where it is not."""
-        corners = np.asarray(points, np.float64)
-        normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
-        normal = normal / max(float(np.linalg.norm(normal)), 1e-12)
+        corners = [tuple(map(float, point)) for point in points]
+        normal = unit_normal(corners)
         coordinates = list(uv) if uv is not None else [(0.0, 0.0)] * len(corners)
-        if outward is not None and float(normal @ np.asarray(outward, np.float64)) < 0:
-            corners, coordinates, normal = corners[::-1], coordinates[::-1], -normal
+        if outward is not None and sum(a * b for a, b in zip(normal, outward, strict=True)) < 0:
+            corners, coordinates, normal = corners[::-1], coordinates[::-1], tuple(-a for a in normal)
         light = shade(normal) if shaded and not glow else 1.0
         base = len(self.vertices)
-        self.vertices.extend(corners.tolist())
+        self.vertices.extend(corners)
         self.colours.extend([(colour[0] * light, colour[1] * light, colour[2] * light, alpha)] * len(corners))
         self.glow.extend([float(glow)] * len(corners))
         self.uv.extend(coordinates)

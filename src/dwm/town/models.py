@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -45,7 +46,7 @@ def _lights(b: MeshBuilder, length: float, width: float, z: tuple[float, float],
     """A pair of headlights in front and of tail lights behind, a hair inside the box."""
     for side in (-1, 1):
         outer, inner = side * width * 0.47, side * width * (0.47 - share)
-        for x, colour in ((length / 2 - 0.005, HEADLIGHT), (-length / 2 + 0.005, TAILLIGHT)):
+        for x, colour in ((length / 2, HEADLIGHT), (-length / 2, TAILLIGHT)):
             points = [(x, outer, z[0]), (x, inner, z[0]), (x, inner, z[1]), (x, outer, z[1])]
             b.face(points, colour, outward=(x, 0, 0), glow=True)
 
@@ -67,9 +68,9 @@ def _cabin(
 
 
 def _car(b: MeshBuilder, length: float, width: float, height: float, paint: Colour, boxy: float, trunk: float) -> None:
-    waist, low, half = height * 0.56, 0.22, length / 2 - 0.012
+    waist, low, half = height * 0.56, 0.22, length / 2 - 0.03
     body = [(-half, low), (half, low), (half, waist * 0.86), (half - 0.25, waist * 0.97), (-half, waist * 0.97)]
-    b.profile(body, -width / 2 + 0.02, width / 2 - 0.02, paint)
+    b.profile(body, -width / 2 + 0.035, width / 2 - 0.035, paint)
     rear, front = -half + trunk, half - length * 0.24
     roof = (rear + 0.28 * (1 - boxy) + 0.12, front - 0.55 * (1 - boxy) - 0.2)
     _cabin(b, (rear, front), roof, (waist * 0.97, height - 0.07), (width / 2 - 0.06, width / 2 - 0.2), paint)
@@ -97,7 +98,7 @@ def _suv(b: MeshBuilder, length: float, width: float, height: float) -> None:
 def _police(b: MeshBuilder, length: float, width: float, height: float) -> None:
     _car(b, length, width, height - 0.16, (0.1, 0.14, 0.3), 0.1, 0.75)
     for side in (-1, 1):
-        y = side * (width / 2 - 0.012)
+        y = side * (width / 2 - 0.003)
         points = [(-length * 0.4, y, 0.45), (length * 0.4, y, 0.45), (length * 0.4, y, 0.68), (-length * 0.4, y, 0.68)]
         b.face(points, WHITE, outward=(0, side, 0))
     b.box((-0.3, -0.6, height - 0.16), (0.0, 0.6, height), BLUE_LIGHT, glow=True)
@@ -109,7 +110,7 @@ def _band(
     """Windows along both sides."""
     pitch = (xs[1] - xs[0]) / panes
     for side in (-1, 1):
-        y = side * (width / 2 - 0.005)
+        y = side * width / 2
         for i in range(panes):
             x0, x1 = xs[0] + i * pitch + gap / 2, xs[0] + (i + 1) * pitch - gap / 2
             b.face([(x0, y, z[0]), (x1, y, z[0]), (x1, y, z[1]), (x0, y, z[1])], GLASS, outward=(0, side, 0))
@@ -121,35 +122,33 @@ def _pane(b: MeshBuilder, x: float, half_width: float, z: tuple[float, float], f
 
 
 def _bus(b: MeshBuilder, length: float, width: float, height: float) -> None:
-    half = length / 2 - 0.01
-    b.box((-half, -width / 2 + 0.01, 0.35), (half, width / 2 - 0.01, height), GREEN, top=(0.85, 0.9, 0.85))
+    half = length / 2 - 0.04
+    b.box((-half, -width / 2 + 0.04, 0.35), (half, width / 2 - 0.04, height), GREEN, top=(0.85, 0.9, 0.85))
     _band(b, (-half + 0.3, half - 0.3), width, (1.35, 2.55), 6, 0.22)
-    _pane(b, half + 0.004, width / 2 - 0.15, (1.2, 2.75), True)
-    _pane(b, -half - 0.004, width / 2 - 0.35, (1.6, 2.6), False)
-    for side in (-1, 1):
-        y = side * (width / 2 - 0.004)
-        b.face([(-half, y, 0.8), (half, y, 0.8), (half, y, 1.0), (-half, y, 1.0)], WHITE, outward=(0, side, 0))
+    _pane(b, half + 0.03, width / 2 - 0.15, (1.2, 2.75), True)
+    _pane(b, -half - 0.03, width / 2 - 0.35, (1.6, 2.6), False)
+    _stripe(b, (-half, half), width, (0.8, 1.05), WHITE)
     _wheels(b, (-length * 0.3, length * 0.32), width, 0.5)
     _lights(b, length, width, (0.6, 0.95), 0.2)
 
 
 def _truck(b: MeshBuilder, length: float, width: float, height: float) -> None:
-    half, cab = length / 2 - 0.01, length / 2 - 2.0
+    half, cab = length / 2 - 0.04, length / 2 - 2.0
     b.box((-half, -width / 2 + 0.02, 0.5), (half, width / 2 - 0.02, 0.85), DARK)
     b.box((-half, -width / 2, 0.85), (cab - 0.15, width / 2, height), (0.93, 0.9, 0.8))
     b.box((cab, -width / 2 + 0.05, 0.6), (half, width / 2 - 0.05, height * 0.84), ORANGE)
-    _pane(b, half + 0.004, width / 2 - 0.2, (1.5, 2.4), True)
-    _band(b, (cab + 0.4, half - 0.2), width - 0.1, (1.5, 2.3), 1, 0.1)
+    _pane(b, half + 0.03, width / 2 - 0.2, (1.5, 2.4), True)
+    _band(b, (cab + 0.4, half - 0.2), width - 0.03, (1.5, 2.3), 1, 0.1)
     _wheels(b, (-length * 0.28, length * 0.34), width, 0.5)
     _lights(b, length, width, (0.65, 0.95), 0.2)
 
 
 def _trailer(b: MeshBuilder, length: float, width: float, height: float) -> None:
     half = length / 2
-    b.box((-half, -width / 2, 0.85), (half - 0.3, width / 2, height), (0.55, 0.36, 0.22))
+    b.box((-half + 0.03, -width / 2 + 0.03, 0.85), (half - 0.3, width / 2 - 0.03, height), (0.55, 0.36, 0.22))
     b.box((-half, -0.5, 0.55), (half, 0.5, 0.85), DARK)
     for side in (-1, 1):
-        y = side * (width / 2 + 0.0)
+        y = side * width / 2
         for x in (-half + 1.2, 0.0, half - 1.5):
             points = [(x - 0.08, y, 0.85), (x + 0.08, y, 0.85), (x + 0.08, y, height), (x - 0.08, y, height)]
             b.face(points, (0.35, 0.22, 0.14), outward=(0, side, 0))
@@ -165,20 +164,20 @@ def _trailer(b: MeshBuilder, length: float, width: float, height: float) -> None
 
 
 def _ambulance(b: MeshBuilder, length: float, width: float, height: float) -> None:
-    half, top = length / 2 - 0.01, height - 0.2
+    half, top = length / 2 - 0.04, height - 0.2
     nose = half - 1.3
-    b.box((-half, -width / 2 + 0.02, 0.35), (nose, width / 2 - 0.02, top), WHITE)
+    b.box((-half, -width / 2 + 0.04, 0.35), (nose, width / 2 - 0.04, top), WHITE)
     b.profile(
         [(nose, 0.35), (half, 0.35), (half, 1.2), (nose + 0.5, 2.1), (nose, 2.1)],
         -width / 2 + 0.06,
         width / 2 - 0.06,
         WHITE,
     )
-    _stripe(b, (-half, nose), width - 0.02, (1.0, 1.35), RED)
-    _band(b, (nose - 0.2, nose + 0.6), width - 0.02, (1.35, 1.95), 1, 0.1)
+    _stripe(b, (-half, nose), width, (1.0, 1.35), RED)
+    _band(b, (nose - 0.2, nose + 0.6), width, (1.35, 1.95), 1, 0.1)
     w = width / 2 - 0.2
     b.face(
-        [(half + 0.002, -w, 1.22), (half, w, 1.22), (nose + 0.51, w, 2.05), (nose + 0.51, -w, 2.05)],
+        [(half + 0.02, -w, 1.24), (half + 0.02, w, 1.24), (nose + 0.54, w, 2.06), (nose + 0.54, -w, 2.06)],
         GLASS,
         outward=(1, 0, 1),
     )
@@ -189,7 +188,7 @@ def _ambulance(b: MeshBuilder, length: float, width: float, height: float) -> No
 
 def _stripe(b: MeshBuilder, xs: tuple[float, float], width: float, z: tuple[float, float], colour: Colour) -> None:
     for side in (-1, 1):
-        y = side * (width / 2 + 0.004)
+        y = side * width / 2
         b.face([(xs[0], y, z[0]), (xs[1], y, z[0]), (xs[1], y, z[1]), (xs[0], y, z[1])], colour, outward=(0, side, 0))
 
 
@@ -273,7 +272,7 @@ def _cone(b: MeshBuilder, length: float, width: float, height: float) -> None:
     b.box((-length / 2, -width / 2, 0.0), (length / 2, width / 2, 0.06), ORANGE)
     radii = [(0.06, 0.17, ORANGE), (0.35, 0.115, WHITE), (0.58, 0.08, ORANGE), (height, 0.03, ORANGE)]
     angles = np.arange(8) * (2 * np.pi / 8)
-    for (z0, r0, colour), (z1, r1, _) in zip(radii, radii[1:], strict=False):
+    for (z0, r0, colour), (z1, r1, _) in itertools.pairwise(radii):
         low = [(r0 * np.cos(a), r0 * np.sin(a), z0) for a in angles]
         high = [(r1 * np.cos(a), r1 * np.sin(a), z1) for a in angles]
         b.hull(low, high, [colour] * 8, colour)

@@ -15,7 +15,7 @@ from dwm.town.traffic import Mover, Walker, pose_on_route
 
 SPACING = {"quiet": 95.0, "normal": 48.0, "busy": 24.0}
 PARKED_SHARE = {"quiet": 0.15, "normal": 0.35, "busy": 0.6}
-STROLLERS = {"quiet": 30.0, "normal": 16.0, "busy": 9.0}
+STROLLERS = {"quiet": 40.0, "normal": 22.0, "busy": 13.0}
 STRAIGHT_ONLY = ("bus", "truck", "trailer")
 PARKING_PITCH = 7.0
 EGO = Kind("ego", "ego", (4.6, 1.9, 1.6), 9.0)
@@ -166,7 +166,7 @@ def _strollers(rng: np.random.Generator, streets: Streets, spacing: float, durat
             slack = 1.3 * duration
             low, high = (6.0, side.length - slack) if file > 0 else (6.0 + slack, side.length)
             along = low + float(rng.exponential(spacing))
-            while along < min(high, 100.0):
+            while along < min(high, 80.0):
                 strollers.append(_stroller(side, along, beyond, file, _pedestrian(rng)))
                 along += 1.5 + float(rng.exponential(spacing))
     return strollers
@@ -192,7 +192,7 @@ def _parked(rng: np.random.Generator, streets: Streets, share: float, others: Se
         if side.length < 60:
             continue
         for along in np.arange(20.0, min(side.length - 20, 130.0), PARKING_PITCH).tolist():
-            kind = KINDS["trailer" if rng.random() < 0.04 else names[int(rng.integers(3))]]
+            kind = KINDS["trailer" if rng.random() < 0.02 else names[int(rng.integers(3))]]
             position = np.array(side.point(along, -1.12))
             clear = all(np.linalg.norm(position - other.position) > 7.0 for other in others)
             if rng.random() < share and clear:

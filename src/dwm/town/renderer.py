@@ -129,7 +129,7 @@ class SceneGraph:
         models: Mapping[str, Sequence[Part]],
         textures: Mapping[str, UInt8[np.ndarray, "h w 3"]],
         sky: Mesh,
-        shells: Sequence[Mesh],
+        veils: Sequence[Mesh],
         ego_light: Mesh | None,
         mirrored: bool,
     ) -> None:
@@ -140,7 +140,7 @@ class SceneGraph:
         self.around = self.root.attachNewNode("around")
         dome = self.around.attachNewNode(_geometry(sky))
         _painted(dome, SKY_SORT)
-        self._shells(shells)
+        self._veils(veils)
         self.world = self.root.attachNewNode("world")
         self._static(static)
         self.models = {name: [(self._node(part), part.ground) for part in parts] for name, parts in models.items()}
@@ -155,9 +155,9 @@ class SceneGraph:
         if mirrored:
             self._mirror()
 
-    def _shells(self, shells: Sequence[Mesh]) -> None:
-        for index, shell in enumerate(shells):
-            node = self.around.attachNewNode(_geometry(shell))
+    def _veils(self, veils: Sequence[Mesh]) -> None:
+        for index, veil in enumerate(veils):
+            node = self.around.attachNewNode(_geometry(veil))
             node.setTransparency(core.TransparencyAttrib.MAlpha)
             node.setDepthWrite(False)
             node.setBin("fixed", index)
@@ -206,7 +206,8 @@ class SceneGraph:
     ) -> UInt8[np.ndarray, "h w 3"]:
         """One picture of `size` (width, height); `intrinsics` are in its pixels."""
         x, y = local_from_camera[:2, 3]
-        self.around.setPos(float(x), float(y), 0.0)
+        dx, dy = local_from_camera[:2, 2]
+        self.around.setPosHpr(float(x), float(y), 0.0, float(np.degrees(np.arctan2(dy, dx))) - 90.0, 0, 0)
         return Renderer.get().target(size).draw(self.root, intrinsics, local_from_camera)
 
     @cached_property

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from jaxtyping import Float, UInt8
 from pydantic import Field, model_validator
-from shapely import affinity
+from shapely import STRtree, affinity, linestrings
 
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.errors import DwmError
@@ -27,9 +27,10 @@ from dwm.town.population import EGO, Population, populate
 from dwm.town.renderer import Placed, SceneGraph
 from dwm.town.scenery import (
     Part,
+    building_footprints,
     building_parts,
     ground_parts,
-    haze_shells,
+    haze_veils,
     lamp,
     lamp_places,
     pool,
@@ -44,6 +45,8 @@ from dwm.town.traffic import Simulation, Tracks, half_base, pose_on_route, walke
 
 SIGHT = 110.0
 """Metres around the car within which traffic exists."""
+BOX_SIGHT = 80.0
+"""Metres around the car within which traffic is annotated, where no house hides it."""
 REAR_AXLE = 1.4
 """Metres from the middle of the car with the cameras back to the origin of its frame."""
 CELL = 600.0
@@ -170,9 +173,28 @@ class TownScene:
     def _add(self, found: list[Thing], name: str, kind: Kind, at: Float[np.ndarray, "2"], yaw: float) -> None:
         found.append(Thing(kind, f"{self.name}-{name}", np.array([*at, kind.size[2] / 2]), yaw))
 
+    @cached_property
+    def _houses(self) -> STRtree:
+        return STRtree(building_footprints(self.streets))
+
+    def annotated(self, time_s: float) -> list[Thing]:
+        """The things that have a box: near, and not hidden behind houses from the car's middle."""
+        eye = self.local_from_ego(time_s)[:2, 3]
+        things = [thing for thing in self.things(time_s) if np.hypot(*(thing.position[:2] - eye)) < BOX_SIGHT]
+        if not things:
+            return things
+        seen = np.zeros(len(things), bool)
+        for share in (-0.5, 0.0, 0.5):
+            at = [thing.position[:2] + share * thing.kind.size[0] * _heading(thing.yaw) for thing in things]
+            rays = linestrings(np.stack([np.broadcast_to(eye, (len(at), 2)), np.stack(at)], 1))
+            hidden = np.zeros(len(things), bool)
+            hidden[self._houses.query(rays, predicate="intersects")[0]] = True
+            seen |= ~hidden
+        return [thing for thing, visible in zip(things, seen, strict=True) if visible]
+
     def boxes(self, time_s: float) -> Boxes:
-        """The boxes of all traffic within sight, in the world's frame."""
-        things, move = self.things(time_s), self.world_from_local
+        """The boxes of all traffic that is near and not hidden behind houses, in the world's frame."""
+        things, move = self.annotated(time_s), self.world_from_local
         count = len(things)
         centre = np.array([thing.position for thing in things]).reshape(count, 3)
         return Boxes(
@@ -246,6 +268,10 @@ class TownPictures:
         return self.scene.picture(self.times_s[frame], self.views[view], size)
 
 
+def _heading(yaw: float) -> Float[np.ndarray, "2"]:
+    return np.array([np.cos(yaw), np.sin(yaw)])
+
+
 def _generator(seed: int, index: int, what: int) -> np.random.Generator:
     return np.random.default_rng((seed, index, what))
 
@@ -289,15 +315,16 @@ def _graph(seed: int, index: int, options: TownOptions, process: int) -> SceneGr
             for x, y, a in lamp_places(scene.streets)
         ]
     static += building_parts(scene.streets, scene.style, colours)
-    static += [_moved(tree(colours), x, y, 0.0, False) for x, y in tree_places(scene.streets, scene.style)]
-    static += [_moved(lamp(colours), x, y, a, False) for x, y, a in lamp_places(scene.streets)]
+    plant, post = tree(colours), lamp(colours)
+    static += [_moved(plant, x, y, 0.0, False) for x, y in tree_places(scene.streets, scene.style)]
+    static += [_moved(post, x, y, a, False) for x, y, a in lamp_places(scene.streets)]
     models = {
         name: (Part(footprint(kind).tinted(colours.tint), ground=True), Part(model(name).tinted(colours.tint)))
         for name, kind in KINDS.items()
     }
     beam = pool(5.0, 0.35, (14.0, 0.0), 2.4) if scene.style.time == "night" else None
     pictures = {"facade": facade(scene.style, colours), "shops": shops(scene.style, colours)}
-    return SceneGraph(static, models, pictures, sky(colours), haze_shells(colours), beam, colours.wet)
+    return SceneGraph(static, models, pictures, sky(colours), haze_veils(colours), beam, colours.wet)
 
 
 def _moved(mesh, x: float, y: float, yaw: float, ground: bool) -> Part:

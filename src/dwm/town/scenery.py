@@ -5,13 +5,15 @@ Places follow from the streets by fixed rules (set-back, spacing from the corner
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from shapely.geometry import Polygon
 
 from dwm.town.mesh import Colour, Mesh, MeshBuilder
-from dwm.town.streets import CORNER, CROSSING, CROSSING_MIDDLE, SIDEWALK, STOP, Arm, Street, Streets
+from dwm.town.streets import CORNER, CROSSING, CROSSING_MIDDLE, SIDEWALK, STOP, Street, Streets
 from dwm.town.style import (
     GROUND_COLOURS,
     KERB,
@@ -87,55 +89,71 @@ def _missing(streets: Streets) -> int | None:
     return None if len(signs) == 2 else -signs.pop()
 
 
+FAR_AWAY = 900.0
+WET_ROAD = 0.72
+"""Opacity of a wet road; the rest is what it mirrors."""
+
+
 def ground_parts(streets: Streets, style: Style, look: Look) -> list[Part]:
-    """Sky excepted, everything that is flat: painted from below to above."""
-    b = MeshBuilder()
-    b.face(_square(900.0), GROUND_COLOURS[style.ground], shaded=False)
-    below = Part(b.mesh().tinted(look.tint), ground=True)
-    b = MeshBuilder()
-    for street, u0, u1 in _stretches(streets):
-        _strip(b, street, u0, u1, SIDEWALK, SIDEWALK_COLOUR)
-    sidewalk = Part(b.mesh().tinted(look.tint), ground=True)
-    b = MeshBuilder()
-    for grow, colour, alpha in ((0.22, KERB, 1.0), (0.0, ROAD_WET if look.wet else ROAD, 0.72 if look.wet else 1.0)):
-        b = MeshBuilder() if grow else b
-        if not grow:
-            kerb = Part(b.mesh().tinted(look.tint), ground=True)
-            b = MeshBuilder()
-        for street, u0, u1 in _road_pieces(streets):
-            _strip(b, street, u0, u1, grow, colour, alpha)
-        for corner, towards in _corners(streets):
-            _fillet(b, corner, towards, grow, colour, alpha)
-    road = Part(b.mesh().tinted(look.tint), ground=True)
-    return [below, sidewalk, kerb, road, Part(_markings(streets).tinted(look.tint), ground=True)]
+    """Everything that is flat, painted from below to above. The land leaves the road free, where a wet one mirrors."""
+    land, sidewalk, kerb, road = MeshBuilder(), MeshBuilder(), MeshBuilder(), MeshBuilder()
+    for low, high, edges in _blocks(streets):
+        _land(land, low, high, GROUND_COLOURS[style.ground])
+        for builder, width, colour in ((sidewalk, SIDEWALK, SIDEWALK_COLOUR), (kerb, 0.22, KERB)):
+            for x0, y0, x1, y1 in _edge_strips(low, high, edges, width):
+                _land(builder, (x0, y0), (x1, y1), colour)
+    asphalt = ROAD_WET if look.wet else ROAD
+    for corner, towards in _corners(streets):
+        _fillet(kerb, corner, towards, 0.22, KERB)
+        _fillet(kerb, corner, towards, 0.0, asphalt)
+    for street, u0, u1 in _road_pieces(streets):
+        _rectangle(road, street, (u0, u1), (-street.right, street.left), asphalt, WET_ROAD if look.wet else 1.0)
+    layers = (land, sidewalk, kerb, road)
+    parts = [Part(layer.mesh().tinted(look.tint), ground=True) for layer in layers]
+    return [*parts, Part(_markings(streets).tinted(look.tint), ground=True)]
 
 
-def _square(half: float) -> list[tuple[float, float, float]]:
-    return [(-half, -half, 0.0), (half, -half, 0.0), (half, half, 0.0), (-half, half, 0.0)]
+def _land(b: MeshBuilder, low: tuple[float, float], high: tuple[float, float], colour: Colour) -> None:
+    (x0, y0), (x1, y1) = low, high
+    points = [(x0, y0, 0.0), (x1, y0, 0.0), (x1, y1, 0.0), (x0, y1, 0.0)]
+    b.face(points, colour, outward=(0, 0, 1), shaded=False)
 
 
-def _stretches(streets: Streets) -> list[tuple[Street, float, float]]:
-    """Whole streets as (street, from, to); overlapping in the junction."""
-    main = streets.main
-    result = [(main, -main.half_length, main.half_length)]
-    result += [(arm.street, 0.0, arm.sign * arm.street.half_length) for arm in streets.arms if arm.street.across]
-    return result
+def _blocks(streets: Streets) -> Iterator[tuple[tuple[float, float], tuple[float, float], str]]:
+    """Rectangles (low, high) of land between the roads, and which of their edges (w, e, s, n) lie on a kerb."""
+    main, cross = streets.main, streets.cross
+    arms = {arm.sign for arm in streets.arms if arm.street.across}
+    for sign, (y0, y1), edge in ((1, (main.left, FAR_AWAY), "s"), (-1, (-FAR_AWAY, -main.right), "n")):
+        if cross is None or sign not in arms:
+            yield (-FAR_AWAY, y0), (FAR_AWAY, y1), edge
+            continue
+        yield (-FAR_AWAY, y0), (-cross.left, y1), edge + "e"
+        yield (cross.right, y0), (FAR_AWAY, y1), edge + "w"
+        end = sign * cross.half_length
+        yield (-cross.left, min(end, sign * FAR_AWAY)), (cross.right, max(end, sign * FAR_AWAY)), ""
+    yield (main.half_length, -main.right), (FAR_AWAY, main.left), ""
+    yield (-FAR_AWAY, -main.right), (-main.half_length, main.left), ""
+
+
+def _edge_strips(low, high, edges: str, width: float) -> Iterator[tuple[float, float, float, float]]:
+    (x0, y0), (x1, y1) = low, high
+    strips = {
+        "s": (x0, y0, x1, y0 + width),
+        "n": (x0, y1 - width, x1, y1),
+        "w": (x0, y0, x0 + width, y1),
+        "e": (x1 - width, y0, x1, y1),
+    }
+    return (strips[edge] for edge in edges)
 
 
 def _road_pieces(streets: Streets) -> list[tuple[Street, float, float]]:
-    """The same without overlaps, so that a translucent wet road is nowhere painted twice."""
+    """The streets without overlaps, so that a translucent wet road is nowhere painted twice."""
     main = streets.main
     result = [(main, -main.half_length, main.half_length)]
     result += [
         (arm.street, arm.at(0.0), arm.sign * arm.street.half_length) for arm in streets.arms if arm.street.across
     ]
     return result
-
-
-def _strip(
-    b: MeshBuilder, street: Street, u0: float, u1: float, grow: float, colour: Colour, alpha: float = 1.0
-) -> None:
-    _rectangle(b, street, (u0, u1), (-street.right - grow, street.left + grow), colour, alpha)
 
 
 def _rectangle(b: MeshBuilder, street: Street, u, d, colour: Colour, alpha: float = 1.0) -> None:
@@ -154,13 +172,13 @@ def _corners(streets: Streets) -> Iterator[tuple[tuple[float, float], tuple[int,
             yield (-streets.cross.left, y), (-1, arm.sign)
 
 
-def _fillet(b: MeshBuilder, corner, towards, grow: float, colour: Colour, alpha: float) -> None:
+def _fillet(b: MeshBuilder, corner, towards, grow: float, colour: Colour) -> None:
     (x, y), (sx, sy) = corner, towards
     cx, cy, radius = x + sx * CORNER, y + sy * CORNER, CORNER - grow
     arc = [
         (cx - sx * radius * np.cos(a), cy - sy * radius * np.sin(a), 0.0) for a in np.linspace(0, np.pi / 2, 7).tolist()
     ]
-    b.face([(x + sx * grow, y + sy * grow, 0.0), *arc], colour, outward=(0, 0, 1), shaded=False, alpha=alpha)
+    b.face([(x + sx * grow, y + sy * grow, 0.0), *arc], colour, outward=(0, 0, 1), shaded=False)
 
 
 def _markings(streets: Streets) -> Mesh:
@@ -202,20 +220,36 @@ def _lines(b: MeshBuilder, street: Street, sign: int, start: float) -> None:
         _rectangle(b, street, (start + sign * 7.0, end), (d - 0.07, d + 0.07), LINE_WHITE)
 
 
-def building_parts(streets: Streets, style: Style, look: Look) -> list[Part]:
-    """One part per building. Along the main street from the corner on; along the crossing street behind the corner house."""
-    parts = []
+def building_places(streets: Streets) -> list[tuple[Side, float, int]]:
+    """(side, metres from the corner, number from the corner) of each house. Along the main street from the corner on, along
+    the crossing street behind the corner house."""
+    places = []
     for side, corner in sides(streets):
         start = SIDEWALK + SETBACK if streets.cross is not None else 2.0
         if not corner:
             start += DEPTH + GAP
         if side.length < 60:
-            start = (side.length - BUILDING) / 2
-            parts.extend(_building(side, start, 0, style, look) if start >= -2 else [])
+            places.append((side, (side.length - BUILDING) / 2, 0))
             continue
-        for index, along in enumerate(np.arange(start, side.length - BUILDING, BUILDING + GAP).tolist()):
-            parts.extend(_building(side, along, index, style, look))
-    return parts
+        alongs = np.arange(start, side.length - BUILDING, BUILDING + GAP).tolist()
+        places += [(side, along, index) for index, along in enumerate(alongs)]
+    return places
+
+
+def building_footprints(streets: Streets) -> list[Polygon]:
+    """The ground that houses cover."""
+    near, far = SIDEWALK + SETBACK, SIDEWALK + SETBACK + DEPTH
+    return [
+        Polygon([side.point(a, n) for a, n in ((u, near), (u + BUILDING, near), (u + BUILDING, far), (u, far))])
+        for side, u, _ in building_places(streets)
+    ]
+
+
+def building_parts(streets: Streets, style: Style, look: Look) -> list[Part]:
+    """Walls, ground floor and roof of every house."""
+    return [
+        part for side, along, index in building_places(streets) for part in _building(side, along, index, style, look)
+    ]
 
 
 def _building(side: Side, along: float, index: int, style: Style, look: Look) -> list[Part]:
@@ -337,7 +371,7 @@ def sky(look: Look, radius: float = 300.0) -> Mesh:
 
     for flip in (1, -1):
         for i in range(len(elevations) - 1):
-            for a0, a1 in zip(azimuths, azimuths[1:], strict=False):
+            for a0, a1 in itertools.pairwise(azimuths):
                 low, high = flip * elevations[i], flip * elevations[i + 1]
                 points = [point(low, a0), point(low, a1), point(high, a1), point(high, a0)]
                 b.face(points, (1, 1, 1), outward=-np.mean(points, axis=0), shaded=False, glow=True)
@@ -346,28 +380,21 @@ def sky(look: Look, radius: float = 300.0) -> Mesh:
     return b.mesh()
 
 
-FOG_RADII = (9.0, 14.0, 20.0, 27.0, 35.0, 45.0, 57.0, 72.0, 92.0, 120.0, 160.0)
+FOG_DISTANCES = (5.0, 7.0, 9.5, 12.5, 16.0, 20.0, 25.0, 31.0, 38.0, 47.0, 58.0, 72.0, 92.0, 120.0, 160.0)
 
 
-def haze_shells(look: Look) -> list[Mesh]:
-    """Translucent walls around the camera, the farthest first: what lies behind one loses its share to the haze."""
+def haze_veils(look: Look) -> list[Mesh]:
+    """Translucent walls before the camera, the farthest first: what lies behind one loses its share to the haze.
+
+    They face along +y; each is one quad, for two that meet would show their seam.
+    """
     if look.haze < 0.004:
         return []
-    shells, inner = [], 0.0
-    for radius in FOG_RADII:
-        alpha, inner = 1 - float(np.exp(-look.haze * (radius - inner))), radius
-        b = MeshBuilder()
-        azimuths = np.linspace(0, 2 * np.pi, 25)
-        for a0, a1 in zip(azimuths, azimuths[1:], strict=False):
-            (x0, y0), (x1, y1) = (
-                (radius * np.cos(a0), radius * np.sin(a0)),
-                (radius * np.cos(a1), radius * np.sin(a1)),
-            )
-            points = [(x0, y0, 0.0), (x1, y1, 0.0), (x1, y1, 70.0), (x0, y0, 70.0)]
-            b.face(points, look.horizon, outward=(-x0 - x1, -y0 - y1, 0.0), shaded=False, glow=True, alpha=alpha)
-        shells.append(b.mesh())
-    return shells[::-1]
-
-
-def arm_of(streets: Streets, index: int) -> Arm | None:
-    return streets.arms[index] if index >= 0 else None
+    veils, inner = [], 0.0
+    for distance in FOG_DISTANCES:
+        alpha, inner = 1 - float(np.exp(-look.haze * (distance - inner))), distance
+        b, half = MeshBuilder(), 1.6 * distance
+        points = [(-half, distance, 0.0), (half, distance, 0.0), (half, distance, 90.0), (-half, distance, 90.0)]
+        b.face(points, look.horizon, shaded=False, glow=True, alpha=alpha)
+        veils.append(b.mesh())
+    return veils[::-1]

@@ -60,11 +60,11 @@ SKIES: dict[tuple[str, str], tuple[Colour, Colour, Colour]] = {
     ("night", "fog"): ((0.2, 0.21, 0.23), (0.17, 0.18, 0.2), (0.13, 0.14, 0.16)),
 }
 
-TINTS: dict[str, Colour] = {"day": (1.0, 0.98, 0.94), "dusk": (0.78, 0.55, 0.48), "night": (0.24, 0.26, 0.36)}
+TINTS: dict[str, Colour] = {"day": (1.0, 0.98, 0.94), "dusk": (0.8, 0.62, 0.56), "night": (0.34, 0.36, 0.46)}
 WEATHER_LIGHT: dict[str, Colour] = {
     "clear": (1.0, 1.0, 1.0),
     "overcast": (0.84, 0.86, 0.9),
-    "rain": (0.68, 0.72, 0.78),
+    "rain": (0.74, 0.77, 0.82),
     "fog": (0.86, 0.87, 0.88),
 }
 HAZE = {"clear": 0.0012, "overcast": 0.002, "rain": 0.007, "fog": 0.03}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dwm.town.kinds import KINDS, Kind
+from dwm.town.kinds import Kind
 from dwm.town.streets import STEP, Crossing, Route
 
 DT = 0.2
@@ -253,5 +253,9 @@ class Simulation:
         return points.reshape(-1, 2), owner, radius, velocity
 
 
-def kind(name: str) -> Kind:
-    return KINDS[name]
+def _squared_distances(
+    lines: Float[np.ndarray, "n k 2"], points: Float[np.ndarray, "p 2"]
+) -> Float[np.ndarray, "n k p"]:
+    product = lines.reshape(-1, 2) @ points.T
+    squares = (lines**2).sum(-1).reshape(-1, 1) + (points**2).sum(-1)[None] - 2 * product
+    return squares.reshape(*lines.shape[:2], len(points))

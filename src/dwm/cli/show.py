@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dwm.cli import flags
 from dwm.cli.say import finish
+
+if TYPE_CHECKING:
+    from dwm.recipes.memory import Cost, Estimate
+
+
+class Dtype(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
 
 app = typer.Typer(
     help="Recipes, the settings of a run, what it will cost, what a clip holds.",
@@ -48,6 +59,54 @@ def config(
     for setting in settings(run):
         default = "" if setting.is_default else f" (default {_short(setting.default)})"
         print(f"{setting.key} = {_short(setting.value)}{default}\n    {setting.meaning}")
+
+
+@app.command(epilog=flags.example("dwm show memory sd35-layout-nuscenes --dtype bfloat16 data.batch=2"))
+def memory(
+    name: Name = None,
+    overrides: flags.Overrides = None,
+    config: flags.Config = None,
+    dtype: Annotated[Dtype, typer.Option(help="What the network computes in.")] = Dtype.float32,
+    as_json: flags.Json = False,
+) -> None:
+    """Parameters, memory and arithmetic of a step, from the settings alone: nothing is loaded."""
+    from dataclasses import asdict
+
+    import torch
+
+    from dwm.cli.runs import chosen
+    from dwm.recipes.memory import estimate
+
+    told = estimate(chosen(name, config, overrides), getattr(torch, dtype.value))
+    finish(memory_lines(told), asdict(told), False, as_json)
+
+
+def memory_lines(told: Estimate) -> list[str]:
+    """The estimate for people."""
+    shape, total = told.shape, sum(told.parameters.values())
+    parts = ", ".join(
+        f"{part} {count / 1e6:.1f}" for part, count in sorted(told.parameters.items(), key=lambda p: -p[1])
+    )
+    base = "not found, not counted" if told.base_model is None else f"{_bytes(told.base_model)} of files"
+    pixels = f"{shape.t} frames × {shape.v} views of {shape.w * shape.factor}×{shape.h * shape.factor}"
+    return [
+        f"network: {total / 1e6:.1f} M parameters ({parts})",
+        f"base model (autoencoder and text encoders): {base}",
+        f"training, {shape.b} clips of {pixels}, computing in {told.dtype}:",
+        *_cost_lines(told.training),
+        "generation, one sampling step of one clip with guidance:",
+        *_cost_lines(told.generation),
+    ]
+
+
+def _cost_lines(cost: Cost) -> list[str]:
+    parts = ("weights", "gradients", "optimizer", "average", "activations")
+    shown = ", ".join(f"{part} {_bytes(getattr(cost, part))}" for part in parts if getattr(cost, part))
+    return [f"  memory {_bytes(cost.memory)}: {shown}", f"  arithmetic {cost.flops / 1e12:.4g} Tflop"]
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _short(value: object) -> str:

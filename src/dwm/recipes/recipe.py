@@ -6,8 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from dwm.conditions import ConditionOptions
+from dwm.evaluation import EvaluationOptions
+from dwm.networks import DiTOptions
 from dwm.options import Options
 from dwm.recipes.data import DataOptions
+from dwm.training.loop import LoopOptions
 
 
 class Recipe(Options):
@@ -17,11 +21,12 @@ class Recipe(Options):
     compatibility: Literal["ours", "reference"] = Field(
         "ours", description="reference: keep OpenDWM's oddities, so that its users get their numbers"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of data order, noise and every other draw")
     base_model: str | None = Field(
         None, description="folder of the base model (autoencoder, text encoders, tokenizers)"
     )
-    weights: str | None = Field(
-        None, description="weights of the driving network to start from; none: from random numbers"
-    )
+    weights: str | None = Field(None, description="weights of the driving network to start from; none: random numbers")
     data: DataOptions = Field(DataOptions(), description="what is read, and in which windows and sizes")
+    conditions: ConditionOptions = Field(ConditionOptions(), description="what the network is told")
+    network: DiTOptions = Field(DiTOptions(), description="the driving network")
+    training: LoopOptions = Field(LoopOptions(), description="how it is trained")
+    evaluation: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")

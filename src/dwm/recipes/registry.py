@@ -12,7 +12,7 @@ from dwm.recipes.recipe import Recipe
 
 Maker = Callable[[], Recipe]
 _MAKERS: dict[str, Maker] = {}
-NAMED_IN = ("dwm.recipes.town",)
+NAMED_IN = ("dwm.recipes.town", "dwm.recipes.nuscenes")
 """The modules that hold our own recipes, in the order in which they are shown."""
 
 

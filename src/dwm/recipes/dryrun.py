@@ -1,0 +1,86 @@
+"""Runs a network on PyTorch's meta device, where tensors have shapes and no numbers: counts arithmetic and live memory exactly.
+
+It allocates nothing, so a model of any size costs seconds. Knows no recipe.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Tally:
+    """flops: multiplications and additions, each counted; peak: most bytes alive at once beyond what was there before;
+    kept: bytes that are still alive at the end."""
+
+    flops: int
+    peak: int
+    kept: int
+
+
+def tally(work: Callable[[], Any]) -> Tally:
+    """What `work` would cost. It must only use meta tensors."""
+    counter, live = FlopCounterMode(display=False), _Live()
+    with counter, live, _fused_attention():
+        work()
+    return Tally(counter.get_total_flops(), live.peak, live.now)
+
+
+class _Live(TorchDispatchMode):
+    """Follows the bytes of every storage that operations make, from birth to release."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        given = {id(_storage(leaf)) for leaf in tree_leaves((arguments, named)) if isinstance(leaf, Tensor)}
+        result = function(*arguments, **(named or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and id(_storage(leaf)) not in given:
+                self._born(_storage(leaf))
+        return result
+
+    def _born(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        self._known[storage] = None
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._died, size)
+
+    def _died(self, size: int) -> None:
+        self.now -= size
+
+
+def _storage(tensor: Tensor) -> Any:
+    return tensor.untyped_storage()
+
+
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    """For shapes alone PyTorch has no fused attention, and the unfused one keeps tables of scores that no run keeps: the
+    operation of CUDA's kernels, which has shapes and a count, stands in for the time of a tally."""
+    usual = F.scaled_dot_product_attention
+
+    def fused(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, q.requires_grad)[0]
+
+    F.scaled_dot_product_attention = fused
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = usual

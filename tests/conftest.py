@@ -22,4 +22,5 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _threads() -> None:
-    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
+    """OMP_NUM_THREADS wins: two threads on a busy machine wait for each other at every small operation."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", max(1, min(2, os.cpu_count() or 1)))))

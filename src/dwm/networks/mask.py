@@ -58,9 +58,10 @@ class MaskModule(nn.Module):
         width = o.num_heads * o.attention_head_dim
         rows = o.temporal_pos_embed_size if o.mask_token_type == "temporal" else 1
         self.mask_token = nn.Parameter(torch.zeros(1, rows or 1, width), requires_grad=o.mask_ratio is not None)
-        large = o.use_origin_mask_token.proj_field == "large"
-        kernel, stride, padding = ((1, 3, 3), (1, 2, 2), (0, 1, 1)) if large else (1, 1, 0)
-        self.noise_proj = nn.Conv3d(NOISE_CHANNELS, width, kernel, stride=stride, padding=padding)
+        if o.use_origin_mask_token is not None:
+            large = o.use_origin_mask_token.proj_field == "large"
+            kernel, stride, padding = ((1, 3, 3), (1, 2, 2), (0, 1, 1)) if large else (1, 1, 0)
+            self.noise_proj = nn.Conv3d(NOISE_CHANNELS, width, kernel, stride=stride, padding=padding)
         self.mask_path_embed = nn.ModuleDict({"proj": nn.Linear(width, width)})
         self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
@@ -78,8 +79,8 @@ class MaskModule(nn.Module):
         self, x: Float[Tensor, "btv n d"], timestep: Float[Tensor, "btv"], prepared: Prepared, masking: Masking
     ) -> tuple[Float[Tensor, "btv k d"], Dropped, Prepared]:
         """The kept tokens in the order of their draws, what was dropped, and the conditions at the kept places."""
-        if self.options.mask_ratio is None:
-            raise ValueError("mask_module.mask_ratio is null; masked reconstruction needs a share to drop")
+        if self.options.mask_ratio is None or self.options.use_origin_mask_token is None:
+            raise ValueError("masked reconstruction needs mask_module.mask_ratio and use_origin_mask_token")
         grid = prepared.grid
         scores, whole = self._scores(grid, masking.uniform, x)
         order = scores.argsort(-1)

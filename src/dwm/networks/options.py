@@ -63,7 +63,9 @@ class MaskOptions(Options):
         None, description="row kinds: constant = share of items with one mask"
     )
     forward_mix_interpolater: bool = Field(False, description="also run temporal side blocks (row kinds only)")
-    use_origin_mask_token: MaskTokenSources = Field(MaskTokenSources(), description="what fills dropped places")
+    use_origin_mask_token: MaskTokenSources | None = Field(
+        MaskTokenSources(), description="what fills dropped places; null: nothing, for inference only"
+    )
     mask_token_type: Literal["temporal"] | None = Field(None, description="temporal: one learned vector per frame")
     temporal_pos_embed_size: int | None = Field(None, description="frames of the temporal mask token")
     decoder_pos_embed_recipe: str | None = Field("shared", description="kept for old configs; has no effect")

@@ -1,0 +1,58 @@
+"""OpenDWM's network sections, translated into this house's options by explicit tables. Builds only what the tables know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from dwm.errors import DwmError, nearest
+from dwm.networks import AdapterOptions, DiTOptions
+from dwm.options import Options
+
+DIT = "dwm.models.crossview_temporal_dit.DiTCrossviewTemporalConditionModel"
+MASK = "dwm.models.mask_layers.MaskController"
+
+SomeOptions = TypeVar("SomeOptions", bound=Options)
+
+
+def dit_options(config: Mapping[str, Any], where: str = "model") -> DiTOptions:
+    """The transformer's constructor arguments as options. `where` names the file and path for messages. Raises DwmError."""
+    values = {key: value for key, value in config.items() if key not in ("_class_name", "depth_net")}
+    kind = values.get("temporal_attention_type")
+    if values.get("enable_temporal") and kind not in ("full", "rowwise"):
+        values["temporal_attention_type"] = "pointwise"
+    if values.get("mixer_type", "AlphaBlender") != "AlphaBlender":
+        values["mixer_type"] = "Mixer"
+    if values.get("perspective_modeling_type") not in ("implicit", "explicit"):
+        values["perspective_modeling_type"] = ""
+    if values.get("mask_module") is not None:
+        values["mask_module"] = _mask_module(values["mask_module"], f"{where}.mask_module")
+    return checked(DiTOptions, {**values, "compatibility": "reference"}, where)
+
+
+def adapter_options(config: Mapping[str, Any], where: str = "model") -> AdapterOptions:
+    return checked(AdapterOptions, {k: v for k, v in config.items() if k != "_class_name"}, where)
+
+
+def checked(options: type[SomeOptions], values: Mapping[str, Any], where: str) -> SomeOptions:
+    """`options` of these values; the first thing that is wrong becomes one line with its path."""
+    try:
+        return options(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])])
+        hint = nearest(str(first["loc"][-1]), options.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise DwmError(f"{path}: {first['msg']}{hint}") from None
+
+
+def _mask_module(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    name = config.get("_class_name", MASK)
+    if name != MASK:
+        raise DwmError(f"{where}._class_name: {name!r} is not known; known: {MASK}")
+    values = {key: value for key, value in config.items() if key != "_class_name"}
+    values.setdefault("use_origin_mask_token", None)
+    if values.get("mae_mask_type", "constant") not in ("rand_t", "mix_constant_row_t", "row_t_rc"):
+        values["mae_mask_type"] = "constant"
+    return values

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+import torch
+from tiny_run import CARD, WORDS, InventedClips, options
+
+from dwm.base_models import BaseModel
+from dwm.data import collate
+from dwm.errors import DwmError
+from dwm.generation.folder import load_network, read_card
+from dwm.training.clips import ClipCache, fill
+from dwm.training.driving import data_order
+from dwm.training.stages import Run, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    output = tmp_path_factory.mktemp("run")
+    return output, train(options(), InventedClips(), WORDS, CARD, output)
+
+
+def test_a_run_from_nothing_ends_in_a_weights_folder(trained):
+    output, weights = trained
+    assert read_card(weights) == CARD
+    assert {path.name for path in output.iterdir()} >= {"clips", "base", "autoencoder", "decoder", "pictures", "clips"}
+    network, base = load_network(weights), BaseModel.load(weights)
+    run = Run(options(), output)
+    for name, value in run.network(2)[0].state_dict().items():
+        assert torch.allclose(network.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+    assert base.text.encode(["day", "night"]).pooled.shape == (2, 32)
+
+
+def test_latents_are_normalised_and_the_decoder_stage_leaves_the_encoder_alone(trained):
+    output, weights = trained
+    cache = ClipCache(output / "clips")
+    latents = torch.cat([cache.latents(index) for index in range(len(cache))])
+    assert latents.mean((0, 1, 2, 4, 5)).abs().max() < 0.3
+    assert (latents.std((0, 1, 2, 4, 5)) - 1).abs().max() < 0.3
+    frames = cache.clip(1).frames
+    shipped = BaseModel.load(weights, text=False).autoencoder.encode(frames)
+    assert (shipped - cache.latents(1)).abs().max() < 0.1
+
+
+def test_finished_stages_are_not_trained_again(trained):
+    output, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+    before = {path: time for path, time in before.items() if "weights" not in path.parts[-3:]}
+    train(options(), InventedClips(), WORDS, CARD, output)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path.parent.name != "transformer")
+
+
+def test_every_stage_logs_its_losses(trained):
+    output, _ = trained
+    for stage in ("autoencoder", "decoder", "pictures", "clips"):
+        folder = output / stage
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(1, 7))
+        assert all(0 < line["loss"] < 10 for line in lines)
+
+
+def test_the_cache_gives_what_the_source_had(tmp_path):
+    source = InventedClips(5)
+    fill(tmp_path, source, (32, 32), shard=2)
+    cache = ClipCache(tmp_path)
+    assert (len(cache), cache.frames, cache.views) == (5, 3, 2)
+    wanted, found = collate([source[3]], size=(32, 32)), cache.clip(3)
+    assert found.captions == wanted.captions and found.scenes == wanted.scenes
+    for name in ("frames", "layout_boxes", "layout_map"):
+        assert (getattr(found, name) - getattr(wanted, name)).abs().max() < 1e-6
+    part = cache.clip(3, slice(1, 2), slice(1, 2))
+    assert torch.equal(part.frames, found.frames[:, 1:2, 1:2]) and part.shape == (1, 1, 1)
+    assert torch.equal(part.world_from_ego, found.world_from_ego[:, 1:2, 1:2])
+
+
+def test_a_filled_cache_is_only_completed(tmp_path):
+    fill(tmp_path, InventedClips(4), (32, 32), shard=2)
+    (tmp_path / "clips_00001.safetensors").unlink()
+    kept = (tmp_path / "clips_00000.safetensors").stat().st_mtime_ns
+    fill(tmp_path, InventedClips(4), (32, 32), shard=2)
+    assert len(ClipCache(tmp_path)) == 4
+    assert (tmp_path / "clips_00000.safetensors").stat().st_mtime_ns == kept
+
+
+def test_an_empty_cache_says_so(tmp_path):
+    with pytest.raises(DwmError, match="holds no clips"):
+        ClipCache(tmp_path)
+
+
+def test_each_epoch_sees_every_clip_once_in_an_order_of_its_own():
+    order = data_order(7, 3, range(21))
+    epochs = [order[0:7], order[7:14], order[14:21]]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert data_order(7, 3, range(10, 15)) == order[10:15]

@@ -85,7 +85,9 @@ def test_the_right_velocity_costs_nothing_and_the_weightings_differ_by_sigma_squ
     assert float(flow_loss(exact, latents, inputs, plain)) == pytest.approx(0, abs=1e-6)
     wrong = exact + 1
     assert float(flow_loss(wrong, latents, inputs, plain)) == pytest.approx(1, rel=1e-3)
-    assert float(flow_loss(wrong, latents, inputs, squared)) == pytest.approx(float(inputs.sigma.square().mean()), rel=1e-3)
+    assert float(flow_loss(wrong, latents, inputs, squared)) == pytest.approx(
+        float(inputs.sigma.square().mean()), rel=1e-3
+    )
 
 
 def test_captions_boxes_and_map_are_dropped_together():

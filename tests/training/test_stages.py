@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
 def test_a_run_from_nothing_ends_in_a_weights_folder(trained):
     output, weights = trained
     assert read_card(weights) == CARD
-    assert {path.name for path in output.iterdir()} >= {"clips", "base", "autoencoder", "decoder", "pictures", "clips"}
+    assert {path.name for path in output.iterdir()} >= {"clips", "base", "autoencoder", "decoder", "pictures", "videos"}
     network, base = load_network(weights), BaseModel.load(weights)
     run = Run(options(), output)
     for name, value in run.network(2)[0].state_dict().items():
@@ -51,7 +51,7 @@ def test_finished_stages_are_not_trained_again(trained):
 
 def test_every_stage_logs_its_losses(trained):
     output, _ = trained
-    for stage in ("autoencoder", "decoder", "pictures", "clips"):
+    for stage in ("autoencoder", "decoder", "pictures", "videos"):
         folder = output / stage
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == list(range(1, 7))

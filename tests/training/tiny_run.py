@@ -144,7 +144,7 @@ def options(steps: int = 6) -> StagesOptions:
                 batch=BatchOptions(clips=4, views=1, train_text=True),
                 objective=tasks.with_(style=None),
             ),
-            DrivingStage(name="clips", loop=loop(steps), batch=BatchOptions(clips=2, frames=3), objective=tasks),
+            DrivingStage(name="videos", loop=loop(steps), batch=BatchOptions(clips=2, frames=3), objective=tasks),
         ),
     )
 

@@ -124,7 +124,7 @@ def read_json(path: Path, folder: Path) -> dict:
 def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
     try:
-        with _quiet():
+        with quiet():
             return model_class.from_pretrained(
                 folder / part, torch_dtype=dtype, use_safetensors=True, local_files_only=True
             ).eval()
@@ -138,7 +138,7 @@ def _tokenizer(folder: Path, part: str):
     # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
     kind = PreTrainedTokenizerFast if (folder / part / "tokenizer.json").is_file() else AutoTokenizer
     try:
-        with _quiet():
+        with quiet():
             return kind.from_pretrained(folder / part, local_files_only=True)
     except (OSError, ValueError) as error:
         raise DwmError(f"{folder / part}: no tokenizer can be loaded: {str(error).splitlines()[0][:200]}") from None
@@ -157,7 +157,7 @@ def _where(folder: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hides the library's progress bar over a few dozen tensors and its remarks on tokenizer classes."""
     bar, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()

@@ -18,6 +18,7 @@ from pydantic import Field
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from dwm.base_models.base import quiet
 from dwm.errors import DwmError
 from dwm.options import Options
 
@@ -72,7 +73,7 @@ def _write(folder: Path, words: list[str], seed: int, options: TinyOptions) -> N
         _write_clip_tokenizer(folder / name, vocabulary, merges, padding, options.clip_tokens)
     pieces = _write_t5_tokenizer(folder / "tokenizer_3", words, options.t5_tokens)
     # The libraries initialise from the global generator; it is put back as it was.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         for name in ("text_encoder", "text_encoder_2"):
             _clip(len(vocabulary), vocabulary, options).save_pretrained(folder / name)

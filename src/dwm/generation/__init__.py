@@ -1,1 +1,6 @@
-"""From a clip to a video: one window, roll-out, diffusion forcing, streaming."""
+"""Generation: `DrivingPipeline`, one window, roll-out and diffusion forcing; the card of a weights folder."""
+
+from dwm.generation.card import SamplingOptions, WeightsCard
+from dwm.generation.pipeline import DrivingPipeline
+
+__all__ = ["DrivingPipeline", "SamplingOptions", "WeightsCard"]

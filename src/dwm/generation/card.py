@@ -1,0 +1,84 @@
+"""The card of a weights folder (`dwm.json`): what the weights saw and how they like to be sampled. Loads no weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dwm.clip import NUSCENES_VIEWS
+from dwm.conditions import ConditionOptions
+from dwm.data import CaptionOptions, LayoutOptions
+from dwm.errors import DwmError
+from dwm.options import Options
+
+Size = tuple[int, int]
+
+
+class SamplingOptions(Options):
+    """How a video is sampled when the caller does not say otherwise."""
+
+    num_inference_steps: int = Field(40, ge=1, le=1000, description="steps from noise to pictures")
+    guidance_scale: float = Field(
+        4.0, ge=0, description="how far to exaggerate the conditions; 1 is none and half the work"
+    )
+    reference_frames: int = Field(
+        1, ge=0, le=64, description="frames that each window of a long video takes over from the one before"
+    )
+    finished_frames: int = Field(
+        0, ge=0, le=64, description="diffusion forcing: finished frames that stay in the queue to be looked at"
+    )
+    style: Literal["windows", "forcing"] = Field(
+        "windows",
+        description="long videos by windows, or by diffusion forcing: a queue of frames at staggered noise levels",
+    )
+
+
+class WeightsCard(Options):
+    """What a network's weights saw. Anything else is refused unless forced."""
+
+    name: str = Field("", description="what these weights are called")
+    sizes: tuple[Size, ...] = Field((), description="picture sizes (width, height) seen; none: any")
+    lengths: tuple[int, ...] = Field((), description="numbers of frames in one window seen; longer videos take several")
+    view_counts: tuple[int, ...] = Field((), description="numbers of views seen together; none: any")
+    views: tuple[str, ...] = Field(NUSCENES_VIEWS, description="names of the views, in the order of training")
+    fps: float = Field(4.0, gt=0, description="frames per second seen")
+    conditions: ConditionOptions = Field(ConditionOptions(), description="what the network is told")
+    layout: LayoutOptions = Field(LayoutOptions(), description="how its layout pictures are drawn")
+    captions: CaptionOptions = Field(
+        CaptionOptions(), description="which parts of a caption are told; nothing by chance here"
+    )
+    sampling: SamplingOptions = Field(SamplingOptions(), description="defaults of sampling")
+    prediction: Literal["flow", "epsilon", "v_prediction"] = Field(
+        "flow", description="what the network predicts: the flow's velocity, or DDPM's noise or velocity"
+    )
+    compatibility: Literal["ours", "reference"] = Field(
+        "ours", description="reference: keep OpenDWM's oddities in sampling, so that its users get their numbers"
+    )
+    base_model: str | None = Field(None, description="folder of the base model where it is not beside this card")
+
+    @property
+    def window(self) -> int | None:
+        """Frames of the longest window seen; None where any length goes."""
+        return max(self.lengths, default=None)
+
+    def check(self, size: Size, length: int, views: int, names: tuple[str, ...] = ()) -> None:
+        """Raises DwmError for what the weights never saw, with the list of what they did."""
+        named = self.name or "the weights"
+        if self.sizes and size not in self.sizes:
+            seen = ", ".join(f"{w}x{h}" for w, h in self.sizes)
+            raise DwmError(f"size {size[0]}x{size[1]} was never seen by {named} (seen: {seen}); --force to try")
+        if self.lengths and length not in self.lengths and length < self.window:
+            seen = ", ".join(map(str, sorted(self.lengths)))
+            raise DwmError(
+                f"{length} frames were never seen by {named} (seen: {seen}, and longer ones); --force to try"
+            )
+        if self.view_counts and views not in self.view_counts:
+            seen = ", ".join(map(str, sorted(self.view_counts)))
+            raise DwmError(f"{views} views were never seen together by {named} (seen: {seen}); --force to try")
+        places = [self.views.index(name) for name in names if name in self.views]
+        if places != sorted(places):
+            order = ", ".join(name for name in self.views if name in names)
+            raise DwmError(
+                f"views in the order {', '.join(names)} were never seen by {named} (seen: {order}); --force to try"
+            )

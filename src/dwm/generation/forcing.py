@@ -1,0 +1,120 @@
+"""Long videos by diffusion forcing: a queue of frames at staggered noise levels, from whose head finished frames leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dwm.clip import ClipBatch
+from dwm.errors import DwmError
+from dwm.generation.sampler import Latents, Sampler
+
+Pictures = Float[Tensor, "b v 3 H W"]
+
+
+def force_frames(
+    sampler: Sampler, batch: ClipBatch, length: int, finished: int = 0, given: int = 0
+) -> Iterator[Pictures]:
+    """Yields the frames one by one as they are finished, the `given` ones of the batch's own pictures first.
+
+    `length` frames are in the queue, of which `finished` clean ones stay to be looked at. A frame sets out when the one
+    before it is a round of steps ahead. Conditions move on only when the queue does; finished frames rest at time 0.
+    """
+    spacing = _spacing(sampler, length, finished)
+    frames, steps = batch.shape[1], sampler.solver.steps
+    length = min(length, frames)
+    queue = sampler.noise(sampler.latent_shape(batch, length))
+    progress = [0] * length
+    if given:
+        queue = torch.cat([sampler.encode(batch.frames[:, :given]), queue[:, given:]], 1)
+        progress[:given] = [steps] * given
+        for frame in range(given):
+            yield sampler.decode(queue[:, frame : frame + 1])[:, 0]
+    start, head, counter = 0, given, 0
+    prepared = sampler.prepare(batch.frames_from(0, length), tuple(queue.shape))
+    while start + head < frames:
+        # Room is made only when the newcomer could set out, so that frames that were given serve as long as they can.
+        while head > finished and start + length < frames and progress[-1] >= spacing:
+            queue = torch.cat([queue[:, 1:], sampler.noise((*queue[:, :1].shape,))], 1)
+            progress = [*progress[1:], 0]
+            start, head = start + 1, head - 1
+            prepared = sampler.prepare(batch.frames_from(start, start + length), tuple(queue.shape))
+        while progress[head] < steps:
+            queue = _advance(sampler, queue, progress, _setting_out(progress, steps, spacing), prepared, counter)
+            counter += 1
+        yield sampler.decode(queue[:, head : head + 1])[:, 0]
+        head += 1
+
+
+def _setting_out(progress: list[int], steps: int, spacing: int) -> list[bool]:
+    """Which frames move in this step: the unfinished whose predecessor is finished or at least `spacing` steps ahead."""
+    return [
+        done < steps and (j == 0 or progress[j - 1] == steps or progress[j - 1] - done >= spacing)
+        for j, done in enumerate(progress)
+    ]
+
+
+def _advance(
+    sampler: Sampler, queue: Latents, progress: list[int], moving: list[bool], prepared, counter: int
+) -> Latents:
+    """One step of the frames that move; counts them on in `progress`."""
+    index = torch.tensor(progress).to(queue.device, non_blocking=True)
+    mask = torch.tensor(moving).to(queue.device, non_blocking=True)
+    queue = sampler.step_frames(queue, index, mask, prepared, counter)
+    progress[:] = [done + moves for done, moves in zip(progress, moving, strict=True)]
+    return queue
+
+
+def force_as_published(
+    sampler: Sampler, batch: ClipBatch, length: int, clear: int = 0
+) -> Iterator[tuple[Latents, Pictures]]:
+    """The queue as OpenDWM runs it, oddities kept: after each run of steps, the queue and the picture that it finished.
+
+    Kept frames fall back to the noise level of a round before and are denoised again in each round; while the first `clear`
+    frames gather, conditions move on although the queue does not. The first run's picture is to be thrown away.
+    """
+    q = _spacing(sampler, length, clear)
+    steps, frames = sampler.solver.steps, batch.shape[1]
+    if frames <= length:
+        raise DwmError(f"{frames} frames: diffusion forcing needs more than the {length} of its queue")
+
+    def run(first: int, stop: int, head: int) -> Latents:
+        moved = queue
+        for i in range(first, stop):
+            index = torch.tensor([min(i - head * q, max(0, i - j * q)) for j in range(length)], device=queue.device)
+            moving = torch.tensor([i >= j * q for j in range(length)], device=queue.device)
+            moved = sampler.step_frames(moved, index, moving, prepared, i)
+        return moved
+
+    queue = sampler.noise(sampler.latent_shape(batch, length))
+    prepared = sampler.prepare(batch.frames_from(0, length), tuple(queue.shape))
+    queue = run(0, steps - q, 0)
+    yield queue, sampler.decode(queue[:, :1])[:, 0]
+    head = -1
+    for start in range(frames - length + 1):
+        if start:
+            prepared = sampler.prepare(batch.frames_from(start, start + length), tuple(queue.shape))
+        head = min(head + 1, clear)
+        moved = run(steps + (head - 1) * q, steps + head * q, head)
+        yield moved, sampler.decode(moved[:, head : head + 1])[:, 0]
+        queue = torch.cat([queue[:, : head + 1], moved[:, head + 1 :]], 1)
+        if head == clear and start < frames - length:
+            queue = torch.cat([queue[:, 1:], sampler.noise(tuple(queue[:, :1].shape))], 1)
+    for j in range(head + 1, length):
+        moved = run(steps + (j - 1) * q, steps + j * q, j)
+        yield moved, sampler.decode(moved[:, j : j + 1])[:, 0]
+        queue = torch.cat([queue[:, : j + 1], moved[:, j + 1 :]], 1)
+
+
+def _spacing(sampler: Sampler, length: int, finished: int) -> int:
+    """Steps between neighbours in the queue."""
+    moving = length - finished
+    if moving < 1 or sampler.solver.steps % moving:
+        raise DwmError(
+            f"{sampler.solver.steps} steps do not divide among the {moving} unfinished frames of the queue; "
+            f"give a multiple of {max(moving, 1)}"
+        )
+    return sampler.solver.steps // moving

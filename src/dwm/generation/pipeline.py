@@ -1,0 +1,207 @@
+"""`DrivingPipeline`: a clip's cameras, boxes, map and words → surround-view driving video. The door of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dwm.base_models import BaseModel
+from dwm.clip import Caption, Clip, ClipBatch
+from dwm.data import prepare
+from dwm.diffusion import Ddim, FlowMatchEuler, Solver
+from dwm.errors import DwmError
+from dwm.generation import folder as folders
+from dwm.generation.card import Size, WeightsCard
+from dwm.generation.forcing import force_frames
+from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
+from dwm.generation.rollout import roll_out, windows
+from dwm.generation.sampler import Sampler
+from dwm.report import Video
+
+OUTPUTS = ("video", "pt", "np", "pil", "latent")
+
+
+class DrivingPipeline:
+    """Generates video of several cameras. Call it with a clip; the same seed gives the same video on one machine.
+
+    network: a driving network with `prepare` and `forward`; base: what stands around it; card: what the weights saw.
+    """
+
+    def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
+        self.network, self.base, self.card = network, base, card
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        base_model: str | Path | None = None,
+        torch_dtype: torch.dtype = torch.float32,
+        t5: bool = True,
+        piece: int = 0,
+    ) -> DrivingPipeline:
+        """Loads a weights folder, or the package's own by the name "town".
+
+        `base_model`: folder of the base model where it is not the same one; `t5=False` leaves the largest text encoder out;
+        `piece`: pictures that the autoencoder takes at once (0: all). Raises DwmError for what is missing or does not fit.
+        """
+        folder = folders.resolve(path)
+        card = folders.read_card(folder)
+        beside = (folder / "vae").is_dir()
+        source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)
+        base = BaseModel.load(source, text=card.conditions.text, t5=t5, text_dtype=torch_dtype, piece=piece)
+        return cls(folders.load_network(folder, torch_dtype), base, card)
+
+    def save_pretrained(
+        self, path: str | Path, torch_dtype: torch.dtype = torch.float16, with_base: bool = True
+    ) -> None:
+        """Writes a weights folder; without its base the card names where that was loaded from."""
+        card = self.card if with_base else self.card.with_(base_model=str(self.base.folder))
+        folders.write_folder(Path(path), card, self.network, self.base if with_base else None, torch_dtype)
+
+    def to(self, device: torch.device | str) -> DrivingPipeline:
+        self.network.to(device)
+        self.base.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        clip: Clip | ClipBatch,
+        prompt: Prompt = None,
+        negative_prompt: str = "",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        reference_frames: int = 0,
+        size: Size | None = None,
+        force: bool = False,
+        callback_on_step_end: Callable[[DrivingPipeline, int, float, dict[str, Any]], dict[str, Any] | None]
+        | None = None,
+        output_type: str = "video",
+    ) -> Any:
+        """The video of `clip`, all of its frames and views.
+
+        prompt: None keeps the clip's captions; a string stands for all of them, a list for one of each view, a list of lists
+        for each frame and view; a `Caption` changes only its non-empty parts (of a `Clip`). reference_frames: how many of the
+        clip's own first pictures are given (they come back as the autoencoder shows them). size: (width, height). seed
+        defaults to 0. force: try what the weights never saw. callback_on_step_end gets (pipe, step, time, {"latents"}) and may
+        return other latents. output_type: "video", "pt" (b t v 3 h w), "np", "pil" or "latent" (a single window's).
+        """
+        if output_type not in OUTPUTS:
+            raise DwmError(f"output_type {output_type!r} is not known; known: {', '.join(OUTPUTS)}")
+        names = clip.views if isinstance(clip, Clip) else self.card.views[: clip.shape[2]]
+        batch, size = self._batch(clip, prompt, size, reference_frames)
+        if not force:
+            self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
+        self._check_given(batch, reference_frames, size)
+        defaults = self.card.sampling
+        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
+        sampler = Sampler(
+            network=self.network,
+            autoencoder=self.base.autoencoder,
+            text=self.base.text,
+            options=self.card.conditions,
+            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
+            generator=generator or torch.Generator().manual_seed(seed or 0),
+            size=size,
+            guidance=None if guidance == 1 else guidance,
+            negative_prompt=negative_prompt,
+        )
+        if callback_on_step_end is not None:
+            sampler.on_step = self._told(callback_on_step_end, sampler.solver.times.tolist())
+        sampler = sampler.remember(batch)
+        if output_type == "latent":
+            return self._latents(sampler, batch, reference_frames)
+        return _as_asked(self._pictures(sampler, batch, reference_frames), float(batch.fps[0]), names, output_type)
+
+    def solver(self, steps: int) -> Solver:
+        """The solver of these weights' scheduler with `steps` steps."""
+        if self.card.prediction == "flow":
+            shift = self.base.scheduler.get("shift", 1.0)
+            twice = self.card.compatibility == "reference"
+            return FlowMatchEuler.create(steps, shift, double_shift=twice, device=self.device)
+        config = {**self.base.scheduler, "prediction_type": self.card.prediction}
+        return Ddim.create(steps, config, device=self.device)
+
+    def _pictures(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
+        """(b, t, v, 3, H, W): one window, or several where the clip is longer."""
+        frames, sampling = batch.shape[1], self.card.sampling
+        length = min(self.card.window or frames, frames)
+        if sampling.style == "forcing":
+            made = force_frames(sampler, batch, length, sampling.finished_frames, given)
+            return torch.stack(list(made), 1)
+        return roll_out(sampler, batch, length, min(sampling.reference_frames, length - 1), given)
+
+    def _latents(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
+        if self.card.window is not None and batch.shape[1] > self.card.window:
+            raise DwmError(f"output_type latent: {batch.shape[1]} frames need several windows of {self.card.window}")
+        return sampler.window(batch, sampler.encode(batch.frames[:, :given]) if given else None)
+
+    def _batch(self, clip: Clip | ClipBatch, prompt: Prompt, size: Size | None, given: int) -> tuple[ClipBatch, Size]:
+        """The clip as a batch on the device with its words replaced, and the size of its pictures."""
+        if isinstance(clip, Clip):
+            if isinstance(prompt, Caption):
+                clip, prompt = with_changed_captions(clip, prompt), None
+            if size is None:
+                size = self.card.sizes[0] if self.card.sizes else tuple(int(side) for side in clip.rig.image_size[0])
+            words = self.card.captions.with_(reorder=False, drop_rates={})
+            batch = prepare(clip, size, self.card.layout, pictures=given > 0, captions=words)
+        else:
+            if isinstance(prompt, Caption):
+                raise DwmError(
+                    "a Caption changes parts of a Clip's captions; a batch has whole texts: give a string or lists"
+                )
+            batch, size = clip, self._batch_size(clip, size)
+        return with_prompts(batch, prompt).to(self.device), size
+
+    def _batch_size(self, batch: ClipBatch, size: Size | None) -> Size:
+        for pictures in (batch.layout_boxes, batch.layout_map, batch.frames):
+            if pictures is not None:
+                found = (pictures.shape[-1], pictures.shape[-2])
+                if size is not None and size != found:
+                    raise DwmError(f"size {size[0]}x{size[1]}: the batch's pictures are {found[0]}x{found[1]} already")
+                return found
+        if size is None and not self.card.sizes:
+            raise DwmError("the batch has no pictures to take a size from; give size=(width, height)")
+        return size or self.card.sizes[0]
+
+    def _check_given(self, batch: ClipBatch, given: int, size: Size) -> None:
+        window = min(self.card.window or batch.shape[1], batch.shape[1])
+        windows(batch.shape[1], window, min(self.card.sampling.reference_frames, window - 1))
+        if not 0 <= given < window:
+            raise DwmError(
+                f"reference_frames {given} leaves nothing to generate of {window} frames; give 0 to {window - 1}"
+            )
+        if given and batch.frames is None:
+            raise DwmError(f"reference_frames {given}: the clip has no pictures to take them from")
+        if given and tuple(batch.frames.shape[-2:]) != (size[1], size[0]):
+            raise DwmError(f"the given pictures are {tuple(batch.frames.shape[-2:])} (height, width), not {size[::-1]}")
+
+    def _told(self, callback: Callable, times: Sequence[float]) -> Callable[[int, Tensor], Tensor]:
+        def on_step(index: int, latents: Tensor) -> Tensor:
+            answer = callback(self, index, times[min(index, len(times) - 1)], {"latents": latents})
+            return latents if answer is None else answer.get("latents", latents)
+
+        return on_step
+
+
+def _as_asked(pictures: Tensor, fps: float, names: Sequence[str], output_type: str) -> Any:
+    if output_type == "pt":
+        return pictures
+    if output_type == "video":
+        return Video(pictures, fps, tuple(names))
+    array = pictures.cpu().numpy()
+    if output_type == "np":
+        return array.transpose(0, 1, 2, 4, 5, 3)
+    to_bytes = (array.transpose(0, 1, 2, 4, 5, 3) * 255).round().astype("uint8")
+    return [[[Image.fromarray(view) for view in frame] for frame in clip] for clip in to_bytes]

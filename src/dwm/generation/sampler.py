@@ -1,0 +1,131 @@
+"""From noise to latents and pictures for one window: draws, guidance, known frames, steps.
+
+Everything random comes from one generator on the CPU. Nothing in the loop waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dwm.base_models import Autoencoder, StoredText, TextSource
+from dwm.clip import ClipBatch
+from dwm.conditions import ConditionOptions, build_conditions
+from dwm.diffusion import Solver
+
+Latents = Float[Tensor, "b t v c h w"]
+OnStep = Callable[[int, Latents], Latents]
+
+
+@dataclass
+class Sampler:
+    """The parts and settings of one generation; made anew for each.
+
+    guidance None leaves the unconditional half out. `on_step(index, latents)` may look at or replace the latents.
+    `size` is (width, height) of the pictures.
+    """
+
+    network: nn.Module
+    autoencoder: Autoencoder
+    text: TextSource | None
+    options: ConditionOptions
+    solver: Solver
+    generator: torch.Generator
+    size: tuple[int, int]
+    guidance: float | None = None
+    negative_prompt: str = ""
+    on_step: OnStep | None = None
+    autocast: Callable[[], AbstractContextManager] = nullcontext
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
+    def remember(self, batch: ClipBatch) -> Sampler:
+        """Encodes every distinct prompt of the whole batch at once, so that windows share them."""
+        if self.text is None or not self.options.text:
+            return self
+        words = {"", self.negative_prompt}
+        for clip in batch.captions or ():
+            words.update(prompt for frame in clip for prompt in frame)
+        prompts = sorted(words)
+        return replace(self, text=StoredText(prompts, self.text.encode(prompts)))
+
+    def latent_shape(self, batch: ClipBatch, frames: int | None = None) -> tuple[int, ...]:
+        """(b, t, v, c, h, w) of the latents for `frames` frames of the batch (None: all)."""
+        b, t, v = batch.shape
+        return b, *self.autoencoder.latent_shape(frames or t, v, self.size)
+
+    def noise(self, shape: tuple[int, ...]) -> Latents:
+        """Fresh noise, drawn on the CPU so that every device gets the same."""
+        return torch.randn(shape, generator=self.generator).to(self.device) * self.solver.initial_noise
+
+    def prepare(self, batch: ClipBatch, latent_shape: tuple[int, ...]):
+        """What the network computes once from the conditions of these frames, for both halves of guidance."""
+        halves = 1 if self.guidance is None else 2
+        told = build_conditions(
+            batch,
+            self.options,
+            self.text,
+            guidance=halves == 2,
+            negative_prompt=self.negative_prompt,
+            latent_frames=latent_shape[1],
+            size=self.size,
+            dtype=self.dtype,
+        )
+        with self.autocast():
+            return self.network.prepare(told, (halves * latent_shape[0], *latent_shape[1:]))
+
+    def predict(self, sample: Latents, time: Float[Tensor, "b t v"], prepared) -> Latents:
+        """The network's guided prediction, float32; both halves of guidance go through at once."""
+        with self.autocast():
+            if self.guidance is None:
+                return self.network(sample, time, prepared).float()
+            both = self.network(torch.cat([sample, sample]), torch.cat([time, time]), prepared).float()
+        without, with_ = both.chunk(2)
+        return without + self.guidance * (with_ - without)
+
+    def window(self, batch: ClipBatch, known: Latents | None = None) -> Latents:
+        """Latents of all frames of `batch` from noise; `known` clean latents are its first ones, seen at time 0."""
+        shape = self.latent_shape(batch)
+        latents = self.noise(shape)
+        prepared = self.prepare(batch, shape)
+        times = self.solver.times.to(torch.float32)
+        count = 0 if known is None else known.shape[1]
+        for index in range(self.solver.steps):
+            time = times[index].expand(shape[:3])
+            seen = latents
+            if count:
+                seen = torch.cat([known, latents[:, count:]], 1)
+                time = torch.cat([torch.zeros_like(time[:, :count]), time[:, count:]], 1)
+            latents = self.solver.step(latents, self.predict(seen, time, prepared), index)
+            latents = self._stepped(index, latents)
+        return latents if not count else torch.cat([known, latents[:, count:]], 1)
+
+    def step_frames(self, latents: Latents, index: Int[Tensor, "t"], moving: Tensor, prepared, counter: int) -> Latents:
+        """One step with an index of the solver for each frame; frames that are not `moving` stay as they are."""
+        b, _, v = latents.shape[:3]
+        spread = index[None, :, None].expand(b, -1, v)
+        time = self.solver.times[spread].to(torch.float32)
+        stepped = self.solver.step(latents, self.predict(latents, time, prepared), spread)
+        stepped = torch.where(moving[None, :, None, None, None, None], stepped, latents)
+        return self._stepped(counter, stepped)
+
+    def encode(self, frames: Float[Tensor, "b t v 3 H W"]) -> Latents:
+        """Latents of given pictures: the posterior's mode, so that nothing is drawn."""
+        return self.autoencoder.encode(frames)
+
+    def decode(self, latents: Latents) -> Float[Tensor, "b t v 3 H W"]:
+        return self.autoencoder.decode(latents)
+
+    def _stepped(self, index: int, latents: Latents) -> Latents:
+        return latents if self.on_step is None else self.on_step(index, latents)

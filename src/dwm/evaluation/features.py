@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from dwm.storage import atomic_write
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BATCH = 64
+PATCH = 4
 
 
 class FeatureExtractor(Protocol):
@@ -36,7 +38,9 @@ class FeatureOptions(Options):
     """The feature network's shape."""
 
     size: tuple[int, int] = Field((160, 96), description="width and height in pixels to which pictures are resized")
-    widths: tuple[int, ...] = Field((24, 48, 80, 96), description="channels of the stages; each halves the picture")
+    widths: tuple[int, ...] = Field(
+        (32, 64, 96), description="channels after patches of 4×4 pixels, and after each halving"
+    )
     features: int = Field(64, gt=0, description="numbers per picture that the distance compares")
     words: tuple[str, ...] = Field((), description="words of captions that training asks the features for")
     layout_channels: int = Field(6, ge=0, description="layout channels that training asks the features' map for")
@@ -48,15 +52,10 @@ class FeatureNetwork(nn.Module):
     def __init__(self, options: FeatureOptions):
         super().__init__()
         self.options = options
-        stages: list[nn.Module] = []
-        for before, after in zip((3, *options.widths), options.widths, strict=False):
-            stages += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
-                nn.SiLU(),
-                nn.Conv2d(after, after, 3, padding=1, groups=after // 8),
-                nn.SiLU(),
-            ]
+        first = options.widths[0]
+        stages: list[nn.Module] = [nn.Conv2d(3, first, PATCH, stride=PATCH), nn.SiLU()]
+        for before, after in pairwise(options.widths):
+            stages += [*_convolution(before, after, stride=2), *_convolution(after, after, stride=1)]
         self.stages = nn.Sequential(*stages)
         self.to_features = nn.Conv2d(options.widths[-1], options.features, 1)
         self.words = nn.Linear(options.features, max(1, len(options.words)))
@@ -69,6 +68,10 @@ class FeatureNetwork(nn.Module):
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
         return self.to_features(self.stages(pictures * 2 - 1))
+
+
+def _convolution(before: int, after: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(before, after, 3, stride, padding=1), nn.GroupNorm(8, after), nn.SiLU()
 
 
 class PictureFeatures:

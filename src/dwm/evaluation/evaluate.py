@@ -150,7 +150,7 @@ def _retrieval_line(score: Retrieval) -> ScoreLine:
     meaning = (
         f"For {score.hits} of {score.clips} clips the generated video is nearer to its own real video than to each of the other "
         f"{score.candidates - 1}, compared as pictures of 28×16 pixels; {score.hits_without_colour} when each clip's mean colour "
-        "is taken away first. Guessing finds one."
+        f"is taken away first. Guessing finds {score.clips / score.candidates:.2g}."
     )
     return ScoreLine("layout_retrieval", f"{score.hits} of {score.clips}", meaning)
 

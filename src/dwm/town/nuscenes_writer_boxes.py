@@ -95,10 +95,12 @@ def count_points(
 ) -> Int[np.ndarray, "n"]:
     """How many points of a sweep lie in each box."""
     world = apply(world_from_lidar, points[:, :3].astype(np.float64))
+    world = world[np.argsort(world[:, 0])]
+    reach = np.linalg.norm(boxes.size, axis=1) / 2
+    first = np.searchsorted(world[:, 0], boxes.center[:, 0] - reach)
+    last = np.searchsorted(world[:, 0], boxes.center[:, 0] + reach, side="right")
     counts = np.zeros(len(boxes), int)
     for i in range(len(boxes)):
-        reach = np.linalg.norm(boxes.size[i]) / 2
-        near = world[(np.abs(world[:, :2] - boxes.center[i, :2]) <= reach).all(1)]
-        local = (near - boxes.center[i]) @ boxes.rotation[i]
+        local = (world[first[i] : last[i]] - boxes.center[i]) @ boxes.rotation[i]
         counts[i] = int((np.abs(local) <= boxes.size[i] / 2).all(1).sum())
     return counts

@@ -6,6 +6,7 @@ Nothing here is changed in place: the same item of the same epoch always reads t
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,9 @@ from dwm.storage import Tree
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
 Missing = Literal["error", "empty", "description"]
+
+
+PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
 
 
 class CaptionOptions(Options):
@@ -66,18 +70,18 @@ class CaptionFiles:
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
 
 
-def find_caption_files(tree: Tree, version: str, split: str | None = None) -> list[CaptionFiles]:
-    """The caption files in the root of a data set: `captions.json`, else those of nuScenes by version and split."""
+def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
+    """The caption files in the root of a data set: `captions.json`, else nuScenes' pairs for train and val.
+
+    Tokens are the same in a version and what was interpolated from it, so that pairs of another version serve as well.
+    """
     if tree.exists("captions.json"):
         return [read_caption_files(tree, "captions.json", "caption_times.json")]
-    found = []
-    for part in ("train", "val"):
-        name, times = f"nuscenes_{version}_caption_v2_{part}.json", f"nuscenes_{version}_caption_v2_times_{part}.json"
-        if (split is None or part in split or split not in ("train", "val", "mini_train", "mini_val")) and tree.exists(
-            name
-        ):
-            found.append(read_caption_files(tree, name, times))
-    return found
+    pairs = [match for name in tree.names("nuscenes_") if (match := PAIR.fullmatch(name))]
+    chosen = [match for match in pairs if match[1] == version] or pairs
+    return [
+        read_caption_files(tree, match[0], f"nuscenes_{match[1]}_caption_v2_times_{match[2]}.json") for match in chosen
+    ]
 
 
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:

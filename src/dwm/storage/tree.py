@@ -81,9 +81,13 @@ class Folder:
             raise DwmError(f"{self.path / name}: cannot be read ({error.strerror})") from error
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        base = self.path / prefix if prefix.endswith("/") else (self.path / prefix).parent if prefix else self.path
-        found = (file.relative_to(self.path).as_posix() for file in base.rglob("*") if file.is_file())
-        return iter(sorted(name for name in found if name.startswith(prefix)))
+        folder, _, beginning = prefix.rpartition("/")
+        base = self.path / folder
+        children = [child for child in base.iterdir() if child.name.startswith(beginning)] if base.is_dir() else []
+        found = (
+            file for child in children for file in ([child] if child.is_file() else child.rglob("*")) if file.is_file()
+        )
+        return iter(sorted(file.relative_to(self.path).as_posix() for file in found))
 
     def folders(self) -> set[str]:
         return {child.name for child in self.path.iterdir() if child.is_dir()}

@@ -154,10 +154,7 @@ def open_dataset(
     tree = open_tree(path)
     version = choose_version(tree, version)
     index = build_index(tree, version)
-    name = split if isinstance(split, str) else None
-    captions = (
-        [read_caption_files(tree, *options.captions)] if options.captions else find_caption_files(tree, version, name)
-    )
+    captions = [read_caption_files(tree, *options.captions)] if options.captions else find_caption_files(tree, version)
     return Dataset(tree, version, index, _numbers(tree.where, version, index, split), options, tuple(captions))
 
 

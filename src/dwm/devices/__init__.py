@@ -1,5 +1,32 @@
-"""CPU, CUDA and NPU behind one face; the only room that names a vendor."""
+"""CPU, CUDA and NPU behind one face: kernels, precision, memory, speed. No other room names a vendor or asks where it runs."""
 
 from dwm.devices.attention import attention, rms_norm
+from dwm.devices.machine import (
+    autocast,
+    default_dtype,
+    describe,
+    group_backend,
+    memory,
+    peak_memory,
+    pick_device,
+    reset_peak_memory,
+    supports_bf16,
+    synchronize,
+)
+from dwm.devices.rate import peak_rate
 
-__all__ = ["attention", "rms_norm"]
+__all__ = [
+    "attention",
+    "autocast",
+    "default_dtype",
+    "describe",
+    "group_backend",
+    "memory",
+    "peak_memory",
+    "peak_rate",
+    "pick_device",
+    "reset_peak_memory",
+    "rms_norm",
+    "supports_bf16",
+    "synchronize",
+]

@@ -142,13 +142,13 @@ def _lights(rng: np.random.Generator, streets: Streets, ego_arm: int) -> tuple[t
 
 
 def _walkers(rng: np.random.Generator, streets: Streets, traffic: str, duration: float) -> list[Walker]:
+    """One group of up to three for each crossing, all in one direction, so that traffic stops for it once."""
     walkers = []
     mean = {"quiet": 0.7, "normal": 1.4, "busy": 2.4}[traffic]
     for index in range(len(streets.crossings)):
-        backwards = bool(rng.random() < 0.5)
+        backwards, start = bool(rng.random() < 0.5), float(rng.uniform(0.0, duration * 0.9))
         for aside in (-1.1, -0.1, 0.9)[: int(min(rng.poisson(mean), 3))]:
-            start = 0.0 if rng.random() < 0.4 else float(rng.uniform(0.0, duration * 0.7))
-            walkers.append(Walker(_pedestrian(rng), index, backwards, aside, start))
+            walkers.append(Walker(_pedestrian(rng), index, backwards, aside, start + float(rng.uniform(0.0, 0.8))))
     return walkers
 
 

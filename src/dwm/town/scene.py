@@ -38,10 +38,11 @@ from dwm.town.scenery import (
     tree,
     tree_places,
 )
+from dwm.town.simulation import Simulation
 from dwm.town.streets import Route, Streets, build_streets, routes
 from dwm.town.style import GROUNDS, HEIGHTS, TIMES, TRAFFIC, TREES, WALLS, WEATHERS, Style, draw_style, look
 from dwm.town.textures import facade, shops
-from dwm.town.traffic import Simulation, Tracks, half_base, pose_on_route, walker_pose
+from dwm.town.traffic import Tracks, half_base, pose_on_route, walker_pose
 
 SIGHT = 110.0
 """Metres around the car within which traffic exists."""
@@ -194,7 +195,11 @@ class TownScene:
 
     def boxes(self, time_s: float) -> Boxes:
         """The boxes of all traffic that is near and not hidden behind houses, in the world's frame."""
-        things, move = self.annotated(time_s), self.world_from_local
+        return self.boxes_of(self.annotated(time_s))
+
+    def boxes_of(self, things: Sequence[Thing]) -> Boxes:
+        """The boxes of these things, in the world's frame."""
+        move = self.world_from_local
         count = len(things)
         centre = np.array([thing.position for thing in things]).reshape(count, 3)
         return Boxes(

@@ -45,8 +45,8 @@ _TRAIL = np.array([4, 0, 1, 0, 2, 3, 1, 5, 4, 6, 2, 6, 3, 7, 5, 6, 7])
 BOX_STROKE = np.stack([_TRAIL[:-1], _TRAIL[1:]], 1)
 """The same edges in one stroke, two of them passed twice: one call to Pillow instead of fourteen. Its pixels depend on a line's
 direction a little, so that `exact` keeps to `BOX_EDGES`."""
-NOMINAL_WIDTH = 1600
-"""Width of nuScenes' pictures, for which pens are given: a set that was stored smaller is drawn with the same look."""
+NOMINAL_SIZE = (1600, 900)
+"""nuScenes' pictures, for which pens are given: a set that was stored smaller is drawn with the same look."""
 
 CULL_MARGIN = 5.0
 """Metres by which the search for map edges reaches beyond the picture, so that wide lines just outside still show."""
@@ -59,7 +59,7 @@ class LayoutOptions(Options):
         "fast",
         description="fast: drawn at the wanted size; exact: as OpenDWM draws, at the original size, then resized",
     )
-    pen_width: int = Field(8, ge=1, le=64, description="line width in pixels of a picture 1600 wide")
+    pen_width: int = Field(8, ge=1, le=64, description="line width in pixels of a picture of 1600×900")
     min_pen: float = Field(
         1.0, gt=0, description="line width in pixels of the drawn picture below which fast never goes"
     )
@@ -185,7 +185,7 @@ def _draw(
         picture = _stroke(original, lines.segments, lines.colors, options.pen_width)
         return np.asarray(picture if size == original else picture.resize(size, Image.Resampling.BILINEAR))
     scale = np.array(size) / original
-    pen = max(options.min_pen, options.pen_width * size[0] / NOMINAL_WIDTH)
+    pen = max(options.min_pen, options.pen_width * np.mean(np.array(size) / NOMINAL_SIZE))
     finer = 1 if pen >= 6 else 2 if pen >= 2 else 3
     segments = lines.segments * np.tile(scale * finer, 2)
     canvas = _stroke((size[0] * finer, size[1] * finer), segments, lines.colors, round(pen * finer))

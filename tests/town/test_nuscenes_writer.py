@@ -12,7 +12,7 @@ from dwm.data import ReadOptions, open_dataset
 from dwm.errors import DwmError
 from dwm.town import TownOptions, nuscenes_writer, town_scene, write_nuscenes
 from dwm.town.nuscenes_writer import NuScenesOptions
-from dwm.town.nuscenes_writer_names import LOCATIONS, TABLES
+from dwm.town.nuscenes_writer_names import CAMERA_LEAD_US, LOCATIONS, TABLES
 from dwm.town.nuscenes_writer_scene import START_US
 
 SEED, SECONDS, SIZE = 5, 0.5, (160, 96)
@@ -92,7 +92,8 @@ def test_the_reader_gives_back_the_town(request, form):
             moved = pose[:3, 3] - town.world_from_ego(time_s)[:3, 3]
             shift = moved if shift is None else shift
             assert np.allclose(moved, shift, atol=1e-6)
-            boxes, truth = clip.boxes[t][v], town.boxes((START_US + t / 12 * 1e6) * 1e-6)
+            sample = round((time_s - (START_US + CAMERA_LEAD_US[NUSCENES_VIEWS[v]]) * 1e-6) * 12)
+            boxes, truth = clip.boxes[t][v], town.boxes_of(town.things(START_US * 1e-6 + sample / 12))
             nearest = np.linalg.norm(boxes.center[:, None] - shift - truth.center[None], axis=-1).argmin(1)
             assert len(boxes) and np.allclose(boxes.center - shift, truth.center[nearest], atol=1e-4)
             assert np.allclose(boxes.rotation, truth.rotation[nearest], atol=1e-4)

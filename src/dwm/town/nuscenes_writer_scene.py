@@ -107,13 +107,23 @@ class SceneWriter:
         return pose
 
     def boxes(self, stamp: float) -> Boxes:
-        """The truth at an instant, in the place's frame."""
-        boxes = self.scene.boxes(self.seconds(stamp))
+        """What is annotated at an instant, in the place's frame."""
+        return self._placed(self.scene.boxes(self.seconds(stamp)))
+
+    def everything(self, stamp: float) -> Boxes:
+        """All that stands or moves there at an instant, annotated or not."""
+        return self._placed(self.scene.boxes_of(self.scene.things(self.seconds(stamp))))
+
+    def _placed(self, boxes: Boxes) -> Boxes:
         return replace(boxes, center=boxes.center + self.offset)
 
-    def solids(self, stamp: float) -> Solids:
-        """What light meets at an instant, in the place's frame; owner counts along `boxes(stamp)`."""
-        return Solids.join(self.scenery, hulls(self.boxes(stamp)))
+    def solids(self, stamp: float, boxes: Boxes) -> Solids:
+        """What light meets at an instant, in the place's frame; owner counts along `boxes` (-1: none of them)."""
+        things = self.everything(stamp)
+        number = {name: i for i, name in enumerate(boxes.instance)}
+        bodies = hulls(things)
+        owner = np.array([number.get(things.instance[i], -1) for i in bodies.owner], int)
+        return Solids.join(self.scenery, replace(bodies, owner=owner))
 
     def place(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """From the streets' frame to the place's."""
@@ -137,7 +147,7 @@ class SceneWriter:
         }
         tables |= self._annotations(counts)
         captions, times = self._captions(chains[1:])
-        dense = twelve_hz(tables, chains, self.boxes, self.instance_token)
+        dense = twelve_hz(tables, chains, self.everything, self.instance_token)
         records = map_records(self.scene.streets, self.key, self.place)
         return SceneRows(
             self.job.index, tables, dense, captions, times, records, walkable(self.scene.streets, self.place)
@@ -241,10 +251,11 @@ class SceneWriter:
         for i, (row, stamp) in enumerate(zip(rows, stamps, strict=True)):
             world_from_lidar = self.pose(stamp) @ EGO_FROM_LIDAR
             generator = np.random.default_rng([self.job.seed, self.job.index, i])
-            points = scan(self.solids(stamp), world_from_lidar, generator)
+            boxes = self.boxes(stamp)
+            points = scan(self.solids(stamp, boxes), world_from_lidar, generator)
             points.astype("<f4").tofile(self.job.root / row["filename"])
             if row["is_key_frame"]:
-                counts.append(count_points(points, world_from_lidar, self.boxes(stamp)))
+                counts.append(count_points(points, world_from_lidar, boxes))
         return rows, counts
 
     def _annotations(self, counts: list[np.ndarray]) -> dict[str, list[Row]]:
@@ -256,7 +267,9 @@ class SceneWriter:
             boxes = self.boxes(stamp)
             speeds = self._speeds(stamp)
             fires = [stamp + names.CAMERA_LEAD_US[channel] for channel in NUSCENES_VIEWS]
-            shares = visible_share(boxes, self.solids(stamp), self.rig, np.stack([self.pose(at) for at in fires]))
+            shares = visible_share(
+                boxes, self.solids(stamp, boxes), self.rig, np.stack([self.pose(at) for at in fires])
+            )
             for n, (name, category) in enumerate(zip(boxes.instance, boxes.category, strict=True)):
                 words = attribute(category, speeds.get(name, 0.0), name in moves)
                 row = {
@@ -291,7 +304,7 @@ class SceneWriter:
     def _speeds(self, stamp: int) -> dict[str, float]:
         """Speed in m/s of each thing that is there both a little before and a little after an instant."""
         step = 50_000
-        before, after = self.boxes(stamp - step), self.boxes(stamp + step)
+        before, after = self.everything(stamp - step), self.everything(stamp + step)
         then = dict(zip(before.instance, before.center, strict=True))
         return {
             name: float(np.linalg.norm(center - then[name])) / (2 * step * 1e-6)

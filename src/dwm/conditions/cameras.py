@@ -38,9 +38,9 @@ def action_ids(
 
     The first frame repeats the second one's motion, unless the pose `before` it is given. A single frame has no motion.
     """
-    poses = batch.world_from_ego.double()
+    poses = batch.world_from_ego
     if before is not None:
-        poses = torch.cat([before.double()[:, None], poses], 1)
+        poses = torch.cat([before[:, None], poses], 1)
     if poses.shape[1] < 2:
         return batch.world_from_ego.new_full((*batch.shape, 2), UNKNOWN, dtype=torch.float32)
     motion = torch.linalg.solve(poses[:, :-1], poses[:, 1:])
@@ -65,9 +65,9 @@ def view_matrices(
 
     Identities for clips that are uncalibrated or not `kept`.
     """
-    poses = batch.world_from_ego.double()
-    start = poses[:, :1, :1].expand_as(poses)
-    ego0_from_camera = (torch.linalg.solve(start, poses) @ batch.ego_from_camera.double()).float()
+    poses = batch.world_from_ego
+    # In this order: a network turns these metres into angles 400 times as large, and published ones learned its rounding.
+    ego0_from_camera = torch.linalg.inv(poses[:, :1, :1]) @ (poses @ batch.ego_from_camera)
     intrinsics = batch.intrinsics.clone()
     for row in (0, 1):
         for column in (row, 2):

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from dwm.clip import Boxes
 from dwm.geometry import rotation_z
 from dwm.town.lidar import Solids
-from dwm.town.scenery import building_parts, lamp_places, tree_places
+from dwm.town.scenery import STOREY, STOREYS, building_footprints, building_places, lamp_places, tree_places
 from dwm.town.streets import Streets
-from dwm.town.style import Look, Style
+from dwm.town.style import Style
 
 Value = TypeVar("Value")
 
@@ -71,14 +71,14 @@ def hulls(boxes: Boxes) -> Solids:
     return Solids(boxes.center[index] + middle, highs - lows, rotation, shine, np.zeros(len(index), bool), index)
 
 
-def scenery(streets: Streets, style: Style, look: Look) -> Solids:
-    """Buildings, trees and lamps, in the streets' local frame."""
-    walls = [part.mesh.vertices for part in building_parts(streets, style, look) if part.texture]
-    buildings = [np.concatenate(pair) for pair in zip(walls[::2], walls[1::2], strict=True)]
+def scenery(streets: Streets, style: Style) -> Solids:
+    """Buildings (up to their eaves), trees and lamps, in the streets' local frame."""
+    bounds = np.array([footprint.bounds for footprint in building_footprints(streets)]).reshape(-1, 4)
+    storeys = [STOREYS[style.height][index % 2] for _, _, index in building_places(streets)]
+    low = np.insert(bounds[:, :2], 2, 0.0, axis=1)
+    high = np.column_stack([bounds[:, 2:], np.array(storeys) * STOREY])
     trees = np.array(tree_places(streets, style)).reshape(-1, 2)
     lamps = np.array(lamp_places(streets)).reshape(-1, 3)[:, :2]
-    low = np.array([points.min(0) for points in buildings]).reshape(-1, 3)
-    high = np.array([points.max(0) for points in buildings]).reshape(-1, 3)
     return Solids.join(
         _still((low + high) / 2, high - low, BUILDING),
         _still(np.insert(trees, 2, TRUNK_SIZE[2] / 2, axis=1), TRUNK_SIZE, TRUNK),

@@ -20,7 +20,6 @@ from dwm.town.nuscenes_writer_12hz import twelve_hz
 from dwm.town.nuscenes_writer_boxes import MOVING, attribute, box_row, count_points, visibility_level, visible_share
 from dwm.town.nuscenes_writer_names import LIDAR, Row, link, token
 from dwm.town.scene import TownOptions, town_scene
-from dwm.town.style import look
 
 START_US = 100_000
 """The scene's instant of the first key frame: cameras fire before it."""
@@ -89,7 +88,7 @@ class SceneWriter:
         self.move = self.scene.world_from_local.copy()
         self.move[:2, 3] = cell_offset(job.index)
         self.offset = self.move[:3, 3] - self.scene.world_from_local[:3, 3]
-        still = scenery(self.scene.streets, self.scene.style, look(self.scene.style))
+        still = scenery(self.scene.streets, self.scene.style)
         self.scenery = moved(still, self.move[:3, :3], self.move[:3, 3])
         self.rig = resized(self.scene.rig, job.size)
 
@@ -262,16 +261,16 @@ class SceneWriter:
         rows: list[Row] = []
         chains: dict[str, list[Row]] = {}
         categories: dict[str, str] = {}
-        moves = self._movers()
+        speeds_at = [self._speeds(stamp) for stamp in self.keys]
+        moves = {name for speeds in speeds_at for name, speed in speeds.items() if speed >= MOVING}
         for i, stamp in enumerate(self.keys):
             boxes = self.boxes(stamp)
-            speeds = self._speeds(stamp)
             fires = [stamp + names.CAMERA_LEAD_US[channel] for channel in NUSCENES_VIEWS]
             shares = visible_share(
                 boxes, self.solids(stamp, boxes), self.rig, np.stack([self.pose(at) for at in fires])
             )
             for n, (name, category) in enumerate(zip(boxes.instance, boxes.category, strict=True)):
-                words = attribute(category, speeds.get(name, 0.0), name in moves)
+                words = attribute(category, speeds_at[i].get(name, 0.0), name in moves)
                 row = {
                     "token": self.token("sample_annotation", name, i),
                     "sample_token": self.token("sample", i),
@@ -311,10 +310,6 @@ class SceneWriter:
             for name, center in zip(after.instance, after.center, strict=True)
             if name in then
         }
-
-    def _movers(self) -> set[str]:
-        """What moves at any key frame."""
-        return {name for stamp in self.keys for name, speed in self._speeds(stamp).items() if speed >= MOVING}
 
     def _captions(self, cameras: list[list[Row]]) -> tuple[dict[str, Row], dict[str, list[int]]]:
         """The words of each camera's key frames and their stamps, by the format of the two caption files."""

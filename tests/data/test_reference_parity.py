@@ -7,11 +7,26 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dwm.clip import NUSCENES_VIEWS
-from dwm.data import CaptionOptions, LayoutOptions, ReadOptions, collate, draw_boxes, draw_map, open_dataset
+from dwm.data import (
+    BirdseyeOptions,
+    CaptionOptions,
+    ForegroundOptions,
+    LayoutOptions,
+    ReadOptions,
+    collate,
+    draw_boxes,
+    draw_boxes_birdseye,
+    draw_foreground,
+    draw_map,
+    draw_map_birdseye,
+    open_dataset,
+)
 from dwm.data.captions import words
+from dwm.data.layout import BOX_COLORS
 
 KEYFRAMES = ["nuscenes_keyframe", "nuscenes_more/keyframe_val"]
 SEQUENCES = ["nuscenes_keyframe/sequence_scene-0103", "nuscenes_more/sequence_scene-0916"]
+NINE = {name: color for name, color in BOX_COLORS.items() if not name.startswith("movable_object")}
 EXACT = LayoutOptions(mode="exact")
 
 
@@ -125,6 +140,41 @@ def test_fast_layouts_look_as_exact_ones(recorded, name):
             fast, exact = (draw(clip, 0, view, (448, 256), options) for options in (LayoutOptions(), EXACT))
             error = np.mean((fast.astype(float) - exact) ** 2)
             assert error == 0 or 10 * np.log10(255**2 / error) >= 27
+
+
+AS_RECORDED = BirdseyeOptions(left_is_up=False, fill_map=False, pen_width=4)
+BIRDSEYE = {
+    "3dbox_bev": (draw_boxes_birdseye, AS_RECORDED),
+    "hdmap_bev": (draw_map_birdseye, AS_RECORDED),
+    "3dbox_bev_default": (draw_boxes_birdseye, BirdseyeOptions(box_colors=NINE)),
+    "hdmap_bev_default": (draw_map_birdseye, BirdseyeOptions()),
+    "3dbox_bev_fill": (draw_boxes_birdseye, BirdseyeOptions(box_colors=NINE, fill_boxes=True)),
+}
+
+
+@pytest.mark.parametrize("kind", BIRDSEYE)
+@pytest.mark.parametrize("name", KEYFRAMES)
+def test_pictures_from_above_are_the_recorded_ones(recorded, shared, name, kind):
+    clip, _ = one_clip(name, *recorded(name))
+    file = shared / "data" / name / "expected" / f"{kind}.png"
+    if not file.exists():
+        pytest.skip(f"{kind} was not recorded for {name}")
+    draw, options = BIRDSEYE[kind]
+    want, picture = np.asarray(Image.open(file).convert("RGB")), draw(clip, 0, options)
+    assert agreement(picture, want) >= 0.995 and agreement(want, picture) >= 0.995
+
+
+@pytest.mark.parametrize("name", KEYFRAMES)
+def test_foreground_regions_are_the_recorded_ones(recorded, shared, name):
+    clip, _ = one_clip(name, *recorded(name))
+    options, seen = ForegroundOptions(categories=tuple(NINE)), 0
+    for view, camera in enumerate(NUSCENES_VIEWS):
+        file = shared / "data" / name / "expected" / f"foreground_region_{camera}.png"
+        if file.exists():
+            want, picture = np.asarray(Image.open(file).convert("RGB")), draw_foreground(clip, 0, view, None, options)
+            assert agreement(picture, want) >= 0.995 and agreement(want, picture) >= 0.995
+            seen += 1
+    assert seen or name != "nuscenes_keyframe"
 
 
 @pytest.mark.parametrize("name", KEYFRAMES)

@@ -68,16 +68,17 @@ class LayoutOptions(Options):
     box_distance: float = Field(512.0, gt=NEAR, description="depth in metres beyond which boxes are not drawn")
     map_distance: float = Field(65.0, gt=NEAR, description="depth in metres beyond which the map is not drawn")
 
-    def color_of(self, category: str) -> Color | None:
-        """The colour of a box category, or None where it is not drawn."""
-        return next((color for prefix, color in self.box_colors.items() if category.startswith(prefix)), None)
+
+def color_of(category: str, colors: dict[str, Color]) -> Color | None:
+    """The colour of the first prefix that fits, or None where the category is not drawn."""
+    return next((color for prefix, color in colors.items() if category.startswith(prefix)), None)
 
 
 def draw_boxes(
     clip: Clip, frame: int, view: int, size: tuple[int, int] | None = None, options: LayoutOptions = LayoutOptions()
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The boxes of one picture on black at `size` (width, height; None: the original). Black where nothing is annotated."""
-    camera = _Camera(clip, frame, view)
+    camera = Camera(clip, frame, view)
     boxes = None if clip.boxes is None else clip.boxes[frame][view]
     return _draw(camera.size, size, _box_lines(camera, boxes, options), options)
 
@@ -86,11 +87,11 @@ def draw_map(
     clip: Clip, frame: int, view: int, size: tuple[int, int] | None = None, options: LayoutOptions = LayoutOptions()
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The map's outlines of one picture on black at `size` (width, height; None: the original). Black without a map."""
-    camera = _Camera(clip, frame, view)
+    camera = Camera(clip, frame, view)
     return _draw(camera.size, size, _map_lines(camera, clip.map, options), options)
 
 
-class _Camera:
+class Camera:
     """One camera at one instant: what projects the world into its picture."""
 
     def __init__(self, clip: Clip, frame: int, view: int) -> None:
@@ -122,8 +123,8 @@ class _Lines:
 NO_LINES = _Lines(np.zeros((0, 4)), np.zeros((0, 3), np.uint8))
 
 
-def _box_lines(camera: _Camera, boxes: Boxes | None, options: LayoutOptions) -> _Lines:
-    palette = {} if boxes is None else {name: options.color_of(name) for name in set(boxes.category)}
+def _box_lines(camera: Camera, boxes: Boxes | None, options: LayoutOptions) -> _Lines:
+    palette = {} if boxes is None else {name: color_of(name, options.box_colors) for name in set(boxes.category)}
     keep = [] if boxes is None else [i for i, name in enumerate(boxes.category) if palette[name] is not None]
     if not keep:
         return NO_LINES
@@ -136,7 +137,7 @@ def _box_lines(camera: _Camera, boxes: Boxes | None, options: LayoutOptions) -> 
     return _clip_depth(edges, colors.repeat(len(order), 0), options.box_distance)
 
 
-def _map_lines(camera: _Camera, lane_map: LaneMap | None, options: LayoutOptions) -> _Lines:
+def _map_lines(camera: Camera, lane_map: LaneMap | None, options: LayoutOptions) -> _Lines:
     layers = [] if lane_map is None else [name for name in MAP_ORDER if name in options.map_colors]
     layers = [name for name in layers if name in lane_map.edges]
     if not layers:
@@ -182,21 +183,21 @@ def _draw(
 ) -> UInt8[np.ndarray, "h w 3"]:
     size = size or original
     if options.mode == "exact":
-        picture = _stroke(original, lines.segments, lines.colors, options.pen_width)
+        picture = stroke(Image.new("RGB", original), lines.segments, lines.colors, options.pen_width)
         return np.asarray(picture if size == original else picture.resize(size, Image.Resampling.BILINEAR))
     scale = np.array(size) / original
     pen = max(options.min_pen, options.pen_width * np.mean(np.array(size) / NOMINAL_SIZE))
     finer = 1 if pen >= 6 else 2 if pen >= 2 else 3
     segments = lines.segments * np.tile(scale * finer, 2)
-    canvas = _stroke((size[0] * finer, size[1] * finer), segments, lines.colors, round(pen * finer))
+    canvas = Image.new("RGB", (size[0] * finer, size[1] * finer))
+    stroke(canvas, segments, lines.colors, round(pen * finer))
     return np.asarray(canvas if finer == 1 else canvas.reduce(finer))
 
 
-def _stroke(
-    size: tuple[int, int], segments: Float[np.ndarray, "k 4"], colors: UInt8[np.ndarray, "k 3"], pen: int
+def stroke(
+    picture: Image.Image, segments: Float[np.ndarray, "k 4"], colors: UInt8[np.ndarray, "k 3"], pen: int
 ) -> Image.Image:
-    """Segments on black; what goes on where the last one ended, in its colour, is one call to Pillow (the same pixels)."""
-    picture = Image.new("RGB", size)
+    """Draws segments; what goes on where the last one ended, in its colour, is one call to Pillow (the same pixels)."""
     if len(segments) == 0:
         return picture
     draw = ImageDraw.Draw(picture)

@@ -15,6 +15,9 @@ from jaxtyping import Float, Int
 Colour = tuple[float, float, float]
 Point = Sequence[float]
 
+LAMP_WARM: Colour = (1.0, 0.85, 0.55)
+"""The light of street lamps."""
+
 TOP, SIDE, END, BOTTOM = 1.0, 0.84, 0.68, 0.4
 """Brightness of faces that look up, to ±y, to ±x and down."""
 
@@ -37,6 +40,15 @@ class Mesh:
         factor = np.where(self.glow[:, None] > 0, 1.0, np.asarray(tint)[None])
         colours = np.concatenate([np.clip(self.colours[:, :3] * factor, 0, 1), self.colours[:, 3:]], -1)
         return Mesh(self.vertices, colours, self.glow, self.uv, self.triangles)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A mesh and how it is drawn: `ground` parts are painted in order without depth, others are depth-tested."""
+
+    mesh: Mesh
+    ground: bool = False
+    texture: str = ""
 
 
 def unit_normal(corners: Sequence[Point]) -> tuple[float, ...]:

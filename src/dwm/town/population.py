@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from dwm.town.kinds import KINDS, MOVING_SHARES, Kind
+from dwm.town.routes import Route
 from dwm.town.scenery import Side, sides
-from dwm.town.streets import Route, Streets
+from dwm.town.streets import Streets
 from dwm.town.traffic import Mover, Walker, pose_on_route
 
 SPACING = {"quiet": 95.0, "normal": 48.0, "busy": 24.0}

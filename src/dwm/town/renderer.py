@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from panda3d import core
 from PIL import Image
 
-from dwm.town.mesh import Mesh
-from dwm.town.scenery import Part
+from dwm.town.mesh import Mesh, Part
 
 NEAR, FAR = 0.3, 700.0
 SKY_SORT, MIRROR_SORT, GROUND_SORT = 0, 5, 10
@@ -209,10 +207,6 @@ class SceneGraph:
         dx, dy = local_from_camera[:2, 2]
         self.around.setPosHpr(float(x), float(y), 0.0, float(np.degrees(np.arctan2(dy, dx))) - 90.0, 0, 0)
         return Renderer.get().target(size).draw(self.root, intrinsics, local_from_camera)
-
-    @cached_property
-    def process(self) -> int:
-        return os.getpid()
 
 
 def _painted(node: core.NodePath, order: int) -> None:

@@ -12,36 +12,23 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from pydantic import Field, model_validator
 from shapely import STRtree, affinity, linestrings
 
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.errors import DwmError
 from dwm.geometry import rotation_z, transform
-from dwm.options import Options
 from dwm.town import captions
 from dwm.town.cameras import rig
-from dwm.town.kinds import KINDS, Kind
-from dwm.town.models import footprint, model
+from dwm.town.kinds import Kind
+from dwm.town.options import TownOptions
 from dwm.town.population import EGO, Population, populate
 from dwm.town.renderer import Placed, SceneGraph
-from dwm.town.scenery import (
-    Part,
-    building_footprints,
-    building_parts,
-    ground_parts,
-    haze_veils,
-    lamp,
-    lamp_places,
-    pool,
-    sky,
-    tree,
-    tree_places,
-)
+from dwm.town.routes import Route, routes
+from dwm.town.scenery import building_footprints
 from dwm.town.simulation import Simulation
-from dwm.town.streets import Route, Streets, build_streets, routes
-from dwm.town.style import GROUNDS, HEIGHTS, TIMES, TRAFFIC, TREES, WALLS, WEATHERS, Style, draw_style, look
-from dwm.town.textures import facade, shops
+from dwm.town.staging import stage
+from dwm.town.streets import Streets, build_streets
+from dwm.town.style import Style, draw_style
 from dwm.town.traffic import Tracks, half_base, pose_on_route, walker_pose
 
 SIGHT = 110.0
@@ -53,32 +40,6 @@ REAR_AXLE = 1.4
 CELL = 600.0
 """Metres between the places of scenes in the world, eight to a row."""
 EPOCH = 1_600_000_000_000_000
-
-
-class TownOptions(Options):
-    """What scenes of the town may be like."""
-
-    duration: float = Field(20.0, ge=2.0, le=60.0, description="seconds that a scene lasts")
-    times: tuple[str, ...] = Field(TIMES, min_length=1, description="times of day to draw from")
-    weathers: tuple[str, ...] = Field(WEATHERS, min_length=1, description="weathers to draw from")
-    walls: tuple[str, ...] = Field(WALLS, min_length=1, description="wall materials to draw from")
-    heights: tuple[str, ...] = Field(HEIGHTS, min_length=1, description="heights of houses to draw from")
-    trees: tuple[str, ...] = Field(TREES, min_length=1, description="amounts of trees to draw from")
-    grounds: tuple[str, ...] = Field(GROUNDS, min_length=1, description="kinds of open ground to draw from")
-    traffic: tuple[str, ...] = Field(TRAFFIC, min_length=1, description="amounts of traffic to draw from")
-    junction_share: float = Field(0.67, ge=0, le=1, description="share of scenes with a junction")
-    max_lanes: int = Field(4, ge=2, le=4, description="most lanes of a main street, both directions together")
-    synonyms: bool = Field(True, description="captions say a word in one of several ways, drawn by scene")
-
-    @model_validator(mode="after")
-    def _known_words(self) -> TownOptions:
-        known = {"times": TIMES, "weathers": WEATHERS, "walls": WALLS, "heights": HEIGHTS, "trees": TREES}
-        known |= {"grounds": GROUNDS, "traffic": TRAFFIC}
-        for name, words in known.items():
-            for word in getattr(self, name):
-                if word not in words:
-                    raise ValueError(f"{name}: {word!r} is not one of {', '.join(words)}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -312,26 +273,4 @@ def town_scene(seed: int, index: int, options: TownOptions = TownOptions()) -> T
 @lru_cache(maxsize=3)
 def _graph(seed: int, index: int, options: TownOptions, process: int) -> SceneGraph:
     scene = town_scene(seed, index, options)
-    colours = look(scene.style)
-    static: list[Part] = ground_parts(scene.streets, scene.style, colours)
-    if colours.lit:
-        static += [
-            _moved(pool(5.0, 0.3), x + 1.4 * np.cos(a), y + 1.4 * np.sin(a), 0.0, True)
-            for x, y, a in lamp_places(scene.streets)
-        ]
-    static += building_parts(scene.streets, scene.style, colours)
-    plant, post = tree(colours), lamp(colours)
-    static += [_moved(plant, x, y, 0.0, False) for x, y in tree_places(scene.streets, scene.style)]
-    static += [_moved(post, x, y, a, False) for x, y, a in lamp_places(scene.streets)]
-    models = {
-        name: (Part(footprint(kind).tinted(colours.tint), ground=True), Part(model(name).tinted(colours.tint)))
-        for name, kind in KINDS.items()
-    }
-    beam = pool(5.0, 0.35, (14.0, 0.0), 2.4) if scene.style.time == "night" else None
-    pictures = {"facade": facade(scene.style, colours), "shops": shops(scene.style, colours)}
-    return SceneGraph(static, models, pictures, sky(colours), haze_veils(colours), beam, colours.wet)
-
-
-def _moved(mesh, x: float, y: float, yaw: float, ground: bool) -> Part:
-    vertices = mesh.vertices @ rotation_z(yaw).T + (x, y, 0.0)
-    return Part(type(mesh)(vertices, mesh.colours, mesh.glow, mesh.uv, mesh.triangles), ground=ground)
+    return stage(scene.streets, scene.style)

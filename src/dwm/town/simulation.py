@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dwm.town.streets import STEP, Crossing, Route
+from dwm.town.routes import STEP, Route
+from dwm.town.streets import Crossing
 from dwm.town.traffic import DT, Mover, Tracks, Walker, walker_pose
 
 SAMPLES = np.arange(20) * 1.25

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from dwm.town.kinds import Kind
-from dwm.town.streets import STEP, Crossing, Route
+from dwm.town.routes import STEP, Route
+from dwm.town.streets import Crossing
 
 DT = 0.2
 """Seconds between simulated instants."""

@@ -99,11 +99,11 @@ class AutoencoderTask:
             self.module["judge"] = PatchDiscriminator()
         self.module.to(memory_format=torch.channels_last)
 
-    def batches(self, start: int) -> Iterator[Pictures]:
+    def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
         number = start
         while True:
             yield self._crops(step_generator(self.seed + 1, number))
-            number += 1
+            number += every
 
     def losses(self, batch: Pictures, generator: torch.Generator) -> dict[str, Tensor]:
         if not self.options.decoder_only:

@@ -71,11 +71,11 @@ class DrivingTask:
             text.eval().requires_grad_(False)
         self.module = nn.ModuleDict(parts)
 
-    def batches(self, start: int) -> Iterator[DrivingBatch]:
+    def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:
         number = start
         while True:
             yield self._batch(number)
-            number += 1
+            number += every
 
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         draws = draw(batch.latents.shape, self.objective, generator, self.conditions.explicit_view_modeling)

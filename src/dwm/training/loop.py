@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+import torch.distributed as dist
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -49,8 +50,8 @@ class Task(Protocol, Generic[Batch]):
 
     module: nn.Module
 
-    def batches(self, start: int) -> Iterator[Batch]:
-        """Endless micro-batches from number `start` on; the same number always gives the same batch."""
+    def batches(self, start: int, every: int = 1) -> Iterator[Batch]:
+        """Endless micro-batches number start, start + every, …; the same number always gives the same batch."""
         ...
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -103,30 +104,47 @@ def train_task(
     """Trains for `options.steps` steps, saving under `folder/checkpoints`, and returns everything at the end.
 
     With `resume` it goes on from the last save, if there is one; without, an existing save is an error. Raises DwmError when
-    a loss is not a number.
+    a loss is not a number. In a torch.distributed group the ranks share out the micro-batches of each step, which gives what
+    one process would have got; the first rank logs and saves.
     """
+    rank, ranks = place()
+    if options.accumulate % ranks:
+        raise DwmError(
+            f"accumulate is {options.accumulate}, which {ranks} processes cannot share; give a multiple of {ranks}"
+        )
     trained = [(name, parameter) for name, parameter in task.module.named_parameters() if parameter.requires_grad]
     training = Training(task.module, build_optimizers(trained, options.optimizer), Ema(task.module, options.ema_decay))
     saved = folder / "checkpoints"
     done = _resume(saved, training, resume)
-    window, log = _Window(), _Log(folder, done)
-    batches = task.batches(done * options.accumulate)
+    window, log = _Window(), _Log(folder, done) if rank == 0 else None
+    batches = task.batches(done * options.accumulate + rank, ranks)
     with _deferred_interrupt() as interrupted:
         for step in range(done, options.steps):
             moment, waited = _step(task, training, options, step, batches, folder)
             window.add(moment, waited)
             last = moment.step == options.steps
-            if moment.step % options.log_every == 0 or last:
-                log.write(moment, window)
-                window = _Window()
-            if moment.step % options.save_every == 0 or last or interrupted():
-                checkpoint.save(saved, moment.step, training, options.keep)
-            for callback in callbacks:
-                callback(moment)
-            if interrupted():
+            stopped = interrupted()
+            if log is not None:
+                if moment.step % options.log_every == 0 or last:
+                    log.write(moment, window)
+                    window = _Window()
+                if moment.step % options.save_every == 0 or last or stopped:
+                    checkpoint.save(saved, moment.step, training, options.keep)
+                for callback in callbacks:
+                    callback(moment)
+            if stopped:
                 print(f"stopped after step {moment.step}; saved in {saved}", file=sys.stderr)
                 raise KeyboardInterrupt
+    if ranks > 1:
+        dist.barrier()
     return training
+
+
+def place() -> tuple[int, int]:
+    """This process's number and how many there are: (0, 1) without a torch.distributed group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 def _resume(saved: Path, training: Training, resume: bool) -> int:
@@ -141,7 +159,8 @@ def _step(
 ) -> tuple[Moment, float]:
     started, waited = time.perf_counter(), 0.0
     sums: dict[str, Tensor] = {}
-    for micro in range(options.accumulate):
+    rank, ranks = place()
+    for micro in range(rank, options.accumulate, ranks):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
@@ -150,6 +169,8 @@ def _step(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0) + value.detach() / options.accumulate
     parameters = [p for optimizer in training.optimizers for group in optimizer.param_groups for p in group["params"]]
+    if ranks > 1:
+        _share(parameters, sums)
     norm = nn.utils.clip_grad_norm_(parameters, options.clip_norm or float("inf"))
     read = {name: float(value) for name, value in sums.items()}
     if not all(map(_is_number, (*read.values(), float(norm)))):
@@ -164,6 +185,19 @@ def _step(
     training.ema.update(training.module)
     seconds = time.perf_counter() - started
     return Moment(step + 1, options.steps, read, float(norm), factor, seconds, training, folder), waited
+
+
+def _share(parameters: Sequence[nn.Parameter], sums: dict[str, Tensor]) -> None:
+    """Sums gradients and losses over all processes; what no process has a gradient for keeps none."""
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    present = torch.tensor([float(p.grad is not None) for p in parameters])
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), present, *(v.reshape(1) for v in sums.values())])
+    dist.all_reduce(flat)
+    pieces = flat.split([p.numel() for p in parameters] + [len(parameters)] + [1] * len(sums))
+    for parameter, piece, found in zip(parameters, pieces, pieces[len(parameters)], strict=False):
+        parameter.grad = piece.view_as(parameter) if found else None
+    for name, value in zip(sums, pieces[len(parameters) + 1 :], strict=True):
+        sums[name] = value[0]
 
 
 class _Log:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from dwm.networks import CrossviewTemporalDiT
-from dwm.opendwm.networks import DIT, dit_options
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
+from dwm.opendwm.networks import DIT, UNET, dit_options, unet_options
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,19 @@ def find_models(node: object, name: str) -> list[dict]:
     return here + [found for item in node.values() for found in find_models(item, name)]
 
 
-def test_every_transformer_has_the_published_keys(shared: Path, maps: dict) -> None:
-    transformers = {name: entry for name, entry in maps["models"].items() if entry["class"] == DIT}
-    assert len(transformers) >= 10
-    for name, entry in transformers.items():
+@pytest.mark.parametrize(
+    ("kind", "network", "translate", "count"),
+    [(DIT, CrossviewTemporalDiT, dit_options, 10), (UNET, CrossviewTemporalUNet, unet_options, 5)],
+)
+def test_every_network_has_the_published_keys(
+    shared: Path, maps: dict, kind: str, network: type, translate: Callable, count: int
+) -> None:
+    published = {name: entry for name, entry in maps["models"].items() if entry["class"] == kind}
+    assert len(published) >= count
+    for name, entry in published.items():
         config = json.loads((shared / "reference" / entry["first_config"]).read_text())
-        (section,) = find_models(config, DIT)
+        (section,) = find_models(config, kind)
         with torch.device("meta"):
-            net = CrossviewTemporalDiT(dit_options(section, name))
+            net = network(translate(section, name))
         found = {key: list(value.shape) for key, value in net.state_dict().items()}
         assert found == entry["keys"], name

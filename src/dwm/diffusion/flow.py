@@ -84,10 +84,10 @@ class FlowMatchEuler:
         """
         if double_shift:
             lowest = training_sigmas(shift)[-1].double().item()
-            even = (torch.linspace(STEPS, lowest * STEPS, steps, dtype=torch.float64) / STEPS).float()
+            even = torch.linspace(STEPS, lowest * STEPS, steps, dtype=torch.float64) / STEPS
         else:
             even = 1 - torch.arange(steps, dtype=torch.float32) / steps
-        return cls(torch.cat([shifted(even, shift), torch.zeros(2)]).to(device))
+        return cls(torch.cat([shifted(even, shift).float(), torch.zeros(2)]).to(device))
 
     @property
     def steps(self) -> int:

@@ -21,6 +21,7 @@ GROUPINGS = {
     ("temporal", "pointwise"): "(b v) (h w H) t e",
     ("crossview", "rowwise"): "b (t h H) (v w) e",
     ("crossview", "full"): "b (t H) (v h w) e",
+    ("crossview", "pointwise"): "b (t h w H) v e",
 }
 """(batch, groups, sequence, head width) of each kind; what shares a mask lies in one batch."""
 
@@ -141,6 +142,20 @@ class JointAttention:
         if encoder_hidden_states is None:
             return image
         return image, text if attn.context_pre_only else attn.to_add_out(text)
+
+
+class PlainAttention:
+    """The attention of diffusers' basic blocks, among tokens or to the words, through this house's kernels."""
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: object
+    ) -> Tensor:
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = (
+            rearrange(linear(tokens), "b n (H e) -> b H n e", H=attn.heads)
+            for linear, tokens in ((attn.to_q, hidden_states), (attn.to_k, source), (attn.to_v, source))
+        )
+        return attn.to_out[0](rearrange(attention(q, k, v), "b H n e -> b n (H e)"))
 
 
 def _project(attn: Attention, x: Tensor, linears: tuple[str, ...], norms: tuple[str, str]) -> list[Tensor]:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from dwm.errors import DwmError, nearest
-from dwm.networks import AdapterOptions, DiTOptions
+from dwm.networks import AdapterOptions, DiTOptions, UNetOptions
 from dwm.options import Options
 
 DIT = "dwm.models.crossview_temporal_dit.DiTCrossviewTemporalConditionModel"
+UNET = "dwm.models.crossview_temporal_unet.UNetCrossviewTemporalConditionModel"
 MASK = "dwm.models.mask_layers.MaskController"
 
 SomeOptions = TypeVar("SomeOptions", bound=Options)
@@ -30,6 +31,12 @@ def dit_options(config: Mapping[str, Any], where: str = "model") -> DiTOptions:
     if values.get("mask_module") is not None:
         values["mask_module"] = _mask_module(values["mask_module"], f"{where}.mask_module")
     return checked(DiTOptions, {**values, "compatibility": "reference"}, where)
+
+
+def unet_options(config: Mapping[str, Any], where: str = "model") -> UNetOptions:
+    """The U-Net's constructor arguments as options. `where` names the file and path for messages. Raises DwmError."""
+    values = {key: value for key, value in config.items() if key not in ("_class_name", "depth_net")}
+    return checked(UNetOptions, values, where)
 
 
 def adapter_options(config: Mapping[str, Any], where: str = "model") -> AdapterOptions:

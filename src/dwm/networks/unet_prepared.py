@@ -1,0 +1,28 @@
+"""What the U-Net computes once from its conditions and then uses in every sampling step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class UNetPrepared:
+    """Conditions in the network's own terms; made by `CrossviewTemporalUNet.prepare`, valid for one latent shape.
+
+    run_* say whether any item of the batch uses the blocks at all, so that the sampling loop never waits for the device.
+    """
+
+    b: int
+    t: int
+    v: int
+    text: Float[Tensor, "btv l c"]
+    camera: Float[Tensor, "btv e"] | None
+    residuals: tuple[Float[Tensor, "b #t v c h w"], ...]
+    crossview_mask: Bool[Tensor, "b v v"] | None
+    disable_crossview: Bool[Tensor, "b *_"] | None
+    disable_temporal: Bool[Tensor, "b *_"] | None
+    run_crossview: bool
+    run_temporal: bool

@@ -1,0 +1,212 @@
+"""How fast clips are read: items/s of six cameras with both layouts and captions at 448×256, ours against a plain way.
+
+    python benchmarks/data.py                                  # on a small town, made on the spot
+    python benchmarks/data.py --data ../shared/data/nuscenes_keyframe
+    python benchmarks/data.py --data … --map-copies 1000       # a thousand times more map around the same place
+
+One process unless `--workers`. The plain way decodes whole JPEGs, draws every edge of the map at the original size with
+Pillow, and resizes. Prints a table; asserts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from shapely.affinity import translate
+
+from dwm.clip import Clip, LaneMap
+from dwm.data import ClipDataset, LayoutOptions, collate, draw_boxes, draw_map, open_dataset, prepare
+from dwm.data.layout import BOX_EDGES, MAP_ORDER, color_of
+from dwm.geometry import NEAR, UNIT_CUBE_CORNERS
+
+SIZE = (448, 256)
+OPTIONS = LayoutOptions()
+
+
+class Repeated:
+    """The same clips again and again, as many as asked for."""
+
+    def __init__(self, clips: Callable[[int], Clip], count: int) -> None:
+        self.clips, self.count = clips, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Clip:
+        return self.clips(index)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a nuScenes folder; none: a town of one scene")
+    parser.add_argument("--items", type=int, default=40, help="clips of one frame to read")
+    parser.add_argument("--map-copies", type=int, default=1, help="how many times the map lies around the place")
+    parser.add_argument("--quick", action="store_true", help="a few items only")
+    given = parser.parse_args()
+    count = 6 if given.quick else given.items
+    with tempfile.TemporaryDirectory() as folder:
+        clips = read_clips(given.data or small_town(Path(folder)), given.map_copies)
+        report(clips, count, given.map_copies)
+
+
+def small_town(folder: Path) -> Path:
+    """One scene of the town as a nuScenes set with pictures of the real size."""
+    from dwm.town import write_nuscenes
+    from dwm.town.nuscenes_writer import NuScenesOptions
+
+    return write_nuscenes(folder / "town", 1, 1, options=NuScenesOptions(seconds=1.0, size=(1600, 900)), workers=1)
+
+
+def read_clips(path: Path, map_copies: int) -> Callable[[int], Clip]:
+    """Clips of one frame by number, each read anew; the map laid out `map_copies` times in a grid of 3 km."""
+    dataset = open_dataset(path)
+    windows = dataset.windows(1, 0, 1)
+    lane_map = more_map(dataset.map(dataset.scenes[0].location), map_copies)
+
+    def clip(index: int) -> Clip:
+        return replace(dataset.clip(windows[index % len(windows)]), map=lane_map)
+
+    return clip
+
+
+def more_map(lane_map: LaneMap, copies: int) -> LaneMap:
+    """The same map many times, side by side: only the first lies where the car drives."""
+    steps = [(3000.0 * (i % 32), 3000.0 * (i // 32)) for i in range(copies)]
+    layers = {
+        name: tuple(translate(polygon, *step) if step != (0, 0) else polygon for step in steps for polygon in polygons)
+        for name, polygons in lane_map.layers.items()
+    }
+    return LaneMap(layers)
+
+
+def report(clips: Callable[[int], Clip], count: int, map_copies: int) -> None:
+    print(
+        f"one frame of six cameras, boxes, map and captions at {SIZE[0]}×{SIZE[1]}; {count} items; map × {map_copies}\n"
+    )
+    started = time.perf_counter()
+    edges = sum(len(index.start) for index in clips(0).map.edges.values())
+    print(f"index of {edges} map edges: {time.perf_counter() - started:.2f} s, once per map and process\n")
+    print(f"{'part':34} {'ms an item':>12} {'processor':>12}")
+    for name, part in PARTS.items():
+        part(clips(0))
+        wall, processor = seconds(lambda i, part=part: part(clips(i)), count)
+        print(f"{name:34} {1e3 * wall:12.1f} {1e3 * processor:12.1f}")
+    print(f"\n{'way':34} {'s an item':>12} {'processor':>12} {'items/s':>10}")
+    plain_count = 2 if map_copies > 10 else max(2, count // 8)
+    for name, way, n in (("plain, one process", plain_item, plain_count), ("ours, one process", ours, count)):
+        cost, processor = seconds(lambda i, way=way: way(clips(i)), n)
+        print(f"{name:34} {cost:12.4f} {processor:12.4f} {1 / cost:10.1f}")
+    alone = None
+    for workers in (1, 2):
+        cost = with_workers(clips, 4 * count, workers)
+        alone = alone or cost
+        print(f"{f'ours, {workers} worker(s)':34} {cost:12.4f} {'':12} {1 / cost:10.1f}   × {alone / cost:.2f}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\npeak memory of this process {peak:.0f} MB")
+
+
+def seconds(work: Callable[[int], object], count: int) -> tuple[float, float]:
+    """Median seconds of one item: by the clock, and of processor time, which other work on the machine does not stretch."""
+    spent = []
+    for index in range(count):
+        started = time.perf_counter(), time.process_time()
+        work(index)
+        spent.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    wall, processor = np.median(spent, 0)
+    return float(wall), float(processor)
+
+
+def with_workers(clips: Callable[[int], Clip], count: int, workers: int) -> float:
+    """Seconds an item from a running loader; the first items, which wait for the workers to start, are not counted."""
+    skip = 2 * workers
+    loader = iter(ClipDataset(Repeated(clips, count + skip), SIZE).loader(1, workers=workers))
+    for _ in range(skip):
+        next(loader)
+    started = time.perf_counter()
+    done = sum(1 for _ in loader)
+    return (time.perf_counter() - started) / done
+
+
+def ours(clip: Clip) -> object:
+    return collate([clip], SIZE, OPTIONS)
+
+
+def each_view(clip: Clip, work: Callable[[int], object]) -> None:
+    for view in range(len(clip.views)):
+        work(view)
+
+
+PARTS: dict[str, Callable[[Clip], object]] = {
+    "finding the frame": lambda clip: None,
+    "  + photographs": lambda clip: each_view(clip, lambda v: clip.pictures.load(0, v, SIZE)),
+    "  + boxes": lambda clip: each_view(clip, lambda v: draw_boxes(clip, 0, v, SIZE, OPTIONS)),
+    "  + map": lambda clip: each_view(clip, lambda v: draw_map(clip, 0, v, SIZE, OPTIONS)),
+    "  + tensors and words only": lambda clip: prepare(clip, SIZE, None, pictures=False),
+}
+
+
+def plain_item(clip: Clip) -> np.ndarray:
+    """The whole item in the plain way: (three pictures, v, h, w, 3)."""
+    pictures = []
+    for view in range(len(clip.views)):
+        data = clip.pictures.tree.read(clip.pictures.files[0][view])
+        photo = Image.open(io.BytesIO(data)).convert("RGB")
+        drawn = [photo, plain_boxes(clip, view), plain_map(clip, view)]
+        pictures.append([np.asarray(p.resize(SIZE, Image.Resampling.BILINEAR), np.float32) / 255 for p in drawn])
+    return np.array(pictures).swapaxes(0, 1)
+
+
+def plain_boxes(clip: Clip, view: int) -> Image.Image:
+    picture, boxes = Image.new("RGB", tuple(clip.rig.image_size[view].tolist())), clip.boxes[0][view]
+    draw, image_from_world = ImageDraw.Draw(picture), plain_projection(clip, view)
+    for i in range(0 if boxes is None else len(boxes)):
+        color = color_of(boxes.category[i], OPTIONS.box_colors)
+        if color is not None:
+            corners = (UNIT_CUBE_CORNERS * boxes.size[i]) @ boxes.rotation[i].T + boxes.center[i]
+            for start, stop in BOX_EDGES:
+                plain_line(draw, image_from_world, corners[start], corners[stop], OPTIONS.box_distance, color)
+    return picture
+
+
+def plain_map(clip: Clip, view: int) -> Image.Image:
+    picture = Image.new("RGB", tuple(clip.rig.image_size[view].tolist()))
+    draw, image_from_world = ImageDraw.Draw(picture), plain_projection(clip, view)
+    for layer in MAP_ORDER:
+        for polygon in clip.map.layers[layer]:
+            for ring in (polygon.exterior, *polygon.interiors):
+                points = np.pad(np.asarray(ring.coords)[:, :2], ((0, 0), (0, 1)))
+                for start, stop in pairwise(points):
+                    plain_line(draw, image_from_world, start, stop, OPTIONS.map_distance, OPTIONS.map_colors[layer])
+    return picture
+
+
+def plain_projection(clip: Clip, view: int) -> np.ndarray:
+    intrinsics = np.eye(4)
+    intrinsics[:3, :3] = clip.rig.intrinsics[view]
+    return intrinsics @ np.linalg.inv(clip.world_from_ego[0, view] @ clip.rig.ego_from_camera[view])
+
+
+def plain_line(draw: ImageDraw.ImageDraw, image_from_world, start, stop, far: float, color) -> None:
+    ends = [image_from_world[:3, :3] @ end + image_from_world[:3, 3] for end in (start, stop)]
+    depths = [end[2] for end in ends]
+    if max(depths) < NEAR or min(depths) > far:
+        return
+    for i in (0, 1):
+        for plane, beyond in ((NEAR, ends[i][2] < NEAR), (far, ends[i][2] > far)):
+            if beyond:
+                ends[i] = ends[i] + (plane - ends[i][2]) / (ends[1 - i][2] - ends[i][2]) * (ends[1 - i] - ends[i])
+    draw.line([*(ends[0][:2] / ends[0][2]), *(ends[1][:2] / ends[1][2])], fill=color, width=OPTIONS.pen_width)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.errors import DwmError
 from dwm.generation.card import WeightsCard
-from dwm.networks import CrossviewTemporalDiT, DiTOptions
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
 
 TOWN = Path(__file__).parents[1] / "weights" / "town"
@@ -27,7 +27,10 @@ TOWN = Path(__file__).parents[1] / "weights" / "town"
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEYS_SHOWN = 10
-NETWORKS = {"CrossviewTemporalDiT": (CrossviewTemporalDiT, DiTOptions)}
+NETWORKS = {
+    "CrossviewTemporalDiT": (CrossviewTemporalDiT, DiTOptions),
+    "CrossviewTemporalUNet": (CrossviewTemporalUNet, UNetOptions),
+}
 """Networks that a folder may hold, by the name in its config."""
 
 

@@ -23,7 +23,7 @@ def force_frames(
     `length` frames are in the queue, of which `finished` clean ones stay to be looked at. A frame sets out when the one
     before it is a round of steps ahead. Conditions move on only when the queue does; finished frames rest at time 0.
     """
-    spacing = _spacing(sampler, length, finished)
+    spacing = spacing_of(sampler, length, finished)
     frames, steps = batch.shape[1], sampler.solver.steps
     length = min(length, frames)
     queue = sampler.noise(sampler.latent_shape(batch, length))
@@ -61,9 +61,7 @@ def _advance(
     sampler: Sampler, queue: Latents, progress: list[int], moving: list[bool], prepared, counter: int
 ) -> Latents:
     """One step of the frames that move; counts them on in `progress`."""
-    index = torch.tensor(progress).to(queue.device, non_blocking=True)
-    mask = torch.tensor(moving).to(queue.device, non_blocking=True)
-    queue = sampler.step_frames(queue, index, mask, prepared, counter)
+    queue = sampler.step_frames(queue, progress, moving, prepared, counter)
     progress[:] = [done + moves for done, moves in zip(progress, moving, strict=True)]
     return queue
 
@@ -76,18 +74,13 @@ def force_as_published(
     Kept frames fall back to the noise level of a round before and are denoised again in each round; while the first `clear`
     frames gather, conditions move on although the queue does not. The first run's picture is to be thrown away.
     """
-    q = _spacing(sampler, length, clear)
+    q = spacing_of(sampler, length, clear)
     steps, frames = sampler.solver.steps, batch.shape[1]
     if frames <= length:
         raise DwmError(f"{frames} frames: diffusion forcing needs more than the {length} of its queue")
 
     def run(first: int, stop: int, head: int) -> Latents:
-        moved = queue
-        for i in range(first, stop):
-            index = torch.tensor([min(i - head * q, max(0, i - j * q)) for j in range(length)], device=queue.device)
-            moving = torch.tensor([i >= j * q for j in range(length)], device=queue.device)
-            moved = sampler.step_frames(moved, index, moving, prepared, i)
-        return moved
+        return published_run(sampler, queue, prepared, range(first, stop), head, q)
 
     queue = sampler.noise(sampler.latent_shape(batch, length))
     prepared = sampler.prepare(batch.frames_from(0, length), tuple(queue.shape))
@@ -109,7 +102,16 @@ def force_as_published(
         queue = torch.cat([queue[:, : j + 1], moved[:, j + 1 :]], 1)
 
 
-def _spacing(sampler: Sampler, length: int, finished: int) -> int:
+def published_run(sampler: Sampler, queue: Latents, prepared, counters: range, head: int, spacing: int) -> Latents:
+    """Steps of the queue as OpenDWM counts them: frame j sets out at counter j·spacing, none is ahead of the `head`."""
+    places = range(queue.shape[1])
+    for i in counters:
+        index = [min(i - head * spacing, max(0, i - j * spacing)) for j in places]
+        queue = sampler.step_frames(queue, index, [i >= j * spacing for j in places], prepared, i)
+    return queue
+
+
+def spacing_of(sampler: Sampler, length: int, finished: int) -> int:
     """Steps between neighbours in the queue."""
     moving = length - finished
     if moving < 1 or sampler.solver.steps % moving:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel
 from dwm.clip import Caption, Clip, ClipBatch
 from dwm.data import prepare
+from dwm.devices import autocast
 from dwm.diffusion import Ddim, FlowMatchEuler, Solver
 from dwm.errors import DwmError
 from dwm.generation import folder as folders
@@ -34,6 +36,7 @@ class DrivingPipeline:
 
     def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
         self.network, self.base, self.card = network, base, card
+        self.compute_dtype = torch.float32
 
     @classmethod
     def from_pretrained(
@@ -63,7 +66,9 @@ class DrivingPipeline:
         card = self.card if with_base else self.card.with_(base_model=str(self.base.folder))
         folders.write_folder(Path(path), card, self.network, self.base if with_base else None, torch_dtype)
 
-    def to(self, device: torch.device | str) -> DrivingPipeline:
+    def to(self, device: torch.device | str, compute_dtype: torch.dtype | None = None) -> DrivingPipeline:
+        """Moves everything. `compute_dtype`: of the network's matrix products (its weights stay as they are)."""
+        self.compute_dtype = compute_dtype or self.compute_dtype
         self.network.to(device)
         self.base.to(device)
         return self
@@ -116,6 +121,7 @@ class DrivingPipeline:
             size=size,
             guidance=None if guidance == 1 else guidance,
             negative_prompt=negative_prompt,
+            autocast=partial(autocast, self.device, self.compute_dtype),
         )
         if callback_on_step_end is not None:
             sampler.on_step = self._told(callback_on_step_end, sampler.solver.times.tolist())

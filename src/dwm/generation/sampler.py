@@ -5,12 +5,12 @@ Everything random comes from one generator on the CPU. Nothing in the loop waits
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, StoredText, TextSource
@@ -69,7 +69,9 @@ class Sampler:
         """Fresh noise, drawn on the CPU so that every device gets the same."""
         return torch.randn(shape, generator=self.generator).to(self.device) * self.solver.initial_noise
 
-    def prepare(self, batch: ClipBatch, latent_shape: tuple[int, ...]):
+    def prepare(
+        self, batch: ClipBatch, latent_shape: tuple[int, ...], pose_before: Float[Tensor, "b v 4 4"] | None = None
+    ):
         """What the network computes once from the conditions of these frames, for both halves of guidance."""
         halves = 1 if self.guidance is None else 2
         told = build_conditions(
@@ -81,6 +83,7 @@ class Sampler:
             latent_frames=latent_shape[1],
             size=self.size,
             dtype=self.dtype,
+            pose_before=pose_before,
         )
         with self.autocast():
             return self.network.prepare(told, (halves * latent_shape[0], *latent_shape[1:]))
@@ -111,14 +114,16 @@ class Sampler:
             latents = self._stepped(index, latents)
         return latents if not count else torch.cat([known, latents[:, count:]], 1)
 
-    def step_frames(self, latents: Latents, index: Int[Tensor, "t"], moving: Tensor, prepared, counter: int) -> Latents:
+    def step_frames(
+        self, latents: Latents, index: Sequence[int], moving: Sequence[bool], prepared, counter: int
+    ) -> Latents:
         """One step with an index of the solver for each frame; frames that are not `moving` stay as they are."""
         b, _, v = latents.shape[:3]
-        spread = index[None, :, None].expand(b, -1, v)
+        spread = torch.tensor(index).to(self.device, non_blocking=True)[None, :, None].expand(b, -1, v)
+        moves = torch.tensor(moving).to(self.device, non_blocking=True)[None, :, None, None, None, None]
         time = self.solver.times[spread].to(torch.float32)
         stepped = self.solver.step(latents, self.predict(latents, time, prepared), spread)
-        stepped = torch.where(moving[None, :, None, None, None, None], stepped, latents)
-        return self._stepped(counter, stepped)
+        return self._stepped(counter, torch.where(moves, stepped, latents))
 
     def encode(self, frames: Float[Tensor, "b t v 3 H W"]) -> Latents:
         """Latents of given pictures: the posterior's mode, so that nothing is drawn."""

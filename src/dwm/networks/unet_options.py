@@ -63,6 +63,6 @@ class UNetOptions(Options):
                 raise ValueError(f"block_out_channels: {width} must divide by 32 and by its {heads} heads")
         adapter = self.condition_image_adapter_config
         expected = (self.block_out_channels[0], *self.block_out_channels)
-        if adapter is not None and adapter.channels != expected:
-            raise ValueError(f"condition_image_adapter_config.channels must be {expected}, found {adapter.channels}")
+        if adapter is not None and adapter.channels != expected[: len(adapter.channels)]:
+            raise ValueError(f"condition_image_adapter_config.channels must begin {expected}, found {adapter.channels}")
         return self

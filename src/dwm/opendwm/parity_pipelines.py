@@ -18,10 +18,11 @@ from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published
 from dwm.generation.rollout import roll_out
 from dwm.generation.sampler import Latents, Sampler
-from dwm.networks import Conditions, CrossviewTemporalDiT
+from dwm.generation.streaming import Stream
+from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.batches import condition_options, read_case_batch
-from dwm.opendwm.networks import DIT, dit_options
-from dwm.opendwm.parity_cases import Case, Setup
+from dwm.opendwm.networks import DIT, UNET, dit_options, unet_options
+from dwm.opendwm.parity_cases import Case, Setup, read_tensors
 
 CONDITIONS = {
     "encoder_hidden_states": "text",
@@ -44,7 +45,11 @@ def run_pipeline(case: Case, setup: Setup) -> dict[str, Tensor]:
     with torch.no_grad():
         images = _generate(sampler, batch, case.data["method"], common, inference, watch)
     found = {"images": images, **watch.found, **_schedule(sampler.solver)}
-    return {name: _reduced(found[name], case.data["reduced_outputs"].get(name, "")) for name in case.outputs if name in found}
+    return {
+        name: _reduced(found[name], case.data["reduced_outputs"].get(name, ""))
+        for name in case.outputs
+        if name in found
+    }
 
 
 def _generate(
@@ -58,9 +63,13 @@ def _generate(
     """Pictures frame by frame, the views of each together."""
     if method == "inference_pipeline":
         return sampler.decode(sampler.window(batch)).flatten(0, 2)
-    if method != "autoregressive_inference_pipeline":
-        raise DwmError(f"method {method!r} is not known; known: inference_pipeline, autoregressive_inference_pipeline")
+    if method not in ("autoregressive_inference_pipeline", "fifo_inference_pipeline"):
+        raise DwmError(
+            f"method {method!r} is not known; known: inference, autoregressive_inference or fifo_inference _pipeline"
+        )
     length = inference["sequence_length_per_iteration"]
+    if method == "fifo_inference_pipeline":
+        return _streamed(sampler, batch, length, inference.get("text_prompt_interval", 1), watch)
     if common.get("frame_prediction_style") == "diffusion_forcing":
         pictures = []
         for latents, picture in force_as_published(
@@ -72,6 +81,20 @@ def _generate(
     overlap = inference.get("reference_frame_count", 1)
     given = 0 if inference.get("generate_frames_for_reference", True) else overlap
     return roll_out(sampler, batch, length, overlap, given, whole=False)[:, given:].flatten(0, 2)
+
+
+def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Tensor:
+    """Frames sent one by one, pictures taken as they come, the rest at the end."""
+    stream = Stream(sampler, length, text_interval, as_published=True)
+    pictures = []
+    for frame in range(batch.shape[1]):
+        if (made := stream.send(batch.frames_from(frame, frame + 1))) is not None:
+            pictures.append(made)
+            watch.finish(stream.moved)
+    for made in stream.flush():
+        pictures.append(made)
+        watch.finish(stream.moved)
+    return torch.stack(pictures, 1).flatten(0, 2)
 
 
 @dataclass
@@ -171,12 +194,14 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
 
 
 def _network(config: Mapping[str, Any], weights: Path) -> nn.Module:
-    if config["_class_name"] != DIT:
-        raise DwmError(f"pipeline.model._class_name: {config['_class_name']!r} cannot generate yet; known: {DIT}")
-    from safetensors.torch import load_file
-
-    network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))
-    network.load_state_dict(load_file(weights), strict=True)
+    name = config["_class_name"]
+    if name == DIT:
+        network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))
+    elif name == UNET:
+        network = CrossviewTemporalUNet(unet_options(config, "pipeline.model"))
+    else:
+        raise DwmError(f"pipeline.model._class_name: {name!r} is not known; known: {DIT}, {UNET}")
+    network.load_state_dict(read_tensors(weights), strict=True)
     return network.eval().requires_grad_(False)
 
 

@@ -1,0 +1,104 @@
+"""Video without an end: conditions go in frame by frame, finished frames come out of a queue at staggered noise levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dwm.clip import TIME_INDEXED, ClipBatch
+from dwm.errors import DwmError
+from dwm.generation.forcing import published_run, spacing_of
+from dwm.generation.sampler import Latents, Sampler
+
+Pictures = Float[Tensor, "b v 3 H W"]
+
+
+class Stream:
+    """A queue of `length` frames. After `length` − 1 frames without an answer, each frame sent gives one finished.
+
+    `text_interval`: captions are taken from every k-th frame and kept in between. `as_published` gives finished frames late
+    noise levels while the queue empties, as OpenDWM does; otherwise they rest at time 0.
+    """
+
+    def __init__(self, sampler: Sampler, length: int, text_interval: int = 1, as_published: bool = False):
+        self.sampler, self.length, self.text_interval = sampler, length, text_interval
+        self.as_published = as_published
+        self.spacing = spacing_of(sampler, length, 0)
+        self.waiting: list[ClipBatch] = []
+        self.sent = 0
+        self.before: Float[Tensor, "b v 4 4"] | None = None
+        self.words: tuple | None = None
+        self.queue: Latents | None = None
+        self.moved: Latents | None = None
+        self.prepared = None
+
+    def send(self, frame: ClipBatch) -> Pictures | None:
+        """Takes the conditions of one more frame (a batch of one frame); gives the next finished frame, once there is one."""
+        if frame.shape[1] != 1:
+            raise DwmError(f"a stream takes one frame at a time, not {frame.shape[1]}")
+        if self.sent % self.text_interval == 0:
+            self.words = frame.captions
+        self.sent += 1
+        # The very first frame has no motion: it is as if the car had stood there.
+        self.before = frame.world_from_ego[:, 0] if self.before is None else self.before
+        self.waiting.append(replace(frame, captions=self.words))
+        if len(self.waiting) < self.length:
+            return None
+        steps = self.sampler.solver.steps
+        first = 0
+        if len(self.waiting) > self.length:
+            self.before = self.waiting.pop(0).world_from_ego[:, 0]
+            fresh = self.sampler.noise(tuple(self.queue[:, :1].shape))
+            self.queue = torch.cat([self.queue[:, 1:], fresh], 1)
+            first = steps - self.spacing
+        batch = _joined(self.waiting)
+        if self.queue is None:
+            self.queue = self.sampler.noise(self.sampler.latent_shape(batch))
+        self.prepared = self.sampler.prepare(batch, tuple(self.queue.shape), self.before)
+        return self._finish(range(first, steps), 0)
+
+    def flush(self) -> Iterator[Pictures]:
+        """The frames that are still in the queue, one by one; the stream ends with them."""
+        if self.queue is None:
+            raise DwmError(f"the stream ended after {self.sent} frames; it needs at least {self.length}")
+        steps = self.sampler.solver.steps
+        for head in range(1, self.length):
+            start = steps + (head - 1) * self.spacing
+            yield self._finish(range(start, start + self.spacing), head)
+
+    def _finish(self, counters: range, head: int) -> Pictures:
+        """Runs the queue until the frame at `head` is finished."""
+        if self.as_published:
+            self.moved = published_run(self.sampler, self.queue, self.prepared, counters, head, self.spacing)
+            # While the queue empties, what is finished falls back to where it was before the run.
+            kept = head + 1 if head else 0
+            self.queue = torch.cat([self.queue[:, :kept], self.moved[:, kept:]], 1)
+        else:
+            self.queue = self.moved = self._rested(counters)
+        return self.sampler.decode(self.moved[:, head : head + 1])[:, 0]
+
+    def _rested(self, counters: range) -> Latents:
+        latents, steps = self.queue, self.sampler.solver.steps
+        for i in counters:
+            index = [min(steps, max(0, i - j * self.spacing)) for j in range(self.length)]
+            moving = [i >= j * self.spacing for j in range(self.length)]
+            latents = self.sampler.step_frames(latents, index, moving, self.prepared, i)
+        return latents
+
+
+def _joined(frames: list[ClipBatch]) -> ClipBatch:
+    """One-frame batches as one batch; what has no time axis is the last one's."""
+    last = frames[-1]
+    tensors = {
+        item.name: torch.cat([getattr(frame, item.name) for frame in frames], 1)
+        for item in fields(ClipBatch)
+        if item.name in TIME_INDEXED and getattr(last, item.name) is not None
+    }
+    captions = None
+    if last.captions is not None:
+        captions = tuple(tuple(frame.captions[clip][0] for frame in frames) for clip in range(len(last.captions)))
+    return replace(last, captions=captions, **tensors)

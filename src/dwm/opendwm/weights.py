@@ -1,0 +1,200 @@
+"""Published weights (`.pth`, `.safetensors`, sharded folders) into our networks: mapped from the file, never held twice.
+
+Reads with `weights_only`; nothing in a file is ever run. Draws no pictures and picks no device.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dwm.errors import DwmError
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
+from dwm.options import Options
+
+KEYS_SHOWN = 10
+WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
+"""Names under which training scripts wrap a state dict."""
+
+NETWORKS: dict[type[Options], type[nn.Module]] = {
+    DiTOptions: CrossviewTemporalDiT,
+    UNetOptions: CrossviewTemporalUNet,
+}
+
+NEW_IN_DIT = (
+    "crossview_transformer_blocks.",
+    "temporal_transformer_blocks.",
+    "view_mixers.",
+    "time_mixers.",
+    "view_pos_embeds.",
+    "time_pos_embeds.",
+    "view_embedding.",
+    "rayencoder.",
+    "condition_image_adapter.",
+    "mask_module.",
+)
+"""Beginnings of keys that SD 3 and 3.5 do not have."""
+
+NEW_IN_UNET = re.compile(
+    r"(^|\.)(crossview_transformer_blocks|temporal_transformer_blocks|temporal_res_block|time_mixer|view_mixer"
+    r"|time_pos_embed|view_pos_embed|add_embedding|condition_image_adapter)\."
+)
+"""Parts of keys that SD 2.1 does not have."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded: keys taken from the file, keys of new blocks that it lacks (left at their start), keys renamed."""
+
+    taken: int
+    new: tuple[str, ...]
+    renamed: int
+
+    def __str__(self) -> str:
+        new = f", {len(self.new)} of new blocks start fresh" if self.new else ""
+        renamed = f", {self.renamed} renamed" if self.renamed else ""
+        return f"{self.taken} tensors loaded{renamed}{new}"
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict, mapped from its file. Raises DwmError for what is no state dict: other pickles, LoRA, optimizers."""
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise DwmError(f"{path}: no such file of weights")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    for name in WHOLE_PARTS:
+        if isinstance(state, Mapping) and set(state) >= {name} and isinstance(state[name], Mapping):
+            state = state[name]
+    return _checked(path, state)
+
+
+def load_published(
+    options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
+) -> tuple[nn.Module, LoadReport]:
+    """The network of `options` with all its weights from `path`, strictly. dtype None keeps the file's."""
+    with torch.device("meta"):
+        net = NETWORKS[type(options)](options)
+    state = read_state(path)
+    _refuse(path, state, net, allowed=lambda key: False)
+    net.load_state_dict(_converted(state, dtype), assign=True)
+    return net, LoadReport(len(state), (), 0)
+
+
+def load_base(
+    options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
+) -> tuple[nn.Module, LoadReport]:
+    """A network for training whose base is SD 3, SD 3.5 or SD 2.1 at `path`; what these lack keeps its starting values.
+
+    Starting values come from PyTorch's generator. Raises DwmError where the base is another one than the options ask for.
+    """
+    net = NETWORKS[type(options)](options)
+    state = read_state(path)
+    renamed = 0
+    if isinstance(options, UNetOptions):
+        state, renamed = rename_sd21(state)
+    _refuse(path, state, net, allowed=lambda key: _is_new(options, key))
+    new = tuple(key for key in net.state_dict() if key not in state)
+    net.load_state_dict(_converted(state, dtype), strict=False, assign=True)
+    return net if dtype is None else net.to(dtype), LoadReport(len(state), new, renamed)
+
+
+def rename_sd21(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """Plain SD 2.1 keys as ours: its residual blocks become the spatial half of ours. Idempotent."""
+    if not any(re.search(r"resnets\.\d+\.conv", key) for key in state):
+        return dict(state), 0
+    named = {re.sub(r"resnets\.(\d+)", r"resnets.\1.spatial_res_block", key): value for key, value in state.items()}
+    return named, sum(key not in state for key in named)
+
+
+def _read_pth(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError:
+        raise DwmError(f"{path}: holds other objects than tensors; give the file of a network's state dict") from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise DwmError(f"{path}: not a whole .pth file ({reason}); fetch it again") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DwmError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
+
+
+def _read_folder(folder: Path) -> dict[str, Tensor]:
+    """A transformer's folder: one file, or parts named by an index."""
+    for name in ("diffusion_pytorch_model", "model"):
+        index = folder / f"{name}.safetensors.index.json"
+        if index.is_file():
+            parts = sorted(set(_weight_map(index).values()))
+            if any(Path(part).name != part for part in parts):
+                raise DwmError(f"{index}: names files outside its folder; fetch it again")
+            return {key: value for part in parts for key, value in _read_safetensors(folder / part).items()}
+        if (folder / f"{name}.safetensors").is_file():
+            return _read_safetensors(folder / f"{name}.safetensors")
+    raise DwmError(f"{folder}: holds no diffusion_pytorch_model.safetensors and no index of parts")
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(index.read_text())["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DwmError(f"{index}: not an index of weights ({error}); fetch it again") from None
+
+
+def _checked(path: Path, state: object) -> dict[str, Tensor]:
+    if isinstance(state, Mapping) and {"state", "param_groups"} <= set(state):
+        raise DwmError(f"{path}: holds an optimizer's state; give the file of the network's weights")
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DwmError(f"{path}: holds no state dict (names and tensors); give the file of a network's weights")
+    if any(re.search(r"lora_(A|B|up|down)", key) for key in state):
+        raise DwmError(f"{path}: holds LoRA weights, which change a network but are none; give the network's own file")
+    return dict(state)
+
+
+def _refuse(path: Path, state: Mapping[str, Tensor], net: nn.Module, allowed) -> None:
+    """Raises DwmError with at most ten of the keys that differ, and a guess at why."""
+    expected = net.state_dict()
+    missing = [key for key in expected if key not in state and not allowed(key)]
+    surplus = [key for key in state if key not in expected]
+    shapes = [key for key in state if key in expected and state[key].shape != expected[key].shape]
+    if not (missing or surplus or shapes):
+        return
+    told = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in surplus]
+    told += [f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}" for key in shapes]
+    more = f" and {len(told) - KEYS_SHOWN} more" if len(told) > KEYS_SHOWN else ""
+    shown = "; ".join(told[:KEYS_SHOWN])
+    raise DwmError(f"{path}: {len(told)} keys differ from the config: {shown}{more}{_guess(missing, surplus, shapes)}")
+
+
+def _guess(missing: Iterable[str], surplus: Iterable[str], shapes: Iterable[str]) -> str:
+    has_35 = re.compile(r"(?<!crossview_)(?<!temporal_)transformer_blocks\.\d+\.(attn2|attn\.norm_(added_)?[qk])")
+    if any(has_35.search(key) for key in missing):
+        return "; the file looks like SD 3, the config asks for SD 3.5 (qk_norm, dual_attention_layers)"
+    if any(has_35.search(key) for key in surplus):
+        return "; the file looks like SD 3.5, the config asks for SD 3 (qk_norm, dual_attention_layers)"
+    if "pos_embed.pos_embed" in set(shapes):
+        return "; pos_embed_max_size of the config is another one (SD 3: 192, SD 3.5: 384)"
+    return ""
+
+
+def _is_new(options: Options, key: str) -> bool:
+    return key.startswith(NEW_IN_DIT) if isinstance(options, DiTOptions) else bool(NEW_IN_UNET.search(key))
+
+
+def _converted(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    if dtype is None:
+        return dict(state)
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}

@@ -14,6 +14,7 @@ from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_frames
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler
+from dwm.generation.streaming import Stream
 
 
 class Lengths:
@@ -158,3 +159,23 @@ def test_clips_of_one_batch_do_not_mix() -> None:
     both = replace(one, captions=one.captions + captions, **tensors)
     made = roll_out(make_sampler(3), both, 4, 2)
     assert values(made[:1]) == list(range(10, 19)) and values(made[1:]) == list(range(12, 21))
+
+
+@torch.no_grad()
+def test_a_stream_gives_every_frame_after_a_queue_length() -> None:
+    batch, stream = make_batch(6), Stream(make_sampler(6), 3)
+    made = [stream.send(batch.frames_from(f, f + 1)) for f in range(6)]
+    assert [picture is None for picture in made] == [True, True, False, False, False, False]
+    made = [picture for picture in made if picture is not None] + list(stream.flush())
+    assert values(torch.stack(made, 1)) == list(range(10, 16))
+    told = stream.sampler.network.times
+    assert told[-1][:2] == [0, 0]  # finished frames rest while the queue empties
+    with pytest.raises(DwmError, match="at least 3"):
+        list(Stream(make_sampler(6), 3).flush())
+
+
+@torch.no_grad()
+def test_a_stream_keeps_its_words_between_intervals() -> None:
+    batch, stream = make_batch(6), Stream(make_sampler(6), 3, text_interval=2)
+    made = [stream.send(batch.frames_from(f, f + 1)) for f in range(6)][2:] + list(stream.flush())
+    assert values(torch.stack(made, 1)) == [10, 10, 12, 12, 14, 14]

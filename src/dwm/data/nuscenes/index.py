@@ -42,8 +42,8 @@ class Index:
 def build_index(tree: Tree, version: str) -> Index:
     """Reads and joins the tables of one version. Raises DwmError for the first broken link, naming file, row and field."""
     scenes, logs = read_table(tree, version, "scene"), read_table(tree, version, "log")
-    location = logs["location"].take(_join(version, "scene", scenes, "log_token", "log", logs))
-    walk, complete = _walk(scenes, read_table(tree, version, "sample"))
+    location = logs["location"].take(join(version, "scene", scenes, "log_token", "log", logs))
+    walk, complete = walk_samples(scenes, read_table(tree, version, "sample"))
     channels, calibrations = _calibrations(tree, version)
     frames, spans = _frames(tree, version, walk, calibrations)
     boxes, samples, categories, instances = _boxes(tree, version, walk)
@@ -53,7 +53,7 @@ def build_index(tree: Tree, version: str) -> Index:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class SampleWalk:
     """The samples that belong to a scene, in order of scene and time: their tokens and scene numbers."""
 
     tokens: pa.Array
@@ -64,7 +64,7 @@ class _Walk:
         return pc.fill_null(pc.index_in(tokens, value_set=self.tokens), -1).to_numpy()
 
 
-def _walk(scenes: pa.Table, samples: pa.Table) -> tuple[_Walk, list[bool]]:
+def walk_samples(scenes: pa.Table, samples: pa.Table) -> tuple[SampleWalk, list[bool]]:
     """Follows each scene's samples from the first along `next`. A scene that lacks one is not complete and holds none."""
     following = dict(zip(samples["token"].to_pylist(), samples["next"].to_pylist(), strict=True))
     tokens, scene, complete = [], [], []
@@ -77,10 +77,10 @@ def _walk(scenes: pa.Table, samples: pa.Table) -> tuple[_Walk, list[bool]]:
         if complete[-1]:
             tokens += chain
             scene += [number] * len(chain)
-    return _Walk(pa.array(tokens, pa.string()), np.array(scene, np.int64)), complete
+    return SampleWalk(pa.array(tokens, pa.string()), np.array(scene, np.int64)), complete
 
 
-def _join(version: str, table: str, rows: pa.Table, field: str, target: str, targets: pa.Table) -> pa.ChunkedArray:
+def join(version: str, table: str, rows: pa.Table, field: str, target: str, targets: pa.Table) -> pa.ChunkedArray:
     """The row of `targets` for each token in `rows[field]`."""
     found = pc.index_in(rows[field], value_set=targets["token"])
     if found.null_count:
@@ -94,7 +94,7 @@ def _join(version: str, table: str, rows: pa.Table, field: str, target: str, tar
 
 def _calibrations(tree: Tree, version: str) -> tuple[pa.Table, pa.Table]:
     sensors, rows = read_table(tree, version, "sensor"), read_table(tree, version, "calibrated_sensor")
-    sensor = _join(version, "calibrated_sensor", rows, "sensor_token", "sensor", sensors)
+    sensor = join(version, "calibrated_sensor", rows, "sensor_token", "sensor", sensors)
     name, intrinsics = f"{version}/calibrated_sensor.json", np.full((len(rows), 9), np.nan)
     for i, (matrix, token) in enumerate(zip(rows["camera_intrinsic"].to_pylist(), rows["token"], strict=True)):
         if not matrix:
@@ -117,13 +117,13 @@ def _calibrations(tree: Tree, version: str) -> tuple[pa.Table, pa.Table]:
     return sensors.select(["channel", "modality"]), pa.table(columns)
 
 
-def _frames(tree: Tree, version: str, walk: _Walk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _frames(tree: Tree, version: str, walk: SampleWalk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:
     rows = read_table(tree, version, "sample_data")
     sample = walk.number(rows["sample_token"])
     rows, sample = rows.filter(pa.array(sample >= 0)), sample[sample >= 0]
     poses = read_table(tree, version, "ego_pose")
-    pose = _join(version, "sample_data", rows, "ego_pose_token", "ego_pose", poses)
-    calibration = _join(version, "sample_data", rows, "calibrated_sensor_token", "calibrated_sensor", calibrations)
+    pose = join(version, "sample_data", rows, "ego_pose_token", "ego_pose", poses)
+    calibration = join(version, "sample_data", rows, "calibrated_sensor_token", "calibrated_sensor", calibrations)
     scene, channel = walk.scene[sample], calibrations["channel"].to_numpy()[calibration.to_numpy()]
     order = np.lexsort((rows["timestamp"].to_numpy(), channel, scene))
     taken = pa.array(order)
@@ -144,13 +144,13 @@ def _spans(scene: np.ndarray, channel: np.ndarray) -> pa.Table:
     return pa.table({"scene": scene[start], "channel": channel[start], "start": start, "stop": stop})
 
 
-def _boxes(tree: Tree, version: str, walk: _Walk) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+def _boxes(tree: Tree, version: str, walk: SampleWalk) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
     categories, instances = read_table(tree, version, "category"), read_table(tree, version, "instance")
-    category_of = _join(version, "instance", instances, "category_token", "category", categories)
+    category_of = join(version, "instance", instances, "category_token", "category", categories)
     rows = read_table(tree, version, "sample_annotation")
     sample = walk.number(rows["sample_token"])
     rows, sample = rows.filter(pa.array(sample >= 0)), sample[sample >= 0]
-    instance = _join(version, "sample_annotation", rows, "instance_token", "instance", instances)
+    instance = join(version, "sample_annotation", rows, "instance_token", "instance", instances)
     order = np.argsort(sample, kind="stable")
     boxes = rows.select(["translation", "size", "rotation"])
     boxes = boxes.append_column("category", category_of.take(instance)).append_column("instance", instance)

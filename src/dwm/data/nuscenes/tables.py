@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -61,12 +61,23 @@ OPTIONAL = frozenset(("width", "height"))
 QUATERNION_TOLERANCE = 1e-3
 
 
-def read_table(tree: Tree, version: str, table: str, chunk: int = 20000) -> pa.Table:
-    """The used columns of one table, checked. Raises DwmError naming file, row and field of what is wrong."""
-    name, schema = f"{version}/{table}.json", SCHEMAS[table]
+def read_table(
+    tree: Tree,
+    version: str,
+    table: str,
+    schema: pa.Schema | None = None,
+    keep: Callable[[dict[str, Any]], bool] = lambda row: True,
+    chunk: int = 20000,
+) -> pa.Table:
+    """The used columns (`schema` None: those of `SCHEMAS`) of the rows to `keep`, checked.
+
+    Raises DwmError naming file, row and field of what is wrong.
+    """
+    name, schema = f"{version}/{table}.json", schema or SCHEMAS[table]
     batches, part = [], []
     for row in rows(tree, name):
-        part.append(row)
+        if keep(row):
+            part.append(row)
         if len(part) == chunk:
             batches.append(_batch(name, part, schema))
             part = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dwm.errors import DwmError
 
 if TYPE_CHECKING:
+    from dwm.options import Options
     from dwm.recipes import Recipe
+
+Run = TypeVar("Run", bound="Options")
 
 
 def chosen(
@@ -31,7 +34,23 @@ def chosen(
 
 
 def read(path: Path) -> Recipe:
-    """A saved run."""
-    from dwm.recipes import load
+    """A saved run, or a config of OpenDWM."""
+    from dwm.opendwm.runs import load_recipe
 
-    return load(path)
+    return load_recipe(path)
+
+
+def saved(kind: type[Run], config: Path | None, changes: Mapping[str, Any] | None = None) -> Run:
+    """The run of a verb: what its file says (or the defaults), with the flags that were given laid over it."""
+    from dwm.recipes.files import read_json, validated
+
+    values = {} if config is None else read_json(config)
+    if not isinstance(values, dict):
+        raise DwmError(f"{config}: expected an object {{…}}, found {type(values).__name__}")
+    verb = kind.model_fields["verb"].default
+    if values.get("verb", verb) != verb:
+        raise DwmError(f"{config}: is a run of `dwm {values['verb']}`, not of `dwm {verb}`")
+    if config is not None:
+        values = validated(kind, values, str(config)).model_dump(mode="json")
+    given = {key: value for key, value in (changes or {}).items() if value is not None}
+    return validated(kind, {**values, **given}, "command line")

@@ -8,8 +8,14 @@ from typing import Any
 
 import typer
 
+from dwm.cli.convert import app as convert
+from dwm.cli.demo import demo
+from dwm.cli.doctor import app as doctor
+from dwm.cli.evaluate import evaluate
+from dwm.cli.generate import generate
 from dwm.cli.show import app as show
 from dwm.cli.town import town
+from dwm.cli.train import train
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,29 @@ class Verb:
 
 
 VERBS = (
+    Verb("demo", "from nothing to a generated six-camera video and a page to look at", demo, "dwm demo -o output/demo"),
     Verb(
         "town",
         "build scenes of the embedded world as a nuScenes data set",
         town,
         "dwm town -o data/town --scenes 24 --seed 7",
     ),
+    Verb(
+        "train", "train a recipe, or go on with a run", train, "dwm train town training.optimizer.lr=1e-4 -o runs/town"
+    ),
+    Verb(
+        "generate",
+        "words, a clip's layout or its first frames to video",
+        generate,
+        'dwm generate --data data/town --scene scene-0061 --prompt "night, rain" --seed 3 -o out',
+    ),
+    Verb(
+        "evaluate",
+        "score weights on clips they never saw",
+        evaluate,
+        "dwm evaluate --data data/town --scores layout_retrieval",
+    ),
     Verb("show", "recipes, the settings of a run, its memory, what a clip holds", show),
+    Verb("convert", "turn configs of OpenDWM into ours", convert),
+    Verb("doctor", "check this machine, and our numbers against recorded ones", doctor),
 )

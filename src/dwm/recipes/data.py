@@ -7,42 +7,92 @@ from typing import Literal
 from pydantic import Field
 
 from dwm.clip import NUSCENES_VIEWS
-from dwm.data.layout import LayoutOptions
+from dwm.data import CaptionOptions, LayoutOptions
 from dwm.options import Options
 
 Rate = tuple[float, float]
-"""Frames a second (0: single pictures) and seconds from one window's start to the next."""
+"""Frames a second (0: single pictures) and seconds (or frames) from one window's start to the next."""
+
+READERS = ("nuscenes", "town")
+"""Kinds of data set that can be read today; the others are named, so that configs are whole, and refused when they are opened."""
 
 
 class SourceOptions(Options):
-    """One data set, both what is trained on and what is held out."""
+    """One data set and the windows that are cut from it."""
 
-    kind: Literal["nuscenes", "town"] = Field(
-        "nuscenes", description="nuscenes: read from `path`; town: drawn, no files"
+    kind: Literal["nuscenes", "town", "waymo", "argoverse", "opendv", "package", "carla"] = Field(
+        "nuscenes", description="what it is; nuscenes and town (drawn, no files) can be read today"
     )
-    path: str | None = Field(None, description="the data set: a folder, or the folder of its zips")
+    path: str | None = Field(None, description="the data set: a folder, or the folder of its archives")
+    archives: tuple[str, ...] = Field((), description="archives below `path` to read; none: whatever lies there")
+    endpoint: str | None = Field(None, description="address of an S3 service where `path` is a bucket")
     version: str | None = Field(None, description="its version, such as v1.0-trainval; none: the one that is there")
-    train_split: str = Field("train", description="scenes to train on")
-    validation_split: str = Field("val", description="scenes to preview and score on; never trained on")
+    seed: int = Field(0, ge=0, description="town: which town; scenes are numbered within it")
+    split: str | None = Field(None, description="scenes: train, val, a file of names, …; none: all")
     views: tuple[str, ...] = Field(NUSCENES_VIEWS, description="cameras, in the order in which the network sees them")
-    rates: tuple[Rate, ...] = Field(
-        ((10.0, 0.1),), description="training windows: (frames a second, seconds between starts)"
+    lidar_clock: bool = Field(True, description="whether the LiDAR, where there is one, sets the windows' times")
+    frames: int = Field(19, ge=1, description="frames of a clip")
+    rates: tuple[Rate, ...] = Field(((10.0, 0.1),), description="windows: (frames a second, seconds between starts)")
+    check_times: bool = Field(
+        True, description="leave out windows with frames further than half a frame from their time"
     )
-    validation_rates: tuple[Rate, ...] = Field(((10.0, 20.0),), description="the same for validation")
+    key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
+    captions: tuple[str, str] | None = Field(None, description="caption file and its times file; none: by their names")
+    words: CaptionOptions = Field(CaptionOptions(), description="which words of a caption are told")
+    layout: LayoutOptions | None = Field(None, description="how boxes and map are drawn; none: as `data.layout` says")
+    index: str | None = Field(None, description="file that lists what lies where (waymo, opendv, package)")
+    left_out: tuple[str, ...] = Field((), description="recordings that are not used (opendv)")
+    margins: tuple[float, float] = Field(
+        (0.0, 0.0), description="seconds unused at a recording's start and end (opendv)"
+    )
+    clips_as_views: int | None = Field(None, ge=1, description="opendv: so many clips of one camera stand as views")
+    made_up_layout: float | None = Field(None, description="grey level of layout pictures where a set has none")
+    uncalibrated: bool = Field(False, description="cameras without known calibration: told as none")
+    crossview_mask: tuple[tuple[bool, ...], ...] | None = Field(
+        None, description="which views see each other; none: nuScenes' ring where the cameras are its own"
+    )
+    drop_vehicle_colors: bool = Field(False, description="package: colours of vehicles are struck from captions")
+
+
+class Mix(Options):
+    """One kind of micro-batch of a run that mixes sizes."""
+
+    size: tuple[int, int] = Field(..., description="width and height of a picture in pixels")
+    share: float = Field(..., gt=0, description="relative share of the clips")
+    frames: int = Field(..., ge=1, description="frames of a clip")
+    clips: int = Field(..., ge=1, description="clips in a micro-batch")
 
 
 class DataOptions(Options):
     """What clips look like, whichever set they come from."""
 
-    sources: tuple[SourceOptions, ...] = Field((SourceOptions(),), description="data sets, one after another")
+    train: tuple[SourceOptions, ...] = Field(
+        (SourceOptions(split="train"),), description="what is trained on, set after set"
+    )
+    validation: tuple[SourceOptions, ...] = Field(
+        (SourceOptions(split="val", frames=35, rates=((10.0, 20.0),), check_times=False),),
+        description="what is previewed and scored; training never sees it",
+    )
     size: tuple[int, int] = Field((448, 256), description="width and height of a picture in pixels")
-    frames: int = Field(19, ge=1, description="frames of a training clip")
-    validation_frames: int = Field(35, ge=1, description="frames of a validation clip")
+    mix: tuple[Mix, ...] = Field((), description="several sizes and lengths in one run; none: `size` alone")
     layout: LayoutOptions = Field(LayoutOptions(), description="how boxes and map are drawn")
-    batch: int = Field(1, ge=1, description="clips in a micro-batch on each device")
-    workers: int = Field(0, ge=0, description="reading processes; 0: read in the training process")
+    color_jitter: tuple[float, float, float] | None = Field(
+        None, description="random changes of brightness, contrast and saturation in training"
+    )
+    clips: int | None = Field(
+        None, ge=1, description="training clips that are prepared; none: every window of the sets"
+    )
+    shuffle: bool = Field(True, description="training clips in random order")
+    fixed_order: bool = Field(False, description="the same order in every epoch")
+    workers: int = Field(0, ge=0, description="processes that prepare clips; 0: the training process does")
 
     @property
     def views(self) -> int:
         """How many cameras a clip has."""
-        return len(self.sources[0].views)
+        first = (self.train or self.validation)[0]
+        return first.clips_as_views or len(first.views)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a training clip."""
+        return (self.train or self.validation)[0].frames

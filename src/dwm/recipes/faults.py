@@ -15,12 +15,21 @@ from dwm.options import Options
 Location = tuple[str | int, ...]
 
 
-def options_in(annotation: Any) -> type[Options] | None:
-    """The option class inside `X`, `X | None`, `tuple[X, ...]` and the like, or None where there is none (or several)."""
+def option_classes(annotation: Any) -> tuple[type[Options], ...]:
+    """The option classes inside `X`, `X | Y | None`, `tuple[X, ...]` and the like, each once."""
     if isinstance(annotation, type) and issubclass(annotation, Options):
-        return annotation
-    found = {inner for part in get_args(annotation) if (inner := options_in(part))}
-    return found.pop() if len(found) == 1 else None
+        return (annotation,)
+    return tuple(dict.fromkeys(inner for part in get_args(annotation) for inner in option_classes(part)))
+
+
+def options_in(annotation: Any, hint: Any = None) -> type[Options] | None:
+    """The option class that stands there, or None. Of several, the one that `hint` means: its name, or values of its keys."""
+    classes = option_classes(annotation)
+    if len(classes) > 1 and isinstance(hint, str):
+        classes = tuple(found for found in classes if found.__name__ == hint) or classes
+    if len(classes) > 1 and isinstance(hint, dict):
+        classes = tuple(found for found in classes if set(hint) <= set(found.model_fields)) or classes
+    return classes[0] if classes else None
 
 
 def is_sequence(annotation: Any) -> bool:
@@ -48,18 +57,18 @@ def known_keys(options: type[Options], prefix: str = "") -> Iterator[str]:
 def group_at(options: type[Options], location: Location) -> tuple[type[Options], str]:
     """The option class in which the last key of `location` stands, and the dotted path up to it."""
     path: list[str] = []
-    for step in location[:-1]:
+    for place, step in enumerate(location[:-1]):
         if isinstance(step, int):
             path.append(str(step))
-            continue
-        field = options.model_fields.get(step)
-        inner = options_in(field.annotation) if field else None
-        if inner is not None:  # pydantic also names union members here; they are no keys
-            options = inner
+        elif step in options.model_fields:  # pydantic also names members of unions here; they are no keys
             path.append(step)
-        elif field is not None:
-            path.append(step)
+            options = options_in(options.model_fields[step].annotation, _following(location, place)) or options
     return options, ".".join(path)
+
+
+def _following(location: Location, place: int) -> str | int | None:
+    """The next step of a location that is not a place in a list."""
+    return next((step for step in location[place + 1 :] if isinstance(step, str)), None)
 
 
 def nearest_key(root: type[Options], group: type[Options], prefix: str, name: str) -> str:
@@ -111,12 +120,12 @@ def _field_path(root: type[Options], location: Location) -> str:
     """The dotted path without the names of union members that pydantic mixes in."""
     path: list[str] = []
     options: type[Options] | None = root
-    for step in location:
+    for place, step in enumerate(location):
         if isinstance(step, int):
             path.append(str(step))
         elif options is not None and step in options.model_fields:
             path.append(step)
-            options = options_in(options.model_fields[step].annotation)
+            options = options_in(options.model_fields[step].annotation, _following(location, place))
     return ".".join(path)
 
 

@@ -103,5 +103,6 @@ def _merged(options: type[Options] | None, base: Any, changes: Any) -> Any:
     result = dict(base)
     for key, value in changes.items():
         field = options.model_fields.get(key)
-        result[key] = _merged(options_in(field.annotation) if field else None, base.get(key), value)
+        inner = options_in(field.annotation, base.get(key)) if field else None
+        result[key] = _merged(inner, base.get(key), value)
     return result

@@ -167,13 +167,15 @@ def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
     folder = base_model_folder(run)
     text = text_tokens(folder) if folder.is_dir() else SD3_TOKENS
     factor = AUTOENCODER_FACTOR
-    shape = Shape(run.data.batch, run.data.frames, run.data.views, height // factor, width // factor, text, factor)
-    recompute = run.network.temporal_gradient_checkpointing
+    batch = run.training.batch
+    views = batch.views or run.data.views
+    shape = Shape(batch.clips, batch.frames, views, height // factor, width // factor, text, factor)
+    recompute = run.dit().temporal_gradient_checkpointing
     moments = 1.0 if run.training.optimizer.kind == "muon" else 2.0
     return Estimate(
-        dict(parameters(run.network)),
-        training_cost(run.network, shape, dtype, recompute, moments, run.training.ema_decay > 0),
-        generation_cost(run.network, replace(shape, b=2), dtype),
+        dict(parameters(run.dit())),
+        training_cost(run.dit(), shape, dtype, recompute, moments, run.training.ema_decay > 0),
+        generation_cost(run.dit(), replace(shape, b=2, t=run.data.frames, v=run.data.views), dtype),
         shape,
         str(dtype).removeprefix("torch."),
         _size_of(folder) if folder.is_dir() else None,

@@ -41,7 +41,7 @@ def _set(root: type[Options], values: dict[str, Any], key: str, text: str) -> No
             raise DwmError(f"{SOURCE}: {key} is not known{nearest_key(root, options, prefix, step)}")
         else:
             annotation = options.model_fields[step].annotation
-            options = options_in(annotation)
+            options = options_in(annotation, here.get(step))
         if depth < len(steps) - 1:
             here = _descend(here, step)
     value = _value(text, annotation if not isinstance(here, list) else Any)

@@ -1,35 +1,56 @@
-"""The recipes of the embedded weights: small enough to be learned and shown on two cores."""
+"""The recipes of the embedded weights: a base model and a driving network from nothing, small enough for two cores."""
 
 from __future__ import annotations
 
+from dwm.base_models.tiny import TinyOptions
 from dwm.conditions import ConditionOptions
+from dwm.generation import SamplingOptions
 from dwm.networks import AdapterOptions, DiTOptions
 from dwm.recipes.data import DataOptions, SourceOptions
-from dwm.recipes.recipe import Recipe
+from dwm.recipes.recipe import Recipe, TrainingOptions
 from dwm.recipes.registry import recipe
+from dwm.training.autoencoder import AutoencoderStageOptions
+from dwm.training.driving import BatchOptions
+from dwm.training.loop import LoopOptions
+from dwm.training.objective import ObjectiveOptions
+from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.stages import AutoencoderStage, DrivingStage
 
-WIDTH = 160
-ODD, EVEN = (1, 3, 5, 7), (0, 2, 4, 6)
+WIDTH = 128
+MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, betas=(0.9, 0.97), weight_decay=0)
+DECAY = ScheduleOptions(warmup=20, decay=0.3)
+TASKS = ObjectiveOptions(shift=1.5, weighting="velocity", drop_all=0.12, box_weight=2)
+GIVEN_FRAMES = TASKS.with_(
+    style="ctsd",
+    generation_tasks=0.75,
+    image_tasks=0.12,
+    reference_frames={1: 0.5, 2: 0.5},
+    all_references_visible=1,
+    disable_reference_loss=True,
+)
 
 
-@recipe("town")
-def town() -> Recipe:
-    """The embedded world at 160×96, six views, eight frames at 4 Hz; trains on two cores."""
-    source = SourceOptions(kind="town", rates=((4, 0.5),), validation_rates=((4, 0.5),))
-    network = DiTOptions(
+SCENES = SourceOptions(kind="town", seed=1000, split="train", frames=8, rates=((4, 0.5),))
+
+
+def town_network() -> DiTOptions:
+    """Few parameters and many steps: 128 wide, eight blocks, cameras as numbers."""
+    return DiTOptions(
         num_layers=8,
         attention_head_dim=WIDTH // 4,
         num_attention_heads=4,
-        sample_size=32,
+        sample_size=24,
         in_channels=8,
         out_channels=8,
         joint_attention_dim=96,
         caption_projection_dim=WIDTH,
         pooled_projection_dim=96,
-        pos_embed_max_size=32,
+        pos_embed_max_size=12,
         qk_norm="rms_norm",
         qk_norm_on_additional_modules="rms_norm",
-        perspective_modeling_type="explicit",
+        perspective_modeling_type="implicit",
+        projection_class_embeddings_input_dim=2816,
+        # Folding 16 pixels at once puts the layout on the grid of tokens without a loss of place.
         condition_image_adapter_config=AdapterOptions(
             in_channels=6,
             channels=(WIDTH,) * 3,
@@ -41,15 +62,76 @@ def town() -> Recipe:
         ),
         enable_crossview=True,
         crossview_attention_type="rowwise",
-        crossview_block_layers=ODD,
+        crossview_block_layers=(2, 5),
         enable_temporal=True,
         temporal_attention_type="pointwise",
-        temporal_block_layers=EVEN,
-        merge_factor=0.0,
+        temporal_block_layers=(3, 6),
+        merge_factor=0,
     )
+
+
+@recipe("town")
+def town() -> Recipe:
+    """The embedded weights from nothing: autoencoder, then single pictures, six views, four frames, eight frames."""
+
+    def loop(steps: int) -> LoopOptions:
+        return LoopOptions(steps=steps, ema_decay=0.998, save_every=200, optimizer=MUON, schedule=DECAY)
+
     return Recipe(
-        base_model="town",
-        data=DataOptions(sources=(source,), size=(160, 96), frames=8, validation_frames=8),
-        conditions=ConditionOptions(explicit_view_modeling=True),
-        network=network,
+        data=DataOptions(
+            train=(SCENES,), validation=(SCENES.with_(split="val"),), size=(160, 96), clips=1000, workers=2
+        ),
+        conditions=ConditionOptions(uncondition_image_color=0.125, added_time_ids="fps_camera_transforms"),
+        network=town_network(),
+        tiny=TinyOptions(),
+        autoencoder=(
+            AutoencoderStage(name="autoencoder", loop=loop(8000)),
+            AutoencoderStage(
+                name="decoder",
+                loop=loop(1500),
+                pictures=AutoencoderStageOptions(decoder_only=True, crop=(160, 96), batch=1),
+            ),
+        ),
+        warmup=(
+            DrivingStage(
+                name="pictures",
+                loop=loop(3000),
+                batch=BatchOptions(clips=32, frames=1, views=1, train_text=True),
+                objective=TASKS,
+            ),
+            DrivingStage(name="views", loop=loop(1000), batch=BatchOptions(clips=4, frames=1), objective=TASKS),
+            DrivingStage(
+                name="four_frames", loop=loop(1000), batch=BatchOptions(clips=2, frames=4), objective=GIVEN_FRAMES
+            ),
+        ),
+        training=TrainingOptions(
+            steps=1500,
+            ema_decay=0.998,
+            save_every=200,
+            optimizer=MUON,
+            schedule=DECAY,
+            batch=BatchOptions(clips=1, frames=8),
+            objective=GIVEN_FRAMES,
+        ),
+        sampling=SamplingOptions(num_inference_steps=12, guidance_scale=1.5),
+    )
+
+
+@recipe("town-smoke")
+def town_smoke() -> Recipe:
+    """Every part of `town` for a moment: a few steps on a few clips, to see that all works."""
+    base = town()
+
+    def short(stage: LoopOptions) -> LoopOptions:
+        return stage.with_(steps=2, save_every=1, log_every=1)
+
+    return base.with_(
+        data=base.data.with_(train=(SCENES.with_(frames=2),), clips=2, workers=1),
+        autoencoder=tuple(stage.with_(loop=short(stage.loop)) for stage in base.autoencoder),
+        warmup=tuple(
+            stage.with_(loop=short(stage.loop), batch=stage.batch.with_(clips=1, frames=min(2, stage.batch.frames)))
+            for stage in base.warmup
+        ),
+        training=base.training.with_(steps=2, save_every=1, log_every=1, batch=base.training.batch.with_(frames=2)),
+        sampling=base.sampling.with_(num_inference_steps=2, reference_frames=1),
     )

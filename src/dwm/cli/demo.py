@@ -1,0 +1,42 @@
+"""`dwm demo`: everything once, from nothing to a page to look at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from dwm.cli import flags
+from dwm.cli.interrupt import keep
+from dwm.cli.runs import saved
+from dwm.cli.say import finish, hush, note, written
+
+
+def demo(
+    output: flags.Output = Path("output/demo"),
+    weights: flags.Weights = "town",
+    seed: flags.Seed = 0,
+    steps: flags.Steps = None,
+    guidance: flags.Guidance = None,
+    device: flags.Device = "auto",
+    config: flags.Config = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Build a town, generate a six-camera video from one clip's layout, re-prompt it, score both, write a page."""
+    hush(quiet or as_json)
+    keep(f"what is in {output} is whole, the rest is missing; go on with: dwm demo -o {output}")
+    from dwm.recipes.demo import DemoRun
+    from dwm.recipes.demo import demo as run_demo
+
+    run = saved(DemoRun, config) if config else DemoRun(weights=weights, seed=seed, device=device)
+    run = run.with_(steps=steps or run.steps, guidance=run.guidance if guidance is None else guidance)
+    made = run_demo(run, output, partial(note, quiet=quiet or as_json))
+    lines = [
+        f"done in {made.total:.0f} s, {made.memory / 1e9:.1f} GB at the peak; written:",
+        *written(made.files),
+        *(f"{line.name}: {line.value}" for line in made.scores.lines()),
+        f"look at it: open {output / 'report.html'} in a browser",
+    ]
+    values = {"files": made.files, "scores": asdict(made.scores), "seconds": made.total, "peak_memory": made.memory}
+    finish(lines, values, quiet, as_json)

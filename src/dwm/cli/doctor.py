@@ -1,0 +1,96 @@
+"""`dwm doctor`: is everything here that is needed; do our numbers agree with recorded ones."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dwm.cli import flags
+from dwm.cli.interrupt import keep
+from dwm.cli.say import finish, hush
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dwm.doctor import Check
+
+app = typer.Typer(
+    help="Check this machine: versions, devices, memory, codec, weights, base model, data; a fix for each fault.",
+    epilog=flags.example("dwm doctor", "dwm doctor parity vectors/models --dtype bfloat16"),
+    invoke_without_command=True,
+)
+
+
+class Dtype(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+@app.callback()
+def doctor(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option("--data", help="Where the data set should be.")] = Path("data/nuscenes"),
+    base_model: Annotated[Path, typer.Option("--base-model", help="Where the base model should be.")] = Path(
+        "base_model/stable-diffusion-3.5-medium"
+    ),
+    weights: flags.Weights = "town",
+    as_json: flags.Json = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from dwm.doctor import State, check_environment
+    from dwm.errors import CheckFailed
+
+    checks = check_environment(data, base_model, weights)
+    lines = [line for check in checks for line in _lines(check)]
+    finish(lines, {check.name: asdict(check) for check in checks}, False, as_json)
+    faults = [check.name for check in checks if check.state is State.fault]
+    if faults:
+        raise CheckFailed(f"doctor: {len(faults)} faults ({', '.join(faults)}); the fixes stand beside them")
+
+
+def _lines(check: Check) -> list[str]:
+    told = [f"{check.state.value:7} {check.name:12} {check.found}"]
+    return [*told, f"{'':21}→ {check.fix}"] if check.fix else told
+
+
+@app.command(epilog=flags.example("dwm doctor parity vectors/models --device cuda --dtype bfloat16"))
+def parity(
+    folder: Annotated[Path, typer.Argument(help="A recorded case, or a folder of such.")],
+    device: flags.Device = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="What is computed in.")] = Dtype.float32,
+    base_models: Annotated[Path | None, typer.Option("--base-models", help="Folder of the cases' base models.")] = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Compute recorded cases again and tell the largest error of each; beyond its bound, the exit status is 3."""
+    hush(quiet or as_json)
+    keep("nothing is written by this check")
+    import torch
+
+    from dwm.devices import pick_device
+    from dwm.errors import CheckFailed
+    from dwm.opendwm.parity import parity_table, run_parity
+
+    results = run_parity(folder, pick_device(device), getattr(torch, dtype.value), base_models)
+    failed = [result.name for result in results if not result.passed]
+    values = {result.name: {"passed": result.passed, "error": result.error, "note": result.note} for result in results}
+    lines = [f"{len(results) - len(failed)} of {len(results)} cases agree"]
+    if not (quiet or as_json):
+        _show(parity_table(results))
+    finish(lines, values, quiet, as_json)
+    if failed:
+        raise CheckFailed(f"parity: {len(failed)} of {len(results)} cases failed: {', '.join(failed[:10])}")
+
+
+def _show(table: Table) -> None:
+    import sys
+
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

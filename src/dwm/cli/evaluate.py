@@ -1,0 +1,65 @@
+"""`dwm evaluate`: scores of weights over clips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dwm.cli import flags
+from dwm.cli.interrupt import keep
+from dwm.cli.runs import saved
+from dwm.cli.say import finish, hush, written
+
+
+def evaluate(
+    output: flags.Output = Path("output/evaluate"),
+    data: flags.Data = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
+    scores: Annotated[
+        str | None, typer.Option("--scores", help="layout_retrieval,prompt_response,town_fid (all by default).")
+    ] = None,
+    clips: Annotated[int | None, typer.Option("--clips", min=1, help="How many clips (16).")] = None,
+    frames: flags.Frames = None,
+    fps: flags.Fps = None,
+    views: flags.Views = None,
+    steps: flags.Steps = None,
+    guidance: flags.Guidance = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    config: flags.Config = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Generate clips that training never saw and measure them against their real videos."""
+    hush(quiet or as_json)
+    keep(f"nothing of these scores; start it again with the same command (output {output})")
+    from dwm.recipes.evaluate import EvaluationRun
+    from dwm.recipes.evaluate import evaluate as run_evaluation
+
+    given = {
+        "data": None if data is None else str(data),
+        "weights": weights,
+        "split": split,
+        "clips": clips,
+        "frames": frames,
+        "fps": fps,
+        "views": flags.names(views),
+        "steps": steps,
+        "guidance": guidance,
+        "device": device,
+    }
+    run = saved(EvaluationRun, config, given)
+    measured = {key: value for key, value in {"scores": flags.names(scores), "seed": seed}.items() if value is not None}
+    if measured:
+        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **measured}})
+    made = run_evaluation(run, output)
+    lines = [
+        *(f"{line.name}: {line.value}\n    {line.meaning}" for line in made.scores.lines()),
+        "written:",
+        *written(made.files),
+    ]
+    finish(lines, {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)

@@ -1,0 +1,73 @@
+"""`dwm generate`: words, a clip's layout or its first frames → driving video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dwm.cli import flags
+from dwm.cli.interrupt import keep
+from dwm.cli.runs import saved
+from dwm.cli.say import finish, hush, written
+
+
+def generate(
+    output: flags.Output = Path("output/generate"),
+    data: flags.Data = None,
+    scene: Annotated[str | None, typer.Option("--scene", help="Scene of the data set; the first by default.")] = None,
+    start: Annotated[float | None, typer.Option("--start", min=0, help="Seconds into the scene.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Words; once, or once for each view.")] = None,
+    negative: Annotated[str | None, typer.Option("--negative", help="What it should not be.")] = None,
+    references: Annotated[
+        int | None, typer.Option("--references", min=0, max=3, help="First frames of the clip that are given.")
+    ] = None,
+    frames: flags.Frames = None,
+    fps: flags.Fps = None,
+    views: flags.Views = None,
+    size: flags.Size = None,
+    steps: flags.Steps = None,
+    guidance: flags.Guidance = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    config: flags.Config = None,
+    force: Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")] = False,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Generate driving video from words, from a clip's boxes, map and cameras, or from its first frames."""
+    hush(quiet or as_json)
+    keep(f"nothing of this video; start it again with the same command (output {output})")
+    from dwm.recipes.generate import GenerationRun
+    from dwm.recipes.generate import generate as run_generation
+
+    given = {
+        "data": None if data is None else str(data),
+        "scene": scene,
+        "start": start,
+        "prompt": tuple(prompt) if prompt else None,
+        "negative": negative,
+        "references": references,
+        "frames": frames,
+        "fps": fps,
+        "views": flags.names(views),
+        "size": flags.size(size),
+        "steps": steps,
+        "guidance": guidance,
+        "seed": seed,
+        "weights": weights,
+        "device": device,
+        "force": force or None,
+    }
+    run = saved(GenerationRun, config, given)
+    made = run_generation(run, output)
+    lines = [
+        f"{made.video.length} frames of {len(made.video.views)} views in {made.seconds:.1f} s; written:",
+        *written(made.files),
+        f"look at it: open {output / 'report.html'} in a browser",
+    ]
+    finish(
+        lines, {"files": made.files, "seconds": made.seconds, "run": made.run.model_dump(mode="json")}, quiet, as_json
+    )

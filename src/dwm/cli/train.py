@@ -1,0 +1,48 @@
+"""`dwm train`: trains a recipe, or goes on with a run that was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dwm.cli import flags
+from dwm.cli.interrupt import keep
+from dwm.cli.runs import chosen
+from dwm.cli.say import finish, hush, written
+
+
+def train(
+    name: Annotated[str | None, typer.Argument(help="A recipe (`dwm show recipes`).", show_default=False)] = None,
+    overrides: flags.Overrides = None,
+    output: flags.OptionalOutput = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    data: flags.Data = None,
+    config: flags.Config = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Train a recipe. Its folder, runs/NAME by default, holds settings, saves, curves, previews and the weights."""
+    hush(quiet or as_json)
+    overrides = list(overrides or ())
+    if data is not None:
+        overrides += [f"data.train.0.path={data}", f"data.validation.0.path={data}"]
+    run = chosen(name, config, overrides)
+    output = output or Path("runs") / (run.name or "run")
+    keep(lambda: _kept(name, config, output))
+    from dwm.recipes.train import train_run
+
+    weights = train_run(run, output, resume)
+    lines = [
+        f"trained {run.name}; weights:",
+        *written([weights]),
+        f"try them: dwm generate --weights {weights} --data …",
+    ]
+    finish(lines, {"weights": weights, "output": output}, quiet, as_json)
+
+
+def _kept(name: str | None, config: Path | None, output: Path) -> str:
+    saves = sorted(output.glob("**/checkpoints/[0-9]*")) + sorted(output.glob("*/[0-9]*/state.json"))
+    again = f"dwm train {name or f'-c {config}'} --resume -o {output}"
+    return f"{len(saves)} saves are kept in {output}; go on with: {again}"

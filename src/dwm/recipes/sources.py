@@ -1,0 +1,108 @@
+"""Where a run's clips come from: the town, drawn while they are asked for, or windows of data sets on disk."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from dwm.clip import Clip
+from dwm.data import Dataset, DatasetWindows, ReadOptions, open_dataset
+from dwm.data.loading import Windows
+from dwm.errors import DwmError
+from dwm.recipes.data import READERS, DataOptions, SourceOptions
+from dwm.town import TownOptions, town_scene
+
+TOWN_CLIPS = 1000
+"""Training clips of a town where a run does not say how many; scenes from this number on are held out."""
+HELD_OUT_CLIPS = 64
+
+
+@dataclass(frozen=True)
+class TownClips:
+    """Clips of the town by number, one of each scene, at a time of its own. Scenes first … first+count−1."""
+
+    seed: int
+    first: int
+    count: int
+    frames: int
+    fps: float
+    views: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Clip:
+        scene = town_scene(self.seed, self.first + index, TownOptions())
+        latest = scene.duration - (self.frames - 1) / self.fps - 1
+        start = np.random.default_rng((self.seed, self.first + index, 99)).uniform(1, max(1, latest))
+        return scene.clip(round(start * self.fps) / self.fps, self.frames, self.fps, self.views)
+
+
+class Together:
+    """Several sources one after another."""
+
+    def __init__(self, parts: Sequence[Windows]):
+        self.parts, self.ends = list(parts), list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> Clip:
+        place = bisect_right(self.ends, index)
+        return self.parts[place][index - (self.ends[place - 1] if place else 0)]
+
+
+class First:
+    """The first `count` clips of a source."""
+
+    def __init__(self, source: Windows, count: int):
+        self.source, self.count = source, min(count, len(source))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Clip:
+        return self.source[index]
+
+
+def training_clips(data: DataOptions) -> Windows:
+    """What a run trains on. Raises DwmError for a data set that is not there or of a kind that cannot be read yet."""
+    parts = [_part(source, data, held_out=False) for source in data.train]
+    clips = parts[0] if len(parts) == 1 else Together(parts)
+    return clips if data.clips is None else First(clips, data.clips)
+
+
+def validation_clips(data: DataOptions) -> Windows:
+    """What a run is looked at with; training never sees these scenes."""
+    parts = [_part(source, data, held_out=True) for source in data.validation]
+    return parts[0] if len(parts) == 1 else Together(parts)
+
+
+def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> Windows:
+    if source.kind not in READERS:
+        raise DwmError(f"data: sets of kind {source.kind} cannot be read yet (read today: {', '.join(READERS)})")
+    if source.kind == "town":
+        seen = data.clips or TOWN_CLIPS
+        first, count = (seen, HELD_OUT_CLIPS) if held_out else (0, seen)
+        return TownClips(source.seed, first, count, source.frames, source.rates[0][0], source.views)
+    return DatasetWindows(opened(source), source.frames, source.rates, check=source.check_times)
+
+
+def opened(source: SourceOptions) -> Dataset:
+    """A nuScenes set. Raises DwmError where it is not, or of what it lacks."""
+    if source.path is None:
+        raise DwmError("data: where is the data set? give --data, or data.train.0.path=…")
+    if source.endpoint is not None:
+        raise DwmError(
+            f"data: {source.path} lies behind {source.endpoint}; S3 cannot be read yet, fetch it into a folder"
+        )
+    options = ReadOptions(
+        views=source.views, lidar=source.lidar_clock, key_frames_only=source.key_frames_only, captions=source.captions
+    )
+    where = [Path(source.path) / name for name in source.archives] or source.path
+    return open_dataset(where, source.version, source.split, options)

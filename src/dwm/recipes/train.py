@@ -1,0 +1,73 @@
+"""Starts a training run from its recipe: clips, base model, stages, weights folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dwm.errors import DwmError
+from dwm.generation import WeightsCard
+from dwm.recipes.files import CONFIG_NAME, load, save
+from dwm.recipes.recipe import Recipe
+from dwm.recipes.sources import training_clips
+from dwm.town import caption_words
+from dwm.training.loop import Callback
+from dwm.training.stages import train
+
+RESUMABLE = ("steps", "save_every", "log_every", "keep")
+"""Settings of the loop that may change between a run and its continuation."""
+
+
+def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
+    """Trains and returns the folder of weights. A run that was stopped goes on with `resume`.
+
+    Raises DwmError where `output` holds another run, or this one and `resume` was not given.
+    """
+    _claim(run, output, resume)
+    if run.base_model is not None:
+        raise DwmError(
+            f"{run.name}: training on the base model {run.base_model} is not here yet; recipes that can be trained now "
+            "make their own base model (`dwm show recipes`: town)"
+        )
+    return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks)
+
+
+def card(run: Recipe) -> WeightsCard:
+    """What the finished weights saw."""
+    lengths = {stage.batch.frames for stage in run.stages().driving}
+    source = run.data.train[0]
+    return WeightsCard(
+        name=run.name,
+        sizes=(run.data.size,),
+        lengths=tuple(sorted(lengths)),
+        view_counts=(run.data.views,),
+        views=source.views,
+        fps=source.rates[0][0] or 1,
+        conditions=run.conditions,
+        layout=run.data.layout,
+        captions=source.words,
+        sampling=run.sampling,
+        compatibility=run.compatibility,
+    )
+
+
+def _claim(run: Recipe, output: Path, resume: bool) -> None:
+    path = output / CONFIG_NAME
+    if path.exists():
+        before = load(path)
+        if not resume:
+            raise DwmError(f"{output}: holds a run of {before.name} already; add --resume, or choose another --output")
+        if different := _differences(before, run):
+            raise DwmError(
+                f"{path}: the run was started with another {different}; start a new one with another --output"
+            )
+    save(run, output)
+
+
+def _differences(before: Recipe, now: Recipe) -> str:
+    def comparable(run: Recipe) -> Recipe:
+        same = {key: getattr(Recipe().training, key) for key in RESUMABLE}
+        return run.with_(training=run.training.with_(**same), evaluation=Recipe().evaluation)
+
+    old, new = comparable(before), comparable(now)
+    return ", ".join(key for key in Recipe.model_fields if getattr(old, key) != getattr(new, key))

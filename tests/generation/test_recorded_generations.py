@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from dwm.opendwm.parity import run_case
+from dwm.opendwm.parity_cases import Setup, find_cases
+
+CASES = (
+    "pipelines/images",
+    "pipelines/window_layout_action",
+    "pipelines/rollout",
+    "pipelines/rollout_given_frames",
+    "pipelines/diffusion_forcing",
+    "pipelines/temporal_vae",
+    "pipelines/explicit_view",
+    "pipelines/unet_ddim_forcing",
+    "pipelines_streaming/streaming",
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_recorded_generation(shared: Path, name: str) -> None:
+    case = find_cases(shared / "vectors" / name)[0]
+    result = run_case(case, Setup(torch.device("cpu"), torch.float32))
+    assert result.passed, (result.note, [d for d in result.deviations if not d.passed])
+    assert len(result.deviations) == len(case.outputs)

@@ -40,7 +40,7 @@ def videos(count: int = CLIPS, seed: int = 0, t: int = FRAMES) -> Video:
 
 def features() -> PictureFeatures:
     torch.manual_seed(0)
-    return PictureFeatures(FeatureNetwork(FeatureOptions(size=(WIDTH, HEIGHT), widths=(8, 16), features=6)))
+    return PictureFeatures(FeatureNetwork(FeatureOptions(size=(WIDTH, HEIGHT), shrinks=(1, 2), filters=6)))
 
 
 def clip(number: int, time: str = "day") -> Clip:

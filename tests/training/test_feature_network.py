@@ -1,4 +1,4 @@
-"""The score's network learns to read pictures, from a real cache of small clips."""
+"""The filters behind `town_fid` are learned from pictures alone, and notice what spoils them."""
 
 from __future__ import annotations
 
@@ -7,67 +7,74 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Boxes, Caption, Clip, LaneMap, Rig
-from dwm.evaluation.features import FeatureOptions, load_network
+from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Clip, Rig
+from dwm.evaluation import FeatureOptions, PictureFeatures, town_fid
+from dwm.evaluation.features import load_network
+from dwm.report import Video
 from dwm.training.clips import ClipCache, fill
-from dwm.training.feature_network import damaged, telling_words, train_features
-from dwm.training.loop import LoopOptions
-from dwm.training.optimizers import OptimizerOptions
+from dwm.training.feature_network import FeatureLearning, learn, train_features
 
-VIEWS = NUSCENES_VIEWS[:2]
-SMALL = FeatureOptions(size=(32, 16), widths=(8, 16), features=8)
-NO_BOXES = Boxes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), (), ())
+OPTIONS = FeatureOptions(size=(64, 32), shrinks=(1, 2), filters=8)
+LEARNING = FeatureLearning(pictures=24, patches=1500, rounds=8)
 
 
-class Days:
-    """Bright days and dark nights, a little different each."""
+def stripes(count: int, seed: int) -> torch.Tensor:
+    """Pictures of sharp upright stripes below a bright sky."""
+    generator = torch.Generator().manual_seed(seed)
+    bars = (torch.rand(count, 3, 1, 16, generator=generator) > 0.5).float().repeat_interleave(4, dim=3)
+    return torch.cat([torch.full((count, 3, 12, 64), 0.8), bars.expand(-1, -1, 20, -1)], dim=2)
+
+
+class Streets:
+    """Two pictures of stripes each."""
 
     def __len__(self) -> int:
-        return 16
+        return 8
 
     def __getitem__(self, index: int) -> Clip:
-        night = index % 2
-        rng = np.random.default_rng(index)
-        frames = (rng.integers(0, 60, (2, 2, 16, 32, 3)) + (20 if night else 160)).astype(np.uint8)
-        camera = np.array([[20.0, 0, 16], [0, 20, 8], [0, 0, 1]])
-        rig = Rig(VIEWS, np.tile(camera, (2, 1, 1)), np.tile(np.eye(4), (2, 1, 1)), np.tile([32, 16], (2, 1)))
-        caption = Caption(time="night" if night else "day", weather="clear")
-        return Clip(
-            f"scene-{index}",
-            4.0,
-            rig,
-            np.arange(2)[:, None].repeat(2, 1) * 250_000,
-            np.tile(np.eye(4), (2, 2, 1, 1)),
-            ArrayPictures(frames),
-            ((NO_BOXES,) * 2,) * 2,
-            LaneMap({}),
-            ((caption,) * 2,) * 2,
-        )
+        frames = (stripes(2, index)[None].movedim(2, -1).numpy() * 255).astype(np.uint8)
+        eyes = [np.tile(np.eye(size), (2, 1, 1)) for size in (3, 4)]
+        rig = Rig(NUSCENES_VIEWS[:2], *eyes, np.tile([64, 32], (2, 1)))
+        return Clip(f"{index}", 4.0, rig, np.zeros((1, 2)), np.tile(np.eye(4), (1, 2, 1, 1)), ArrayPictures(frames))
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> ClipCache:
-    fill(tmp_path / "cache", Days(), (32, 16))
-    return ClipCache(tmp_path / "cache")
+def video(pictures: torch.Tensor) -> Video:
+    return Video(pictures[:, None, None], 4.0, ("CAM_FRONT",))
 
 
-def test_words_that_all_clips_share_are_not_asked(cache: ClipCache):
-    assert telling_words(cache, 16) == ("day", "night")
+@pytest.fixture(scope="module")
+def features() -> PictureFeatures:
+    return PictureFeatures(learn(stripes(64, 0), OPTIONS, LEARNING, torch.Generator().manual_seed(0)))
 
 
-def test_it_learns_to_tell_night_from_day(cache: ClipCache, tmp_path: Path):
-    loop = LoopOptions(steps=40, ema_decay=0.9, optimizer=OptimizerOptions(lr=5e-3), save_every=40)
-    train_features(cache, 12, tmp_path / "run", tmp_path / "features", loop, SMALL)
-    network = load_network(tmp_path / "features")
-    pictures = torch.cat([cache.clip(index).frames[0, 0] for index in (12, 13, 14, 15)])
-    with torch.no_grad():
-        said = network.words(network(pictures).mean(dim=(2, 3)))
-    assert (said[:, 1] > said[:, 0]).tolist() == [False, False, True, True] * 2
+def test_features_of_the_pictures_learned_from_are_centred_and_scaled(features: PictureFeatures):
+    found = features(video(stripes(64, 0)))
+    torch.testing.assert_close(found.mean(dim=0), torch.zeros(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.std(dim=0), torch.ones(16), atol=1e-2, rtol=0)
 
 
-def test_damage_blurs_every_second_picture():
-    pictures = torch.rand(4, 3, 16, 32, generator=torch.Generator().manual_seed(0))
-    result, blur = damaged(pictures, 3.0, torch.Generator().manual_seed(1))
-    assert torch.equal(result[1::2], pictures[1::2]) and (blur[1::2] == 0).all() and (blur[::2] > 0).all()
-    assert result[::2].diff(dim=-1).abs().mean() < pictures[::2].diff(dim=-1).abs().mean()
+def test_damage_is_further_away_than_other_pictures_of_the_same_kind(features: PictureFeatures):
+    real, others = stripes(64, 1), stripes(64, 2)
+    small = F.interpolate(others, scale_factor=1 / 3, mode="bilinear", antialias=True)
+    spoiled = {
+        "blurred": F.interpolate(small, (32, 64), mode="bilinear"),
+        "noisy": others + 0.3 * torch.randn(others.shape, generator=torch.Generator().manual_seed(3)),
+        "dark": others * 0.7,
+        "upside down": others.flip(-2),
+        "one colour": others.mean(dim=(2, 3), keepdim=True).expand_as(others),
+    }
+    same = town_fid(video(others), video(real), features).distance
+    for name, pictures in spoiled.items():
+        assert town_fid(video(pictures), video(real), features).distance > 2 * same, name
+
+
+def test_learning_from_a_cache_repeats_and_survives_its_files(tmp_path: Path):
+    fill(tmp_path / "cache", Streets(), (64, 32))
+    cache = ClipCache(tmp_path / "cache")
+    first = train_features(cache, 8, tmp_path / "features", OPTIONS, LEARNING)
+    again = train_features(cache, 8, tmp_path / "again", OPTIONS, LEARNING)
+    pictures = stripes(4, 9)
+    assert torch.equal(first(pictures), again(pictures))
+    torch.testing.assert_close(load_network(tmp_path / "features")(pictures), first(pictures), atol=0.1, rtol=0.1)

@@ -172,6 +172,6 @@ def _fid_line(score: TownFid) -> ScoreLine:
     )
     meaning = (
         f"How far {score.generated_pictures} generated pictures lie from {score.real_pictures} real ones in the features of a "
-        f"small network that knows the town; 0 is the same set.{scale} Not Inception FID, and not comparable to it."
+        f"small network learned on the town; 0 is the same set.{scale} Not Inception FID, and not comparable to it."
     )
     return ScoreLine("town_fid", f"{score.distance:.2f}", meaning)

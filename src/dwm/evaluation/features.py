@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from dwm.storage import atomic_write
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BATCH = 64
-PATCH = 4
+PATCH, STRIDE = 8, 4
 
 
 class FeatureExtractor(Protocol):
@@ -38,40 +37,47 @@ class FeatureOptions(Options):
     """The feature network's shape."""
 
     size: tuple[int, int] = Field((160, 96), description="width and height in pixels to which pictures are resized")
-    widths: tuple[int, ...] = Field(
-        (32, 64, 96), description="channels after patches of 4×4 pixels, and after each halving"
+    shrinks: tuple[int, ...] = Field(
+        (1, 2, 4), description="by how much pictures are shrunk before each bank of filters"
     )
-    features: int = Field(64, gt=0, description="numbers per picture that the distance compares")
-    words: tuple[str, ...] = Field((), description="words of captions that training asks the features for")
-    layout_channels: int = Field(6, ge=0, description="layout channels that training asks the features' map for")
+    filters: int = Field(40, gt=0, description="filters of a bank, each of 8×8 pixels")
+
+    @property
+    def width(self) -> int:
+        """Numbers for each picture."""
+        return len(self.shrinks) * self.filters
 
 
 class FeatureNetwork(nn.Module):
-    """Pictures → a map of features, whose mean is what the score compares; the heads serve training only."""
+    """Banks of filters at several scales: how often, and how strongly, each filter's pattern occurs in a picture.
+
+    Fine filters answer to edges, texture, noise and blur, coarse ones to sky, road and houses and where they stand. `centre` and
+    `scale` bring each number to mean 0 and deviation 1 over the pictures of training.
+    """
+
+    centre: Tensor
+    scale: Tensor
 
     def __init__(self, options: FeatureOptions):
         super().__init__()
         self.options = options
-        first = options.widths[0]
-        stages: list[nn.Module] = [nn.Conv2d(3, first, PATCH, stride=PATCH), nn.SiLU()]
-        for before, after in pairwise(options.widths):
-            stages += [*_convolution(before, after, stride=2), *_convolution(after, after, stride=1)]
-        self.stages = nn.Sequential(*stages)
-        self.to_features = nn.Conv2d(options.widths[-1], options.features, 1)
-        self.words = nn.Linear(options.features, max(1, len(options.words)))
-        self.sharpness = nn.Linear(options.features, 1)
-        self.layout = nn.Conv2d(options.features, max(1, options.layout_channels), 1)
+        self.banks = nn.ModuleList(nn.Conv2d(3, options.filters, PATCH, stride=STRIDE) for _ in options.shrinks)
+        self.register_buffer("centre", torch.zeros(options.width))
+        self.register_buffer("scale", torch.ones(options.width))
 
-    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d y x"]:
-        """The map of features of RGB pictures in [0, 1], of any size."""
+    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """The features of RGB pictures in [0, 1], of any size."""
+        answers = [
+            bank(shrunk).relu().mean(dim=(2, 3)) for bank, shrunk in zip(self.banks, self.scales(pictures), strict=True)
+        ]
+        return (torch.cat(answers, dim=1) - self.centre) / self.scale
+
+    def scales(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n 3 y x"]]:
+        """The pictures as each bank sees them."""
         size = self.options.size[::-1]
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
-        return self.to_features(self.stages(pictures * 2 - 1))
-
-
-def _convolution(before: int, after: int, stride: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(before, after, 3, stride, padding=1), nn.GroupNorm(8, after), nn.SiLU()
+        return [F.avg_pool2d(pictures, shrink) for shrink in self.options.shrinks]
 
 
 class PictureFeatures:
@@ -82,12 +88,12 @@ class PictureFeatures:
 
     @property
     def width(self) -> int:
-        return self._network.options.features
+        return self._network.options.width
 
     @torch.no_grad()
     def __call__(self, video: Video) -> Float[Tensor, "n d"]:
         pictures = video.frames.flatten(0, 2)
-        return torch.cat([self._network(part).mean(dim=(2, 3)) for part in pictures.split(BATCH)])
+        return torch.cat([self._network(part) for part in pictures.split(BATCH)])
 
 
 def save_network(network: FeatureNetwork, folder: Path) -> None:
@@ -116,4 +122,4 @@ def load_network(folder: Path) -> FeatureNetwork:
 
 def town_features() -> PictureFeatures:
     """The features that ship with the package, learned on pictures of the town."""
-    return PictureFeatures(load_network(Path(str(files("dwm"))) / "weights" / "town" / "features"))
+    return PictureFeatures(load_network(Path(str(files("dwm"))) / "weights" / "town_features"))

@@ -1,13 +1,10 @@
-"""Trains the small network behind `town_fid`: to read a caption's words off a picture, to see where boxes and lanes are, and blur.
+"""Learns the filters behind `town_fid` from pictures alone: whitened patches, grouped by direction (Coates and Ng 2011).
 
-The three questions make its features notice light, weather and walls, where things are, and damage. Pictures are RGB in [0, 1].
+No labels, no gradients, seconds of one core. Pictures are RGB in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,132 +13,90 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from dwm.errors import DwmError
-from dwm.evaluation.features import FeatureNetwork, FeatureOptions, save_network
+from dwm.evaluation.features import PATCH, STRIDE, FeatureNetwork, FeatureOptions, save_network
 from dwm.options import Options
 from dwm.training.clips import ClipCache
-from dwm.training.loop import LoopOptions, step_generator, train_task
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-
-COMMON, RARE = 0.97, 0.03
-"""A word that nearly all or hardly any clips hold teaches nothing."""
 
 
-class FeatureTaskOptions(Options):
-    batch: int = Field(24, gt=0, description="pictures a step, drawn from all clips, frames and views")
-    words: float = Field(1.0, ge=0, description="weight of guessing the caption's words")
-    layout: float = Field(1.0, ge=0, description="weight of guessing the layout at the features' resolution")
-    sharpness: float = Field(1.0, ge=0, description="weight of guessing how much a picture was blurred")
-    largest_blur: float = Field(3.0, ge=1, description="by how much a damaged picture is shrunk and enlarged at most")
+class FeatureLearning(Options):
+    """How filters are learned."""
 
-
-FEATURE_LOOP = LoopOptions(
-    steps=1200,
-    ema_decay=0.99,
-    optimizer=OptimizerOptions(lr=2e-3, weight_decay=1e-4),
-    schedule=ScheduleOptions(warmup=50, decay=0.6),
-)
-
-
-@dataclass(frozen=True)
-class FeatureBatch:
-    """Single pictures with what they show."""
-
-    pictures: Float[Tensor, "n 3 h w"]
-    layouts: Float[Tensor, "n c h w"]
-    words: Float[Tensor, "n k"]
-
-
-class FeatureTask:
-    """Trains a feature network on single pictures of the first `clips` clips of a cache."""
-
-    def __init__(
-        self,
-        network: FeatureNetwork,
-        cache: ClipCache,
-        clips: int,
-        seed: int,
-        options: FeatureTaskOptions = FeatureTaskOptions(),
-    ):
-        self.module, self.cache, self.clips, self.seed, self.options = network, cache, clips, seed, options
-
-    def batches(self, start: int) -> Iterator[FeatureBatch]:
-        number = start
-        while True:
-            yield self._draw(step_generator(self.seed + 1, number))
-            number += 1
-
-    def losses(self, batch: FeatureBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        pictures, blur = damaged(batch.pictures, self.options.largest_blur, generator)
-        grid = self.module(pictures)
-        pooled = grid.mean(dim=(2, 3))
-        parts = {
-            "words": F.binary_cross_entropy_with_logits(self.module.words(pooled), batch.words),
-            "layout": F.mse_loss(self.module.layout(grid), 4 * F.adaptive_avg_pool2d(batch.layouts, grid.shape[-2:])),
-            "sharpness": F.mse_loss(self.module.sharpness(pooled)[:, 0], blur),
-        }
-        return {"loss": sum(getattr(self.options, name) * part for name, part in parts.items()), **parts}
-
-    def _draw(self, generator: torch.Generator) -> FeatureBatch:
-        def draw(bound: int) -> int:
-            return int(torch.randint(bound, (), generator=generator))
-
-        pictures, layouts, words = [], [], []
-        for _ in range(self.options.batch):
-            frame, view = draw(self.cache.frames), draw(self.cache.views)
-            part = self.cache.clip(draw(self.clips), slice(frame, frame + 1), slice(view, view + 1))
-            if part.frames is None or part.layout_boxes is None or part.layout_map is None or part.captions is None:
-                raise DwmError(f"{self.cache.folder}: clips need pictures, both layouts and captions for this training")
-            pictures.append(part.frames[0, 0, 0])
-            layouts.append(torch.cat([part.layout_boxes[0, 0, 0], part.layout_map[0, 0, 0]]))
-            said = set(split_words(part.captions[0][0][0]))
-            words.append(torch.tensor([float(word in said) for word in self.module.options.words]))
-        return FeatureBatch(torch.stack(pictures), torch.stack(layouts), torch.stack(words))
-
-
-def damaged(
-    pictures: Float[Tensor, "n 3 h w"], largest: float, generator: torch.Generator
-) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n"]]:
-    """Every second picture shrunk and enlarged again, all by one factor; and how much each one was, 0 … 1."""
-    share = torch.rand((), generator=generator)
-    size = pictures.shape[-2:]
-    small = [max(2, round(side / float(1 + share * (largest - 1)))) for side in size]
-    blurred = F.interpolate(pictures[::2], small, mode="bilinear", antialias=True)
-    result = pictures.clone()
-    result[::2] = F.interpolate(blurred, size, mode="bilinear")
-    blur = torch.zeros(len(pictures))
-    blur[::2] = share
-    return result, blur
-
-
-def split_words(caption: str) -> list[str]:
-    return caption.replace(".", " ").replace(",", " ").lower().split()
-
-
-def telling_words(cache: ClipCache, clips: int) -> tuple[str, ...]:
-    """The words that some but not all clips hold, sorted."""
-    counts: Counter[str] = Counter()
-    for index in range(clips):
-        captions = cache.clip(index, slice(0, 1), slice(0, 1), ()).captions
-        counts.update(set(split_words(captions[0][0][0])) if captions else ())
-    return tuple(sorted(word for word, count in counts.items() if RARE * clips < count < COMMON * clips))
+    pictures: int = Field(768, ge=2, description="pictures drawn from all clips, frames and views")
+    patches: int = Field(30_000, ge=2, description="patches of them that are grouped, for each bank")
+    rounds: int = Field(20, ge=1, description="rounds of grouping")
+    flatness: float = Field(0.02, gt=0, description="added to the patches' variances when whitening, times the largest")
+    silent: float = Field(0.8, gt=0, lt=1, description="share of the patches on which a filter stays silent")
+    seed: int = Field(0, ge=0, description="of every draw")
 
 
 def train_features(
     cache: ClipCache,
     clips: int,
-    runs: Path,
     output: Path,
-    loop: LoopOptions = FEATURE_LOOP,
     options: FeatureOptions = FeatureOptions(),
-    seed: int = 0,
+    learning: FeatureLearning = FeatureLearning(),
 ) -> FeatureNetwork:
-    """Trains a network on the first `clips` clips, keeping saves under `runs`, and writes its averaged weights to `output`."""
-    options = options.with_(words=telling_words(cache, clips))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = FeatureNetwork(options)
-    training = train_task(FeatureTask(network, cache, clips, seed), loop, runs)
-    network.load_state_dict({**network.state_dict(), **training.ema.average})
+    """Learns a network from the first `clips` clips of a cache and writes it to `output`."""
+    generator = torch.Generator().manual_seed(learning.seed)
+    network = learn(_pictures(cache, clips, learning.pictures, generator), options, learning, generator)
     save_network(network, output)
     return network
+
+
+@torch.no_grad()
+def learn(
+    pictures: Float[Tensor, "n 3 h w"], options: FeatureOptions, learning: FeatureLearning, generator: torch.Generator
+) -> FeatureNetwork:
+    """A network whose filters are the patterns of these pictures, its numbers centred and scaled on them."""
+    network = FeatureNetwork(options)
+    for bank, shrunk in zip(network.banks, network.scales(pictures), strict=True):
+        patches = F.unfold(shrunk, PATCH, stride=STRIDE).transpose(1, 2).flatten(0, 1)
+        patches = patches[torch.randint(len(patches), (learning.patches,), generator=generator)]
+        filters, bias = patterns(patches, options.filters, learning, generator)
+        bank.weight.copy_(filters.view_as(bank.weight))
+        bank.bias.copy_(bias)
+    features = network(pictures)
+    network.centre.copy_(features.mean(dim=0))
+    network.scale.copy_(features.std(dim=0).clamp(min=1e-4))
+    return network
+
+
+def patterns(
+    patches: Float[Tensor, "n k"], count: int, learning: FeatureLearning, generator: torch.Generator
+) -> tuple[Float[Tensor, "count k"], Float[Tensor, "count"]]:
+    """Filters and biases: the directions around which whitened patches gather, silent on most of them."""
+    mean = patches.mean(dim=0)
+    variances, axes = torch.linalg.eigh(torch.cov((patches - mean).T.double()))
+    whiten = ((axes / (variances.clamp(min=0) + learning.flatness * variances[-1]).sqrt()) @ axes.T).float()
+    white = (patches - mean) @ whiten
+    filters = _directions(F.normalize(white, dim=1), count, learning.rounds, generator) @ whiten
+    answers = (patches - mean) @ filters.T
+    silent = torch.stack([answer.quantile(learning.silent) for answer in answers.unbind(1)])
+    return filters, -filters @ mean - silent
+
+
+def _directions(
+    points: Float[Tensor, "n k"], count: int, rounds: int, generator: torch.Generator
+) -> Float[Tensor, "count k"]:
+    """Spherical k-means: unit vectors, each the direction of the points nearest to it."""
+    found = points[torch.randperm(len(points), generator=generator)[:count]]
+    for _ in range(rounds):
+        nearest = (points @ found.T).argmax(dim=1)
+        sums = torch.zeros_like(found).index_add_(0, nearest, points)
+        lonely = torch.bincount(nearest, minlength=count) == 0
+        sums[lonely] = points[torch.randint(len(points), (int(lonely.sum()),), generator=generator)]
+        found = F.normalize(sums, dim=1)
+    return found
+
+
+def _pictures(cache: ClipCache, clips: int, count: int, generator: torch.Generator) -> Float[Tensor, "n 3 h w"]:
+    def draw(bound: int) -> int:
+        return int(torch.randint(bound, (), generator=generator))
+
+    found = []
+    for _ in range(count):
+        frame, view = draw(cache.frames), draw(cache.views)
+        part = cache.clip(draw(clips), slice(frame, frame + 1), slice(view, view + 1), ("frames",))
+        assert part.frames is not None
+        found.append(part.frames[0, 0, 0])
+    return torch.stack(found)

@@ -74,8 +74,8 @@ def test_the_process_leaves_with_that_status(arguments: tuple[str, ...], status:
 
 
 def test_a_resolved_config_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert within("show", "config", "town", "data.size=[320,192]", "--json") == 0
+    assert within("show", "config", "town", "data.size=[192,96]", "--json") == 0
     first = capsys.readouterr().out
     (tmp_path / "run.json").write_text(first)
     assert within("show", "config", "-c", str(tmp_path / "run.json"), "--json") == 0
-    assert capsys.readouterr().out == first and json.loads(first)["data"]["size"] == [320, 192]
+    assert capsys.readouterr().out == first and json.loads(first)["data"]["size"] == [192, 96]

@@ -32,6 +32,8 @@ def watch() -> None:
     """Starts to watch for Ctrl-C; also SIGTERM, which asks for the same."""
     if threading.current_thread() is not threading.main_thread():
         return
+    # Leaving at once leaves multiprocessing's semaphores to its tracker, which then warns of what it was made for.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     receive, send = os.pipe()
     os.set_blocking(send, False)
     signal.set_wakeup_fd(send, warn_on_full_buffer=False)

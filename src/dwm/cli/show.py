@@ -109,6 +109,22 @@ def _bytes(count: float) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
+@app.command(epilog=flags.example("dwm show clip data/town scene-0061"))
+def clip(
+    dataset: Annotated[str, typer.Argument(help="A data set: a folder, or the folder of its zips.")],
+    scene: Annotated[str | None, typer.Argument(help="A scene; the first by default.", show_default=False)] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Version of the tables.")] = None,
+    as_json: flags.Json = False,
+) -> None:
+    """What a scene holds: length, cameras, boxes, map, words."""
+    from dataclasses import asdict
+
+    from dwm.recipes.clip_facts import clip_facts
+
+    facts = clip_facts(dataset, scene, version)
+    finish(list(facts.lines()), asdict(facts), False, as_json)
+
+
 def _short(value: object) -> str:
     import json
 

@@ -122,7 +122,7 @@ class Section:
         for key in self._values:
             if key not in self._known:
                 known = sorted({*self._known, *also} - {CLASS})
-                raise self.fault(key, f"is not known{nearest(key, known)}")
+                raise DwmError(f"{self.ledger.source}: {self.at(key)} is not known{nearest(key, known)}")
 
 
 def check_names(values: Any, path: str, source: str) -> None:

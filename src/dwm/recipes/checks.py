@@ -20,9 +20,6 @@ def check(run: Recipe, source: str) -> None:
 
 
 def _sets(run: Recipe) -> Iterator[str]:
-    if not run.data.train and not run.data.validation:
-        yield "data.train and data.validation are empty; name at least one data set"
-        return
     for group in ("train", "validation"):
         for place, source in enumerate(getattr(run.data, group)):
             where = f"data.{group}.{place}"

@@ -87,12 +87,16 @@ class DataOptions(Options):
     workers: int = Field(0, ge=0, description="processes that prepare clips; 0: the training process does")
 
     @property
+    def first(self) -> SourceOptions:
+        """The set that says how many views and frames there are."""
+        return next(iter((*self.train, *self.validation)), SourceOptions())
+
+    @property
     def views(self) -> int:
         """How many cameras a clip has."""
-        first = (self.train or self.validation)[0]
-        return first.clips_as_views or len(first.views)
+        return self.first.clips_as_views or len(self.first.views)
 
     @property
     def frames(self) -> int:
         """Frames of a training clip."""
-        return (self.train or self.validation)[0].frames
+        return self.first.frames

@@ -23,12 +23,14 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
 
     Raises DwmError where `output` holds another run, or this one and `resume` was not given.
     """
-    _claim(run, output, resume)
+    if not run.data.train:
+        raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
     if run.base_model is not None:
         raise DwmError(
             f"{run.name}: training on the base model {run.base_model} is not here yet; recipes that can be trained now "
             "make their own base model (`dwm show recipes`: town)"
         )
+    _claim(run, output, resume)
     return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks)
 
 

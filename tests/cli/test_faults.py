@@ -1,0 +1,105 @@
+"""A full disk, foreign weights and sizes never seen: one line, status 1, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dwm.cli.main import app, outcome
+from dwm.generation.folder import TOWN
+
+
+def within(*arguments: str) -> int:
+    return outcome(lambda: app(args=list(arguments), prog_name="dwm", standalone_mode=False))
+
+
+def line(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("dwm: "), said
+    return said
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A copy of the built-in weights that a test may spoil."""
+    if not (TOWN / "dwm.json").is_file():
+        pytest.skip("no weights come with this tree")
+    return Path(shutil.copytree(TOWN, tmp_path / "weights"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    """The system refuses files of more than 64 bytes, as a full disk would."""
+    (tmp_path / "files.json").write_text(json.dumps({"_class_name": "dwm.fs.dirfs.DirFileSystem", "path": "x" * 200}))
+    command = [sys.executable, "-m", "dwm.cli.main", "convert", "config", "files.json", "-o", "out.json"]
+    limit = (64, 64)
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    assert result.returncode == 1 and result.stderr.count("\n") == 1 and "out.json" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["files.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--size", "150x250"), "--size 150x250 is not a multiple of 16"),
+        (("--size", "320x192"), "never seen"),
+        (("--size", "big"), "WIDTHxHEIGHT"),
+        (("--frames", "5"), "5 frames were never seen"),
+        (("--views", "CAM_FRONT"), "1 views were never seen"),
+        (("--views", "CAM_FORNT"), "camera CAM_FORNT is not known; nearest: CAM_FRONT"),
+        (("--references", "2"), "--references needs the pictures of a clip"),
+        (("--prompt", "b"), "2 texts for 6 views"),
+    ],
+)
+def test_what_the_weights_never_saw_is_refused_before_they_are_read(
+    arguments: tuple[str, ...], sentence: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (weights / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    force = ("--force",) if "FORNT" in str(arguments) else ()
+    assert within(
+        "generate", "--weights", str(weights), "--prompt", "a", *arguments, *force, "-o", str(tmp_path / "o")
+    ) in (1, 2)
+    assert sentence in line(capsys) and not (tmp_path / "o").exists()
+
+
+def test_nothing_to_generate_is_said(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert within("generate", "--weights", str(weights)) == 1 and "give --prompt" in line(capsys)
+
+
+def test_weights_of_another_network_name_ten_keys_at_most(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = weights / "transformer" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "num_layers": config["num_layers"] + 1}))
+    status = within("generate", "--weights", str(weights), "--prompt", "a", "--frames", "1", "-o", str(tmp_path / "o"))
+    said = line(capsys)
+    assert status == 1 and "keys differ" in said and 1 <= said.count("transformer_blocks.") <= 10
+
+
+def test_a_missing_data_set_is_named(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert within("generate", "--weights", str(weights), "--data", str(tmp_path / "none")) == 1
+    assert "none" in line(capsys)
+
+
+def test_training_on_what_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert within("train", "town", "data.train.0.kind=waymo", "-o", str(tmp_path / "run")) == 1
+    assert "sets of kind waymo cannot be read yet" in line(capsys)
+
+
+def test_a_clip_of_a_data_set_is_told(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert within("show", "clip", str(shared / "data" / "nuscenes_keyframe"), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["views"]) == 6 and facts["counts"] and facts["caption"]

@@ -1,0 +1,65 @@
+"""Ctrl-C on real processes: the end comes at once, says what is kept and how to go on, and leaves nothing half-made."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PATIENT = 60.0
+"""Seconds that a crowded machine may take to come so far; not the promise."""
+
+BLOCKED = """
+import hashlib
+from dwm.cli import interrupt
+interrupt.watch()
+interrupt.keep("a little is kept; go on with: dwm more")
+print("ready", flush=True)
+{work}
+"""
+
+
+def interrupted(process: subprocess.Popen[str], wait_for: Callable[[], bool]) -> tuple[float, int, str]:
+    """(seconds to the end, exit status, stderr) after one Ctrl-C, sent as soon as `wait_for` holds."""
+    deadline = time.monotonic() + PATIENT
+    while not wait_for() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENT)
+    return time.monotonic() - started, process.returncode, said
+
+
+def start(*command: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**9)",
+        "hashlib.scrypt(b'a', salt=b'b', n=2**20, r=8, p=64, maxmem=2**31)",
+    ],
+)
+def test_even_a_run_that_is_held_up_in_one_call_ends_and_says_what_is_kept(work: str) -> None:
+    with start(sys.executable, "-c", BLOCKED.format(work=work)) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seconds, status, said = interrupted(process, lambda: True)
+    assert status == 130 and said.strip() == "dwm: interrupted; a little is kept; go on with: dwm more"
+    assert seconds < 10
+
+
+@pytest.mark.slow
+def test_a_town_that_is_stopped_leaves_no_half_data_set(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "dwm.cli.main", "town", "-o", "data", "--scenes", "8")
+    with start(*command, cwd=tmp_path) as process:
+        seconds, status, said = interrupted(process, lambda: any(tmp_path.iterdir()))
+    assert status == 130 and "run the command again" in said and seconds < 10
+    assert not (tmp_path / "data").exists()

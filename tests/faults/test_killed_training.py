@@ -14,7 +14,22 @@ SCRIPT = Path(__file__).parents[1] / "training" / "tiny_run.py"
 STEPS = 12
 
 
-def start(output: Path, pause: float) -> subprocess.Popen:
+@pytest.fixture
+def start():
+    """Starts a training run in a process of its own; whatever still runs at the end of the test is killed."""
+    started: list[subprocess.Popen] = []
+
+    def begin(output: Path, pause: float) -> subprocess.Popen:
+        started.append(_start(output, pause))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _start(output: Path, pause: float) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, str(SCRIPT), str(output), str(STEPS), str(pause)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -44,7 +59,7 @@ def wait_for(output: Path, stage: str, step: int, process: subprocess.Popen) -> 
 
 
 @pytest.mark.slow
-def test_a_killed_run_gives_the_losses_of_one_that_was_never_killed(tmp_path):
+def test_a_killed_run_gives_the_losses_of_one_that_was_never_killed(tmp_path, start):
     whole = start(tmp_path / "whole", 0)
     assert whole.wait(timeout=200) == 0, whole.stderr.read()
     # In the middle of each kind of stage, and once right where a save is written.
@@ -64,11 +79,11 @@ def test_a_killed_run_gives_the_losses_of_one_that_was_never_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_the_run_goes_on_from_there(tmp_path):
+def test_ctrl_c_saves_and_the_run_goes_on_from_there(tmp_path, start):
     process = start(tmp_path, 0.3)
     wait_for(tmp_path, "autoencoder", 6, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) != 0
+    assert process.wait(timeout=100) != 0
     assert "saved in" in process.stderr.read()
     saved = sorted(path.name for path in (tmp_path / "autoencoder" / "checkpoints").iterdir())
     assert (int(saved[-1]) >= 6 and int(saved[-1]) % 4 != 0) or int(saved[-1]) == 8

@@ -96,7 +96,9 @@ class AutoencoderTask:
         self.module = nn.ModuleDict({"autoencoder": network})
         if options.decoder_only:
             network.encoder.requires_grad_(False)
-            self.module["judge"] = PatchDiscriminator()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.module["judge"] = PatchDiscriminator()
         self.module.to(memory_format=torch.channels_last)
 
     def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:

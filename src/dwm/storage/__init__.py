@@ -1,6 +1,19 @@
 """Folders, zips, tars, S3 read as one tree; atomic writes. It never parses what it reads."""
 
-from dwm.storage.atomic import atomic_write
+from dwm.storage.atomic import atomic_folder, atomic_write
+from dwm.storage.cache import cache_folder, kept_tables, load_tables
+from dwm.storage.tar_to_zip import Zipped, zip_tar
 from dwm.storage.tree import Tree, open_tree, union
 
-__all__ = ["Tree", "atomic_write", "open_tree", "union"]
+__all__ = [
+    "Tree",
+    "Zipped",
+    "atomic_folder",
+    "atomic_write",
+    "cache_folder",
+    "kept_tables",
+    "load_tables",
+    "open_tree",
+    "union",
+    "zip_tar",
+]

@@ -5,8 +5,13 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+import fsspec
+from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
 
@@ -55,6 +60,65 @@ class LocalSource:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
+
+
+class RemoteSource:
+    """A file behind any URL that fsspec knows (s3://, https://, …), by ranged requests."""
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        self._open()
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._system, self._path = remote(self.name)
+        with reaching(self.name):
+            info = self._system.info(self._path)
+        self.size, self.stamp = int(info["size"]), remote_stamp(info)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if self._process != os.getpid():  # connections do not survive a fork
+            self._process = os.getpid()
+            self._system, self._path = remote(self.name)
+        stop = min(self.size, offset + size)
+        if stop <= offset:
+            return b""
+        with reaching(self.name):
+            return self._system.cat_file(self._path, start=offset, end=stop)
+
+    def __getstate__(self) -> str:
+        return self.name
+
+    def __setstate__(self, name: str) -> None:
+        self.__init__(name)
+
+
+def remote(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system and the path within it. Raises DwmError with the install line where support is missing."""
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extra = "dwm[s3]" if url.startswith(("s3:", "s3a:")) else "the library that it names"
+        raise DwmError(f"{url}: cannot be opened ({error}); install {extra}") from error
+    except ValueError as error:
+        raise DwmError(f"{url}: cannot be opened ({error}); is the protocol spelled right?") from error
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turns what goes wrong on the way to a remote file into one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DwmError(f"{url}: does not exist; check the path") from error
+    except OSError as error:
+        raise DwmError(f"{url}: cannot be read ({str(error).splitlines()[0] if str(error) else error!r})") from error
+
+
+def remote_stamp(info: Mapping[str, Any]) -> str:
+    """Changes when a remote file does: its size and what its system tells of its version or time."""
+    known = (info.get(name) for name in ("ETag", "etag", "LastModified", "last_modified", "mtime", "created"))
+    return f"{info.get('size')}-{next((str(value) for value in known if value), '')}"
 
 
 class Window(io.RawIOBase):

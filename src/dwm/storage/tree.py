@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import io
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dwm.errors import DwmError, nearest
-from dwm.storage.members import STORED, Member
-from dwm.storage.source import LocalSource, Source, as_file
-from dwm.storage.zips import data_offset, read_member, read_members
+from dwm.storage.archive import SUFFIXES, Archive
+from dwm.storage.cache import cache_folder, kept_tables
+from dwm.storage.folder import Folder, RemoteFolder, missing
+from dwm.storage.source import LocalSource, RemoteSource
+
+COMPARED_ANEW = 5000
+"""Members of archives together up to which they are compared at every start."""
+OVERLAP = pa.schema({"later": pa.string(), "earlier": pa.string(), "count": pa.int64(), "example": pa.string()})
 
 
 class Tree(Protocol):
@@ -18,6 +26,9 @@ class Tree(Protocol):
 
     where: str
     """What the user knows it by, for messages."""
+
+    beside: Path | None
+    """The folder in which what is computed from it may be kept; None for remote ones."""
 
     def exists(self, name: str) -> bool: ...
 
@@ -43,15 +54,18 @@ class Tree(Protocol):
 
 
 def open_tree(path: str | Path | Sequence[str | Path]) -> Tree:
-    """A folder, an archive, a folder of archives, or several of these as one tree.
+    """A folder, an archive (zip or plain tar), a folder of archives, or several of these as one tree; paths or URLs.
 
-    Of equal names the later part wins; what lies unpacked in a folder wins over the archives beside it.
+    Of equal names the later part wins, with a warning where both are archives; what lies unpacked in a folder wins over the
+    archives beside it.
     """
     if not isinstance(path, str | Path):
         return union([open_tree(part) for part in path])
+    if isinstance(path, str) and "://" in path:
+        return _open_remote(path)
     path = Path(path)
     if path.is_dir():
-        archives = sorted(child for child in path.iterdir() if child.suffix == ".zip" and child.is_file())
+        archives = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES and child.is_file())
         return union([*(Archive(LocalSource(child)) for child in archives), Folder(path)], str(path))
     if not path.exists():
         beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -59,79 +73,13 @@ def open_tree(path: str | Path | Sequence[str | Path]) -> Tree:
     return Archive(LocalSource(path))
 
 
-class Folder:
-    """A folder and all below it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.where = path, str(path)
-
-    def exists(self, name: str) -> bool:
-        return (self.path / name).is_file()
-
-    def read(self, name: str) -> bytes:
-        with self.open(name) as file:
-            return file.read()
-
-    def open(self, name: str) -> BinaryIO:
-        try:
-            return (self.path / name).open("rb")
-        except FileNotFoundError as error:
-            raise missing(self.where, name) from error
-        except OSError as error:
-            raise DwmError(f"{self.path / name}: cannot be read ({error.strerror})") from error
-
-    def names(self, prefix: str = "") -> Iterator[str]:
-        folder, _, beginning = prefix.rpartition("/")
-        base = self.path / folder
-        children = [child for child in base.iterdir() if child.name.startswith(beginning)] if base.is_dir() else []
-        found = (
-            file for child in children for file in ([child] if child.is_file() else child.rglob("*")) if file.is_file()
-        )
-        return iter(sorted(file.relative_to(self.path).as_posix() for file in found))
-
-    def folders(self) -> set[str]:
-        return {child.name for child in self.path.iterdir() if child.is_dir()}
-
-    def stamp(self, name: str) -> str:
-        if not self.exists(name):
-            return ""
-        status = (self.path / name).stat()
-        return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-class Archive:
-    """A zip archive."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.where = source, source.name
-        self.members = read_members(source)
-
-    def exists(self, name: str) -> bool:
-        return self.members.find(name) is not None
-
-    def read(self, name: str) -> bytes:
-        return read_member(self.source, self._find(name))
-
-    def open(self, name: str) -> BinaryIO:
-        member = self._find(name)
-        if member.method == STORED:
-            return as_file(self.source, data_offset(self.source, member), member.size)
-        return io.BytesIO(read_member(self.source, member))
-
-    def names(self, prefix: str = "") -> Iterator[str]:
-        return self.members.names(prefix)
-
-    def folders(self) -> set[str]:
-        return self.members.folders()
-
-    def stamp(self, name: str) -> str:
-        return self.source.stamp if self.exists(name) else ""
-
-    def _find(self, name: str) -> Member:
-        member = self.members.find(name)
-        if member is None:
-            raise missing(self.where, name)
-        return member
+def _open_remote(url: str) -> Tree:
+    if url.endswith((*SUFFIXES, ".tgz", ".tar.gz")):
+        return Archive(RemoteSource(url))
+    folder = RemoteFolder(url)
+    names = sorted(entry["name"].rpartition("/")[2] for entry in folder.entries())
+    archives = [name for name in names if name.endswith(SUFFIXES)]
+    return union([*(Archive(RemoteSource(f"{folder.where}/{name}")) for name in archives), folder], folder.where)
 
 
 class Union:
@@ -139,6 +87,7 @@ class Union:
 
     def __init__(self, trees: Sequence[Tree], where: str) -> None:
         self.trees, self.where = tuple(reversed(trees)), where
+        self.beside = next((tree.beside for tree in self.trees if tree.beside is not None), None)
 
     def exists(self, name: str) -> bool:
         return any(tree.exists(name) for tree in self.trees)
@@ -169,8 +118,41 @@ def union(trees: Sequence[Tree], where: str | None = None) -> Tree:
     """Several trees as one, or the only one as it is."""
     if not trees:
         raise DwmError("no folder or archive was given")
+    parts = [part for tree in trees for part in (reversed(tree.trees) if isinstance(tree, Union) else (tree,))]
+    warn_of_overlap([part for part in parts if isinstance(part, Archive)], parts[0].beside)
     return trees[0] if len(trees) == 1 else Union(trees, where or " + ".join(tree.where for tree in trees))
 
 
-def missing(where: str, name: str) -> DwmError:
-    return DwmError(f"{where}: holds no {name}; is an archive missing, or the path one level too deep?")
+def warn_of_overlap(archives: Sequence[Archive], beside: Path | None) -> None:
+    """Says which names several archives hold. Large ones are compared once, and the answer is kept."""
+    if len(archives) < 2:
+        return
+    if sum(len(archive.members) for archive in archives) < COMPARED_ANEW:
+        tables = _overlap(archives)
+    else:
+        key = " ".join(f"{archive.where} {archive.source.stamp}" for archive in archives)
+        tables, _ = kept_tables(cache_folder(beside), "overlap", key, lambda: _overlap(archives))
+    for row in tables["overlap"].to_pylist():
+        warnings.warn(
+            f"{row['later']}: holds {row['count']} names that {row['earlier']} holds too ({row['example']}, …); "
+            "the later archive's are read",
+            stacklevel=3,
+        )
+
+
+def _overlap(archives: Sequence[Archive]) -> dict[str, pa.Table]:
+    found = []
+    for i, later in enumerate(archives):
+        for earlier in archives[:i]:
+            one, other = later.members.table["name"], earlier.members.table["name"]
+            if (
+                not (len(one) and len(other))
+                or one[-1].as_py() < other[0].as_py()
+                or other[-1].as_py() < one[0].as_py()
+            ):
+                continue
+            common = one.filter(pc.is_in(one, value_set=other))
+            if len(common):
+                values = {"later": later.where, "earlier": earlier.where}
+                found.append(values | {"count": len(common), "example": common[0].as_py()})
+    return {"overlap": pa.Table.from_pylist(found, OVERLAP)}

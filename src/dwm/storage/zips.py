@@ -27,6 +27,11 @@ def read_members(source: Source) -> Members:
     return Members.of(_entries(source, offset, size, count))
 
 
+def count_members(source: Source) -> int:
+    """How many members the directory names."""
+    return _directory_place(source)[2]
+
+
 def read_member(source: Source, member: Member) -> bytes:
     """The content of one member, its length and checksum verified."""
     check_bounds(source.name, member, source.size)

@@ -1,0 +1,117 @@
+"""What is computed from large files and kept as Arrow tables: mapped into memory, so that all processes share one copy.
+
+Built once, under a lock, and built anew when the key (what it was computed from) changes. Knows nothing of what the tables mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from dwm.errors import DwmError
+from dwm.storage.atomic import atomic_folder
+
+FOLDER = ".dwm"
+"""Name of the folder, beside the data, in which tables are kept; trees do not list it."""
+
+Tables = Mapping[str, pa.Table]
+
+
+def cache_folder(beside: str | Path | None) -> Path:
+    """Where to keep what was computed from files in the folder `beside`: there, or, where that may not be written, is None, or
+    $DWM_CACHE is set, in the user's cache ($DWM_CACHE, else $XDG_CACHE_HOME/dwm, else ~/.cache/dwm)."""
+    if beside is not None and not _is_url(beside) and not os.environ.get("DWM_CACHE"):
+        folder = Path(beside) / FOLDER
+        if _may_write(folder if folder.exists() else Path(beside)):
+            return folder
+    root = os.environ.get("DWM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwm"
+    where = str(beside) if beside is None or _is_url(beside) else str(Path(beside).absolute())
+    return Path(root) / _digest(where)
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether the folder lets itself be written: its owner may have forbidden it to everyone, which even root should respect."""
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
+
+
+def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) -> tuple[Tables, Path | None]:
+    """The tables called `name` in a cache folder for this key, and where they lie; built if they are not there.
+
+    Where nothing can be written they stay in memory, with a warning, and the place is None.
+    """
+    place = folder / f"{name}-{_digest(key)}"
+    if (found := load_tables(place)) is not None:
+        return found, place
+    tables = None
+    try:
+        with _locked(folder, name):
+            if (found := load_tables(place)) is not None:
+                return found, place
+            tables = build()
+            _save(place, tables)
+            _remove_older(folder, name, place)
+    except (OSError, DwmError) as error:
+        if tables is None and isinstance(error, DwmError):
+            raise
+        warnings.warn(
+            f"{folder}: what was computed cannot be kept ({error}); it is computed at every start", stacklevel=2
+        )
+        return tables if tables is not None else build(), None
+    return load_tables(place) or tables, place
+
+
+def load_tables(place: Path) -> Tables | None:
+    """The tables of a folder, mapped; None where it is not there or not readable."""
+    if not place.is_dir():
+        return None
+    try:
+        return {file.stem: _map(file) for file in sorted(place.glob("*.arrow"))}
+    except (OSError, pa.ArrowInvalid):
+        return None
+
+
+def _map(file: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def _save(place: Path, tables: Tables) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    with atomic_folder(place) as folder:
+        for name, table in tables.items():
+            with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table.combine_chunks())
+
+
+def _remove_older(folder: Path, name: str, place: Path) -> None:
+    """What was computed from earlier versions of the same files. Processes that have it mapped keep it until they end."""
+    for other in folder.glob(f"{name}-" + "[0-9a-f]" * DIGITS):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as file:
+        with suppress(OSError):  # a file system without locks: two builds are slow, not wrong
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+DIGITS = 16
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def _is_url(path: str | Path) -> bool:
+    return isinstance(path, str) and "://" in path

@@ -18,13 +18,13 @@ from dwm.training.stages import AutoencoderStage, DrivingStage
 
 WIDTH = 128
 MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, betas=(0.9, 0.97), weight_decay=0)
-DECAY = ScheduleOptions(warmup=20, decay=0.3)
+PICTURES_MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, muon_except="judge", weight_decay=0)
 TASKS = ObjectiveOptions(shift=1.5, weighting="velocity", drop_all=0.12, box_weight=2)
 GIVEN_FRAMES = TASKS.with_(
     style="ctsd",
     generation_tasks=0.75,
-    image_tasks=0.12,
-    reference_frames={1: 0.5, 2: 0.5},
+    image_tasks=0.13,
+    reference_frames={1: 0.5, 2: 0.2, 3: 0.3},
     all_references_visible=1,
     disable_reference_loss=True,
 )
@@ -74,46 +74,57 @@ def town_network() -> DiTOptions:
 def town() -> Recipe:
     """The embedded weights from nothing: autoencoder, then single pictures, six views, four frames, eight frames."""
 
-    def loop(steps: int) -> LoopOptions:
-        return LoopOptions(steps=steps, ema_decay=0.998, save_every=200, optimizer=MUON, schedule=DECAY)
+    def loop(steps: int, seed: int, accumulate: int = 2, decay: float = 0) -> LoopOptions:
+        schedule = ScheduleOptions(warmup=30, decay=decay)
+        return LoopOptions(
+            steps=steps,
+            seed=seed,
+            accumulate=accumulate,
+            ema_decay=0.998,
+            save_every=100,
+            optimizer=MUON,
+            schedule=schedule,
+        )
 
+    def pictures(steps: int, optimizer: OptimizerOptions, decay: float) -> LoopOptions:
+        schedule = ScheduleOptions(warmup=20, decay=decay)
+        return LoopOptions(steps=steps, ema_decay=0.995, save_every=250, optimizer=optimizer, schedule=schedule)
+
+    last = loop(480, seed=3, decay=0.6)
     return Recipe(
         data=DataOptions(
-            train=(SCENES,), validation=(SCENES.with_(split="val"),), size=(160, 96), clips=1000, workers=2
+            train=(SCENES,), validation=(SCENES.with_(split="val"),), size=(160, 96), clips=336, workers=2
         ),
         conditions=ConditionOptions(uncondition_image_color=0.125, added_time_ids="fps_camera_transforms"),
         network=town_network(),
-        tiny=TinyOptions(),
+        # A caption of the town has up to 18 words and stops; the T5 part only has to be there.
+        tiny=TinyOptions(clip_tokens=20, t5_tokens=4),
         autoencoder=(
-            AutoencoderStage(name="autoencoder", loop=loop(8000)),
+            AutoencoderStage(name="autoencoder", loop=pictures(2000, PICTURES_MUON, 0.15)),
             AutoencoderStage(
                 name="decoder",
-                loop=loop(1500),
+                loop=pictures(2100, PICTURES_MUON.with_(lr=5e-4, muon_lr=2e-3), 0.25),
                 pictures=AutoencoderStageOptions(decoder_only=True, crop=(160, 96), batch=1),
             ),
         ),
         warmup=(
             DrivingStage(
                 name="pictures",
-                loop=loop(3000),
-                batch=BatchOptions(clips=32, frames=1, views=1, train_text=True),
+                loop=loop(1150, seed=0, accumulate=1),
+                batch=BatchOptions(clips=24, frames=1, views=1, train_text=True),
                 objective=TASKS,
             ),
-            DrivingStage(name="views", loop=loop(1000), batch=BatchOptions(clips=4, frames=1), objective=TASKS),
+            DrivingStage(name="rigs", loop=loop(600, seed=1), batch=BatchOptions(clips=3, frames=1), objective=TASKS),
             DrivingStage(
-                name="four_frames", loop=loop(1000), batch=BatchOptions(clips=2, frames=4), objective=GIVEN_FRAMES
+                name="short", loop=loop(500, seed=2), batch=BatchOptions(clips=1, frames=4), objective=GIVEN_FRAMES
             ),
         ),
         training=TrainingOptions(
-            steps=1500,
-            ema_decay=0.998,
-            save_every=200,
-            optimizer=MUON,
-            schedule=DECAY,
+            **{name: getattr(last, name) for name in LoopOptions.model_fields},
             batch=BatchOptions(clips=1, frames=8),
             objective=GIVEN_FRAMES,
         ),
-        sampling=SamplingOptions(num_inference_steps=12, guidance_scale=1.5),
+        sampling=SamplingOptions(num_inference_steps=16, guidance_scale=2.0, reference_frames=2),
     )
 
 

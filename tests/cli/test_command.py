@@ -67,7 +67,7 @@ def test_a_wrong_call_is_one_line_and_its_status(
     assert not said.out
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(("town", "--sceens", "3"), 2), (("show", "config", "twon"), 1)])
+@pytest.mark.parametrize(("arguments", "status"), [(("town", "--sceens", "3"), 2), (("show", "config"), 1)])
 def test_the_process_leaves_with_that_status(arguments: tuple[str, ...], status: int) -> None:
     result = dwm(*arguments)
     assert result.returncode == status and result.stderr.count("\n") == 1 and not result.stdout

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,20 +32,23 @@ def weights(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TOWN, tmp_path / "weights"))
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def full_disk() -> Iterator[None]:
     """The system refuses files of more than 64 bytes, as a full disk would."""
-    (tmp_path / "files.json").write_text(json.dumps({"_class_name": "dwm.fs.dirfs.DirFileSystem", "path": "x" * 200}))
-    command = [sys.executable, "-m", "dwm.cli.main", "convert", "config", "files.json", "-o", "out.json"]
-    limit = (64, 64)
-    result = subprocess.run(
-        command,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
-    )
-    assert result.returncode == 1 and result.stderr.count("\n") == 1 and "out.json" in result.stderr
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    source = tmp_path / "files.json"
+    source.write_text(json.dumps({"_class_name": "dwm.fs.dirfs.DirFileSystem", "path": "x" * 200}))
+    request.getfixturevalue("full_disk")
+    assert within("convert", "config", str(source), "-o", str(tmp_path / "out.json")) == 1
+    assert "out.json: cannot be written" in line(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["files.json"]
 
 

@@ -19,17 +19,17 @@ def chosen(
     name: str | None, config: Path | None, overrides: Sequence[str] | None, default: str | None = None
 ) -> Recipe:
     """The resolved run. NAME and -c exclude one another; a NAME with `=` in it is an override."""
-    from dwm.recipes import resolve
-
     overrides = list(overrides or ())
     if name and "=" in name:
         name, overrides = None, [name, *overrides]
     if name and config:
         raise DwmError(f"give either the recipe {name} or -c {config}, not both")
+    if not (name or config or default):
+        raise DwmError("which run? give a recipe's name (`dwm show recipes`) or -c FILE")
+    from dwm.recipes import resolve
+
     if config:
         return resolve(values=read(config), overrides=overrides)
-    if not (name or default):
-        raise DwmError("which run? give a recipe's name (`dwm show recipes`) or -c FILE")
     return resolve(name or default, overrides=overrides)
 
 

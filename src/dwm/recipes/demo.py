@@ -24,9 +24,11 @@ from dwm.recipes.files import save
 from dwm.recipes.generate import beside, loaded, stepping
 from dwm.report import Group, Report, Shown, Video, comparison, contact_sheet, real_video, write_report
 from dwm.storage import atomic_write
-from dwm.town import NuScenesOptions, write_nuscenes
+from dwm.town import NuScenesOptions, town_scene, write_nuscenes
 
 HOST = torch.device("cpu")
+MORE = 3
+"""Scenes that are not written, only drawn, so that the video has more clips to be told apart from."""
 
 
 class DemoRun(Options):
@@ -35,14 +37,14 @@ class DemoRun(Options):
     verb: Literal["demo"] = Field("demo", description="what this file runs")
     weights: str = Field("town", description="folder of weights, or town for the built-in ones")
     base_model: str | None = Field(None, description="folder of the base model where it does not lie with the weights")
-    scenes: int = Field(3, ge=2, le=24, description="scenes of the town that are built; the second is looked at")
+    scenes: int = Field(2, ge=2, le=24, description="scenes of the town that are built; the second is looked at")
     town_seed: int = Field(33, ge=0, description="which town; in this one the second scene is a busy, clear day")
     start: float = Field(0.5, ge=0, description="seconds from the scene's first frame to the clip's")
     frames: int = Field(8, ge=1, description="frames of the clip")
     fps: float = Field(4.0, gt=0, description="frames a second")
     time: str = Field("night", description="the other time of day that is told")
     weather: str = Field("rain", description="the other weather that is told")
-    steps: int | None = Field(None, ge=1, description="sampling steps; null: the weights' own number")
+    steps: int | None = Field(12, ge=1, description="sampling steps; null: the weights' own number")
     guidance: float | None = Field(
         None, ge=0, description="how closely to follow the conditions; null: the weights' own"
     )
@@ -126,7 +128,8 @@ def chosen(run: DemoRun, data: Path) -> tuple[Clip, tuple[Clip, ...]]:
     """A clip that no training saw, and the clips of the other scenes among which its video must find its own."""
     dataset = open_dataset(data, "interp_12Hz_trainval", None, ReadOptions(lidar=False))
     clips = [scene.clip(run.start, run.frames, run.fps) for scene in dataset.scenes]
-    return clips[1], (clips[0], *clips[2:])
+    drawn = [town_scene(run.town_seed, run.scenes + more).clip(run.start, run.frames, run.fps) for more in range(MORE)]
+    return clips[1], (clips[0], *clips[2:], *drawn)
 
 
 def sampled(pipe: DrivingPipeline, clip: Clip, run: DemoRun, change: Caption | None, what: str) -> Video:

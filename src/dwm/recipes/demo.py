@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,6 @@ from pydantic import Field
 from dwm.clip import Caption, Clip
 from dwm.data import ReadOptions, collate, open_dataset
 from dwm.devices import peak_memory
-from dwm.errors import DwmError
 from dwm.evaluation import Scores, layout_retrieval, thumbnails
 from dwm.evaluation.prompts import brightness, respond
 from dwm.generation import DrivingPipeline
@@ -111,13 +111,10 @@ def town_data(run: DemoRun, folder: Path) -> Path:
     options = NuScenesOptions(seconds=max(3.0, run.start + run.frames / run.fps + 0.5), lidar_hz=10)
     told = {"scenes": run.scenes, "seed": run.town_seed, **options.model_dump(mode="json")}
     stamp = folder.parent / "town.json"
-    if folder.is_dir() and stamp.is_file():
-        try:
-            if json.loads(stamp.read_text("utf-8")) == told:
-                return folder
-        except ValueError:
-            pass
-        raise DwmError(f"{folder}: was built with other settings; delete it, or choose another --output")
+    if folder.is_dir() and stamp.is_file():  # the stamp says that a demo made the folder: it may be made again
+        if stamp.read_text("utf-8").strip() == json.dumps(told):
+            return folder
+        shutil.rmtree(folder)
     write_nuscenes(folder, run.scenes, run.town_seed, options=options)
     with atomic_write(stamp) as temporary:
         temporary.write_text(json.dumps(told) + "\n", "utf-8")

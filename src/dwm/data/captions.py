@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from dwm.clip import CAPTION_KEYS, Caption
+from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
 from dwm.options import Options
@@ -75,6 +76,8 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
 
     Tokens are the same in a version and what was interpolated from it, so that pairs of another version serve as well.
     """
+    if tree.exists("captions.parquet"):
+        return _package_captions(tree)
     if tree.exists("captions.json"):
         return [read_caption_files(tree, "captions.json", "caption_times.json")]
     pairs = [match for name in tree.names("nuscenes_") if (match := PAIR.fullmatch(name))]
@@ -82,6 +85,16 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
     return [
         read_caption_files(tree, match[0], f"nuscenes_{match[1]}_caption_v2_times_{match[2]}.json") for match in chosen
     ]
+
+
+def _package_captions(tree: Tree) -> list[CaptionFiles]:
+    captions, times = {}, {}
+    for row in read_package_table(tree, "captions").to_pylist():
+        place = f"{row['scene']}|{row['sensor']}"
+        captions[f"{place}|{row['at']}"] = {part: row[part] or "" for part in CAPTION_KEYS}
+        times.setdefault(place, []).append(row["at"])
+    files = CaptionFiles("captions.parquet", captions, {place: sorted(stamps) for place, stamps in times.items()})
+    return [files] if captions else []
 
 
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:

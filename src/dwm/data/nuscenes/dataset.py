@@ -13,11 +13,12 @@ from pydantic import Field
 
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.data.captions import CaptionFiles, Missing, find_caption_files, read_caption_files
-from dwm.data.nuscenes.index import Index, build_index
+from dwm.data.nuscenes.index import Index, open_index
 from dwm.data.nuscenes.maps import read_map
 from dwm.data.nuscenes.scene import Scene, Window
 from dwm.data.nuscenes.splits import SPLITS, scene_names
-from dwm.data.nuscenes.tables import vectors
+from dwm.data.nuscenes.tables import numbers, vectors
+from dwm.data.package.schema import MANIFEST, PACKAGE
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_from_quaternion
 from dwm.options import Options
@@ -129,8 +130,8 @@ class Dataset:
     @cached_property
     def columns(self) -> _Columns:
         frames = self.index.frames
-        plain = {name: frames[name].to_numpy() for name in ("timestamp", "calibration", "sample", "width", "height")}
-        key = frames["key"].to_numpy()
+        plain = {name: numbers(frames, name) for name in ("timestamp", "calibration", "sample", "width", "height")}
+        key = numbers(frames, "key")
         return _Columns(
             key=key, translation=vectors(frames, "translation"), rotation=vectors(frames, "rotation"), **plain
         )
@@ -153,21 +154,24 @@ def open_dataset(
     """
     tree = open_tree(path)
     version = choose_version(tree, version)
-    index = build_index(tree, version)
+    index = open_index(tree, version)
     captions = [read_caption_files(tree, *options.captions)] if options.captions else find_caption_files(tree, version)
     return Dataset(tree, version, index, _numbers(tree.where, version, index, split), options, tuple(captions))
 
 
-def choose_version(tree: Tree, version: str | None) -> str:
-    """The folder of the tables. Raises DwmError that names those which are there."""
+def choose_version(tree: Tree, version: str | None, recorded: bool = False) -> str:
+    """The folder of the tables; with `recorded`, of those that were not interpolated. Raises DwmError naming what is there."""
     found = sorted(name for name in tree.folders() if tree.exists(f"{name}/scene.json"))
+    if not found and tree.exists(MANIFEST):
+        return PACKAGE
     if not found:
         raise DwmError(
-            f"{tree.where}: holds no nuScenes tables (a folder such as v1.0-mini with scene.json); "
+            f"{tree.where}: holds no nuScenes tables (a folder such as v1.0-mini with scene.json) and no {MANIFEST}; "
             "is v1.0-…_meta.zip missing, or the path one level too deep?"
         )
     if version is None:
-        return next((name for name in PREFERRED if name in found), found[0])
+        choice = [name for name in found if not (recorded and name.startswith("interp_"))] or found
+        return next((name for name in PREFERRED if name in choice), choice[0])
     if version not in found:
         raise DwmError(f"{tree.where}: holds no version {version}; found {', '.join(found)}{nearest(version, found)}")
     return version

@@ -3,16 +3,26 @@ is a slice and nothing is an object per row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from dwm.data.nuscenes.tables import read_table, vectors
+from dwm.data.nuscenes.tables import SCHEMAS, checked, read_table
+from dwm.data.package.schema import PACKAGE, read_manifest, read_package_table
+from dwm.data.package.schema import SCHEMAS as package_schemas
+from dwm.data.package.tables import nuscenes_tables
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, cache_folder, kept_tables, load_tables
+
+FORMAT = "index 1"
+"""Raised when the index's columns change, so that older ones are built anew."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +47,66 @@ class Index:
     channels: pa.Table
     categories: pa.Table
     instances: pa.Table
+    place: Path | None = None
+    """Where its tables are kept, for other processes to map them too; None: in this one's memory only."""
+
+    def tables(self) -> dict[str, pa.Table]:
+        return {name: getattr(self, name) for name in TABLES}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.place is not None:
+            return mapped_index, (self.place,)
+        return Index, tuple(self.tables().values())
+
+
+TABLES = tuple(field.name for field in fields(Index) if field.name != "place")
+
+
+def open_index(tree: Tree, version: str) -> Index:
+    """The index of one version: mapped from where it is kept, built first where it is not there or the tables have changed."""
+    if version == PACKAGE:
+        stamps = [tree.stamp(f"{table}.parquet") for table in package_schemas]
+    else:
+        stamps = [tree.stamp(f"{version}/{table}.json") for table in SCHEMAS]
+    key = " ".join((FORMAT, tree.where, version, *stamps))
+    tables, place = kept_tables(
+        cache_folder(tree.beside), f"{version}.index", key, lambda: build_index(tree, version).tables()
+    )
+    return Index(**tables, place=place)
+
+
+def mapped_index(place: Path) -> Index:
+    """The index that lies in a folder."""
+    tables = load_tables(place)
+    if tables is None or set(tables) != set(TABLES):
+        raise DwmError(f"{place}: the index was removed while it was in use; open the data set again")
+    return Index(**tables, place=place)
+
+
+Read = Callable[[str], pa.Table]
+"""A table of nuScenes by its name."""
 
 
 def build_index(tree: Tree, version: str) -> Index:
     """Reads and joins the tables of one version. Raises DwmError for the first broken link, naming file, row and field."""
-    scenes, logs = read_table(tree, version, "scene"), read_table(tree, version, "log")
+    read = partial(read_table, tree, version) if version != PACKAGE else _package_reader(tree)
+    scenes, logs = read("scene"), read("log")
     location = logs["location"].take(join(version, "scene", scenes, "log_token", "log", logs))
-    walk, complete = walk_samples(scenes, read_table(tree, version, "sample"))
-    channels, calibrations = _calibrations(tree, version)
-    frames, spans = _frames(tree, version, walk, calibrations)
-    boxes, samples, categories, instances = _boxes(tree, version, walk)
+    walk, complete = walk_samples(scenes, read("sample"))
+    channels, calibrations = _calibrations(read, version)
+    frames, spans = _frames(read, version, walk, calibrations)
+    boxes, samples, categories, instances = _boxes(read, version, walk)
     scenes = scenes.select(["token", "name", "description"])
     scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete))
     return Index(scenes, spans, frames, calibrations, samples, boxes, channels, categories, instances)
+
+
+def _package_reader(tree: Tree) -> Read:
+    read_manifest(tree)
+    tables = nuscenes_tables({table: read_package_table(tree, table) for table in package_schemas})
+    return lambda table: checked(
+        f"{tree.where} ({table})", tables[table].select(SCHEMAS[table].names).cast(SCHEMAS[table]).combine_chunks()
+    )
 
 
 @dataclass(frozen=True)
@@ -92,8 +149,8 @@ def join(version: str, table: str, rows: pa.Table, field: str, target: str, targ
     return found
 
 
-def _calibrations(tree: Tree, version: str) -> tuple[pa.Table, pa.Table]:
-    sensors, rows = read_table(tree, version, "sensor"), read_table(tree, version, "calibrated_sensor")
+def _calibrations(read: Read, version: str) -> tuple[pa.Table, pa.Table]:
+    sensors, rows = read("sensor"), read("calibrated_sensor")
     sensor = join(version, "calibrated_sensor", rows, "sensor_token", "sensor", sensors)
     name, intrinsics = f"{version}/calibrated_sensor.json", np.full((len(rows), 9), np.nan)
     for i, (matrix, token) in enumerate(zip(rows["camera_intrinsic"].to_pylist(), rows["token"], strict=True)):
@@ -117,11 +174,11 @@ def _calibrations(tree: Tree, version: str) -> tuple[pa.Table, pa.Table]:
     return sensors.select(["channel", "modality"]), pa.table(columns)
 
 
-def _frames(tree: Tree, version: str, walk: SampleWalk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:
-    rows = read_table(tree, version, "sample_data")
+def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:
+    rows = read("sample_data")
     sample = walk.number(rows["sample_token"])
     rows, sample = rows.filter(pa.array(sample >= 0)), sample[sample >= 0]
-    poses = read_table(tree, version, "ego_pose")
+    poses = read("ego_pose")
     pose = join(version, "sample_data", rows, "ego_pose_token", "ego_pose", poses)
     calibration = join(version, "sample_data", rows, "calibrated_sensor_token", "calibrated_sensor", calibrations)
     scene, channel = walk.scene[sample], calibrations["channel"].to_numpy()[calibration.to_numpy()]
@@ -144,10 +201,10 @@ def _spans(scene: np.ndarray, channel: np.ndarray) -> pa.Table:
     return pa.table({"scene": scene[start], "channel": channel[start], "start": start, "stop": stop})
 
 
-def _boxes(tree: Tree, version: str, walk: SampleWalk) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
-    categories, instances = read_table(tree, version, "category"), read_table(tree, version, "instance")
+def _boxes(read: Read, version: str, walk: SampleWalk) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    categories, instances = read("category"), read("instance")
     category_of = join(version, "instance", instances, "category_token", "category", categories)
-    rows = read_table(tree, version, "sample_annotation")
+    rows = read("sample_annotation")
     sample = walk.number(rows["sample_token"])
     rows, sample = rows.filter(pa.array(sample >= 0)), sample[sample >= 0]
     instance = join(version, "sample_annotation", rows, "instance_token", "instance", instances)
@@ -166,6 +223,3 @@ def _boxes(tree: Tree, version: str, walk: SampleWalk) -> tuple[pa.Table, pa.Tab
 
 def _fixed(values: Float[np.ndarray, "n k"]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-
-
-__all__ = ["Index", "build_index", "vectors"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shapely import Polygon
+from shapely import GEOSException, Polygon, from_wkb
 
 from dwm.clip import MAP_LAYERS, LaneMap
+from dwm.data.package.schema import read_package_table
 from dwm.errors import DwmError
 from dwm.storage import Tree
 
@@ -17,6 +18,8 @@ FOLDERS = ("expansion", "maps/expansion")
 
 def read_map(tree: Tree, location: str) -> LaneMap:
     """The lanes, drivable areas and crossings of a location. Raises DwmError where there is no file for it or it is damaged."""
+    if tree.exists("lanes.parquet"):
+        return _package_map(tree, location)
     name = next((name for folder in FOLDERS if tree.exists(name := f"{folder}/{location}.json")), None)
     if name is None:
         raise DwmError(
@@ -50,3 +53,15 @@ def _layers(content: dict[str, Any]) -> LaneMap:
         ]
         layers[layer] = tuple(shape(token) for token in tokens)
     return LaneMap(layers)
+
+
+def _package_map(tree: Tree, location: str) -> LaneMap:
+    """A map of a scene package; a scene may have none."""
+    rows = read_package_table(tree, "lanes").to_pylist()
+    if location and not any(row["map"] == location for row in rows):
+        raise DwmError(f"{tree.where}: lanes.parquet has no map {location}, which scenes.parquet names")
+    try:
+        found = [(row["layer"], from_wkb(row["polygon"])) for row in rows if row["map"] == location]
+    except GEOSException as error:
+        raise DwmError(f"{tree.where}: lanes.parquet: map {location}: a polygon is no WKB ({error})") from error
+    return LaneMap({layer: tuple(polygon for name, polygon in found if name == layer) for layer in MAP_LAYERS})

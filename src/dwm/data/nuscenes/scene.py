@@ -21,8 +21,6 @@ from dwm.geometry import rotation_from_quaternion, transform
 if TYPE_CHECKING:
     from dwm.data.nuscenes.dataset import Dataset
 
-LIDAR = "LIDAR_TOP"
-
 
 @dataclass(frozen=True)
 class Window:
@@ -77,10 +75,15 @@ class Scene:
             found[names[spans["channel"][span].as_py()]] = rows
         return found
 
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        channels = self._index.channels
+        return dict(zip(channels["channel"].to_pylist(), channels["modality"].to_pylist(), strict=True))
+
     @property
     def views(self) -> tuple[str, ...]:
         """The cameras that the scene has pictures of."""
-        cameras = [name for name in self.rows_of if name.startswith("CAM")]
+        cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
         known = [name for name in self.dataset.options.views if name in cameras]
         return tuple(known) or tuple(cameras)
 
@@ -92,7 +95,8 @@ class Scene:
                 raise DwmError(
                     f"{self.name}: has no camera {name}; it has {', '.join(self.views)}{nearest(name, self.views)}"
                 )
-        return (LIDAR, *views) if self.dataset.options.lidar and LIDAR in self.rows_of else views
+        lidars = [name for name in self.rows_of if self._kinds[name] == "lidar"]
+        return (lidars[0], *views) if self.dataset.options.lidar and lidars else views
 
     @cached_property
     def seconds(self) -> float:
@@ -148,7 +152,7 @@ class Scene:
 
     def window(self, window: Window) -> Clip:
         """A window as a clip."""
-        views = tuple(channel for channel in window.channels if channel != LIDAR)
+        views = tuple(channel for channel in window.channels if self._kinds[channel] == "camera")
         seen = window.rows[:, len(window.channels) - len(views) :]
         options, tree = self.dataset.options, self.dataset.tree
         return Clip(

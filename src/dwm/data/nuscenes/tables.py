@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm.errors import DwmError
+from dwm.progress import track
 from dwm.storage import Tree
 
 TEXT, STAMP, FLAG, WHOLE = pa.string(), pa.float64(), pa.bool_(), pa.int32()
@@ -74,20 +76,24 @@ def read_table(
     Raises DwmError naming file, row and field of what is wrong.
     """
     name, schema = f"{version}/{table}.json", schema or SCHEMAS[table]
-    batches, part = [], []
-    for row in rows(tree, name):
-        if keep(row):
-            part.append(row)
-        if len(part) == chunk:
-            batches.append(_batch(name, part, schema))
-            part = []
-    batches.append(_batch(name, part, schema))
-    result = pa.Table.from_batches(batches, schema).combine_chunks()
-    _check_tokens(name, result)
-    for field in schema:
+    parts = _parts(filter(keep, rows(tree, name)), chunk)
+    batches = [_batch(name, part, schema) for part in track(parts, name, unit=f"× {chunk} rows")]
+    result = pa.Table.from_batches(batches or [_batch(name, [], schema)], schema).combine_chunks()
+    return checked(name, result)
+
+
+def checked(name: str, table: pa.Table) -> pa.Table:
+    """The same table. Raises DwmError for tokens that are not unique, and for numbers that cannot be."""
+    _check_tokens(name, table)
+    for field in table.schema:
         if pa.types.is_fixed_size_list(field.type):
-            _check_numbers(name, result, field.name)
-    return result
+            _check_numbers(name, table, field.name)
+    return table
+
+
+def _parts(content: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while part := list(islice(content, size)):
+        yield part
 
 
 def rows(tree: Tree, name: str, block: int = 1 << 20) -> Iterator[dict[str, Any]]:
@@ -195,3 +201,9 @@ def vectors(table: pa.Table, column: str) -> np.ndarray:
     width = values.type.list_size
     chunk = values.chunk(0) if values.num_chunks else pa.array([], values.type)
     return chunk.flatten().to_numpy().reshape(-1, width)
+
+
+def numbers(table: pa.Table, column: str) -> np.ndarray:
+    """A column of numbers, without copying (of flags: a copy)."""
+    values = table[column]
+    return values.chunk(0).to_numpy(zero_copy_only=False) if values.num_chunks == 1 else values.to_numpy()

@@ -1,0 +1,176 @@
+"""Writing a scene package: of one's own recordings row by row, or of whole tables. The package appears when it is complete."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from jaxtyping import Float
+
+from dwm.clip import Boxes, Caption, LaneMap
+from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
+from dwm.errors import DwmError
+from dwm.geometry import quaternion_from_rotation
+from dwm.storage import atomic_folder, atomic_write
+
+
+class PackageWriter:
+    """Collects rows, and writes pictures as they come. Used as `with PackageWriter(path) as package:`.
+
+    A path that ends in `.zip` is packed at the end.
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest = Manifest()) -> None:
+        self.path, self.manifest = Path(path), manifest
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
+        self._open = ExitStack()
+
+    def __enter__(self) -> PackageWriter:
+        self.folder = self._open.enter_context(staged(self.path))
+        self._open.push(self._finish)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def _finish(self, kind: type | None, error: Any, trace: Any) -> None:
+        if kind is None:
+            write_tables(self.folder, self.manifest, self._tables())
+
+    def map(self, name: str, lane_map: LaneMap) -> None:
+        """Adds a map that scenes may name."""
+        self.rows["lanes"] += lane_rows(name, lane_map)
+
+    def scene(self, name: str, map: str = "", description: str = "") -> SceneWriter:
+        """Begins a scene on a map ("" for none)."""
+        self.rows["scenes"].append({"token": name, "name": name, "description": description, "map": map})
+        return SceneWriter(self, name)
+
+    def _tables(self) -> dict[str, pa.Table]:
+        tables = {}
+        for name, schema in SCHEMAS.items():
+            try:
+                tables[name] = pa.Table.from_pylist(self.rows[name], schema)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise DwmError(f"{self.path}: {name}: {str(error).splitlines()[0]}") from error
+        return tables
+
+
+@dataclass(frozen=True)
+class SceneWriter:
+    """One scene of a package; made by `PackageWriter.scene`. Times are µs, poses 4×4."""
+
+    package: PackageWriter
+    scene: str
+
+    def sensor(
+        self,
+        name: str,
+        ego_from_sensor: Float[np.ndarray, "4 4"],
+        intrinsics: Float[np.ndarray, "3 3"] | None = None,
+        kind: str = "camera",
+    ) -> None:
+        """A camera (with intrinsics, in pixels of its pictures) or a `lidar`."""
+        if kind not in ("camera", "lidar") or (intrinsics is None) == (kind == "camera"):
+            raise DwmError(
+                f"{self.scene}: sensor {name}: a camera needs intrinsics, a lidar has none; found kind {kind}"
+            )
+        numbers = [] if intrinsics is None else np.ravel(intrinsics).astype(float).tolist()
+        row = {"token": f"{self.scene}/{name}", "name": name, "kind": kind, "intrinsics": numbers}
+        self.package.rows["sensors"].append(row | _pose(ego_from_sensor))
+
+    def instant(self, time: float, boxes: Boxes | None = None) -> str:
+        """A moment that frames belong to, with the boxes in the world at it (None: not annotated). Gives its name."""
+        rows = self.package.rows
+        token = f"{self.scene}/{int(time)}"
+        rows["instants"].append({"token": token, "scene": self.scene, "time": float(time)})
+        for i in range(0 if boxes is None else len(boxes)):
+            row = {
+                "token": f"{token}/{boxes.instance[i]}",
+                "instant": token,
+                "instance": f"{self.scene}/{boxes.instance[i]}",
+                "category": boxes.category[i],
+                "translation": boxes.center[i].tolist(),
+                "size": boxes.size[i].tolist(),
+                "rotation": quaternion_from_rotation(boxes.rotation[i]).tolist(),
+            }
+            rows["boxes"].append(row | {"visibility": "", "attributes": [], "lidar_points": 0, "radar_points": 0})
+        return token
+
+    def frame(
+        self,
+        sensor: str,
+        time: float,
+        world_from_ego: Float[np.ndarray, "4 4"],
+        data: bytes,
+        instant: str,
+        size: tuple[int, int] = (0, 0),
+        annotated: bool = True,
+        ending: str = "jpg",
+    ) -> None:
+        """A picture of `size` (width, height) as the bytes of a file, or a LiDAR's sweep.
+
+        A sweep has the ending `bin`: float32 x, y, z, intensity, ring of each point, in the LiDAR's frame.
+        """
+        name = f"data/{self.scene}/{sensor}/{int(time)}.{ending}"
+        target = self.package.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        row = {"token": name, "sensor": f"{self.scene}/{sensor}", "instant": instant, "time": float(time)}
+        row |= {"annotated": annotated, "file": name, "width": size[0], "height": size[1]}
+        self.package.rows["frames"].append(row | _pose(world_from_ego))
+
+    def caption(self, sensor: str, time: float, caption: Caption) -> None:
+        """What is to be seen in a sensor's pictures from about this time on; of several the nearest in time counts."""
+        row = {"scene": self.scene, "sensor": sensor, "at": int(time)}
+        self.package.rows["captions"].append(row | {item.name: getattr(caption, item.name) for item in fields(Caption)})
+
+
+def lane_rows(name: str, lane_map: LaneMap) -> list[dict[str, Any]]:
+    """Rows of `lanes`, in the map's order."""
+    return [
+        {"map": name, "layer": layer, "polygon": shapely.to_wkb(polygon)}
+        for layer, polygons in lane_map.layers.items()
+        for polygon in polygons
+    ]
+
+
+def write_tables(folder: Path, manifest: Manifest, tables: Mapping[str, pa.Table]) -> None:
+    """The manifest and all tables of a package into a folder that is not yet in its place."""
+    for name, schema in SCHEMAS.items():
+        pq.write_table(tables[name].select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """An empty folder that becomes `path` when the block ends well: renamed, or packed where it is a `.zip` (files as they are)."""
+    if path.suffix != ".zip":
+        with atomic_folder(path) as folder:
+            yield folder
+        return
+    with atomic_write(path) as packed, TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        folder = Path(temporary)
+        yield folder
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+                archive.write(file, file.relative_to(folder).as_posix())
+                file.unlink()
+
+
+def _pose(matrix: Float[np.ndarray, "4 4"]) -> dict[str, list[float]]:
+    matrix = np.asarray(matrix, float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise DwmError(f"a pose is a finite 4×4 matrix, not {matrix.tolist()}")
+    return {"translation": matrix[:3, 3].tolist(), "rotation": quaternion_from_rotation(matrix[:3, :3]).tolist()}

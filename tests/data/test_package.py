@@ -1,0 +1,151 @@
+"""Scene packages: written for a car of one's own, read as any data set, and nuScenes → package → nuScenes."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from made_up_nuscenes import make_files, make_tables, write
+from PIL import Image
+from shapely import Polygon
+
+from dwm.clip import Boxes, Caption, LaneMap
+from dwm.data import collate, open_dataset
+from dwm.data.package import Manifest, PackageWriter
+from dwm.data.package.convert import to_nuscenes, to_package
+from dwm.errors import DwmError
+from dwm.storage import open_tree
+
+LOOKS_AHEAD = np.array([[0, 0, 1, 1.5], [-1, 0, 0, 0], [0, -1, 0, 1.4], [0, 0, 0, 1.0]])
+START = 1_700_000_000_000_000
+
+
+def write_own(path):
+    """Two cameras at 10 Hz, one other car, a street, words."""
+    with PackageWriter(path, Manifest(name="our car")) as package:
+        package.map("yard", LaneMap({"lane": (Polygon([(-5, -2), (60, -2), (60, 2), (-5, 2)]),)}))
+        scene = package.scene("drive-1", map="yard", description="a yard")
+        for name in ("left", "right"):
+            scene.sensor(name, LOOKS_AHEAD, np.array([[50.0, 0, 32], [0, 50, 18], [0, 0, 1]]))
+            scene.caption(name, START, Caption(weather="rain"))
+        for i in range(10):
+            pose, time = np.eye(4), START + 100_000 * i
+            pose[0, 3] = 0.5 * i
+            boxes = Boxes(
+                np.array([[15.0 + i, 0, 0.8]]), np.array([[4.0, 2, 1.6]]), np.eye(3)[None], ("vehicle.car",), ("a",)
+            )
+            instant = scene.instant(time, boxes if i % 2 == 0 else None)
+            for name in ("left", "right"):
+                picture = io.BytesIO()
+                Image.new("RGB", (64, 36), (20 * i, 0, 0)).save(picture, "PNG")
+                scene.frame(name, time, pose, picture.getvalue(), instant, (64, 36), i % 2 == 0, "png")
+    return path
+
+
+@pytest.mark.parametrize("name", ["own", "own.zip"])
+def test_a_package_of_ones_own_reads_as_a_data_set(tmp_path, name):
+    dataset = open_dataset(write_own(tmp_path / name))
+    scene = dataset["drive-1"]
+    assert scene.views == ("left", "right") and scene.rate == 10
+    clip = scene.clip(0.2, 3, 5)
+    np.testing.assert_allclose(clip.world_from_ego[:, 0, 0, 3], [1, 2, 3])
+    np.testing.assert_allclose(clip.rig.ego_from_camera[1], LOOKS_AHEAD, atol=1e-9)
+    assert clip.boxes[1][0].center.tolist() == [[19, 0, 0.8]] and clip.boxes[1][0].size.tolist() == [[4, 2, 1.6]]
+    assert scene.clip(0.1, 1, 5).boxes[0][0] is None
+    assert clip.captions[0][0].weather == "rain" and clip.pictures.load(1, 0)[0, 0, 0] == 80
+    batch = collate([clip], size=(64, 32))
+    assert batch.layout_boxes.max() > 0 and batch.layout_map.max() > 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".dwm") == [name]
+
+
+def test_nuscenes_keeps_every_number_through_a_package(tmp_path):
+    tables = make_tables()
+    for row in tables["sample_annotation"]:
+        row["attribute_tokens"], row["visibility_token"] = ["moving"], "3"
+        row["num_lidar_pts"], row["num_radar_pts"] = 7, 2
+    tables["attribute"] = [{"token": "moving", "name": "vehicle.moving", "description": ""}]
+    source = write(tmp_path / "source", make_files(tables))
+    to_package(open_tree(source), "v1.0-mini", tmp_path / "package.zip")
+    to_nuscenes(open_tree(tmp_path / "package.zip"), tmp_path / "back")
+    first, second = (
+        {name: json.loads((folder / "v1.0-mini" / f"{name}.json").read_text()) for name in tables}
+        for folder in (source, tmp_path / "back")
+    )
+    kept = {
+        "scene": ("name", "description", "first_sample_token", "last_sample_token", "nbr_samples"),
+        "sample": ("timestamp", "prev", "next", "scene_token"),
+        "sample_data": ("sample_token", "timestamp", "is_key_frame", "filename", "width", "height", "fileformat"),
+        "ego_pose": ("translation", "rotation", "timestamp"),
+        "calibrated_sensor": ("translation", "rotation", "camera_intrinsic"),
+        "sample_annotation": ("sample_token", "instance_token", "translation", "size", "rotation", "num_lidar_pts"),
+    }
+    for name, fields in kept.items():
+        one, other = ({row["token"]: [row[f] for f in fields] for row in part[name]} for part in (first, second))
+        assert one == other, name
+    assert all(row["visibility_token"] == "3" and row["num_radar_pts"] == 2 for row in second["sample_annotation"])
+    assert second["attribute"] == [{"token": "vehicle.moving", "name": "vehicle.moving"}]
+    assert [row["nbr_annotations"] for row in second["instance"]] == [4, 4]
+    clips = [open_dataset(folder)["scene-0916"].clip(0.5, 3, 2) for folder in (source, tmp_path / "back")]
+    assert clips[0].captions == clips[1].captions
+    for layer, polygons in clips[0].map.layers.items():
+        assert all(one.equals(other) for one, other in zip(polygons, clips[1].map.layers[layer], strict=True))
+    np.testing.assert_array_equal(*(clip.pictures.load(2, 3) for clip in clips))
+    np.testing.assert_array_equal(*(clip.lidar.points[1] for clip in clips))
+
+
+def test_chains_of_a_package_made_nuscenes_link_up(tmp_path):
+    to_nuscenes(open_tree(write_own(tmp_path / "own")), tmp_path / "back", "v1.0-own")
+    for name in ("sample", "sample_data", "sample_annotation"):
+        rows = json.loads((tmp_path / "back" / "v1.0-own" / f"{name}.json").read_text())
+        by_token = {row["token"]: row for row in rows}
+        assert all(by_token[row["next"]]["prev"] == row["token"] for row in rows if row["next"])
+        ends = {"sample": 1, "sample_data": 2, "sample_annotation": 1}[name]
+        assert sum(not row["prev"] for row in rows) == sum(not row["next"] for row in rows) == ends
+    assert len(open_dataset(tmp_path / "back")["drive-1"].clip(0, 5, 10).boxes) == 5
+
+
+def change(folder, table, column, value):
+    content = pq.read_table(folder / f"{table}.parquet")
+    rows = content.to_pylist()
+    rows[0][column] = value
+    pq.write_table(type(content).from_pylist(rows, content.schema), folder / f"{table}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        ("frames", "sensor", "nothing", r"frames\.parquet: row .*: sensor nothing is not in sensors\.parquet"),
+        ("frames", "rotation", [2.0, 0, 0, 0], "is not a unit quaternion"),
+        ("boxes", "size", [0.0, 1, 1], "is not positive"),
+        ("instants", "scene", "nowhere", r"scene nowhere is not in scenes\.parquet"),
+        ("scenes", "map", "nowhere", r"no map nowhere"),
+        ("sensors", "intrinsics", [0.0] * 9, "focal lengths"),
+    ],
+)
+def test_faults_of_a_package_are_one_line(tmp_path, table, column, value, message):
+    folder = write_own(tmp_path / "own")
+    change(folder, table, column, value)
+    with pytest.raises(DwmError, match=message) as error:
+        open_dataset(folder)["drive-1"].clip(0, 2, 10)
+    assert "\n" not in str(error.value)
+
+
+def test_other_formats_and_cut_tables_are_refused(tmp_path):
+    folder = write_own(tmp_path / "own")
+    (folder / "package.json").write_text('{"format": "dwm scene package", "version": 9}')
+    with pytest.raises(DwmError, match=r"package\.json: version"):
+        open_dataset(folder)
+    (folder / "package.json").write_text("{}")
+    data = (folder / "frames.parquet").read_bytes()
+    (folder / "frames.parquet").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DwmError, match=r"frames\.parquet: is no whole Parquet file"):
+        open_dataset(folder)
+
+
+def test_a_package_that_fails_leaves_nothing(tmp_path):
+    for name in ("own", "own.zip"):
+        with pytest.raises(ValueError), PackageWriter(tmp_path / name) as package:
+            package.scene("drive-1").sensor("left", LOOKS_AHEAD, np.eye(3))
+            raise ValueError
+    assert not list(tmp_path.iterdir())

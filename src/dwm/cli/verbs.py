@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from dwm.cli.convert import app as convert
+from dwm.cli.data import app as data
 from dwm.cli.demo import demo
 from dwm.cli.doctor import app as doctor
 from dwm.cli.evaluate import evaluate
@@ -36,6 +37,7 @@ VERBS = (
         town,
         "dwm town -o data/town --scenes 24 --seed 7",
     ),
+    Verb("data", "look at a data set, check it, index it; zips of tars, 12 Hz tables, captions", data),
     Verb(
         "train", "train a recipe, or go on with a run", train, "dwm train town training.optimizer.lr=1e-4 -o runs/town"
     ),

@@ -6,6 +6,7 @@ from dwm.data.captions import CaptionOptions
 from dwm.data.foreground import ForegroundOptions, draw_foreground
 from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
 from dwm.data.loading import ClipDataset, DatasetWindows
+from dwm.data.look import LookOptions, look_at
 from dwm.data.nuscenes.dataset import Dataset, ReadOptions, open_dataset
 from dwm.data.nuscenes.scene import Scene, Window
 
@@ -17,6 +18,7 @@ __all__ = [
     "DatasetWindows",
     "ForegroundOptions",
     "LayoutOptions",
+    "LookOptions",
     "ReadOptions",
     "Scene",
     "Window",
@@ -26,6 +28,7 @@ __all__ = [
     "draw_foreground",
     "draw_map",
     "draw_map_birdseye",
+    "look_at",
     "merge",
     "open_dataset",
     "prepare",

@@ -1,0 +1,261 @@
+"""`dwm data`: data sets: archives, index, 12 Hz, captions, pictures to look at, checks."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dwm.cli import flags
+from dwm.cli.interrupt import keep
+from dwm.cli.say import finish, hush, note, written
+
+
+class Grouping(str, Enum):
+    by_time = "by_time"
+    compat = "compat"
+
+
+app = typer.Typer(
+    help="Data sets: look at one, check it, index it, make zips of tars, 12 Hz tables, caption files.",
+    epilog=flags.example(
+        "dwm data show scene-0001 --data data/town --at 2 -o look.png",
+        "dwm data check data/nuscenes",
+        "dwm data zip v1.0-trainval01_blobs.tgz v1.0-trainval01_blobs.zip",
+    ),
+    no_args_is_help=True,
+)
+DataSet = Annotated[
+    str, typer.Argument(metavar="DATA", help="A folder, an archive, or a URL such as s3://bucket/nuscenes.")
+]
+Version = Annotated[str | None, typer.Option("--version", help="Folder of the tables, such as v1.0-trainval.")]
+Split = Annotated[str | None, typer.Option("--split", help="train, val, mini_val, … or a file of scene names.")]
+
+
+class Draw(str, Enum):
+    boxes = "boxes"
+    map = "map"
+    lidar = "lidar"
+    birdseye = "birdseye"
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text.removesuffix("s"))
+    except ValueError as error:
+        raise typer.BadParameter(f"--at {text}: expected seconds since the scene's start, for example 3.2") from error
+
+
+@app.command(epilog=flags.example("dwm data show scene-0001 --data data/town --at 3.2 -o look.mp4"))
+def show(
+    scene: Annotated[str, typer.Argument(help="A scene's name.")],
+    data: Annotated[str, typer.Option("--data", help="A folder, an archive, or a URL.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png of one frame, or an .mp4 or .gif of several.")],
+    at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="Length of a film; shorter where the scene ends.")
+    ] = 4.0,
+    fps: flags.Fps = None,
+    views: flags.Views = None,
+    without: Annotated[list[Draw] | None, typer.Option("--without", help="What not to draw; may be repeated.")] = None,
+    width: Annotated[
+        int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
+    ] = 448,
+    version: Version = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them."""
+    hush(quiet or as_json)
+    keep(f"nothing was written to {output}")
+    from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
+    from dwm.report.film import Film
+
+    left_out = {item.value for item in without or ()}
+    drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
+    options = ReadOptions(maps=drawn.map, missing_captions="empty")
+    chosen = open_dataset(data, version, options=options)[scene]
+    start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
+    frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
+    clip = chosen.clip(start, frames, rate, flags.names(views))
+    if drawn.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
+        note(f"{scene}: no boxes are annotated at {start:g} s; key frames have them, or 12 Hz tables", quiet or as_json)
+    film = Film(look_at(clip, drawn), rate)
+    film.save(output)
+    finish(
+        [f"{scene} from {start:g} s, {frames} frames:", *written([output])],
+        {"file": output, "frames": frames},
+        quiet,
+        as_json,
+    )
+
+
+@app.command(epilog=flags.example("dwm data check data/nuscenes", "dwm data check data/nuscenes --files --json"))
+def check(
+    data: DataSet,
+    version: Version = None,
+    files: Annotated[bool, typer.Option("--files", help="Decode every picture and sweep too.")] = False,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Walk a data set and say what is broken. Leaves with status 3 where something is."""
+    hush(quiet or as_json)
+    from dataclasses import asdict
+
+    from dwm.data.nuscenes.check import check_dataset
+    from dwm.errors import CheckFailed
+
+    found = check_dataset(data, version, files)
+    lines = [f"{found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
+    width = max((len(one.kind) for one in found.findings), default=0)
+    for one in found.findings:
+        lines.append(f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}")
+    finish([*lines, *([] if found.faults else ["no faults"])], asdict(found), quiet, as_json)
+    if found.faults:
+        raise CheckFailed(
+            f"{data}: {len(found.faults)} kinds of faults ({', '.join(one.kind for one in found.faults[:4])})"
+        )
+
+
+@app.command("zip", epilog=flags.example("dwm data zip v1.0-trainval01_blobs.tgz v1.0-trainval01_blobs.zip --verify"))
+def zip_(
+    source: Annotated[Path, typer.Argument(metavar="IN.tgz", help="A tar, packed or plain.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write; it appears when it is whole.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read the zip again and compare checksums.")] = False,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Stream a tar into a zip that can be read without unpacking: pictures stored, tables and points deflated."""
+    hush(quiet or as_json)
+    keep(f"nothing was written to {target}; run the command again")
+    from dataclasses import asdict
+
+    from dwm.storage import zip_tar
+
+    made = zip_tar(source, target, verify=verify)
+    checked = ", each read back and compared" if verify else ""
+    finish([f"{made.files} files{checked}:", *written([made.path])], asdict(made), quiet, as_json)
+
+
+@app.command(epilog=flags.example("dwm data index data/nuscenes --version v1.0-trainval"))
+def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as_json: flags.Json = False) -> None:
+    """Read the tables once and keep them as an index that opens at once; done by itself at the first use."""
+    hush(quiet or as_json)
+    keep("the index is not complete; it is built at the next use")
+    import time
+
+    from dwm.data import open_dataset
+
+    started = time.monotonic()
+    dataset = open_dataset(data, version)
+    seconds, place = time.monotonic() - started, dataset.index.place
+    values = {"version": dataset.version, "scenes": len(dataset), "seconds": round(seconds, 3), "place": place}
+    values |= {"frames": len(dataset.index.frames), "boxes": len(dataset.index.boxes)}
+    told = "{version}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
+    finish([told, *(written([place]) if place else [])], values, quiet, as_json)
+
+
+@app.command(epilog=flags.example("dwm data interpolate data/nuscenes --version v1.0-trainval"))
+def interpolate(
+    data: DataSet,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to put interp_12Hz_trainval into; default: DATA.")
+    ] = None,
+    version: Version = None,
+    split: Split = None,
+    grouping: Annotated[
+        Grouping, typer.Option(help="by_time: nearest frames; compat: by count, as the published tables.")
+    ] = Grouping.by_time,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Make the 12 Hz tables from key frames: a box on every frame, between two key frames by interpolation."""
+    hush(quiet or as_json)
+    from dataclasses import asdict
+
+    from dwm.data.nuscenes.dataset import choose_version
+    from dwm.data.nuscenes.interpolate import NAME
+    from dwm.data.nuscenes.interpolate import interpolate as run
+    from dwm.errors import DwmError
+    from dwm.storage import open_tree
+
+    if output is None and not Path(data).is_dir():
+        raise DwmError(f"{data}: is no folder to write into; name one with --output")
+    folder = (output or Path(data)) / NAME
+    keep(f"nothing was written to {folder}; run the command again")
+    tree = open_tree(data)
+    made = run(tree, choose_version(tree, version, recorded=True), folder, grouping.value, split)
+    gaps = ", ".join(f"{count} with {sweeps}" for sweeps, count in made.gaps.items())
+    lines = [
+        f"{made.scenes} scenes, {made.samples} samples, {made.frames} frames, {made.boxes} boxes:",
+        *written([made.folder]),
+        f"gaps of the front camera by their sweeps: {gaps}; pictures shown twice: {made.repeated}",
+        "largest distance of a file's time from its sample's (ms): "
+        + ", ".join(f"{channel} {lag:.0f}" for channel, lag in made.lag.items()),
+    ]
+    finish(lines, asdict(made), quiet, as_json)
+
+
+@app.command(epilog=flags.example("dwm data captions words.csv --data data/nuscenes"))
+def captions(
+    table: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet: scene, camera, at (s), weather, text, …")],
+    data: Annotated[str, typer.Option("--data", help="The data set that the table speaks of.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the two files; default: the data set's.")
+    ] = None,
+    version: Version = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Make the two caption files of a data set from a table of your own."""
+    hush(quiet or as_json)
+    keep("nothing was written; run the command again")
+    from dataclasses import asdict
+
+    from dwm.data import ReadOptions, open_dataset
+    from dwm.data.caption_table import make_caption_files
+    from dwm.errors import DwmError
+
+    if output is None and not Path(data).is_dir():
+        raise DwmError(f"{data}: is no folder to write into; name one with --output")
+    dataset = open_dataset(data, version, options=ReadOptions(maps=False, missing_captions="empty"))
+    made = make_caption_files(table, dataset, output or Path(data))
+    lines = [f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
+    lines += [f"{made.without} cameras of scenes have none; read with missing_captions=empty"] if made.without else []
+    finish(lines, asdict(made), quiet, as_json)
+
+
+class Target(str, Enum):
+    package = "package"
+    nuscenes = "nuscenes"
+
+
+@app.command(epilog=flags.example("dwm data convert data/nuscenes -o mini.zip --split mini_val"))
+def convert(
+    data: DataSet,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, or a .zip.")],
+    to: Annotated[Target, typer.Option("--to", help="What to make.")] = Target.package,
+    files: Annotated[bool, typer.Option("--files/--no-files", help="Whether pictures and sweeps come along.")] = True,
+    version: Version = None,
+    split: Split = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Turn nuScenes into a scene package (Parquet tables and pictures), or a package into nuScenes."""
+    hush(quiet or as_json)
+    keep(f"nothing was written to {output}; run the command again")
+    from dataclasses import asdict
+
+    from dwm.data.nuscenes.dataset import choose_version
+    from dwm.data.package.convert import to_nuscenes, to_package
+    from dwm.storage import open_tree
+
+    tree = open_tree(data)
+    if to is Target.package:
+        made = to_package(tree, choose_version(tree, version), output, split, files)
+    else:
+        made = to_nuscenes(tree, output, version or "v1.0-mini", files)
+    told = f"{made.scenes} scenes, {made.frames} frames, {made.boxes} boxes, {made.files} files:"
+    finish([told, *written([made.path])], asdict(made), quiet, as_json)

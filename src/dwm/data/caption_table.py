@@ -1,0 +1,146 @@
+"""The two caption files from an annotation table of one's own: a row says something of a scene, a camera or an instant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from dwm.clip import CAPTION_KEYS
+from dwm.data.nuscenes.dataset import Dataset
+from dwm.data.nuscenes.scene import Scene
+from dwm.data.windows import nearest_index
+from dwm.errors import DwmError, nearest
+from dwm.storage import atomic_write
+
+PLACE = ("scene", "camera", "at", "timestamp")
+"""Where a row belongs: the scene (name or token), its camera (empty: all), seconds since its start or µs (empty: all of it)."""
+ALIASES = {"text": "image_description", "caption": "image_description", "time_of_day": "time", "channel": "camera"}
+LARGEST = 1 << 30
+
+Parts = dict[str, str]
+
+
+@dataclass(frozen=True)
+class CaptionsMade:
+    """What was written: entries by picture, rows that said them, cameras of scenes that nothing is said about."""
+
+    files: tuple[Path, Path]
+    rows: int
+    entries: int
+    without: int
+
+
+def make_caption_files(table: Path, dataset: Dataset, output: Path) -> CaptionsMade:
+    """Writes `captions.json` and `caption_times.json` into the folder `output`.
+
+    `table` is .csv (UTF-8), .jsonl or .parquet with the column `scene`, optionally `camera`, `at` (s) or `timestamp` (µs), and
+    parts of a caption (`time`, `weather`, `environment`, `objects`, `image_description` or `text`). What a row leaves empty is
+    taken from the less special rows of its scene. Raises DwmError naming the row of what does not fit.
+    """
+    rows = _read(table)
+    said: dict[tuple[int, str], dict[int | None, Parts]] = {}
+    scenes = {key: scene for scene in dataset.scenes for key in (scene.name, scene.token)}
+    for number, row in enumerate(rows, 1):
+        where = f"{table}: row {number}"
+        scene = scenes.get(row["scene"])
+        if scene is None:
+            raise DwmError(f"{where}: the data set has no scene {row['scene']!r}{nearest(row['scene'], scenes)}")
+        views = [row["camera"]] if row.get("camera") else scene.views
+        for view in views:
+            if view not in scene.rows_of:
+                known = ", ".join(scene.views)
+                raise DwmError(
+                    f"{where}: {scene.name} has no camera {view!r}; it has {known}{nearest(view, scene.views)}"
+                )
+            stamp = _stamp(where, scene, view, row)
+            parts = said.setdefault((scene.number, view), {}).setdefault(stamp, {})
+            # A row about one camera is more special than one about all, whichever comes first.
+            rank = {key: row[key] for key in CAPTION_KEYS if row.get(key)}
+            said[scene.number, view][stamp] = parts | rank if row.get("camera") else rank | parts
+    captions, times = _files(dataset, said)
+    files = (output / "captions.json", output / "caption_times.json")
+    for path, content in zip(files, (captions, times), strict=True):
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
+    cameras = sum(len(scene.views) for scene in dataset.scenes)
+    return CaptionsMade(files, len(rows), len(captions), cameras - len(times))
+
+
+def _files(
+    dataset: Dataset, said: Mapping[tuple[int, str], Mapping[int | None, Parts]]
+) -> tuple[dict[str, Parts], dict[str, list[int]]]:
+    captions, times = {}, {}
+    scenes = {scene.number: scene for scene in dataset.scenes}
+    for (number, view), by_time in sorted(said.items()):
+        scene = scenes[number]
+        general, key = by_time.get(None, {}), f"{scene.token}|{view}"
+        stamps = {stamp: general | parts for stamp, parts in by_time.items() if stamp is not None}
+        if None in by_time:
+            stamps.setdefault(_stamps(scene, view)[0], general)
+        times[key] = sorted(int(stamp) for stamp in stamps)
+        for stamp, parts in stamps.items():
+            captions[f"{key}|{int(stamp)}"] = {name: parts.get(name, "") for name in CAPTION_KEYS}
+    return captions, times
+
+
+def _stamps(scene: Scene, view: str) -> np.ndarray:
+    return scene.dataset.columns.timestamp[scene.rows_of[view]]
+
+
+def _stamp(where: str, scene: Scene, view: str, row: Mapping[str, str]) -> float | None:
+    """The time of the frame that a row speaks of; None for the whole scene."""
+    text = row.get("timestamp") or row.get("at")
+    if not text:
+        return None
+    stamps = _stamps(scene, view)
+    try:
+        wanted = float(text) if row.get("timestamp") else stamps[0] + 1e6 * float(text)
+    except ValueError as error:
+        raise DwmError(f"{where}: {text!r} is no time; `at` is in seconds, `timestamp` in µs") from error
+    if not stamps[0] - 1e6 <= wanted <= stamps[-1] + 1e6:
+        raise DwmError(
+            f"{where}: {text} lies outside {scene.name}, which lasts {scene.seconds:.2f} s; `at` is in seconds since its "
+            "start, `timestamp` in µs"
+        )
+    return float(stamps[nearest_index(stamps, np.asarray(wanted))])
+
+
+def _read(table: Path) -> list[dict[str, str]]:
+    readers = {
+        ".csv": lambda file: pa.csv.read_csv(file, convert_options=_as_text(file)),
+        ".jsonl": pa.json.read_json,
+        ".parquet": pa.parquet.read_table,
+    }
+    if not table.is_file():
+        raise DwmError(f"{table}: does not exist")
+    if table.suffix not in readers:
+        raise DwmError(f"{table}: is no {', '.join(readers)} file; save the table as one of these")
+    if table.stat().st_size > LARGEST:
+        raise DwmError(f"{table}: has {table.stat().st_size >> 20} MB; split it (at most {LARGEST >> 20} MB)")
+    try:
+        content = readers[table.suffix](table)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DwmError(f"{table}: cannot be read as {table.suffix} in UTF-8 ({str(error).splitlines()[0]})") from error
+    names = [ALIASES.get(name, name) for name in content.column_names]
+    known = (*PLACE, *CAPTION_KEYS)
+    for name in names:
+        if name not in known:
+            raise DwmError(f"{table}: unknown column {name}{nearest(name, known)}; known are {', '.join(known)}")
+    if "scene" not in names or not set(names) & set(CAPTION_KEYS):
+        raise DwmError(f"{table}: needs the column scene and at least one of {', '.join(CAPTION_KEYS)}")
+    rows = content.rename_columns(names).to_pylist()
+    return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+
+
+def _as_text(file: Path) -> pa.csv.ConvertOptions:
+    """All columns as they are written: a time stamp must not lose digits, nor a scene "0061" its zero."""
+    with pa.csv.open_csv(file) as reader:
+        return pa.csv.ConvertOptions(column_types={name: pa.string() for name in reader.schema.names})

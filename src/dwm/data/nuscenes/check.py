@@ -1,0 +1,219 @@
+"""What is broken in a nuScenes data set: walks it without stopping at the first fault. Changes nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dwm.data.captions import find_caption_files
+from dwm.data.nuscenes.dataset import Dataset, ReadOptions, choose_version
+from dwm.data.nuscenes.index import open_index
+from dwm.data.nuscenes.maps import read_map
+from dwm.data.nuscenes.sensors import TreePictures, TreePoints
+from dwm.data.nuscenes.tables import numbers, vectors
+from dwm.errors import DwmError
+from dwm.geometry import box_corners, inverse, rotation_from_quaternion, transform
+from dwm.progress import track
+from dwm.storage import open_tree
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of trouble: how often, and one example with its fix. A note is not a fault: the set can be used as it is."""
+
+    kind: str
+    count: int
+    example: str
+    is_fault: bool = True
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was walked, and what was found."""
+
+    version: str
+    scenes: int
+    frames: int
+    boxes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.is_fault)
+
+
+def check_dataset(path: str | Path, version: str | None = None, read_files: bool = False) -> Checked:
+    """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            tree = open_tree(path)
+            version = choose_version(tree, version)
+            index = open_index(tree, version)
+        except DwmError as error:
+            return Checked(version or "?", 0, 0, 0, (Finding("cannot be opened", 1, str(error)),))
+    findings = [Finding("archives", 1, str(one.message), False) for one in told]
+    complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
+    findings += _incomplete(index)
+    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False))
+    for part in (_missing_files, _calibrations, _order, _maps, _captions, _unseen_boxes):
+        findings += part(dataset)
+    if read_files:
+        findings += _broken_files(dataset)
+    return Checked(version, len(complete), len(index.frames), len(index.boxes), tuple(findings))
+
+
+def _incomplete(index) -> Iterator[Finding]:
+    names = index.scenes.filter(pc.invert(index.scenes["complete"]))["name"].to_pylist()
+    if names:
+        yield Finding(
+            "scenes without all their samples", len(names), f"{names[0]}: a `next` leads nowhere in sample.json"
+        )
+
+
+def _missing_files(dataset: Dataset) -> Iterator[Finding]:
+    names = dataset.index.frames["filename"]
+    folders = pc.replace_substring_regex(names, r"[^/]*$", "")
+    for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
+        wanted = names.filter(pc.equal(folders, folder))
+        there = pa.array(dataset.tree.names(folder), pa.string())
+        lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
+        if len(lost):
+            yield Finding(f"missing files in {folder}", len(lost), f"{lost[0]}; is an archive missing?")
+
+
+def _broken_files(dataset: Dataset) -> Iterator[Finding]:
+    broken: dict[str, list[str]] = {}
+    names = dataset.index.frames["filename"]
+    for name in track(names, "reading files", len(names), "files"):
+        file = name.as_py()
+        if not dataset.tree.exists(file):
+            continue
+        try:
+            if file.endswith(".bin"):
+                TreePoints(dataset.tree, (file,))[0]
+            else:
+                TreePictures(dataset.tree, ((file,),)).load(0, 0)
+        except DwmError as error:
+            broken.setdefault(file.rpartition("/")[0], []).append(str(error))
+    for folder, errors in broken.items():
+        yield Finding(f"damaged files in {folder}", len(errors), errors[0])
+
+
+def _calibrations(dataset: Dataset) -> Iterator[Finding]:
+    table, channels = dataset.index.calibrations, dataset.index.channels
+    is_camera = np.array([kind == "camera" for kind in channels["modality"].to_pylist()], bool)[
+        numbers(table, "channel")
+    ]
+    blind = np.flatnonzero(is_camera & np.isnan(vectors(table, "intrinsics")).any(1))
+    if len(blind):
+        row = int(blind[0])
+        name = channels["channel"][table["channel"][row].as_py()]
+        yield Finding(
+            "cameras without calibration", len(blind), f"calibrated_sensor.json: row {table['token'][row]} ({name})"
+        )
+    camera = np.array([name.startswith("CAM") for name in channels["channel"].to_pylist()], bool)[
+        numbers(table, "channel")
+    ]
+    frames = dataset.columns
+    flat = np.flatnonzero(((frames.width <= 0) | (frames.height <= 0)) & camera[frames.calibration])
+    if len(flat):
+        token = dataset.index.frames["token"][int(flat[0])]
+        yield Finding("pictures without size", len(flat), f"sample_data.json: row {token} has no width or height")
+
+
+def _order(dataset: Dataset) -> Iterator[Finding]:
+    """Frames are sorted by time: their samples must then rise too, and no two frames may have one time."""
+    columns, spans = dataset.columns, dataset.index.spans
+    first = np.zeros(len(columns.timestamp), bool)
+    first[numbers(spans, "start")] = True
+    step = np.diff(columns.timestamp)
+    twice = np.flatnonzero((step == 0) & ~first[1:])
+    key = columns.key
+    rows = np.flatnonzero(key)
+    span = np.cumsum(first)[rows]
+    back = rows[1:][(np.diff(columns.sample[rows]) < 0) & (np.diff(span) == 0)]
+    kinds = (("frames with the time of another", twice, False), ("time stamps out of order", back, True))
+    for kind, found, is_fault in kinds:
+        if len(found):
+            row = int(found[0])
+            example = f"row {dataset.index.frames['token'][row]} at {columns.timestamp[row]:.0f} µs"
+            yield Finding(kind, len(found), f"sample_data.json: {example}", is_fault)
+
+
+def _maps(dataset: Dataset) -> Iterator[Finding]:
+    for location in sorted(set(dataset.index.scenes["location"].to_pylist())):
+        try:
+            read_map(dataset.tree, location)
+        except DwmError as error:
+            yield Finding("maps", 1, str(error))
+
+
+def _captions(dataset: Dataset) -> Iterator[Finding]:
+    try:
+        files = find_caption_files(dataset.tree, dataset.version)
+    except DwmError as error:
+        yield Finding("captions", 1, str(error))
+        return
+    if not files:
+        yield Finding("captions", 0, "there are no caption files; scenes are described by a sentence only", False)
+        return
+    lost = [
+        f"{scene.name} {view}"
+        for scene in dataset.scenes
+        for view in scene.views
+        if not any(part.times.get(f"{scene.token}|{view}") for part in files)
+    ]
+    if lost:
+        yield Finding("cameras without captions", len(lost), f"{lost[0]}; read with missing_captions=empty or add them")
+
+
+def _unseen_boxes(dataset: Dataset) -> Iterator[Finding]:
+    """Boxes of a sample of which no corner falls into any camera's picture: a sign of wrong poses where they are many."""
+    unseen = total = 0
+    example = ""
+    for scene in track(dataset.scenes, "looking at boxes", unit="scenes"):
+        columns = dataset.columns
+        rows = np.concatenate([scene.rows_of[view] for view in scene.views] or [np.zeros(0, int)])
+        rows = rows[columns.key[rows]]
+        for sample in np.unique(columns.sample[rows]):
+            boxes = dataset.boxes_of(sample)
+            if not len(boxes):
+                continue
+            corners = box_corners(boxes.center, boxes.size, boxes.rotation)
+            seen = np.zeros(len(boxes), bool)
+            for row in rows[columns.sample[rows] == sample]:
+                seen |= _in_view(dataset, row, corners)
+            unseen, total = unseen + int((~seen).sum()), total + len(boxes)
+            if not example and not seen.all():
+                example = f"{scene.name}: {boxes.category[int(np.argmin(seen))]} {boxes.instance[int(np.argmin(seen))]}"
+    if total and unseen == total:
+        yield Finding(
+            "boxes that no camera sees", unseen, f"all of them, so that poses or calibration must be wrong; {example}"
+        )
+    elif unseen:
+        yield Finding("boxes that no camera sees", unseen, f"of {total}; {example}", False)
+
+
+def _in_view(dataset: Dataset, row: int, corners: np.ndarray) -> np.ndarray:
+    columns, table = dataset.columns, dataset.index.calibrations
+    calibration = columns.calibration[row]
+    mounting = transform(
+        rotation_from_quaternion(vectors(table, "rotation")[calibration]), vectors(table, "translation")[calibration]
+    )
+    world_from_ego = transform(rotation_from_quaternion(columns.rotation[row]), columns.translation[row])
+    camera = inverse(world_from_ego @ mounting)
+    points = corners @ camera[:3, :3].T + camera[:3, 3]
+    intrinsics = vectors(table, "intrinsics")[calibration].reshape(3, 3)
+    if np.isnan(intrinsics).any():
+        return np.zeros(len(corners), bool)
+    seen = points @ intrinsics.T
+    pixels, ahead = seen[..., :2] / np.maximum(seen[..., 2:], 1e-6), seen[..., 2] > 0.1
+    inside = ahead & (pixels >= 0).all(-1) & (pixels <= [columns.width[row], columns.height[row]]).all(-1)
+    return inside.any(-1)

@@ -50,9 +50,10 @@ def config(
     import json
 
     from dwm.cli.runs import chosen
-    from dwm.recipes.describe import settings
 
     run = chosen(name, config, overrides)
+    from dwm.recipes.describe import settings
+
     if as_json:
         print(json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False))
         return

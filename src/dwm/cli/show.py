@@ -62,7 +62,7 @@ def config(
         print(f"{setting.key} = {_short(setting.value)}{default}\n    {setting.meaning}")
 
 
-@app.command(epilog=flags.example("dwm show memory sd35-layout-nuscenes --dtype bfloat16 data.batch=2"))
+@app.command(epilog=flags.example("dwm show memory sd35-layout-nuscenes --dtype bfloat16 training.batch.clips=2"))
 def memory(
     name: Name = None,
     overrides: flags.Overrides = None,

@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,22 +33,23 @@ def weights(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TOWN, tmp_path / "weights"))
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """The system refuses files of more than 64 bytes, as a full disk would."""
+    """The system refuses files of more than 64 bytes, as a full disk would; not longer than the block, for pytest writes too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "files.json"
     source.write_text(json.dumps({"_class_name": "dwm.fs.dirfs.DirFileSystem", "path": "x" * 200}))
-    request.getfixturevalue("full_disk")
-    assert within("convert", "config", str(source), "-o", str(tmp_path / "out.json")) == 1
+    with full_disk():
+        status = within("convert", "config", str(source), "-o", str(tmp_path / "out.json"))
+    assert status == 1
     assert "out.json: cannot be written" in line(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["files.json"]
 

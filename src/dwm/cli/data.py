@@ -21,7 +21,7 @@ class Grouping(str, Enum):
 app = typer.Typer(
     help="Data sets: look at one, check it, index it, make zips of tars, 12 Hz tables, caption files.",
     epilog=flags.example(
-        "dwm data show scene-0001 --data data/town --at 2 -o look.png",
+        "dwm data show scene-0061 --data data/town --at 2 -o look.png",
         "dwm data check data/nuscenes",
         "dwm data zip v1.0-trainval01_blobs.tgz v1.0-trainval01_blobs.zip",
     ),
@@ -48,7 +48,7 @@ def _seconds(text: str) -> float:
         raise typer.BadParameter(f"--at {text}: expected seconds since the scene's start, for example 3.2") from error
 
 
-@app.command(epilog=flags.example("dwm data show scene-0001 --data data/town --at 3.2 -o look.mp4"))
+@app.command(epilog=flags.example("dwm data show scene-0061 --data data/town --at 3.2 -o look.mp4"))
 def show(
     scene: Annotated[str, typer.Argument(help="A scene's name.")],
     data: Annotated[str, typer.Option("--data", help="A folder, an archive, or a URL.")],

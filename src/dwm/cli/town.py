@@ -20,21 +20,27 @@ class Format(str, Enum):
 
 def town(
     output: flags.Output = Path("data/town"),
-    scenes: Annotated[int, typer.Option("--scenes", min=1, help="How many scenes of five seconds.")] = 8,
+    scenes: Annotated[int, typer.Option("--scenes", min=1, help="How many scenes; 200 at most.", max=200)] = 8,
     seed: flags.Seed = 0,
     format: Annotated[Format, typer.Option("--format", help="folder, or the zips of a download.")] = Format.folder,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, max=19.5, help="Length of a scene.")] = 5.0,
+    size: flags.Size = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
     """Build scenes of the embedded world: a data set in nuScenes' own format, with map, LiDAR and captions."""
     hush(quiet or as_json)
     keep(f"{output} is not complete; run the command again")
-    from dwm.town import write_nuscenes
+    from dwm.town import NuScenesOptions, write_nuscenes
+    from dwm.town.nuscenes_writer_names import scene_name
 
-    write_nuscenes(output, scenes, seed, format=format.value)
+    options = NuScenesOptions(seconds=seconds)
+    if (wanted := flags.size(size)) is not None:
+        options = options.with_(size=wanted)
+    write_nuscenes(output, scenes, seed, format=format.value, options=options)
     lines = [
         f"{scenes} scenes, written as nuScenes:",
         *written([output]),
-        f"look at it: dwm show clip {output} scene-0001",
+        f"look at it: dwm data show {scene_name(0)} --data {output} --at 2 -o {output}.png",
     ]
     finish(lines, {"output": output, "scenes": scenes, "seed": seed}, quiet, as_json)

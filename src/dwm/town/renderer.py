@@ -36,6 +36,8 @@ class Renderer:
     def __init__(self) -> None:
         core.loadPrcFileData("", "load-display p3tinydisplay\naudio-library-name null\nnotify-level error\n")
         self.process = os.getpid()
+        # In the order of the scene, not of addresses in memory: surfaces of equal depth then look the same on every run.
+        core.CullBinManager.getGlobalPtr().setBinType("opaque", core.CullBinManager.BTUnsorted)
         self.engine = core.GraphicsEngine()
         self.pipe = core.GraphicsPipeSelection.getGlobalPtr().makePipe("TinyOffscreenGraphicsPipe")
         if self.pipe is None:

@@ -92,3 +92,16 @@ def test_each_epoch_sees_every_clip_once_in_an_order_of_its_own():
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert data_order(7, 3, range(10, 15)) == order[10:15]
+
+
+def test_previews_are_written_and_change_no_loss(trained, tmp_path):
+    output, _ = trained
+    looked = options().with_(preview_every=3)
+    train(looked, InventedClips(), WORDS, CARD, tmp_path / "run", preview=InventedClips(9)[8])
+    for stage in ("pictures", "videos"):
+        with_previews, without = (folder / stage / "log.jsonl" for folder in (tmp_path / "run", output))
+        losses = [
+            [json.loads(line)["loss"] for line in path.read_text().splitlines()] for path in (with_previews, without)
+        ]
+        assert losses[0] == losses[1]
+        assert len(list((tmp_path / "run" / stage / "previews").iterdir())) == 2

@@ -37,6 +37,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 class PreviewOptions(Options):
     """What is looked at while training, and how often."""
 
+    every: int = Field(500, ge=0, description="steps between two preview videos; 0: none")
     size: tuple[int, int] | None = Field(None, description="width and height of a shown picture; none: as generated")
     window: int | None = Field(None, ge=1, description="frames generated in one pass; none: all of a clip")
     given_frames: bool = Field(False, description="whether the first window starts from the clip's own first frames")
@@ -117,6 +118,8 @@ class Recipe(Options):
             autoencoder=self.autoencoder,
             driving=(*self.warmup, self.training.stage("driving")),
             seed=self.training.seed,
+            preview_every=self.preview.every,
+            autocast=self.autocast,
         )
 
     def dit(self) -> DiTOptions:

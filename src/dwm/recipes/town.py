@@ -152,4 +152,5 @@ def town_smoke() -> Recipe:
             steps=2, save_every=1, log_every=1, batch=base.training.batch.with_(frames=2), objective=given
         ),
         sampling=base.sampling.with_(num_inference_steps=2, reference_frames=1),
+        preview=base.preview.with_(every=2),
     )

@@ -9,7 +9,7 @@ from dwm.errors import DwmError
 from dwm.generation import WeightsCard
 from dwm.recipes.files import CONFIG_NAME, load, save
 from dwm.recipes.recipe import Recipe
-from dwm.recipes.sources import training_clips
+from dwm.recipes.sources import training_clips, validation_clips
 from dwm.town import caption_words
 from dwm.training.loop import Callback
 from dwm.training.stages import train
@@ -31,7 +31,8 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
             "make their own base model (`dwm show recipes`: town)"
         )
     _claim(run, output, resume)
-    return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks)
+    preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+    return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks, preview)
 
 
 def card(run: Recipe) -> WeightsCard:

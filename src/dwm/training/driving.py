@@ -17,6 +17,7 @@ from dwm.base_models import TextEncoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.data import merge
+from dwm.devices import autocast
 from dwm.networks import CrossviewTemporalDiT
 from dwm.options import Options
 from dwm.training.clips import ClipCache
@@ -56,9 +57,10 @@ class DrivingTask:
         objective: ObjectiveOptions,
         batch: BatchOptions,
         seed: int,
+        dtype: torch.dtype = torch.float32,
     ):
         self.network, self.text, self.cache, self.seed = network, text, cache, seed
-        self.objective, self.batch = objective, batch
+        self.objective, self.batch, self.dtype = objective, batch, dtype
         self.single_view = batch.views == 1
         self.conditions = conditions.with_(
             disable_crossview=conditions.disable_crossview or self.single_view,
@@ -84,8 +86,9 @@ class DrivingTask:
             batch.clips, self.conditions, self.text, kept=inputs.kept, gradients=self.batch.train_text
         )
         told = replace(told, disable_temporal=told.disable_temporal | inputs.alone)
-        prepared = self.network.prepare(told, batch.latents.shape)
-        velocity = self.network(inputs.sample, inputs.timestep, prepared)
+        with autocast(batch.latents.device, self.dtype):
+            prepared = self.network.prepare(told, batch.latents.shape)
+            velocity = self.network(inputs.sample, inputs.timestep, prepared)
         weight = None
         if self.objective.box_weight > 1 and batch.clips.layout_boxes is not None:
             weight = box_weights(batch.clips.layout_boxes, batch.latents.shape[-2:], self.objective.box_weight)

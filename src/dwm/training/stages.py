@@ -7,7 +7,9 @@ on where it was killed: finished stages are skipped, the one at hand resumes fro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +18,10 @@ from torch import nn
 from dwm.base_models import BaseModel
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
+from dwm.clip import Clip
 from dwm.conditions import ConditionOptions
+from dwm.devices import default_dtype
+from dwm.generation import DrivingPipeline
 from dwm.generation.card import WeightsCard
 from dwm.generation.folder import write_folder
 from dwm.networks import CrossviewTemporalDiT, DiTOptions, zero_extra_blocks, zero_modulation
@@ -27,6 +32,7 @@ from dwm.training.clips import ClipCache, ClipSource, fill
 from dwm.training.driving import BatchOptions, DrivingTask
 from dwm.training.loop import Callback, LoopOptions, train_task
 from dwm.training.objective import ObjectiveOptions
+from dwm.training.previews import Previews, first_frames
 
 STATISTICS_CLIPS = 24
 """Clips whose latents give each channel's mean and deviation."""
@@ -58,13 +64,31 @@ class StagesOptions(Options):
     )
     driving: tuple[DrivingStage, ...] = Field((), description="stages of the driving network")
     seed: int = Field(0, ge=0, description="of first weights, data order and all noise")
+    preview_every: int = Field(500, ge=0, description="steps between two previews; 0: none")
+    autocast: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="numbers of matrix products; null: bfloat16 where the device has it"
+    )
+
+    def dtype(self) -> torch.dtype:
+        """What matrix products are computed in."""
+        return default_dtype(torch.device("cpu")) if self.autocast is None else getattr(torch, self.autocast)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What previews are made of: how the weights will be described, and a clip that training never sees."""
+
+    card: WeightsCard
+    clip: Clip
 
 
 class Run:
     """A run's folder and its parts. Every method does its work once and returns what is there if it was done before."""
 
-    def __init__(self, options: StagesOptions, folder: Path, callbacks: Sequence[Callback] = ()):
-        self.options, self.folder, self.callbacks = options, folder, callbacks
+    def __init__(
+        self, options: StagesOptions, folder: Path, callbacks: Sequence[Callback] = (), looked: Looked | None = None
+    ):
+        self.options, self.folder, self.callbacks, self.looked = options, folder, tuple(callbacks), looked
 
     def clips(self, source: ClipSource | None = None) -> ClipCache:
         """The clips to train on; `source` is read where some are missing."""
@@ -107,9 +131,17 @@ class Run:
                 continue
             network, text = self.network(number)
             task = DrivingTask(
-                network, text, cache, self.options.conditions, stage.objective, stage.batch, stage.loop.seed
+                network,
+                text,
+                cache,
+                self.options.conditions,
+                stage.objective,
+                stage.batch,
+                stage.loop.seed,
+                self.options.dtype(),
             )
-            training = train_task(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
+            callbacks = (*self.callbacks, *self._previews(network, text, stage))
+            training = train_task(task, stage.loop, self.folder / stage.name, resume, callbacks)
             training.ema.copy_to(training.module)
             checkpoint.save_weights(
                 nn.ModuleDict({"transformer": network, "text": text}), self.folder / stage.name / "weights.safetensors"
@@ -138,11 +170,21 @@ class Run:
         """Writes the weights folder in half precision: averaged network, text encoders, the newest autoencoder."""
         count = len(self.options.driving) if driving_stages is None else driving_stages
         network, text = self.network(count)
+        write_folder(target, card, network, self._parts(text))
+
+    def _parts(self, text: nn.Module) -> BaseModel:
+        """The base model as far as it is trained: these text encoders, the newest autoencoder."""
         done = [number for number, stage in enumerate(self.options.autoencoder) if self._vae(stage.name).exists()]
         autoencoder = load_autoencoder(self.vae_before(done[-1] + 1 if done else 0))
         base = BaseModel.load(self.folder / "base", text=False, autoencoder=False)
-        parts = BaseModel(base.folder, base.scheduler, text, autoencoder)
-        write_folder(target, card, network, parts)
+        return BaseModel(base.folder, base.scheduler, text, autoencoder)
+
+    def _previews(self, network: CrossviewTemporalDiT, text: nn.Module, stage: DrivingStage) -> tuple[Callback, ...]:
+        if self.looked is None or not self.options.preview_every:
+            return ()
+        pipe = DrivingPipeline(network, self._parts(text), self.looked.card)
+        clip = first_frames(self.looked.clip, stage.batch.frames)
+        return (Previews(pipe, clip, self.options.preview_every),)
 
     def _vae(self, stage: str) -> Path:
         return self.folder / stage / "vae"
@@ -156,9 +198,13 @@ def train(
     output: Path,
     resume: bool = True,
     callbacks: Sequence[Callback] = (),
+    preview: Clip | None = None,
 ) -> Path:
-    """Everything from clips to a weights folder, `output/weights`, which is returned. Goes on where it was stopped."""
-    run = Run(options, output, callbacks)
+    """Everything from clips to a weights folder, `output/weights`, which is returned. Goes on where it was stopped.
+
+    `preview`: a clip that is generated every `options.preview_every` steps of the driving network's stages.
+    """
+    run = Run(options, output, callbacks, None if preview is None else Looked(card, preview))
     cache = run.clips(source)
     run.base(words)
     run.train_autoencoder(cache, resume)

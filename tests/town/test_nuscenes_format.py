@@ -10,10 +10,10 @@ from shapely.geometry import Polygon, box
 from dwm.clip import Boxes
 from dwm.errors import DwmError
 from dwm.geometry import rotation_z
+from dwm.storage import atomic_folder
 from dwm.town import nuscenes_writer_names as names
 from dwm.town.expansion import map_records, write_expansion
 from dwm.town.nuscenes_writer_12hz import twelve_hz
-from dwm.town.nuscenes_writer_archive import staged_folder
 from dwm.town.nuscenes_writer_boxes import attribute, visibility_level
 from dwm.town.nuscenes_writer_mask import write_mask
 from dwm.town.nuscenes_writer_scene import cell_offset
@@ -170,12 +170,12 @@ def test_attributes_and_visibility_follow_the_format():
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "set") as root:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "set") as root:
         (root / "half").write_text("…")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    with staged_folder(tmp_path / "set") as root:
+    with atomic_folder(tmp_path / "set") as root:
         (root / "whole").write_text("…")
     assert [path.name for path in tmp_path.rglob("*")] == ["set", "whole"]
-    with pytest.raises(DwmError, match="not an empty folder"), staged_folder(tmp_path / "set"):
+    with pytest.raises(DwmError, match="not an empty folder"), atomic_folder(tmp_path / "set"):
         pass

@@ -22,9 +22,10 @@ from pydantic import Field, field_validator
 from dwm.errors import DwmError, nearest
 from dwm.options import Options
 from dwm.progress import track
+from dwm.storage import atomic_folder
 from dwm.town import nuscenes_writer_names as names
 from dwm.town.expansion import write_expansion
-from dwm.town.nuscenes_writer_archive import files_below, move_into_zip, staged_folder, write_json
+from dwm.town.nuscenes_writer_archive import files_below, move_into_zip, write_json
 from dwm.town.nuscenes_writer_mask import write_mask
 from dwm.town.nuscenes_writer_scene import SceneJob, SceneRows, canvas, write_scene
 from dwm.town.scene import TownOptions
@@ -80,7 +81,7 @@ def write_nuscenes(
             f"seconds: {options.seconds:g} does not fit a town of {town.duration:g} s per scene; "
             f"ask for at most {town.duration - MARGIN_S:g}, or for a longer town (town.duration)"
         )
-    with staged_folder(output) as root:
+    with atomic_folder(output) as root:
         samples = int(options.seconds * 1e6) // 500_000 + 1
         jobs = [
             SceneJob(root, i, seed, samples, options.size, options.lidar_hz, options.quality, town)

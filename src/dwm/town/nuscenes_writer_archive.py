@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dwm.errors import DwmError
-
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every zip member, so that the same set has the same bytes."""
-
-
-@contextmanager
-def staged_folder(output: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `output` and renames it when the block ends well; else it is removed.
-
-    Raises DwmError if `output` holds something already, or for what the system refuses (a full disk, no permission).
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DwmError(f"{output}: is not an empty folder; choose another --output or remove it first")
-    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, output)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DwmError(f"{output}: cannot be written ({reason}); free space, or choose another --output") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -13,6 +13,7 @@ from dwm.training.checkpoint import Training
 from dwm.training.ema import Ema
 from dwm.training.loop import LoopOptions, step_generator, train_task
 from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.task import Losses, Work
 
 
 class Regression:
@@ -30,12 +31,21 @@ class Regression:
             yield number, torch.randn(4, 12, generator=step_generator(9, number))
             number += every
 
-    def losses(self, batch: tuple[int, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, batch: tuple[int, Tensor], generator: torch.Generator) -> Losses:
         number, x = batch
         if number == self.broken_at:
             x = x * float("nan")
         loss = ((self.module(x + 0.1 * torch.randn(x.shape, generator=generator)) - x[:, :8].sin()) ** 2).mean()
-        return {"loss": loss, "twice": 2 * loss}
+        return Losses(loss, {"twice": (2 * loss.detach() * len(x), torch.tensor(len(x)))})
+
+    def work(self, batch: tuple[int, Tensor]) -> Work:
+        return Work(clips=len(batch[1]))
+
+    def identity(self, batch: tuple[int, Tensor]) -> str:
+        return f"batch {batch[0]}"
+
+    def blocks(self) -> list[nn.Module]:
+        return [layer for layer in self.module if isinstance(layer, nn.Linear)]
 
 
 OPTIONS = LoopOptions(
@@ -73,7 +83,7 @@ def test_accumulation_gives_the_gradient_of_the_mean(tmp_path):
     class Fixed(Regression):
         def losses(self, batch, generator):
             _, x = batch
-            return {"loss": ((self.module(x) - 1) ** 2).mean()}
+            return Losses(((self.module(x) - 1) ** 2).mean())
 
         def joined(self, start, every=1):
             for number in range(start, 10**9, every):

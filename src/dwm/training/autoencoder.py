@@ -6,7 +6,7 @@ Pictures are RGB in [-1, 1] here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dwm.options import Options
 from dwm.training.clips import ClipCache
 from dwm.training.loop import step_generator
+from dwm.training.task import Losses, Work
 
 Pictures = Float[Tensor, "n 3 h w"]
 
@@ -107,10 +108,19 @@ class AutoencoderTask:
             yield self._crops(step_generator(self.seed + 1, number))
             number += every
 
-    def losses(self, batch: Pictures, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, batch: Pictures, generator: torch.Generator) -> Losses:
         if not self.options.decoder_only:
-            return {"loss": autoencoder_loss(self.network, batch, self.options.loss, generator)}
+            return Losses(autoencoder_loss(self.network, batch, self.options.loss, generator))
         return decoder_losses(self.network, self.module["judge"], batch, self.options.loss, generator)
+
+    def work(self, batch: Pictures) -> Work:
+        return Work(clips=len(batch))
+
+    def identity(self, batch: Pictures) -> str:
+        return f"{len(batch)} random crops"
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return ()
 
     def _crops(self, generator: torch.Generator) -> Pictures:
         def draw(bound: int) -> int:
@@ -136,7 +146,7 @@ def decoder_losses(
     pictures: Pictures,
     options: AutoencoderLossOptions,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
+) -> Losses:
     """The losses of the second stage: the decoder on slightly noisy latents, and the discriminator beside it."""
     with torch.no_grad():
         latents = network.encode(pictures).latent_dist.mean
@@ -148,7 +158,9 @@ def decoder_losses(
     frozen = {name: parameter.detach() for name, parameter in judge.named_parameters()}
     verdict = -torch.func.functional_call(judge, frozen, (got,)).mean()
     judged = discriminator_loss(judge, pictures, got)
-    return {"loss": closeness + options.adversarial * verdict + judged, "closeness": closeness, "judged": judged}
+    one = torch.ones((), device=got.device)
+    parts = {"closeness": (closeness.detach(), one), "judged": (judged.detach(), one)}
+    return Losses(closeness + options.adversarial * verdict + judged, parts)
 
 
 @torch.no_grad()

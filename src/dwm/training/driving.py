@@ -5,7 +5,7 @@ It takes clips from a cache and knows neither where they came from nor how weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +23,7 @@ from dwm.options import Options
 from dwm.training.clips import ClipCache
 from dwm.training.loop import step_generator
 from dwm.training.objective import ObjectiveOptions, box_weights, draw, flow_loss, noised
+from dwm.training.task import Losses, Work
 
 LAYOUTS = ("layout_boxes", "layout_map")
 
@@ -79,7 +80,7 @@ class DrivingTask:
             yield self._batch(number)
             number += every
 
-    def losses(self, batch: DrivingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
         draws = draw(batch.latents.shape, self.objective, generator, self.conditions.explicit_view_modeling)
         inputs = noised(batch.latents, draws, self.objective)
         told = build_conditions(
@@ -92,7 +93,17 @@ class DrivingTask:
         weight = None
         if self.objective.box_weight > 1 and batch.clips.layout_boxes is not None:
             weight = box_weights(batch.clips.layout_boxes, batch.latents.shape[-2:], self.objective.box_weight)
-        return {"loss": flow_loss(velocity, batch.latents, inputs, self.objective, weight)}
+        return Losses(flow_loss(velocity, batch.latents, inputs, self.objective, weight))
+
+    def work(self, batch: DrivingBatch) -> Work:
+        return Work(clips=len(batch.latents))
+
+    def identity(self, batch: DrivingBatch) -> str:
+        return ", ".join(batch.clips.scenes)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        names = ("transformer_blocks", "crossview_transformer_blocks", "temporal_transformer_blocks")
+        return [block for name in names for block in getattr(self.network, name, ())]
 
     def _batch(self, number: int) -> DrivingBatch:
         generator = step_generator(self.seed + 1, number)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,8 +28,7 @@ from dwm.training import checkpoint
 from dwm.training.checkpoint import Training
 from dwm.training.ema import Ema
 from dwm.training.optimizers import OptimizerOptions, ScheduleOptions, build_optimizers, set_rates
-
-Batch = TypeVar("Batch")
+from dwm.training.task import Losses, Task
 
 
 class LoopOptions(Options):
@@ -43,20 +42,6 @@ class LoopOptions(Options):
     keep: int = Field(2, gt=0, description="saves that are kept")
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions = ScheduleOptions()
-
-
-class Task(Protocol, Generic[Batch]):
-    """What is trained. `losses` must draw all its random numbers from the generator it is given."""
-
-    module: nn.Module
-
-    def batches(self, start: int, every: int = 1) -> Iterator[Batch]:
-        """Endless micro-batches number start, start + every, …; the same number always gives the same batch."""
-        ...
-
-    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Scalars by name: `loss` is minimised, the others are only logged."""
-        ...
 
 
 @dataclass
@@ -165,8 +150,8 @@ def _step(
         batch = next(batches)
         waited += time.perf_counter() - asked
         losses = task.losses(batch, step_generator(options.seed, step * options.accumulate + micro))
-        (losses["loss"] / options.accumulate).backward()
-        for name, value in losses.items():
+        (losses.loss / options.accumulate).backward()
+        for name, value in _means(losses).items():
             sums[name] = sums.get(name, 0) + value.detach() / options.accumulate
     parameters = [p for optimizer in training.optimizers for group in optimizer.param_groups for p in group["params"]]
     if ranks > 1:
@@ -185,6 +170,10 @@ def _step(
     training.ema.update(training.module)
     seconds = time.perf_counter() - started
     return Moment(step + 1, options.steps, read, float(norm), factor, seconds, training, folder), waited
+
+
+def _means(losses: Losses) -> dict[str, Tensor]:
+    return {"loss": losses.loss, **{name: total / count.clamp(min=1) for name, (total, count) in losses.parts.items()}}
 
 
 def _share(parameters: Sequence[nn.Parameter], sums: dict[str, Tensor]) -> None:

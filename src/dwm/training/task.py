@@ -1,0 +1,63 @@
+"""What the loop needs to know of a thing that is trained: its module, its batches by number, its losses. Nothing else.
+
+A micro-batch is named by its number alone, so that a run which was killed, or goes on with another number of processes, sees
+the same batches with the same random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The scalar that is minimised, and what is watched beside it: name → (sum over clips, number of clips), both tensors.
+
+    A part that no clip of the micro-batch has (no image task was drawn, say) is 0 of 0. Nothing here waits for the device.
+    """
+
+    loss: Float[Tensor, ""]
+    parts: Mapping[str, tuple[Float[Tensor, ""], Float[Tensor, ""]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much a micro-batch is: clips, tokens of the network, and operations (a product and a sum count two)."""
+
+    clips: int
+    tokens: int = 0
+    operations: float = 0.0
+
+
+class Task(Protocol, Generic[Batch]):
+    """What is trained. `losses` must draw all its random numbers from the generator it is given."""
+
+    module: nn.Module
+
+    def batches(self, start: int, every: int = 1) -> Iterator[Batch]:
+        """Endless micro-batches number start, start + every, …; the same number always gives the same batch."""
+        ...
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """What is minimised and watched. The batch may still lie in the processor's memory."""
+        ...
+
+    def work(self, batch: Batch) -> Work:
+        """How much this micro-batch is, forward and backward."""
+        ...
+
+    def identity(self, batch: Batch) -> str:
+        """Which data these are, in words for people: scenes and times."""
+        ...
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The repeated parts of the module, which are sharded, recomputed and compiled one by one; may be none."""
+        ...

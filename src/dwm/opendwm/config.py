@@ -119,14 +119,19 @@ def _loop(top: Section, training: dict[str, Any]) -> None:
     training["epochs"] = top.take("train_epochs", None)
     optimizer = top.maybe("optimizer")
     if optimizer is not None:
-        optimizer.class_name((ADAMW,))
-        found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
-        found["eps"] = optimizer.take_as(float, "eps", 1e-8)
-        found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", 0.01)
-        training["optimizer"] = found
-        optimizer.close()
+        training["optimizer"] = read_optimizer(optimizer)
     if top.take("lr_scheduler", None) is not None:
         raise top.fault("lr_scheduler", "only a constant rate is known for video runs")
+
+
+def read_optimizer(optimizer: Section) -> dict[str, Any]:
+    """AdamW's settings; what is left out has PyTorch's default."""
+    optimizer.class_name((ADAMW,))
+    found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
+    found["eps"] = optimizer.take_as(float, "eps", 1e-8)
+    found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", 0.01)
+    optimizer.close()
+    return found
 
 
 def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
-from dwm.training import checkpoint
+from dwm.training import checkpoint, shard_files
 from dwm.training.checkpoint import Training
 from dwm.training.ema import Ema
 from dwm.training.loop import LoopOptions, step_generator, train_task
 from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.parallel import Place
+from dwm.training.saver import save
 from dwm.training.task import Losses, Work
 
 
@@ -24,6 +26,7 @@ class Regression:
             torch.manual_seed(5)
             self.module = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 8))
         self.broken_at = broken_at
+        self.device, self.dtype = torch.device("cpu"), torch.float32
 
     def batches(self, start: int, every: int = 1) -> Iterator[tuple[int, Tensor]]:
         number = start
@@ -124,21 +127,21 @@ def test_another_network_is_refused_with_the_keys_that_differ(tmp_path):
     train_task(Regression(), OPTIONS.with_(steps=1), tmp_path)
     other = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 8))
     (saved,) = checkpoint.saves(tmp_path / "checkpoints")
-    with pytest.raises(DwmError, match=r"3 keys differ: 0.weight is \(16, 12\), not \(20, 12\)"):
-        checkpoint.load_weights(other, saved / "weights.safetensors")
+    with pytest.raises(DwmError, match=r"3 keys differ: weights.0.weight is \(16, 12\), not \(20, 12\)"):
+        checkpoint.restore(saved, Training(other, [], Ema(other)))
 
 
 def test_a_full_disk_keeps_the_older_save(tmp_path, monkeypatch):
     task = Regression()
     training = Training(task.module, [], Ema(task.module))
-    checkpoint.save(tmp_path, 1, training)
+    save(tmp_path, 1, training)
 
     def full(*arguments, **named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(shard_files, "save_file", full)
     with pytest.raises(DwmError, match="No space left"):
-        checkpoint.save(tmp_path, 2, training)
+        save(tmp_path, 2, training)
     assert [path.name for path in tmp_path.iterdir()] == ["0000001"]
 
 
@@ -148,7 +151,7 @@ def test_averaged_weights_follow_and_are_put_back():
     with torch.no_grad():
         before = module.weight.clone()
         module.weight.add_(1)
-    ema.update(module)
+    ema.update()
     own = module.weight.detach().clone()
     with ema.applied(module):
         assert torch.allclose(module.weight, before + 1 - 2 / 11, atol=1e-6)
@@ -180,6 +183,6 @@ def test_two_processes_give_what_one_gives(tmp_path, monkeypatch):
 
 
 def test_processes_that_cannot_share_a_step_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("dwm.training.loop.place", lambda: (0, 3))
+    monkeypatch.setattr("dwm.training.loop.place", lambda: Place(0, 3))
     with pytest.raises(DwmError, match="multiple of 3"):
         train_task(Regression(), OPTIONS.with_(accumulate=4), tmp_path)

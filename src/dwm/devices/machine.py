@@ -9,6 +9,7 @@ import resource
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -82,6 +83,15 @@ def synchronize(device: torch.device) -> None:
     """Waits until the device has done all that it was given; for measuring only."""
     if device.type != "cpu":
         _module(device.type).synchronize(device)
+
+
+def mark(device: torch.device) -> Any:
+    """A mark in the device's queue, whose `synchronize` waits in another thread for all that came before; None on a CPU."""
+    if device.type == "cpu":
+        return None
+    event = _module(device.type).Event()
+    event.record()
+    return event
 
 
 def memory(device: torch.device) -> Memory:

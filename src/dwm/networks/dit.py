@@ -5,6 +5,8 @@ Parameter names are those of published weights. It never reads a file, picks a d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.embeddings import CombinedTimestepTextProjEmbeddings, PatchEmbed, TimestepEmbedding
@@ -32,6 +34,8 @@ class CrossviewTemporalDiT(nn.Module):
         width = o.width
         self.out_channels = o.out_channels or o.in_channels
         self.gradient_checkpointing = False
+        self.agreed: Callable[[bool], bool] = bool
+        """Whether blocks run that only some items want; replaced where several processes must decide alike in training."""
         self.pos_embed = PatchEmbed(
             height=o.sample_size,
             width=o.sample_size,
@@ -99,8 +103,8 @@ class CrossviewTemporalDiT(nn.Module):
             neighbours=None if conditions.crossview_index is None else conditions.crossview_index.unflatten(1, (v, 3)),
             disable_crossview=conditions.disable_crossview,
             disable_temporal=conditions.disable_temporal,
-            run_crossview=_any_enabled(getattr(self, "view_mixers", ()), conditions.disable_crossview),
-            run_temporal=_any_enabled(getattr(self, "time_mixers", ()), conditions.disable_temporal),
+            run_crossview=self._runs("view_mixers", conditions.disable_crossview),
+            run_temporal=self._runs("time_mixers", conditions.disable_temporal),
         )
 
     def forward(
@@ -142,6 +146,16 @@ class CrossviewTemporalDiT(nn.Module):
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute the spatial blocks in the backward pass; the options decide it for the extra ones."""
         self.gradient_checkpointing = enabled
+
+    def _runs(self, mixers: str, disable: Bool[Tensor, "b *_"] | None) -> bool:
+        """Whether extra blocks must run at all; this is the one place that waits for the device."""
+        found = getattr(self, mixers, ())
+        if len(found) == 0:
+            return False
+        if not found[0].switchable or disable is None:
+            return True
+        wanted = not bool(disable.all())
+        return self.agreed(wanted) if self.training else wanted
 
     def _time_embedding(self, timestep: Float[Tensor, "btv"], prepared: Prepared) -> Float[Tensor, "btv d"]:
         wave = self.time_text_embed.time_proj(timestep).to(self.dtype)
@@ -260,10 +274,3 @@ def _index_vectors(mlp: TimestepEmbedding, count: int, dtype: torch.dtype) -> Fl
 
 def _plus(a: Tensor, b: Tensor | None) -> Tensor:
     return a if b is None else a + b
-
-
-def _any_enabled(mixers: nn.ModuleList | tuple[()], disable: Bool[Tensor, "b *_"] | None) -> bool:
-    """Whether extra blocks must run at all; this is the one place that waits for the device."""
-    if len(mixers) == 0:
-        return False
-    return not mixers[0].switchable or disable is None or not bool(disable.all())

@@ -5,6 +5,8 @@ Parameter names are those of published weights. It never reads a file, picks a d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import TimestepEmbedding
@@ -100,6 +102,8 @@ class CrossviewTemporalUNet(nn.Module):
     def __init__(self, options: UNetOptions):
         super().__init__()
         self.options = o = options
+        self.agreed: Callable[[bool], bool] = bool
+        """Whether blocks run that only some items want; replaced where several processes must decide alike in training."""
         first, time_width = o.block_out_channels[0], 4 * o.block_out_channels[0]
         self.conv_in = nn.Conv2d(o.in_channels, first, 3, padding=1)
         self.time_embedding = TimestepEmbedding(first, time_width)
@@ -135,8 +139,8 @@ class CrossviewTemporalUNet(nn.Module):
             crossview_mask=conditions.crossview_mask,
             disable_crossview=conditions.disable_crossview,
             disable_temporal=conditions.disable_temporal,
-            run_crossview=self.options.enable_crossview and _any_enabled(conditions.disable_crossview),
-            run_temporal=self.options.enable_temporal and _any_enabled(conditions.disable_temporal),
+            run_crossview=self.options.enable_crossview and self._wanted(conditions.disable_crossview),
+            run_temporal=self.options.enable_temporal and self._wanted(conditions.disable_temporal),
         )
 
     def forward(
@@ -160,6 +164,12 @@ class CrossviewTemporalUNet(nn.Module):
         """Recompute residual blocks and transformers in the backward pass."""
         for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
             level.recompute = enabled
+
+    def _wanted(self, disable: Tensor | None) -> bool:
+        if disable is None:
+            return True
+        wanted = not bool(disable.all())
+        return self.agreed(wanted) if self.training else wanted
 
     def _camera(self, ids: Float[Tensor, "b t v i"] | None) -> Float[Tensor, "btv e"] | None:
         if ids is None or self.options.projection_class_embeddings_input_dim is None:
@@ -188,7 +198,3 @@ def _plus_residual(x: Float[Tensor, "btv c h w"], i: int, told: UNetPrepared) ->
     if i >= len(told.residuals):
         return x
     return (x.unflatten(0, (told.b, told.t, told.v)) + told.residuals[i]).flatten(0, 2)
-
-
-def _any_enabled(disable: Tensor | None) -> bool:
-    return disable is None or not bool(disable.all())

@@ -93,6 +93,7 @@ class AutoencoderTask:
 
     def __init__(self, network: AutoencoderKL, cache: ClipCache, seed: int, options: AutoencoderStageOptions):
         self.network, self.cache, self.seed, self.options = network, cache, seed, options
+        self.device, self.dtype = torch.device("cpu"), torch.float32
         network.requires_grad_(True)
         self.module = nn.ModuleDict({"autoencoder": network})
         if options.decoder_only:

@@ -61,6 +61,7 @@ class DrivingTask:
         dtype: torch.dtype = torch.float32,
     ):
         self.network, self.text, self.cache, self.seed = network, text, cache, seed
+        self.device = torch.device("cpu")
         self.objective, self.batch, self.dtype = objective, batch, dtype
         self.single_view = batch.views == 1
         self.conditions = conditions.with_(

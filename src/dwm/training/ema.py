@@ -8,23 +8,31 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from dwm.training.shards import local
+
 
 class Ema:
-    """Averages of a module's trainable parameters, by name. The decay rises to `decay` as (1 + n)/(10 + n) over updates n."""
+    """Averages of a module's trainable parameters, by name; sharded as they are.
+
+    The decay rises to `decay` as (1 + n)/(10 + n) over updates n. With `decay` 0 nothing is averaged or held.
+    """
 
     def __init__(self, module: nn.Module, decay: float = 0.999):
         self.decay = decay
         self.updates = 0
-        self.average: dict[str, Tensor] = {
-            name: parameter.detach().clone() for name, parameter in module.named_parameters() if parameter.requires_grad
-        }
+        trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self.average: dict[str, Tensor] = (
+            {name: parameter.detach().clone() for name, parameter in trained.items()} if decay else {}
+        )
+        self._live = [trained[name].detach() for name in self.average]
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
+    def update(self) -> None:
+        """Moves the averages towards the parameters."""
         self.updates += 1
-        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        live = dict(module.named_parameters())
-        torch._foreach_lerp_(list(self.average.values()), [live[name].detach() for name in self.average], weight)
+        if self.average:
+            weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+            torch._foreach_lerp_([*map(local, self.average.values())], [*map(local, self._live)], weight)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:

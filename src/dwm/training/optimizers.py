@@ -1,15 +1,16 @@
-"""Optimizers: AdamW everywhere, Muon for the matrices of networks that are trained from nothing; the learning rate over steps.
+"""Optimizers: AdamW everywhere, Muon for the matrices of networks that are trained from nothing; clipping; the rate over steps.
 
 Muon (Jordan et al. 2024) orthogonalises each matrix's momentum by Newton-Schulz steps. Matrices of one shape are stacked and
 treated at once; wide ones iterate on their small Gram matrix. This module knows no network: what Muon leaves to AdamW is
-chosen by shape and by a pattern on parameter names.
+chosen by shape and by a pattern on parameter names. Parameters may be sharded (DTensor) or whole.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.options import Options
+from dwm.training.shards import is_sharded, local, sharded_like, sum_over_shards, whole
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: pushes every singular value in (0, 1] near 1 within five steps."""
@@ -38,16 +40,32 @@ class OptimizerOptions(Options):
 
 
 class ScheduleOptions(Options):
-    warmup: int = Field(0, ge=0, description="optimizer steps of linear rise from zero")
+    """The learning rate's factor over the steps: a rise, then a fall or none."""
+
+    warmup: int = Field(0, ge=0, description="optimizer steps of linear rise")
+    start: float | None = Field(
+        None, ge=0, le=1, description="factor at the first step of the rise; null: 1 / (warmup + 1)"
+    )
+    shape: Literal["linear", "cosine"] = Field(
+        "linear", description="how the rate falls: linearly over the last `decay` of the steps, or as half a cosine"
+    )
     decay: float = Field(0.0, ge=0, le=1, description="last fraction of the steps, over which the rate falls linearly")
-    floor: float = Field(0.0, ge=0, le=1, description="fraction of the rate at the very end")
+    period: int | None = Field(None, gt=0, description="steps of half a cosine's fall; null: all of the run's")
+    floor: float = Field(0.0, ge=0, le=1, description="fraction of the rate at the very end of the fall")
+    gamma: float = Field(1.0, gt=0, le=1, description="factor by which the rate also shrinks every step")
 
     def factor(self, step: int, steps: int) -> float:
-        """What the learning rates are multiplied by at optimizer step `step` (from 0) of `steps`."""
-        rise = min(1.0, (step + 1) / (self.warmup + 1))
-        falling = max(1.0, self.decay * steps)
-        left = (steps - step) / falling if self.decay else 1.0
-        return rise * max(self.floor, min(1.0, left))
+        """What the learning rates are multiplied by at step `step` (from 0) of `steps`."""
+        start = 1 / (self.warmup + 1) if self.start is None else self.start
+        rise = start + (1 - start) * step / self.warmup if step < self.warmup else 1.0
+        return rise * self._fall(step, steps) * self.gamma**step
+
+    def _fall(self, step: int, steps: int) -> float:
+        if self.shape == "cosine":
+            turned = math.cos(math.pi * step / (self.period or steps))
+            return self.floor + (1 - self.floor) * (1 + turned) / 2
+        left = (steps - step) / max(1.0, self.decay * steps) if self.decay else 1.0
+        return max(self.floor, min(1.0, left))
 
 
 def orthogonalise(matrices: Float[Tensor, "n r c"], steps: int = 5) -> Float[Tensor, "n r c"]:
@@ -83,21 +101,21 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                direction = self._direction(parameter, group["momentum"])
+                # A sharded matrix is gathered: its singular vectors need all of it.
+                direction = whole(self._direction(parameter, group["momentum"])).reshape(len(parameter), -1)
                 by_shape[(len(parameter), direction.shape[1])].append((parameter, direction))
             for (rows, columns), pairs in by_shape.items():
                 updates = orthogonalise(torch.stack([direction for _, direction in pairs]), group["steps"])
                 scale = 0.2 * max(rows, columns) ** 0.5
                 for (parameter, _), update in zip(pairs, updates, strict=True):
-                    parameter.add_(update.reshape(parameter.shape), alpha=-group["lr"] * scale)
+                    parameter.add_(sharded_like(update.reshape(parameter.shape), parameter), alpha=-group["lr"] * scale)
 
-    def _direction(self, parameter: nn.Parameter, momentum: float) -> Float[Tensor, "r c"]:
+    def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
-        gradient = parameter.grad
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(state["momentum"], momentum).reshape(len(parameter), -1)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)
 
 
 def build_optimizers(
@@ -113,7 +131,7 @@ def build_optimizers(
         optimizers.append(Muon([parameter for _, parameter in chosen], options.muon_lr, options.momentum))
     if rest:
         settings = {"lr": options.lr, "betas": options.betas, "eps": options.eps, "weight_decay": options.weight_decay}
-        optimizers.append(torch.optim.AdamW(rest, **settings))
+        optimizers.append(torch.optim.AdamW(rest, **settings, foreach=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -127,6 +145,37 @@ def set_rates(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> Non
             group["lr"] = group["initial_lr"] * factor
 
 
+@torch.no_grad()
+def clip(parameters: Sequence[nn.Parameter], largest: float, scale: float = 1.0) -> Float[Tensor, ""]:
+    """Scales all gradients so that their total norm is at most `largest` (0: any), and returns the norm before that.
+
+    `scale`: what the loss was multiplied by; it is taken out. Sharded parameters count over all shards. Nothing waits for
+    the device. Parameters without a gradient are left alone.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norm = gradient_norm(gradients) / scale
+    shrink = torch.clamp(largest / (norm + 1e-6), max=1.0) if largest else torch.ones_like(norm)
+    if largest or scale != 1.0:
+        torch._foreach_mul_([local(gradient) for gradient in gradients], shrink / scale)
+    return norm
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """The norm of all gradients together, those of sharded parameters over all shards."""
+    plain = [gradient for gradient in gradients if not is_sharded(gradient)]
+    sharded = [gradient for gradient in gradients if is_sharded(gradient)]
+    squares = [_square_sum(part) for part in (plain, [local(gradient) for gradient in sharded]) if part]
+    if sharded:
+        squares[-1] = sum_over_shards(squares[-1], sharded[0])
+    return torch.stack(squares).sum().sqrt()
+
+
+def _square_sum(tensors: Sequence[Tensor]) -> Float[Tensor, ""]:
+    return torch.stack(torch._foreach_norm(list(tensors))).square().sum()
+
+
 def _is_for_muon(name: str, parameter: nn.Parameter, left_out: str) -> bool:
-    rows, columns = len(parameter) if parameter.ndim else 0, parameter[0].numel() if parameter.ndim > 1 else 0
+    rows, columns = len(parameter) if parameter.ndim else 0, math.prod(parameter.shape[1:]) if parameter.ndim > 1 else 0
     return min(rows, columns) >= 8 and re.search(left_out, name) is None

@@ -23,12 +23,11 @@ class Previews:
     def __call__(self, moment: Moment) -> None:
         if moment.step % self.every:
             return
-        module = moment.training.module.eval()
-        with moment.training.ema.applied(module):
-            video = self.pipe(self.clip, seed=0, force=True)
-        module.train()
-        suffix = "mp4" if self.clip.length > 1 else "png"
-        video.save(moment.folder / "previews" / f"{moment.step:06d}.{suffix}")
+        with moment.sampled() as mine:
+            if mine:
+                video = self.pipe(self.clip, seed=0, force=True)
+                suffix = "mp4" if self.clip.length > 1 else "png"
+                video.save(moment.folder / "previews" / f"{moment.step:06d}.{suffix}")
 
 
 def first_frames(clip: Clip, frames: int) -> Clip:

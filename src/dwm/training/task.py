@@ -41,6 +41,10 @@ class Task(Protocol, Generic[Batch]):
     """What is trained. `losses` must draw all its random numbers from the generator it is given."""
 
     module: nn.Module
+    device: torch.device
+    """Where losses are computed; the loop brings the module there."""
+    dtype: torch.dtype
+    """What matrix products are computed in; float16 asks for a scaler of the loss."""
 
     def batches(self, start: int, every: int = 1) -> Iterator[Batch]:
         """Endless micro-batches number start, start + every, …; the same number always gives the same batch."""
@@ -59,5 +63,8 @@ class Task(Protocol, Generic[Batch]):
         ...
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The repeated parts of the module, which are sharded, recomputed and compiled one by one; may be none."""
+        """The repeated parts of the module, which are sharded, recomputed and compiled one by one; may be none.
+
+        They must be used by calling them, and where the data decides whether one is, through its network's `agreed`.
+        """
         ...

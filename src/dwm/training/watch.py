@@ -1,0 +1,121 @@
+"""What is written of a run while it goes on: one line a log step on the screen, `log.jsonl`, and curves."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from dwm import progress
+from dwm.errors import DwmError
+from dwm.options import Options
+
+SHOWN = {
+    "gradient_norm": "gradient {:.3g}",
+    "lr": "lr {:.3g}",
+    "muon_lr": "muon lr {:.3g}",
+    "seconds": "{:.3f} s/step",
+    "clips_per_second": "{:.3g} clips/s",
+    "tokens_per_second": "{:.3g} tokens/s",
+    "share_of_peak": "{:.1%} of peak",
+    "waiting": "waiting {:.1%}",
+    "memory_gb": "{:.2f} GB",
+    "left": "{:.0f} s left",
+}
+"""What a line says after the loss and its parts."""
+
+
+class WatchOptions(Options):
+    """What is written of a run, and when it is taken to hang."""
+
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        ("tensorboard",), description="where curves go, besides log.jsonl"
+    )
+    project: str = Field("dwm", description="the project's name at wandb or trackio")
+    stall_after: float = Field(
+        1800, ge=0, description="seconds without a step after which the run ends and says where it hung; 0: never"
+    )
+
+
+class Tracker(Protocol):
+    """Takes the numbers of a log step and shows them somewhere."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """A line on stderr and one in `log.jsonl`."""
+
+    def __init__(self, folder: Path, steps: int):
+        self.path, self.steps = folder / "log.jsonl", steps
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        entry = {name: value if name == "step" else float(f"{value:.7g}") for name, value in values.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        if not progress.QUIET:
+            print(line(values, self.steps), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Every line is closed already."""
+
+
+class TensorBoard:
+    """Curves in the run's own folder."""
+
+    def __init__(self, folder: Path, done: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.curves = SummaryWriter(str(folder / "curves"), purge_step=done)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if name not in ("step", "left"):
+                self.curves.add_scalar(f"train/{name}", value, step)
+
+    def close(self) -> None:
+        self.curves.close()
+
+
+class Service:
+    """Weights & Biases or trackio, which share one way of calling. A run that goes on is found again by its folder."""
+
+    def __init__(self, library: str, project: str, folder: Path):
+        try:
+            self.library: Any = importlib.import_module(library)
+        except ImportError:
+            raise DwmError(
+                f"training.watch.trackers: {library} is not installed; pip install {library}, or leave it out"
+            ) from None
+        name = "-".join(folder.resolve().parts[-2:])
+        self.library.init(project=project, name=name, resume="allow", **({"id": name} if library == "wandb" else {}))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.library.log({f"train/{name}": value for name, value in values.items() if name != "step"}, step=step)
+
+    def close(self) -> None:
+        self.library.finish()
+
+
+def trackers(options: WatchOptions, folder: Path, done: int, steps: int) -> Sequence[Tracker]:
+    """Everything that the first process writes to. Raises DwmError where a library is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[Tracker] = [Lines(folder, steps)]
+    for name in options.trackers:
+        found.append(TensorBoard(folder, done) if name == "tensorboard" else Service(name, options.project, folder))
+    return found
+
+
+def line(values: Mapping[str, float], steps: int) -> str:
+    """`step 20/1000: loss 0.1234 (generation 0.1300, image 0.1100), gradient 0.5, …`"""
+    named = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if name not in ("step", "loss", *SHOWN))
+    loss = f"loss {values['loss']:.4f}" + (f" ({named})" if named else "")
+    rest = [text.format(values[name]) for name, text in SHOWN.items() if name in values]
+    return f"step {values['step']:.0f}/{steps}: " + ", ".join([loss, *rest])

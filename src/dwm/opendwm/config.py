@@ -28,6 +28,10 @@ CARLA_SETTINGS = ({"world_settings", "actor_configs"}, {"total_steps", "actor_co
 PROCESSES = "processes and devices are given to the command that starts a run"
 LOADER = "batches are prepared ahead in the order that training asks for; nothing has to be chosen"
 RESULTS = "published results of the run, not settings"
+PICTURES = "pictures come as numbers between 0 and 1 and are written as files"
+TIMES = "the times of the frames follow from fps"
+ONE_BY_ONE = "previews and scores take one clip after another"
+INPUT_KEYS = ("fps", "camera_transforms", "camera_intrinsics", "image_size", "crossview_mask", "clip_text")
 OUTPUT = "given on the command line (--output)"
 
 
@@ -104,13 +108,27 @@ def _video(top: Section, pipeline: Section, name: str) -> tuple[dict[str, Any], 
     _data(top, state, recipe)
     if name == STREAMING:
         recipe["stream"] |= read_stream(top, state, recipe)
-    inputs = tuple(top.take_as(list, "inputs", []))
+    inputs = _inputs(top)
     _global_state(top, state)
     top.ignore(PROCESSES, "ddp_backend")
     top.ignore(RESULTS, "informations")
     top.ignore(OUTPUT, "output_path")
     top.close()
     return recipe, inputs
+
+
+def _inputs(top: Section) -> tuple[dict[str, Any], ...]:
+    """What an example generates, as it stands; `dwm.opendwm.example_runs` reads the parts that are told."""
+    for given in top.sections("inputs", []):
+        given.take("latent_shape")
+        given.ignore(PICTURES, "output_type")
+        batch = given.section("batch")
+        for key in INPUT_KEYS:
+            batch.take(key, None)
+        batch.ignore(TIMES, "pts")
+        batch.close()
+        given.close()
+    return tuple(top.take("inputs", []))
 
 
 def _loop(top: Section, training: dict[str, Any]) -> None:
@@ -162,10 +180,10 @@ def _loaders(top: Section, data: dict[str, Any]) -> int:
         loader = top.maybe(key)
         if loader is None:
             continue
-        size = loader.take_as(int, "batch_size", 1)
-        workers = loader.take_as(int, "num_workers", 0)
         if key == "training_dataloader":
-            batch, data["workers"] = size, workers
+            batch, data["workers"] = loader.take_as(int, "batch_size", 1), loader.take_as(int, "num_workers", 0)
+        else:
+            loader.ignore(ONE_BY_ONE, "batch_size", "num_workers")
         loader.ignore(
             LOADER, "collate_fn", "prefetch_factor", "persistent_workers", "shuffle", "drop_last", "pin_memory"
         )

@@ -34,6 +34,7 @@ STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse
 
 ALWAYS = "calibration, poses and times are always read"
 LIDAR_POSE = "a LiDAR never counts as a camera here"
+LIDAR_NAME = "a set has one LiDAR, whatever it is called; that it is named here makes it the clock of the windows"
 TYPED = "a batch has named, typed fields: nothing has to be renamed, popped, stacked or ignored"
 IDENTITY = "identity poses are what a set without poses has"
 
@@ -114,6 +115,9 @@ def _motion(section: Section, kind: str, state: State) -> dict[str, Any]:
     }
     if cameras:
         source["views"] = cameras
+    for place, name in enumerate(views):
+        if name not in cameras:
+            section.leave_out(f"sensor_channels.{place}", LIDAR_NAME)
     section.ignore(
         ALWAYS, "enable_camera_transforms", "enable_ego_transforms", "enable_pts", "enable_fake_camera_transforms"
     )
@@ -157,9 +161,11 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
             drawn["map_distance"] = far
         settings.close()
     source["layout"] = drawn
-    made_up = [key for key in ("enable_fake_3dbox_images", "enable_fake_hdmap_images") if section.take(key, False)]
+    made_up = {bool(section.take(key, False)) for key in ("enable_fake_3dbox_images", "enable_fake_hdmap_images")}
     color = section.take("fake_condition_image_color", [0])
-    if made_up:
+    if len(made_up) > 1:
+        raise section.fault("enable_fake_hdmap_images", "boxes and map are made up together, or neither is")
+    if True in made_up:
         source["made_up_layout"] = (color[0] if isinstance(color, list) else color) / 255
 
 
@@ -196,9 +202,9 @@ def _stubs(section: Section, source: dict[str, Any]) -> None:
 
 def _flag(stub: Any, section: Section) -> bool:
     """`["content", torch.tensor(true)]`"""
-    inner = Section(
-        stub[1] if isinstance(stub, list) and len(stub) == 2 else stub, section.at("is_uncalibrated"), section.ledger
-    )
+    if not (isinstance(stub, list) and len(stub) == 2 and stub[0] == "content"):
+        raise section.fault("is_uncalibrated", 'expected ["content", …]')
+    inner = Section(stub[1], section.at("is_uncalibrated") + ".1", section.ledger)
     inner.class_name(("torch.tensor",))
     value = inner.take_as(bool, "data")
     _boolean(inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dwm.errors import nearest
 from dwm.opendwm.config_names import DIT, UNET
 from dwm.opendwm.config_reader import CLASS, Section
 
@@ -12,6 +13,12 @@ STREAMING = "dwm.pipelines.ctsd.StreamingCrossviewTemporalSD"
 QUANTIZATION = "diffusers.quantizers.quantization_config.BitsAndBytesConfig"
 FID = "torchmetrics.image.fid.FrechetInceptionDistance"
 FVD = "dwm.metrics.fvd.FrechetVideoDistance"
+WORDS = {
+    "temporal_attention_type": ("full", "rowwise", "pointwise"),
+    "perspective_modeling_type": ("implicit", "explicit", ""),
+    "mixer_type": ("AlphaBlender", "Mixer"),
+}
+"""Arguments of the transformer that are one of a few words."""
 DTYPES = {"torch.float16": "float16", "torch.bfloat16": "bfloat16", "torch.float32": "float32"}
 FORCING_SOLVER = "dwm.schedulers.temporal_independent.FlowMatchEulerDiscreteScheduler"
 MULTISTEP_SOLVER = "diffusers.DPMSolverMultistepScheduler"
@@ -63,8 +70,7 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     """The fields of a recipe that the sections common_config, training_config, inference_config and model decide."""
     streaming = section.class_name((CTSD, STREAMING)) == STREAMING
     recipe = _weights(section)
-    network = section.section("model")
-    recipe["network"] = {CLASS: network.class_name((DIT, UNET)), **network.rest()}
+    recipe["network"] = read_network(section.section("model"), (DIT, UNET))
     layout = recipe["network"].get("condition_image_adapter_config") is not None
     common = _common(section.section("common_config"), recipe)
     recipe["conditions"] = {"condition_on_all_frames": False, **common, "boxes": layout, "map": layout}
@@ -73,6 +79,16 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     metrics(section)
     section.close()
     return recipe
+
+
+def read_network(section: Section, known: tuple[str, ...]) -> dict[str, Any]:
+    """The network's class and arguments. OpenDWM takes any other word for the last of `WORDS`; here that would hide a typo."""
+    name = section.class_name(known)
+    for key, words in WORDS.items():
+        found = section.take(key, None)
+        if name == DIT and found is not None and found not in words:
+            raise section.fault(key, f"{found!r} is not known{nearest(str(found), words)}; known: {', '.join(words)}")
+    return {CLASS: name, **{key: section.take(key) for key in WORDS if key in section}, **section.rest()}
 
 
 def _weights(section: Section) -> dict[str, Any]:

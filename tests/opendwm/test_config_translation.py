@@ -100,6 +100,22 @@ def test_values_arrive_where_they_belong() -> None:
     assert values["compatibility"] == "reference"
 
 
+def test_one_layout_picture_alone() -> None:
+    """As OpenDWM's users do who leave the map out: an adapter of three channels, and one layout in the transforms."""
+    values = small("pipeline.model.condition_image_adapter_config", {"in_channels": 3})
+    resize = {CLASS: "torchvision.transforms.Compose", "transforms": []}
+    boxes = {"old_key": "3dbox_images", "new_key": "3dbox_images", "transform": resize}
+    values["training_dataset"]["transform_list"].append(boxes)
+    told = translate(values, "small.json").values["conditions"]
+    assert told["boxes"] and not told["map"]
+
+
+def test_an_optimizer_of_eight_bits_is_told_to_be_an_ordinary_one() -> None:
+    values = small("optimizer._class_name", "bitsandbytes.optim.Adam8bit")
+    made = translate(values, "small.json")
+    assert made.values["training"]["optimizer"]["weight_decay"] == 0 and "8bit" in made.notes[0]
+
+
 def test_what_is_left_out_has_a_reason() -> None:
     ignored = {item.path: item.reason for item in translate(SMALL, "small.json").ignored}
     assert ignored == {"pipeline.common_config.cat_condition": "OpenDWM reads this key nowhere"}

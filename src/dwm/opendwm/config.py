@@ -21,7 +21,13 @@ from dwm.opendwm.config_stream import read_stream
 from dwm.opendwm.config_unimlvg import UNIMLVG, read_unimlvg
 
 VIDEO_PIPELINES = (CTSD, STREAMING, UNIMLVG)
-ADAMW = "torch.optim.AdamW"
+OPTIMIZERS = {
+    "torch.optim.AdamW": 0.01,
+    "mindspeed.optimizer.adamw.AdamW": 0.01,
+    "bitsandbytes.optim.AdamW8bit": 0.01,
+    "bitsandbytes.optim.Adam8bit": 0.0,
+}
+"""Kinds of AdamW, with their weight decay where the file says none."""
 MESH = "torch.distributed.device_mesh.init_device_mesh"
 CARLA_SETTINGS = ({"world_settings", "actor_configs"}, {"total_steps", "actor_configs"})
 
@@ -137,10 +143,12 @@ def _loop(top: Section, training: dict[str, Any]) -> None:
     training["epochs"] = top.take("train_epochs", None)
     optimizer = top.maybe("optimizer")
     if optimizer is not None:
-        optimizer.class_name((ADAMW,))
+        name = optimizer.class_name(OPTIMIZERS)
+        if name.endswith("8bit"):
+            top.ledger.note(f"{name} is read as AdamW with whole numbers: 8 bytes of state a parameter instead of 2")
         found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
         found["eps"] = optimizer.take_as(float, "eps", 1e-8)
-        found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", 0.01)
+        found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", OPTIMIZERS[name])
         training["optimizer"] = found
         optimizer.close()
     if top.take("lr_scheduler", None) is not None:
@@ -152,6 +160,10 @@ def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:
     held_out = _sets(top, "validation_dataset", state)
     first = train if train.sources else held_out
     data: dict[str, Any] = {"train": train.sources, "validation": held_out.sources, "color_jitter": train.jitter}
+    told = train.layouts | held_out.layouts
+    if told and recipe["conditions"]["boxes"]:
+        # A network with an adapter is told the layouts that its data sets hand on.
+        recipe["conditions"] |= {name: name in told for name in ("boxes", "map")}
     if first.size is not None:
         data["size"] = first.size
     data["shuffle"] = top.take_as(bool, "data_shuffle", True)

@@ -29,6 +29,7 @@ OLD_TO_NEW = {
     "hdmap_images": "hdmap_images",
     "image_description": "clip_text",
 }
+LAYOUTS = {"3dbox_images": "boxes", "hdmap_images": "map"}
 SPLITS = {"Train": "train", "Val": "val"}
 STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "package": "fs"}
 
@@ -46,7 +47,7 @@ class Read:
     sources: list[dict[str, Any]] = field(default_factory=list)
     size: tuple[int, int] | None = None
     jitter: tuple[float, float, float] | None = None
-    has_layout: bool = False
+    layouts: set[str] = field(default_factory=set)
 
 
 def read_dataset(section: Section, state: State) -> Read:
@@ -83,7 +84,8 @@ def read_transform(section: Section, read: Read) -> None:
         for step in transform.sections("transforms"):
             _picture_step(step, old, read)
     transform.close()
-    read.has_layout |= old in ("3dbox_images", "hdmap_images")
+    if old in LAYOUTS:
+        read.layouts.add(LAYOUTS[old])
     section.close()
 
 

@@ -22,7 +22,14 @@ WORDS = {
 DTYPES = {"torch.float16": "float16", "torch.bfloat16": "bfloat16", "torch.float32": "float32"}
 FORCING_SOLVER = "dwm.schedulers.temporal_independent.FlowMatchEulerDiscreteScheduler"
 MULTISTEP_SOLVER = "diffusers.DPMSolverMultistepScheduler"
-SOLVERS = (FORCING_SOLVER, MULTISTEP_SOLVER, "diffusers.DDIMScheduler", "diffusers.FlowMatchEulerDiscreteScheduler")
+SOLVERS = (
+    FORCING_SOLVER,
+    MULTISTEP_SOLVER,
+    "dwm.schedulers.temporal_independent.DDIMScheduler",
+    "diffusers.DDIMScheduler",
+    "diffusers.FlowMatchEulerDiscreteScheduler",
+)
+NOISES = ("diffusers.DDPMScheduler", "dwm.schedulers.temporal_independent.DDPMScheduler")
 VIDEO_VAE = "diffusers.AutoencoderKLCogVideoX"
 
 SPREAD = "how a run is spread over devices is chosen when it is started, not in its config"
@@ -34,6 +41,7 @@ QUANTIZED = "text encoders run in text_dtype; each distinct prompt is encoded on
 TYPED_TIME = "typed batches and conditions know which of their fields have a time axis"
 FACTOR = "the autoencoder itself says how it compresses time"
 SOLVER = "the network's own kind of noise decides the solver; for SD 2.1 that is DDIM"
+NOISE = "noise is drawn for each frame or each clip as the network asks for it; both classes add the same"
 FOREIGN_SCORES = "FID and FVD need networks that do not ship with this package; its own scores are in `evaluation`"
 PRINTED = "missing and unexpected keys are always told"
 DETAIL = "extra log entries; the curves have what is computed"
@@ -165,8 +173,10 @@ def _training(training: Section, recipe: dict[str, Any]) -> dict[str, Any]:
     }
     training.ignore(SCALER, "enable_grad_scaler")
     training.ignore(MISSPELT, "action_condition_mask")
-    if (scheduler := training.take("scheduler", None)) not in (None, "diffusers.DDPMScheduler"):
-        raise training.fault("scheduler", f"{scheduler!r} is not known; known: diffusers.DDPMScheduler")
+    if (scheduler := training.take("scheduler", None)) not in (None, *NOISES):
+        raise training.fault("scheduler", f"{str(scheduler)[:80]!r} is not known; known: {', '.join(NOISES)}")
+    if scheduler is not None:
+        training.ignore(NOISE, "scheduler")
     training.close(also=SHARE_KEYS)
     return loop
 
@@ -177,11 +187,12 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
         raise inference.fault("scheduler", f"{str(solver)[:80]!r} is not known; known: {', '.join(SOLVERS)}")
     if solver is not None:
         inference.ignore(SOLVER, "scheduler")
-    forcing = recipe["training"]["objective"]["style"] == "diffusion_forcing" or streaming
+    forcing = recipe["training"]["objective"]["style"] == "diffusion_forcing"
     recipe["sampling"] = {
         "num_inference_steps": inference.take_as(int, "inference_steps"),
         "guidance_scale": inference.take_as((int, float), "guidance_scale", 1),
-        "style": "forcing" if forcing else "windows",
+        "style": "stream" if streaming else "forcing" if forcing else "windows",
+        "text_every": inference.take_as(int, "text_prompt_interval", 1),
         "reference_frames": inference.take_as(int, "reference_frame_count", 1),
         "finished_frames": inference.take_as(int, "clear_reference_frame_count", 0),
     }
@@ -202,7 +213,7 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
     inference.ignore(FACTOR, "vae_pre", "vae_stride")
     inference.ignore("one preview is written for a run, whichever process makes it", "all_rank_preview")
     if streaming:
-        recipe["stream"] = {"text_every": inference.take_as(int, "text_prompt_interval", 1)}
+        recipe["stream"] = {}
     inference.close()
 
 

@@ -15,7 +15,7 @@ from dwm.opendwm.config_reader import CLASS
 from dwm.opendwm.example_runs import ExampleRun, own_example, translated_example
 from dwm.opendwm.networks import dit_options, unet_options
 from dwm.options import Options
-from dwm.recipes import Recipe, check, from_values, read_json
+from dwm.recipes import Recipe, from_values, read_json
 from dwm.recipes.files import validated
 
 ODDITIES = (
@@ -84,9 +84,7 @@ def recipe_of(values: dict[str, Any], source: str) -> Recipe:
     network = values["network"]
     make = unet_options if network[CLASS] == UNET else dit_options
     typed = make(network, f"{source}: pipeline.model")
-    run = validated(Recipe, {**values, "network": typed.model_dump(mode="json")}, source)
-    check(run, source)
-    return run
+    return validated(Recipe, {**values, "network": typed.model_dump(mode="json")}, source)
 
 
 def read_run(path: str | Path) -> Recipe | ExampleRun | LidarRun | FilesRun:

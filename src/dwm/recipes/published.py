@@ -18,9 +18,6 @@ from dwm.recipes.recipe import Recipe
 def published_card(run: Recipe) -> WeightsCard:
     """What the weights of a run saw. Reads SD 2.1's way of predicting from its base model, where that is here."""
     source = run.data.first
-    sampling = run.sampling
-    if run.stream is not None:
-        sampling = sampling.with_(style="stream", text_every=run.stream.text_every)
     return WeightsCard(
         name=Path(run.weights or run.name).name,
         lengths=(run.preview.window,) if run.preview.window else (),
@@ -29,7 +26,7 @@ def published_card(run: Recipe) -> WeightsCard:
         conditions=run.conditions,
         layout=source.layout or run.data.layout,
         captions=source.words,
-        sampling=sampling,
+        sampling=run.sampling,
         prediction=_prediction(run),
         compatibility=run.compatibility,
         base_model=run.base_model,

@@ -1,6 +1,6 @@
-"""What a training step asks of the driving network: rectified flow on latents, with the mix of tasks and dropped conditions.
+"""What a training step asks of the driving network: denoised latents, with the mix of tasks and dropped conditions.
 
-Random numbers are drawn first, all at once and in a fixed order (`draw`); everything after is a pure function of them. It
+Random numbers are drawn first, all at once and in a fixed order (`draws`); everything after is a pure function of them. It
 knows no network and no dataset. σ, times and tasks are those of the published training runs unless an option says otherwise.
 """
 
@@ -10,15 +10,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from dwm.conditions import Kept
-from dwm.diffusion.flow import STEPS, Weighting, add_noise, draw_positions, sigmas_at, spread, training_sigmas
+from dwm.diffusion.flow import Weighting, spread
+from dwm.errors import DwmError
 from dwm.options import Options
+from dwm.training.draws import Draws, draw
+from dwm.training.noising import FlowNoising, Latents, Noising
+from dwm.training.task import Losses
 
-Latents = Float[Tensor, "b t v c h w"]
+__all__ = [
+    "Draws",
+    "Noised",
+    "ObjectiveOptions",
+    "box_weights",
+    "draw",
+    "flow_loss",
+    "losses_of",
+    "noised",
+    "sides",
+    "task_parts",
+]
 
 
 class ObjectiveOptions(Options):
@@ -51,6 +66,9 @@ class ObjectiveOptions(Options):
     reference_scale_std: float | None = Field(None, ge=0, description="deviation of a random scale of given latents")
     reference_offset_std: float | None = Field(None, ge=0, description="deviation of a random offset of given latents")
     disable_reference_loss: bool = Field(False, description="given frames do not count in the loss")
+    loss_scale: float = Field(
+        1.0, gt=0, description="what the loss is multiplied by; matters where gradients are clipped"
+    )
     box_weight: float = Field(1.0, ge=1, description="weight of the latents under drawn boxes; 1: like all others")
 
     @model_validator(mode="after")
@@ -59,86 +77,112 @@ class ObjectiveOptions(Options):
             raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
         return self
 
+    def flow(self) -> FlowNoising:
+        """The rectified flow of these options."""
+        return FlowNoising(self.shift, self.times)
 
-@dataclass(frozen=True)
-class Draws:
-    """All random numbers of one step, in the order in which they were drawn; uniform ones are in [0, 1)."""
+    def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
+        """The same with given frames counted in latents, of which the first holds one frame and the others so many."""
 
-    noise: Latents
-    positions: Float[Tensor, "b *t"]
-    text: Float[Tensor, "b"]
-    boxes: Float[Tensor, "b"]
-    map: Float[Tensor, "b"]
-    action: Float[Tensor, "b"]
-    explicit_view: Float[Tensor, "b"] | None = None
-    scale: Float[Tensor, "b t"] | None = None
-    offset: Float[Tensor, "b t"] | None = None
-    generation: Float[Tensor, "b"] | None = None
-    image: Float[Tensor, "b"] | None = None
-    all_visible: Float[Tensor, "b"] | None = None
-    visible: Float[Tensor, "b t v"] | None = None
-    count: Float[Tensor, "b"] | None = None
-    drop_all: Float[Tensor, "b"] | None = None
+        def latents(frames: int) -> int:
+            if frames_per_latent > 1 and frames and frames % frames_per_latent != 1:
+                raise DwmError(
+                    f"training.objective.reference_frames: {frames} frames are not whole latents of {frames_per_latent} "
+                    f"frames after a first one; give 1, {1 + frames_per_latent}, {1 + 2 * frames_per_latent}, … frames"
+                )
+            return (frames - 1) // frames_per_latent + 1
+
+        given = self.reference_frames
+        counts = latents(given) if isinstance(given, int) else {latents(n): share for n, share in given.items()}
+        return self.with_(reference_frames=counts)
 
 
 @dataclass(frozen=True)
 class Noised:
-    """What the network gets: its input, the time of each picture (1000·σ, 0 where given), and which frames are given."""
+    """What the network gets: its input, the time of each picture (0 where given), and which frames are given.
+
+    target is what its answer is compared with (see `sides`); sigma the flow's noise level, that of the clip where given.
+    """
 
     sample: Latents
-    timestep: Float[Tensor, "b t v"]
-    sigma: Float[Tensor, "b t v"]
+    timestep: Shaped[Tensor, "b t v"]
+    target: Latents
+    sigma: Float[Tensor, "b t v"] | None
     given: Bool[Tensor, "b t v"]
     alone: Bool[Tensor, "b"]
     kept: Kept
 
 
-def draw(
-    shape: tuple[int, ...], options: ObjectiveOptions, generator: torch.Generator, explicit: bool = False
-) -> Draws:
-    """The random numbers of one step for latents of `shape` (b, t, v, c, h, w), on the CPU."""
-    b, t, v = shape[:3]
+def noised(
+    latents: Latents,
+    draws: Draws,
+    options: ObjectiveOptions,
+    noising: Noising | None = None,
+    references: Latents | None = None,
+) -> Noised:
+    """Noise, tasks and dropped conditions applied to clean latents.
 
-    def uniform(*size: int) -> Tensor:
-        return torch.rand(size, generator=generator)
-
-    forcing, ctsd = options.style == "diffusion_forcing", options.style == "ctsd"
-    return Draws(
-        noise=torch.randn(shape, generator=generator),
-        positions=draw_positions((b, t) if forcing else (b,), options.times, generator),
-        text=uniform(b),
-        boxes=uniform(b),
-        map=uniform(b),
-        action=uniform(b),
-        explicit_view=uniform(b) if explicit else None,
-        scale=None if options.reference_scale_std is None else torch.randn((b, t), generator=generator),
-        offset=None if options.reference_offset_std is None else torch.randn((b, t), generator=generator),
-        generation=uniform(b) if ctsd else None,
-        image=uniform(b) if ctsd or forcing else None,
-        all_visible=uniform(b) if ctsd else None,
-        visible=uniform(b, t, v) if ctsd else None,
-        count=uniform(b) if isinstance(options.reference_frames, dict) and ctsd else None,
-        drop_all=uniform(b) if options.drop_all else None,
-    )
-
-
-def noised(latents: Latents, draws: Draws, options: ObjectiveOptions) -> Noised:
-    """Noise, tasks and dropped conditions applied to clean latents."""
+    `noising`: how noise is added, none: the flow of the options. `references`: what given frames show, none: `latents`.
+    """
     b, t, v = latents.shape[:3]
-    table = training_sigmas(options.shift, latents.device)
-    sigma = spread(sigmas_at(draws.positions, table), latents[..., 0, 0, 0]).expand(b, t, v)
-    sample = add_noise(latents, draws.noise.to(latents), sigma)
-    given = torch.zeros(b, t, v, dtype=torch.bool)
-    alone = torch.zeros(b, dtype=torch.bool)
+    noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
+    sample, shown = noisy.sample, latents if references is None else references
+    given = torch.zeros(b, t, v, dtype=torch.bool, device=latents.device)
+    alone = torch.zeros(b, dtype=torch.bool, device=latents.device)
     if options.style == "ctsd":
-        given, alone = _ctsd_tasks(draws, options, (b, t, v))
-        given = given.to(latents.device)
-        sample = torch.where(spread(given, latents), _perturbed(latents, draws, options), sample)
+        given, alone = (flags.to(latents.device) for flags in _ctsd_tasks(draws, options, (b, t, v)))
+        sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)
     elif options.style == "diffusion_forcing":
-        alone = draws.image < options.image_tasks
-        sample = torch.where(spread(alone.to(latents.device), latents), sample, _perturbed(sample, draws, options))
-    timestep = torch.where(given, 0.0, sigma * STEPS)
-    return Noised(sample, timestep, sigma, given, alone.to(latents.device), _kept(draws, options))
+        alone = (draws.image < options.image_tasks).to(latents.device)
+        sample = torch.where(spread(alone, latents), sample, _perturbed(sample, draws, options))
+    time = torch.where(given, 0, noisy.time)
+    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, _kept(draws, options))
+
+
+def sides(predicted: Latents, inputs: Noised, options: ObjectiveOptions) -> tuple[Latents, Latents]:
+    """What is compared, the network's side and the target, in float32.
+
+    The flow compares clean latents (each frame's error is weighted by σ²) or velocities, DDPM what the network answers.
+    Given frames are asked for a velocity of zero, at the clip's σ, unless they do not count: then both sides are zero.
+    """
+    predicted, target = predicted.float(), inputs.target
+    if inputs.sigma is not None:
+        sigma = spread(inputs.sigma, predicted)
+        if options.weighting == "velocity":
+            target = (inputs.sample - target) / sigma
+        else:
+            predicted = inputs.sample.float() - sigma * predicted
+    if options.disable_reference_loss:
+        counts = ~spread(inputs.given, predicted)
+        predicted, target = predicted * counts, target * counts
+    return predicted, target
+
+
+def losses_of(
+    predicted: Latents,
+    inputs: Noised,
+    options: ObjectiveOptions,
+    weight: Float[Tensor, "b t v 1 h w"] | None = None,
+) -> Losses:
+    """The mean square error that is minimised, and what each task's clips have of it. `weight`: see `box_weights`."""
+    found, target = sides(predicted, inputs, options)
+    square = (found - target).square()
+    if weight is not None:
+        square = square * (weight / weight.mean())
+    each = square.flatten(1).mean(1)
+    return Losses(options.loss_scale * each.mean(), task_parts(each, inputs))
+
+
+def task_parts(each: Float[Tensor, "b"], inputs: Noised) -> dict[str, tuple[Tensor, Tensor]]:
+    """The clips' losses by task, as (sum, count): prediction from given frames, image (frames apart), generation."""
+    prediction = inputs.given.flatten(1).any(1)
+    tasks = {
+        "generation": ~prediction & ~inputs.alone,
+        "image": inputs.alone,
+        "prediction": prediction,
+    }
+    each = each.detach()
+    return {name: ((each * clips).sum(), clips.sum()) for name, clips in tasks.items()}
 
 
 def flow_loss(
@@ -148,20 +192,8 @@ def flow_loss(
     options: ObjectiveOptions,
     weight: Float[Tensor, "b t v 1 h w"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The mean square error of the clean latents that the predicted velocity points to, or of the velocity itself.
-
-    Given frames are asked for a velocity of zero, at the clip's σ, unless they do not count.
-    """
-    sigma = spread(inputs.sigma, latents)
-    error = inputs.sample.float() - sigma * velocity.float() - latents
-    if options.weighting == "velocity":
-        error = error / sigma
-    square = error.square()
-    if weight is not None:
-        square = square * (weight / weight.mean())
-    if options.disable_reference_loss:
-        square = torch.where(spread(inputs.given, square), 0.0, square)
-    return square.mean()
+    """The loss alone, of `losses_of`; `latents` are those that `inputs` were made from."""
+    return losses_of(velocity, inputs, options, weight).loss
 
 
 def box_weights(

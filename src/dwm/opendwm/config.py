@@ -143,16 +143,21 @@ def _loop(top: Section, training: dict[str, Any]) -> None:
     training["epochs"] = top.take("train_epochs", None)
     optimizer = top.maybe("optimizer")
     if optimizer is not None:
-        name = optimizer.class_name(OPTIMIZERS)
-        if name.endswith("8bit"):
-            top.ledger.note(f"{name} is read as AdamW with whole numbers: 8 bytes of state a parameter instead of 2")
-        found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
-        found["eps"] = optimizer.take_as(float, "eps", 1e-8)
-        found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", OPTIMIZERS[name])
-        training["optimizer"] = found
-        optimizer.close()
+        training["optimizer"] = read_optimizer(optimizer)
     if top.take("lr_scheduler", None) is not None:
         raise top.fault("lr_scheduler", "only a constant rate is known for video runs")
+
+
+def read_optimizer(optimizer: Section) -> dict[str, Any]:
+    """AdamW's settings; what is left out has the class's own default."""
+    name = optimizer.class_name(OPTIMIZERS)
+    if name.endswith("8bit"):
+        optimizer.ledger.note(f"{name} is read as AdamW with whole numbers: 8 bytes of state a parameter instead of 2")
+    found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
+    found["eps"] = optimizer.take_as(float, "eps", 1e-8)
+    found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", OPTIMIZERS[name])
+    optimizer.close()
+    return found
 
 
 def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ SOLVER = "the network's own kind of noise decides the solver; for SD 2.1 that is
 NOISE = "noise is drawn for each frame or each clip as the network asks for it; both classes add the same"
 FOREIGN_SCORES = "FID and FVD need networks that do not ship with this package; its own scores are in `evaluation`"
 PRINTED = "missing and unexpected keys are always told"
+DEPTH = "no depth is predicted"
 DETAIL = "extra log entries; the curves have what is computed"
 SHARE_KEYS = {
     "text_prompt_condition_ratio": "keep_text",
@@ -82,7 +83,7 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     layout = recipe["network"].get("condition_image_adapter_config") is not None
     common = _common(section.section("common_config"), recipe)
     recipe["conditions"] = {"condition_on_all_frames": False, **common, "boxes": layout, "map": layout}
-    recipe["training"] = _training(section.section("training_config"), recipe)
+    recipe["training"] = read_training(section.section("training_config"), recipe.pop("style"))
     _inference(section.section("inference_config"), recipe, streaming)
     metrics(section)
     section.close()
@@ -155,13 +156,23 @@ def distribution(common: Section) -> None:
     )
 
 
-def _training(training: Section, recipe: dict[str, Any]) -> dict[str, Any]:
-    objective: dict[str, Any] = {"style": recipe.pop("style"), "shift": 3.0}
+def read_training(training: Section, style: str | None) -> dict[str, Any]:
+    """The training options that `training_config` decides; `style` is common_config's frame_prediction_style."""
+    objective: dict[str, Any] = {"style": style, "shift": 3.0}
     for key, name in SHARE_KEYS.items():
         if key in training:
             objective[name] = training.take(key)
     if (count := training.take("reference_frame_count", None)) is not None:
         objective["reference_frames"] = count
+    if objective.get("times", "mode") not in ("logit_normal", "mode"):
+        training.ledger.note(
+            f"weighting_scheme {objective['times']!r}: OpenDWM draws even noise levels for it; so do we"
+        )
+        objective["times"] = "uniform"
+    if (coefficients := training.maybe("loss_coef_dict")) is not None:
+        objective["loss_scale"] = coefficients.take("sd", 1)
+        coefficients.ignore(DEPTH, "d")
+        coefficients.close()
     alone = training.take_as(int, "extra_reference_infer", 0)
     loop = {
         "objective": objective,

@@ -46,9 +46,7 @@ def run_pipeline(case: Case, setup: Setup) -> dict[str, Tensor]:
         images = _generate(sampler, batch, case.data["method"], common, inference, watch)
     found = {"images": images, **watch.found, **_schedule(sampler.solver)}
     return {
-        name: _reduced(found[name], case.data["reduced_outputs"].get(name, ""))
-        for name in case.outputs
-        if name in found
+        name: reduced(found[name], case.data["reduced_outputs"].get(name, "")) for name in case.outputs if name in found
     }
 
 
@@ -165,16 +163,9 @@ class WatchedSampler(Sampler):
 def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ...]) -> WatchedSampler:
     pipeline = case.config["pipeline"]
     common, inference = pipeline["common_config"], pipeline["inference_config"]
-    network = _network(pipeline["model"], case.find(pipeline["model_checkpoint_path"])).to(setup.device, setup.dtype)
-    elsewhere = common.get("vae_pretrained_model_name_or_path")
-    base = BaseModel.load(
-        case.find(pipeline["pretrained_model_name_or_path"], setup),
-        autoencoder_folder=None if elsewhere is None else case.find(elsewhere, setup),
-        piece=max(0, common.get("memory_efficient_batch", 0)),
-    ).to(setup.device)
-    wants_video = common.get("vae", "").endswith("CogVideoX")
-    if wants_video != isinstance(base.autoencoder, VideoAutoencoder):
-        raise DwmError(f"{case.folder}: common_config.vae is not the kind of autoencoder in {base.folder}")
+    network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
+    network = network.to(setup.device, setup.dtype)
+    base = load_base(case, setup)
     factor = base.autoencoder.factor
     return WatchedSampler(
         network=WatchedNetwork(network, watch),
@@ -189,7 +180,23 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
     )
 
 
-def _network(config: Mapping[str, Any], weights: Path) -> nn.Module:
+def load_base(case: Case, setup: Setup) -> BaseModel:
+    """The base model that a case names, with the autoencoder that it wants."""
+    pipeline = case.config["pipeline"]
+    common = pipeline["common_config"]
+    elsewhere = common.get("vae_pretrained_model_name_or_path")
+    base = BaseModel.load(
+        case.find(pipeline["pretrained_model_name_or_path"], setup),
+        autoencoder_folder=None if elsewhere is None else case.find(elsewhere, setup),
+        piece=max(0, common.get("memory_efficient_batch", 0)),
+    ).to(setup.device)
+    wants_video = common.get("vae", "").endswith("CogVideoX")
+    if wants_video != isinstance(base.autoencoder, VideoAutoencoder):
+        raise DwmError(f"{case.folder}: common_config.vae is not the kind of autoencoder in {base.folder}")
+    return base
+
+
+def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
     name = config["_class_name"]
     if name == DIT:
         network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))
@@ -214,7 +221,7 @@ def _schedule(solver: Solver) -> dict[str, Tensor]:
     return found
 
 
-def _reduced(value: Tensor, how: str) -> Tensor:
+def reduced(value: Tensor, how: str) -> Tensor:
     """The part of a tensor that was recorded; `how` names slices in square brackets, as in "[..., 3::8, 3::8]"."""
     for slices in re.findall(r"\[([^\]]*)\]", how):
         value = value[tuple(_slice(part.strip()) for part in slices.split(","))]

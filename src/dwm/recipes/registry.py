@@ -12,7 +12,7 @@ from dwm.recipes.recipe import Recipe
 
 Maker = Callable[[], Recipe]
 _MAKERS: dict[str, Maker] = {}
-NAMED_IN = ("dwm.recipes.town", "dwm.recipes.nuscenes")
+NAMED_IN = tuple(f"dwm.recipes.{name}" for name in ("town", "nuscenes", "mixes", "unimlvg", "sd21"))
 """The modules that hold our own recipes, in the order in which they are shown."""
 
 

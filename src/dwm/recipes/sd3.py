@@ -7,11 +7,22 @@ from dwm.networks import AdapterOptions, DiTOptions
 SD35 = "base_model/stable-diffusion-3.5-medium"
 SD3 = "base_model/stable-diffusion-3-medium-diffusers"
 WIDTH = 1536
+SMALL = 1280
 EVERY_FOURTH = (1, 5, 9, 13, 17, 21)
 PAIRS = (2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23)
+NEW_PARTS_ONLY = "^(transformer_blocks|time_text_embed)$"
+"""What a warm-up freezes: the base model's blocks. Only what was added to them learns."""
+ALL_OF_SD3 = "^(transformer_blocks|time_text_embed|context_embedder|pos_embed|norm_out|proj_out)$"
 
-LAYOUT = AdapterOptions(in_channels=6, channels=(WIDTH,) * 6, is_downblocks=(True, *(False,) * 5), use_zero_convs=True)
-"""Boxes and map, a residual for each of the first six blocks."""
+
+def layout_adapter(width: int = WIDTH) -> AdapterOptions:
+    """Boxes and map, a residual for each of the first six blocks."""
+    return AdapterOptions(
+        in_channels=6, channels=(width,) * 6, is_downblocks=(True, *(False,) * 5), use_zero_convs=True
+    )
+
+
+LAYOUT = layout_adapter()
 
 
 def sd35_network() -> DiTOptions:

@@ -26,6 +26,7 @@ from dwm.opendwm.parity_cases import Case, Deviation, Setup
 from dwm.opendwm.parity_pipelines import CONDITIONS, driving_network, load_base, reduced
 from dwm.opendwm.parity_training_judge import judge
 from dwm.opendwm.schedules import Schedule, constant_schedule, read_schedule
+from dwm.training.freezing import freeze
 from dwm.training.noising import DdpmNoising, FlowNoising, Noising
 from dwm.training.objective import Noised, ObjectiveOptions, draw, losses_of, noised, sides
 from dwm.training.optimizers import OptimizerOptions, build_optimizers
@@ -172,6 +173,7 @@ def _session(case: Case, setup: Setup) -> Session:
     base = load_base(case, setup)
     network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
     network = network.to(setup.device, setup.dtype).requires_grad_(True).train()
+    freeze(network, loop["freeze"])
     objective = ObjectiveOptions(**loop["objective"])
     if pipeline["inference_config"].get("vae_pre", 0):
         objective = objective.in_latents(pipeline["inference_config"].get("vae_stride", 1))

@@ -10,7 +10,7 @@ import torch
 
 from dwm.opendwm.batches import read_case_batch
 from dwm.opendwm.parity_cases import Case, Setup, read_tensors
-from dwm.opendwm.parity_pipelines import _reduced
+from dwm.opendwm.parity_pipelines import reduced
 from dwm.opendwm.runs import converted
 from dwm.recipes.published import published_pipeline
 
@@ -51,7 +51,7 @@ def test_recorded_pictures_come_out_of_translated_configs(shared: Path) -> None:
     assert len(found) >= 9
     for case in found:
         want = read_tensors(case.folder / "outputs.safetensors")["images"].float()
-        got = _reduced(generate(case), case.data["reduced_outputs"].get("images", ""))
+        got = reduced(generate(case), case.data["reduced_outputs"].get("images", ""))
         assert got.numel() == want.numel(), case.name
         worst = float((got.reshape(want.shape) - want).abs().max())
         assert worst <= case.data["tolerance"]["images_atol"], f"{case.name}: {worst}"

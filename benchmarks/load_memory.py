@@ -20,7 +20,7 @@ LOAD = """
 import resource, sys, time
 from pathlib import Path
 from dwm.networks import DiTOptions
-from dwm.opendwm.weights import load_published
+from dwm.generation.published import load_published
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 before, started = resident(), time.perf_counter()
 net, _ = load_published(DiTOptions.model_validate_json(sys.argv[2]), Path(sys.argv[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from dwm.errors import DwmError
 from dwm.opendwm.config import is_upstream, translate
 from dwm.opendwm.config_reader import CLASS
+from dwm.opendwm.runs import converted
 
 SMALL = {
     "device": "cuda",
@@ -98,6 +100,22 @@ def test_values_arrive_where_they_belong() -> None:
     assert values["compatibility"] == "reference"
 
 
+def test_one_layout_picture_alone() -> None:
+    """As OpenDWM's users do who leave the map out: an adapter of three channels, and one layout in the transforms."""
+    values = small("pipeline.model.condition_image_adapter_config", {"in_channels": 3})
+    resize = {CLASS: "torchvision.transforms.Compose", "transforms": []}
+    boxes = {"old_key": "3dbox_images", "new_key": "3dbox_images", "transform": resize}
+    values["training_dataset"]["transform_list"].append(boxes)
+    told = translate(values, "small.json").values["conditions"]
+    assert told["boxes"] and not told["map"]
+
+
+def test_an_optimizer_of_eight_bits_is_told_to_be_an_ordinary_one() -> None:
+    values = small("optimizer._class_name", "bitsandbytes.optim.Adam8bit")
+    made = translate(values, "small.json")
+    assert made.values["training"]["optimizer"]["weight_decay"] == 0 and "8bit" in made.notes[0]
+
+
 def test_what_is_left_out_has_a_reason() -> None:
     ignored = {item.path: item.reason for item in translate(SMALL, "small.json").ignored}
     assert ignored == {"pipeline.common_config.cat_condition": "OpenDWM reads this key nowhere"}
@@ -122,12 +140,14 @@ def test_what_is_left_out_has_a_reason() -> None:
         ("pipeline.inference_config.scheduler", "os.system", "'os.system' is not known"),
         ("pipeline.common_config.ddp_wrapper_settings", {"x": [{CLASS: "os.system"}]}, "'os.system' is not a class"),
         ("pipeline.common_config", [], "pipeline.common_config: expected an object"),
+        ("pipeline.model.temporal_attention_type", "rowise", "'rowise' is not known; nearest: rowwise"),
+        ("pipeline.model.mask_module", "x", "mask_module: expected an object"),
         ("lr_scheduler", {"gamma": 1}, "only a constant rate"),
     ],
 )
 def test_what_is_not_known_is_named(path: str, value: Any, sentence: str) -> None:
     with pytest.raises(DwmError) as caught:
-        translate(small(path, value), "x.json")
+        converted(small(path, value), "x.json")
     assert sentence in str(caught.value) and str(caught.value).startswith("x.json: ") and "\n" not in str(caught.value)
 
 
@@ -166,6 +186,63 @@ def test_no_key_anywhere_in_a_published_file_goes_unread(name: str, shared: Path
             pass
         del at(values, place)["an_unknown_key"]
     assert not unread
+
+
+def leaves(values: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The paths of all values that hold no others."""
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from leaves(value, (*path, key))
+    elif isinstance(values, list) and values:
+        for place, value in enumerate(values):
+            yield from leaves(value, (*path, place))
+    else:
+        yield path
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    return f"{value}x" if isinstance(value, str) else ["x"] if value == [] else "x" if value is None else {"x": 1}
+
+
+def what_became(values: Any, name: str) -> tuple[dict, list[str]]:
+    """The typed run of a file as plain values, and the paths that are listed as left out."""
+    made = converted(copy.deepcopy(values), name)
+    return made.run.model_dump(), [item.path for item in made.translation.ignored]
+
+
+def test_no_value_in_any_published_file_is_lost(shared: Path) -> None:
+    """Changing any value changes the run, or is refused, or the value is listed as left out: nothing is read and then dropped.
+
+    Of values in the same place of several files (or entries of one list) the first one stands for all.
+    """
+    tried, lost = set(), []
+    for path in files(shared):
+        values = json.loads(path.read_text("utf-8"))
+        try:
+            before, left_out = what_became(values, path.name)
+        except DwmError:
+            continue  # the three simulator scripts' settings
+        for place in leaves(values):
+            alike = (before["verb"], *(re.sub(r"\d+", "#", str(part)) for part in place))
+            if alike in tried:
+                continue
+            tried.add(alike)
+            holder, dotted = at(values, place[:-1]), ".".join(map(str, place))
+            kept = holder[place[-1]]
+            holder[place[-1]] = changed(kept)
+            try:
+                same = what_became(values, path.name)[0] == before
+            except DwmError:
+                same = False
+            holder[place[-1]] = kept
+            if same and not any(dotted == left or dotted.startswith(f"{left}.") for left in left_out):
+                lost.append(f"{path.name}: {dotted}")
+    assert not lost and len(tried) > 1000
 
 
 def test_our_own_files_are_not_taken_for_theirs() -> None:

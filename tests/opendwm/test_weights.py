@@ -12,9 +12,9 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from safetensors.torch import save_file
 
 from dwm.errors import DwmError
+from dwm.generation.published import load_base, load_published, read_state, rename_sd21
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.opendwm.convert_weights import convert_weights
-from dwm.opendwm.weights import load_base, load_published, read_state, rename_sd21
 
 BASE = {
     "num_layers": 2,

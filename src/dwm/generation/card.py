@@ -28,9 +28,11 @@ class SamplingOptions(Options):
     finished_frames: int = Field(
         0, ge=0, le=64, description="diffusion forcing: finished frames that stay in the queue to be looked at"
     )
-    style: Literal["windows", "forcing"] = Field(
+    text_every: int = Field(1, ge=1, description="stream: words are read again every so many frames")
+    style: Literal["windows", "forcing", "stream"] = Field(
         "windows",
-        description="long videos by windows, or by diffusion forcing: a queue of frames at staggered noise levels",
+        description="long videos by windows; or by diffusion forcing: a queue of frames at staggered noise levels, with "
+        "all conditions known (forcing) or sent in frame by frame (stream)",
     )
 
 

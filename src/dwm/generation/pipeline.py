@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from dwm.diffusion import Ddim, FlowMatchEuler, Solver
 from dwm.errors import DwmError
 from dwm.generation import folder as folders
 from dwm.generation.card import Size, WeightsCard
-from dwm.generation.forcing import force_frames
+from dwm.generation.forcing import force_as_published, force_frames
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler
+from dwm.generation.streaming import Stream
 from dwm.report import Video
 
 OUTPUTS = ("video", "pt", "np", "pil", "latent")
@@ -76,6 +77,11 @@ class DrivingPipeline:
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    @property
+    def as_published(self) -> bool:
+        """Whether OpenDWM's oddities in sampling are kept."""
+        return self.card.compatibility == "reference"
 
     @torch.no_grad()
     def __call__(
@@ -134,8 +140,7 @@ class DrivingPipeline:
         """The solver of these weights' scheduler with `steps` steps."""
         if self.card.prediction == "flow":
             shift = self.base.scheduler.get("shift", 1.0)
-            twice = self.card.compatibility == "reference"
-            return FlowMatchEuler.create(steps, shift, double_shift=twice, device=self.device)
+            return FlowMatchEuler.create(steps, shift, double_shift=self.as_published, device=self.device)
         config = {**self.base.scheduler, "prediction_type": self.card.prediction}
         return Ddim.create(steps, config, device=self.device)
 
@@ -143,10 +148,22 @@ class DrivingPipeline:
         """(b, t, v, 3, H, W): one window, or several where the clip is longer."""
         frames, sampling = batch.shape[1], self.card.sampling
         length = min(self.card.window or frames, frames)
-        if sampling.style == "forcing":
-            made = force_frames(sampler, batch, length, sampling.finished_frames, given)
-            return torch.stack(list(made), 1)
-        return roll_out(sampler, batch, length, min(sampling.reference_frames, length - 1), given)
+        if sampling.style != "windows" and length > 1:
+            return torch.stack(list(self._queued(sampler, batch, length, given)), 1)
+        overlap = min(sampling.reference_frames, length - 1)
+        return roll_out(sampler, batch, length, overlap, given, whole=not self.as_published)
+
+    def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, given: int) -> Iterator[Tensor]:
+        """Frames of diffusion forcing, as they are finished. What OpenDWM cannot do (given frames, a short clip) is done our way."""
+        sampling = self.card.sampling
+        if sampling.style == "stream" and not given:
+            yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)
+        elif self.as_published and not given and batch.shape[1] > length:
+            made = force_as_published(sampler, batch, length, sampling.finished_frames)
+            next(made)
+            yield from (picture for _, picture in made)
+        else:
+            yield from force_frames(sampler, batch, length, sampling.finished_frames, given)
 
     def _latents(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:

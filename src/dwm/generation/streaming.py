@@ -70,6 +70,13 @@ class Stream:
             start = steps + (head - 1) * self.spacing
             yield self._finish(range(start, start + self.spacing), head)
 
+    def run(self, batch: ClipBatch) -> Iterator[Pictures]:
+        """Sends a whole clip frame by frame, and gives every frame as it is finished."""
+        for frame in range(batch.shape[1]):
+            if (made := self.send(batch.frames_from(frame, frame + 1))) is not None:
+                yield made
+        yield from self.flush()
+
     def _finish(self, counters: range, head: int) -> Pictures:
         """Runs the queue until the frame at `head` is finished."""
         if self.as_published:

@@ -21,13 +21,23 @@ from dwm.opendwm.config_stream import read_stream
 from dwm.opendwm.config_unimlvg import UNIMLVG, read_unimlvg
 
 VIDEO_PIPELINES = (CTSD, STREAMING, UNIMLVG)
-ADAMW = "torch.optim.AdamW"
+OPTIMIZERS = {
+    "torch.optim.AdamW": 0.01,
+    "mindspeed.optimizer.adamw.AdamW": 0.01,
+    "bitsandbytes.optim.AdamW8bit": 0.01,
+    "bitsandbytes.optim.Adam8bit": 0.0,
+}
+"""Kinds of AdamW, with their weight decay where the file says none."""
 MESH = "torch.distributed.device_mesh.init_device_mesh"
 CARLA_SETTINGS = ({"world_settings", "actor_configs"}, {"total_steps", "actor_configs"})
 
 PROCESSES = "processes and devices are given to the command that starts a run"
 LOADER = "batches are prepared ahead in the order that training asks for; nothing has to be chosen"
 RESULTS = "published results of the run, not settings"
+PICTURES = "pictures come as numbers between 0 and 1 and are written as files"
+TIMES = "the times of the frames follow from fps"
+ONE_BY_ONE = "previews and scores take one clip after another"
+INPUT_KEYS = ("fps", "camera_transforms", "camera_intrinsics", "image_size", "crossview_mask", "clip_text")
 OUTPUT = "given on the command line (--output)"
 
 
@@ -104,13 +114,27 @@ def _video(top: Section, pipeline: Section, name: str) -> tuple[dict[str, Any], 
     _data(top, state, recipe)
     if name == STREAMING:
         recipe["stream"] |= read_stream(top, state, recipe)
-    inputs = tuple(top.take_as(list, "inputs", []))
+    inputs = _inputs(top)
     _global_state(top, state)
     top.ignore(PROCESSES, "ddp_backend")
     top.ignore(RESULTS, "informations")
     top.ignore(OUTPUT, "output_path")
     top.close()
     return recipe, inputs
+
+
+def _inputs(top: Section) -> tuple[dict[str, Any], ...]:
+    """What an example generates, as it stands; `dwm.opendwm.example_runs` reads the parts that are told."""
+    for given in top.sections("inputs", []):
+        given.take("latent_shape")
+        given.ignore(PICTURES, "output_type")
+        batch = given.section("batch")
+        for key in INPUT_KEYS:
+            batch.take(key, None)
+        batch.ignore(TIMES, "pts")
+        batch.close()
+        given.close()
+    return tuple(top.take("inputs", []))
 
 
 def _loop(top: Section, training: dict[str, Any]) -> None:
@@ -125,11 +149,13 @@ def _loop(top: Section, training: dict[str, Any]) -> None:
 
 
 def read_optimizer(optimizer: Section) -> dict[str, Any]:
-    """AdamW's settings; what is left out has PyTorch's default."""
-    optimizer.class_name((ADAMW,))
+    """AdamW's settings; what is left out has the class's own default."""
+    name = optimizer.class_name(OPTIMIZERS)
+    if name.endswith("8bit"):
+        optimizer.ledger.note(f"{name} is read as AdamW with whole numbers: 8 bytes of state a parameter instead of 2")
     found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
     found["eps"] = optimizer.take_as(float, "eps", 1e-8)
-    found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", 0.01)
+    found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", OPTIMIZERS[name])
     optimizer.close()
     return found
 
@@ -139,6 +165,10 @@ def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:
     held_out = _sets(top, "validation_dataset", state)
     first = train if train.sources else held_out
     data: dict[str, Any] = {"train": train.sources, "validation": held_out.sources, "color_jitter": train.jitter}
+    told = train.layouts | held_out.layouts
+    if told and recipe["conditions"]["boxes"]:
+        # A network with an adapter is told the layouts that its data sets hand on.
+        recipe["conditions"] |= {name: name in told for name in ("boxes", "map")}
     if first.size is not None:
         data["size"] = first.size
     data["shuffle"] = top.take_as(bool, "data_shuffle", True)
@@ -167,10 +197,10 @@ def _loaders(top: Section, data: dict[str, Any]) -> int:
         loader = top.maybe(key)
         if loader is None:
             continue
-        size = loader.take_as(int, "batch_size", 1)
-        workers = loader.take_as(int, "num_workers", 0)
         if key == "training_dataloader":
-            batch, data["workers"] = size, workers
+            batch, data["workers"] = loader.take_as(int, "batch_size", 1), loader.take_as(int, "num_workers", 0)
+        else:
+            loader.ignore(ONE_BY_ONE, "batch_size", "num_workers")
         loader.ignore(
             LOADER, "collate_fn", "prefetch_factor", "persistent_workers", "shuffle", "drop_last", "pin_memory"
         )

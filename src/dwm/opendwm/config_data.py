@@ -29,11 +29,13 @@ OLD_TO_NEW = {
     "hdmap_images": "hdmap_images",
     "image_description": "clip_text",
 }
+LAYOUTS = {"3dbox_images": "boxes", "hdmap_images": "map"}
 SPLITS = {"Train": "train", "Val": "val"}
 STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "package": "fs"}
 
 ALWAYS = "calibration, poses and times are always read"
 LIDAR_POSE = "a LiDAR never counts as a camera here"
+LIDAR_NAME = "a set has one LiDAR, whatever it is called; that it is named here makes it the clock of the windows"
 TYPED = "a batch has named, typed fields: nothing has to be renamed, popped, stacked or ignored"
 IDENTITY = "identity poses are what a set without poses has"
 
@@ -45,7 +47,7 @@ class Read:
     sources: list[dict[str, Any]] = field(default_factory=list)
     size: tuple[int, int] | None = None
     jitter: tuple[float, float, float] | None = None
-    has_layout: bool = False
+    layouts: set[str] = field(default_factory=set)
 
 
 def read_dataset(section: Section, state: State) -> Read:
@@ -82,7 +84,8 @@ def read_transform(section: Section, read: Read) -> None:
         for step in transform.sections("transforms"):
             _picture_step(step, old, read)
     transform.close()
-    read.has_layout |= old in ("3dbox_images", "hdmap_images")
+    if old in LAYOUTS:
+        read.layouts.add(LAYOUTS[old])
     section.close()
 
 
@@ -114,6 +117,9 @@ def _motion(section: Section, kind: str, state: State) -> dict[str, Any]:
     }
     if cameras:
         source["views"] = cameras
+    for place, name in enumerate(views):
+        if name not in cameras:
+            section.leave_out(f"sensor_channels.{place}", LIDAR_NAME)
     section.ignore(
         ALWAYS, "enable_camera_transforms", "enable_ego_transforms", "enable_pts", "enable_fake_camera_transforms"
     )
@@ -157,9 +163,11 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
             drawn["map_distance"] = far
         settings.close()
     source["layout"] = drawn
-    made_up = [key for key in ("enable_fake_3dbox_images", "enable_fake_hdmap_images") if section.take(key, False)]
+    made_up = {bool(section.take(key, False)) for key in ("enable_fake_3dbox_images", "enable_fake_hdmap_images")}
     color = section.take("fake_condition_image_color", [0])
-    if made_up:
+    if len(made_up) > 1:
+        raise section.fault("enable_fake_hdmap_images", "boxes and map are made up together, or neither is")
+    if True in made_up:
         source["made_up_layout"] = (color[0] if isinstance(color, list) else color) / 255
 
 
@@ -196,9 +204,9 @@ def _stubs(section: Section, source: dict[str, Any]) -> None:
 
 def _flag(stub: Any, section: Section) -> bool:
     """`["content", torch.tensor(true)]`"""
-    inner = Section(
-        stub[1] if isinstance(stub, list) and len(stub) == 2 else stub, section.at("is_uncalibrated"), section.ledger
-    )
+    if not (isinstance(stub, list) and len(stub) == 2 and stub[0] == "content"):
+        raise section.fault("is_uncalibrated", 'expected ["content", …]')
+    inner = Section(stub[1], section.at("is_uncalibrated") + ".1", section.ledger)
     inner.class_name(("torch.tensor",))
     value = inner.take_as(bool, "data")
     _boolean(inner)

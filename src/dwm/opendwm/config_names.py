@@ -49,6 +49,13 @@ NAMES = frozenset(
         "torch.utils.data.ConcatDataset",
         "fsspec.implementations.local.LocalFileSystem",
         *(f"diffusers.{name}" for name in ("DDIMScheduler", "DDPMScheduler", "FlowMatchEulerDiscreteScheduler")),
+        "diffusers.DPMSolverMultistepScheduler",
+        "diffusers.AutoencoderKL",
+        "diffusers.AutoencoderKLCogVideoX",
+        *(
+            f"dwm.schedulers.temporal_independent.{name}"
+            for name in ("DDIMScheduler", "DDPMScheduler", "FlowMatchEulerDiscreteScheduler")
+        ),
         "diffusers.models.attention.JointTransformerBlock",
         "dwm.common.get_state",
         *(f"dwm.datasets.{name}.MotionDataset" for name in ("argoverse", "kitti360", "nuscenes", "waymo")),

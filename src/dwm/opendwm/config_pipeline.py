@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dwm.errors import nearest
 from dwm.opendwm.config_names import DIT, UNET
 from dwm.opendwm.config_reader import CLASS, Section
 
@@ -12,11 +13,23 @@ STREAMING = "dwm.pipelines.ctsd.StreamingCrossviewTemporalSD"
 QUANTIZATION = "diffusers.quantizers.quantization_config.BitsAndBytesConfig"
 FID = "torchmetrics.image.fid.FrechetInceptionDistance"
 FVD = "dwm.metrics.fvd.FrechetVideoDistance"
+WORDS = {
+    "temporal_attention_type": ("full", "rowwise", "pointwise"),
+    "perspective_modeling_type": ("implicit", "explicit", ""),
+    "mixer_type": ("AlphaBlender", "Mixer"),
+}
+"""Arguments of the transformer that are one of a few words."""
 DTYPES = {"torch.float16": "float16", "torch.bfloat16": "bfloat16", "torch.float32": "float32"}
 FORCING_SOLVER = "dwm.schedulers.temporal_independent.FlowMatchEulerDiscreteScheduler"
 MULTISTEP_SOLVER = "diffusers.DPMSolverMultistepScheduler"
-SOLVERS = (FORCING_SOLVER, MULTISTEP_SOLVER, "diffusers.DDIMScheduler", "diffusers.FlowMatchEulerDiscreteScheduler")
-DDPM = ("diffusers.DDPMScheduler", "dwm.schedulers.temporal_independent.DDPMScheduler")
+SOLVERS = (
+    FORCING_SOLVER,
+    MULTISTEP_SOLVER,
+    "dwm.schedulers.temporal_independent.DDIMScheduler",
+    "diffusers.DDIMScheduler",
+    "diffusers.FlowMatchEulerDiscreteScheduler",
+)
+NOISES = ("diffusers.DDPMScheduler", "dwm.schedulers.temporal_independent.DDPMScheduler")
 VIDEO_VAE = "diffusers.AutoencoderKLCogVideoX"
 
 SPREAD = "how a run is spread over devices is chosen when it is started, not in its config"
@@ -28,6 +41,7 @@ QUANTIZED = "text encoders run in text_dtype; each distinct prompt is encoded on
 TYPED_TIME = "typed batches and conditions know which of their fields have a time axis"
 FACTOR = "the autoencoder itself says how it compresses time"
 SOLVER = "the network's own kind of noise decides the solver; for SD 2.1 that is DDIM"
+NOISE = "noise is drawn for each frame or each clip as the network asks for it; both classes add the same"
 FOREIGN_SCORES = "FID and FVD need networks that do not ship with this package; its own scores are in `evaluation`"
 PRINTED = "missing and unexpected keys are always told"
 DEPTH = "no depth is predicted"
@@ -65,8 +79,7 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     """The fields of a recipe that the sections common_config, training_config, inference_config and model decide."""
     streaming = section.class_name((CTSD, STREAMING)) == STREAMING
     recipe = _weights(section)
-    network = section.section("model")
-    recipe["network"] = {CLASS: network.class_name((DIT, UNET)), **network.rest()}
+    recipe["network"] = read_network(section.section("model"), (DIT, UNET))
     layout = recipe["network"].get("condition_image_adapter_config") is not None
     common = _common(section.section("common_config"), recipe)
     recipe["conditions"] = {"condition_on_all_frames": False, **common, "boxes": layout, "map": layout}
@@ -75,6 +88,16 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     metrics(section)
     section.close()
     return recipe
+
+
+def read_network(section: Section, known: tuple[str, ...]) -> dict[str, Any]:
+    """The network's class and arguments. OpenDWM takes any other word for the last of `WORDS`; here that would hide a typo."""
+    name = section.class_name(known)
+    for key, words in WORDS.items():
+        found = section.take(key, None)
+        if name == DIT and found is not None and found not in words:
+            raise section.fault(key, f"{found!r} is not known{nearest(str(found), words)}; known: {', '.join(words)}")
+    return {CLASS: name, **{key: section.take(key) for key in WORDS if key in section}, **section.rest()}
 
 
 def _weights(section: Section) -> dict[str, Any]:
@@ -161,8 +184,10 @@ def read_training(training: Section, style: str | None) -> dict[str, Any]:
     }
     training.ignore(SCALER, "enable_grad_scaler")
     training.ignore(MISSPELT, "action_condition_mask")
-    if (scheduler := training.take("scheduler", None)) not in (None, *DDPM):
-        raise training.fault("scheduler", f"{str(scheduler)[:80]!r} is not known; known: {', '.join(DDPM)}")
+    if (scheduler := training.take("scheduler", None)) not in (None, *NOISES):
+        raise training.fault("scheduler", f"{str(scheduler)[:80]!r} is not known; known: {', '.join(NOISES)}")
+    if scheduler is not None:
+        training.ignore(NOISE, "scheduler")
     training.close(also=SHARE_KEYS)
     return loop
 
@@ -173,11 +198,12 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
         raise inference.fault("scheduler", f"{str(solver)[:80]!r} is not known; known: {', '.join(SOLVERS)}")
     if solver is not None:
         inference.ignore(SOLVER, "scheduler")
-    forcing = recipe["training"]["objective"]["style"] == "diffusion_forcing" or streaming
+    forcing = recipe["training"]["objective"]["style"] == "diffusion_forcing"
     recipe["sampling"] = {
         "num_inference_steps": inference.take_as(int, "inference_steps"),
         "guidance_scale": inference.take_as((int, float), "guidance_scale", 1),
-        "style": "forcing" if forcing else "windows",
+        "style": "stream" if streaming else "forcing" if forcing else "windows",
+        "text_every": inference.take_as(int, "text_prompt_interval", 1),
         "reference_frames": inference.take_as(int, "reference_frame_count", 1),
         "finished_frames": inference.take_as(int, "clear_reference_frame_count", 0),
     }
@@ -198,7 +224,7 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
     inference.ignore(FACTOR, "vae_pre", "vae_stride")
     inference.ignore("one preview is written for a run, whichever process makes it", "all_rank_preview")
     if streaming:
-        recipe["stream"] = {"text_every": inference.take_as(int, "text_prompt_interval", 1)}
+        recipe["stream"] = {}
     inference.close()
 
 

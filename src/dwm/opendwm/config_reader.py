@@ -94,6 +94,10 @@ class Section:
                 check_names(self._values[key], self.at(key), self.ledger.source)
                 self.ledger.ignored.append(Ignored(self.at(key), reason))
 
+    def leave_out(self, key: str, reason: str) -> None:
+        """Lists a part of a key that was taken, but has no counterpart here."""
+        self.ledger.ignored.append(Ignored(self.at(key), reason))
+
     def class_name(self, known: Iterable[str]) -> str:
         """The class that the section names, one of `known`."""
         known = tuple(known)

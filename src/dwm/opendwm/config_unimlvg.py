@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dwm.opendwm.config_names import DIT
-from dwm.opendwm.config_pipeline import CONDITION_KEYS, SCALER, SHARE_KEYS, distribution, metrics
-from dwm.opendwm.config_reader import CLASS, Section
+from dwm.opendwm.config_pipeline import CONDITION_KEYS, SCALER, SHARE_KEYS, distribution, metrics, read_network
+from dwm.opendwm.config_reader import Section
 
 UNIMLVG = "dwm.pipelines.unimlvg.Unimlvg"
 READ_NOT_USED = "OpenDWM reads it and does not use it"
@@ -18,7 +18,6 @@ CLIPPED_AT = 10.0
 def read_unimlvg(section: Section) -> dict[str, Any]:
     """The fields of a recipe; only the way of training that the published config uses is known."""
     section.class_name((UNIMLVG,))
-    network = section.section("DiT")
     common = section.section("common_config")
     training = section.section("training_config")
     window = common.take_as(int, "batch_frame", 6)
@@ -27,7 +26,7 @@ def read_unimlvg(section: Section) -> dict[str, Any]:
         "base_model": section.take_as(str, "pretrained_model_name_or_path"),
         "weights": section.take("DiT_checkpoint_path", None),
         "weights_strict": False,
-        "network": {CLASS: network.class_name((DIT,)), **network.rest()},
+        "network": read_network(section.section("DiT"), (DIT,)),
         "conditions": _common(common),
         "autoencoder_piece": max(0, common.take_as(int, "memory_efficient_batch", -1)),
         "training": _training(training, given),
@@ -65,12 +64,17 @@ def _training(training: Section, given: int) -> dict[str, Any]:
     if schedule is not None:
         schedule.close()
     none, images = training.take("video_gen_ratio", 0), training.take("image_pred_ratio", 0)
+    alone = training.take("drop_temporal_ratio", 0)
+    if alone > none:
+        raise training.fault(
+            "drop_temporal_ratio", f"{alone} is more than video_gen_ratio ({none}); at most that is known"
+        )
     objective = {
         "style": "ctsd",
         "shift": 3.0,
         "reference_frames": given,
         "generation_tasks": none,
-        "image_tasks": min(1.0, training.take("drop_temporal_ratio", 0) / none) if none else 0,
+        "image_tasks": alone / none if none else 0,
         "all_references_visible": 1 - images,
         "reference_visible": 0.5,
         "disable_reference_loss": True,

@@ -12,8 +12,8 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
 from dwm.errors import DwmError
+from dwm.generation.published import NETWORKS, LoadReport, load_published
 from dwm.networks import DiTOptions, UNetOptions
-from dwm.opendwm.weights import NETWORKS, LoadReport, load_published
 
 NAME = "diffusion_pytorch_model"
 PART_SIZE = 2 * 10**9

@@ -54,7 +54,9 @@ def checked(options: type[SomeOptions], values: Mapping[str, Any], where: str) -
         raise DwmError(f"{path}: {first['msg']}{hint}") from None
 
 
-def _mask_module(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _mask_module(config: Any, where: str) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise DwmError(f"{where}: expected an object {{…}}, found {type(config).__name__}")
     name = config.get("_class_name", MASK)
     if name != MASK:
         raise DwmError(f"{where}._class_name: {name!r} is not known; known: {MASK}")

@@ -85,11 +85,7 @@ def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: in
     """Frames sent one by one, pictures taken as they come, the rest at the end."""
     stream = Stream(sampler, length, text_interval, as_published=True)
     pictures = []
-    for frame in range(batch.shape[1]):
-        if (made := stream.send(batch.frames_from(frame, frame + 1))) is not None:
-            pictures.append(made)
-            watch.finish(stream.moved)
-    for made in stream.flush():
+    for made in stream.run(batch):
         pictures.append(made)
         watch.finish(stream.moved)
     return torch.stack(pictures, 1).flatten(0, 2)

@@ -12,6 +12,7 @@ from dwm.errors import DwmError
 from dwm.opendwm.config import Translation, is_upstream, translate
 from dwm.opendwm.config_names import UNET
 from dwm.opendwm.config_reader import CLASS
+from dwm.opendwm.example_runs import ExampleRun, own_example, translated_example
 from dwm.opendwm.networks import dit_options, unet_options
 from dwm.options import Options
 from dwm.recipes import Recipe, from_values, read_json
@@ -54,7 +55,7 @@ class FilesRun(Options):
 class Converted:
     """A translated file as typed options, and what the translation has to say."""
 
-    run: Recipe | LidarRun | FilesRun
+    run: Recipe | ExampleRun | LidarRun | FilesRun
     translation: Translation
 
 
@@ -63,11 +64,19 @@ def convert(path: str | Path) -> Converted:
     values = read_json(path)
     if not is_upstream(values):
         raise DwmError(f"{path}: is not a config of OpenDWM (it names no classes)")
-    translation = translate(values, str(path))
+    return converted(values, str(path))
+
+
+def converted(values: dict[str, Any], source: str) -> Converted:
+    """The values of an OpenDWM file, as typed options that hold together. `source` names the file."""
+    translation = translate(values, source)
     kinds = {"lidar": LidarRun, "files": FilesRun}
     if translation.kind in kinds:
-        return Converted(validated(kinds[translation.kind], translation.values, str(path)), translation)
-    return Converted(recipe_of(translation.values, str(path)), translation)
+        return Converted(validated(kinds[translation.kind], translation.values, source), translation)
+    run = recipe_of(translation.values, source)
+    if translation.inputs:
+        return Converted(translated_example(run, translation.inputs, source), translation)
+    return Converted(run, translation)
 
 
 def recipe_of(values: dict[str, Any], source: str) -> Recipe:
@@ -78,14 +87,23 @@ def recipe_of(values: dict[str, Any], source: str) -> Recipe:
     return validated(Recipe, {**values, "network": typed.model_dump(mode="json")}, source)
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """A training run from a file of OpenDWM's or ours."""
+def read_run(path: str | Path) -> Recipe | ExampleRun | LidarRun | FilesRun:
+    """Whatever a file of OpenDWM's or ours holds."""
     values = read_json(path)
-    if not is_upstream(values):
-        return from_values(values, str(path))
-    run = convert(path).run
+    if is_upstream(values):
+        return converted(values, str(path)).run
+    verb = values.get("verb") if isinstance(values, dict) else None
+    if verb == "example":
+        return own_example(values, str(path))
+    kinds = {"lidar": LidarRun, "files": FilesRun}
+    return validated(kinds[verb], values, str(path)) if verb in kinds else from_values(values, str(path))
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """A training run (or that of an example) from a file of OpenDWM's or ours."""
+    run = read_run(path)
     if isinstance(run, LidarRun):
         run.build()
-    if not isinstance(run, Recipe):
+    if isinstance(run, FilesRun):
         raise DwmError(f"{path}: describes where files lie, not a run")
-    return run
+    return run.run if isinstance(run, ExampleRun) else run

@@ -104,7 +104,7 @@ def _frames(run: Recipe) -> Iterator[str]:
     window, kept = run.preview.window or run.data.frames, run.sampling.reference_frames
     if run.sampling.style == "windows" and kept >= window > 1:
         yield f"sampling.reference_frames is {kept}, which leaves nothing to generate in a window of {window}"
-    if run.sampling.style == "forcing" and run.sampling.num_inference_steps % max(
+    if run.sampling.style != "windows" and run.sampling.num_inference_steps % max(
         1, window - run.sampling.finished_frames
     ):
         yield (

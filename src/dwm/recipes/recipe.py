@@ -48,7 +48,6 @@ class StreamOptions(Options):
     """Live generation, frame by frame."""
 
     latent_size: tuple[int, int] | None = Field(None, description="rows and columns of latents")
-    text_every: int = Field(1, ge=1, description="words are read again every so many frames")
     fps: float | None = Field(None, gt=0, description="frames a second that leave")
     show_layout: bool = Field(False, description="blend the layout into the pictures")
     encoder: dict[str, str] = Field({}, description="settings of the video encoder")

@@ -4,14 +4,15 @@
     python benchmarks/data.py --data ../shared/data/nuscenes_keyframe
     python benchmarks/data.py --data … --map-copies 1000       # a thousand times more map around the same place
 
-One process unless `--workers`. The plain way decodes whole JPEGs, draws every edge of the map at the original size with
-Pillow, and resizes. Prints a table; asserts nothing.
+The plain way decodes whole JPEGs, draws every edge of the map at the original size with Pillow, and resizes. Processor time
+is steadier than the clock where other work runs beside. Prints tables; asserts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import resource
 import tempfile
 import time
@@ -96,49 +97,98 @@ def report(clips: Callable[[int], Clip], count: int, map_copies: int) -> None:
     started = time.perf_counter()
     edges = sum(len(index.start) for index in clips(0).map.edges.values())
     print(f"index of {edges} map edges: {time.perf_counter() - started:.2f} s, once per map and process\n")
-    print(f"{'part':34} {'ms an item':>12} {'processor':>12}")
-    for name, part in PARTS.items():
-        part(clips(0))
-        wall, processor = seconds(lambda i, part=part: part(clips(i)), count)
-        print(f"{name:34} {1e3 * wall:12.1f} {1e3 * processor:12.1f}")
-    print(f"\n{'way':34} {'s an item':>12} {'processor':>12} {'items/s':>10}")
-    plain_count = 2 if map_copies > 10 else max(2, count // 8)
-    for name, way, n in (("plain, one process", plain_item, plain_count), ("ours, one process", ours, count)):
+    report_parts(clips, count)
+    print(f"\n{'one process':34} {'s an item':>12} {'processor':>12} {'items/s':>10}")
+    # The plain way looks at every edge of the map: with a thousand maps an item takes it many minutes.
+    ways = (("plain", plain_item, max(2, count // 8)), ("ours, as floats", ours, count))
+    for name, way, n in ways[map_copies > 10 :]:
         cost, processor = seconds(lambda i, way=way: way(clips(i)), n)
-        print(f"{name:34} {cost:12.4f} {processor:12.4f} {1 / cost:10.1f}")
-    alone = None
-    for workers in (1, 2):
-        cost = with_workers(clips, 4 * count, workers)
-        alone = alone or cost
-        print(f"{f'ours, {workers} worker(s)':34} {cost:12.4f} {'':12} {1 / cost:10.1f}   × {alone / cost:.2f}")
+        print(f"{name:34} {cost:12.4f} {processor:12.4f} {1 / processor:10.1f}")
+    report_workers(clips, 4 * count)
+    report_likeness(clips(0))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak memory of this process {peak:.0f} MB")
 
 
-def seconds(work: Callable[[int], object], count: int) -> tuple[float, float]:
-    """Median seconds of one item: by the clock, and of processor time, which other work on the machine does not stretch."""
+def report_parts(clips: Callable[[int], Clip], count: int) -> None:
+    """Where the time goes: each part alone, on clips that were found anew."""
+    print(f"{'part':34} {'ms an item':>12} {'processor':>12}")
+    for name, part in PARTS.items():
+        part(clips(0))
+        less = clips if part is not nothing else None
+        wall, processor = seconds(lambda i, part=part: part(clips(i)), count, less)
+        print(f"{name:34} {1e3 * wall:12.1f} {1e3 * processor:12.1f}")
+
+
+def report_workers(clips: Callable[[int], Clip], count: int) -> None:
+    """A running loader, from the first item that did not wait for the workers' start."""
+    print(f"\n{'loader':12} {'items/s':>10} {'':8} {'processor s an item':>20} {'own memory of a worker, MB':>28}")
+    alone = None
+    for workers in (1, 2):
+        skip = 2 * workers
+        loader = iter(ClipDataset(Repeated(clips, count + skip), SIZE).loader(1, workers=workers))
+        for _ in range(skip):
+            next(loader)
+        pids = [worker.pid for worker in loader._workers]
+        started, before = time.perf_counter(), sum(map(processor_seconds, pids))
+        for _ in range(count - skip):
+            next(loader)
+        rate = (count - skip) / (time.perf_counter() - started)
+        each = (sum(map(processor_seconds, pids)) - before) / (count - skip)
+        memory = max(map(own_memory, pids))
+        del loader
+        alone = alone or rate
+        print(f"{f'{workers} worker(s)':12} {rate:10.1f} {f'× {rate / alone:.2f}':8} {each:20.4f} {memory:28.0f}")
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def own_memory(pid: int) -> float:
+    """MB that belong to this process alone."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
+def report_likeness(clip: Clip) -> None:
+    """How like the fast layouts are to the exact ones at the wanted size."""
+    print(f"\n{'fast against exact, PSNR in dB':34} {'least':>12} {'median':>12}   over views with lines")
+    for name, draw in (("boxes", draw_boxes), ("map", draw_map)):
+        found = [likeness(draw, clip, view) for view in range(len(clip.views))]
+        known = [value for value in found if np.isfinite(value)] or [np.inf]
+        print(f"{name:34} {min(known):12.1f} {np.median(known):12.1f}")
+
+
+def likeness(draw: Callable[..., np.ndarray], clip: Clip, view: int) -> float:
+    fast, exact = (draw(clip, 0, view, SIZE, LayoutOptions(mode=mode)).astype(float) for mode in ("fast", "exact"))
+    error = np.mean((fast - exact) ** 2)
+    return float(10 * np.log10(255**2 / error)) if error else np.inf
+
+
+def seconds(
+    work: Callable[[int], object], count: int, less: Callable[[int], object] | None = None
+) -> tuple[float, float]:
+    """Median seconds of one item: by the clock, and of processor time; without those of the work `less`."""
     spent = []
     for index in range(count):
-        started = time.perf_counter(), time.process_time()
-        work(index)
-        spent.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+        marks = [(time.perf_counter(), time.process_time())]
+        for part in (work, less) if less else (work,):
+            part(index)
+            marks.append((time.perf_counter(), time.process_time()))
+        steps = np.diff(marks, axis=0)
+        spent.append(steps[0] - (steps[1] if less else 0))
     wall, processor = np.median(spent, 0)
     return float(wall), float(processor)
 
 
-def with_workers(clips: Callable[[int], Clip], count: int, workers: int) -> float:
-    """Seconds an item from a running loader; the first items, which wait for the workers to start, are not counted."""
-    skip = 2 * workers
-    loader = iter(ClipDataset(Repeated(clips, count + skip), SIZE).loader(1, workers=workers))
-    for _ in range(skip):
-        next(loader)
-    started = time.perf_counter()
-    done = sum(1 for _ in loader)
-    return (time.perf_counter() - started) / done
-
-
 def ours(clip: Clip) -> object:
     return collate([clip], SIZE, OPTIONS)
+
+
+def nothing(clip: Clip) -> None:
+    pass
 
 
 def each_view(clip: Clip, work: Callable[[int], object]) -> None:
@@ -146,12 +196,22 @@ def each_view(clip: Clip, work: Callable[[int], object]) -> None:
         work(view)
 
 
+def decode(clip: Clip, view: int) -> None:
+    """The file read and decoded at the scale that its size needs, and no more."""
+    picture = Image.open(io.BytesIO(clip.pictures.tree.read(clip.pictures.files[0][view])))
+    picture.draft("RGB", SIZE)
+    picture.load()
+
+
 PARTS: dict[str, Callable[[Clip], object]] = {
-    "finding the frame": lambda clip: None,
-    "  + photographs": lambda clip: each_view(clip, lambda v: clip.pictures.load(0, v, SIZE)),
-    "  + boxes": lambda clip: each_view(clip, lambda v: draw_boxes(clip, 0, v, SIZE, OPTIONS)),
-    "  + map": lambda clip: each_view(clip, lambda v: draw_map(clip, 0, v, SIZE, OPTIONS)),
-    "  + tensors and words only": lambda clip: prepare(clip, SIZE, None, pictures=False),
+    "tables: finding the frame": nothing,
+    "photographs, decoded": lambda clip: each_view(clip, lambda v: decode(clip, v)),
+    "photographs, decoded and resized": lambda clip: each_view(clip, lambda v: clip.pictures.load(0, v, SIZE)),
+    "boxes": lambda clip: each_view(clip, lambda v: draw_boxes(clip, 0, v, SIZE, OPTIONS)),
+    "map": lambda clip: each_view(clip, lambda v: draw_map(clip, 0, v, SIZE, OPTIONS)),
+    "words and numbers": lambda clip: prepare(clip, SIZE, None, pictures=False),
+    "all of it, as bytes": lambda clip: prepare(clip, SIZE, OPTIONS, as_bytes=True),
+    "all of it, as floats": lambda clip: prepare(clip, SIZE, OPTIONS),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import shapely
@@ -82,16 +82,12 @@ class EdgeIndex:
 
     @classmethod
     def of(cls, polygons: Sequence[Polygon]) -> EdgeIndex:
-        rings = [
-            np.asarray(ring.coords)[:, :2] for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)
-        ]
-        start = np.concatenate([ring[:-1] for ring in rings] or [np.zeros((0, 2))])
-        stop = np.concatenate([ring[1:] for ring in rings] or [np.zeros((0, 2))])
-        ends = np.cumsum([len(ring) - 1 for ring in rings], dtype=np.int64)
-        first = np.concatenate(
-            [np.arange(end - len(ring) + 1, end, cls.RUN) for ring, end in zip(rings, ends, strict=True)]
-            or [np.zeros(0, np.int64)]
-        )
+        rings = shapely.get_rings(np.asarray(polygons, object))
+        points, ring = shapely.get_coordinates(rings, return_index=True)
+        same = ring[1:] == ring[:-1]
+        start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
+        place = np.arange(len(ring)) - np.searchsorted(ring, ring)
+        first = np.flatnonzero(place % cls.RUN == 0)
         count = np.diff(np.append(first, len(start)))
         if len(first) == 0:
             return cls(start, stop, first, count, STRtree([]))
@@ -208,8 +204,10 @@ class Clip:
 class ClipBatch:
     """b clips of one shape, as tensors. What is None is not conditioned on.
 
-    frames and layouts are RGB in [0, 1]; times are ms relative to the first frame of the first sensor; intrinsics are in
-    pixels of the original pictures, whose (width, height) is image_size; captions[b][t][v] are the words of each picture.
+    frames and layouts are RGB in [0, 1]; those of a loader are bytes (0 … 255), a quarter of the memory on the way between
+    processes and to the device, until `to` has made them floats there. times are ms relative to the first frame of the
+    first sensor; intrinsics are in pixels of the original pictures, whose (width, height) is image_size; captions[b][t][v]
+    are the words of each picture.
     """
 
     fps: Float[Tensor, "b"]
@@ -226,6 +224,11 @@ class ClipBatch:
     is_uncalibrated: Bool[Tensor, "b"] | None = None
     scenes: tuple[str, ...] = field(default=())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Small tensors travel between processes by value: as shared memory each would hold a file open."""
+        values = [getattr(self, item.name) for item in fields(self)]
+        return _clip_batch, tuple(value.numpy() if _is_small(value) else value for value in values)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(b, t, v)"""
@@ -233,9 +236,9 @@ class ClipBatch:
         return b, t, v
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        """The same batch with every tensor on `device`."""
+        """The same batch with every tensor on `device`, and pictures as floats."""
         moved = {
-            item.name: value.to(device, non_blocking=True)
+            item.name: as_floats(value.to(device, non_blocking=True))
             for item in fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
         }
@@ -250,6 +253,24 @@ class ClipBatch:
         }
         captions = None if self.captions is None else tuple(clip[start:stop] for clip in self.captions)
         return replace(self, captions=captions, **cut)
+
+
+def _is_small(value: Any) -> bool:
+    plain = isinstance(value, Tensor) and value.device.type == "cpu" and not value.requires_grad
+    return plain and value.dtype != torch.bfloat16 and value.nbytes <= SMALL
+
+
+def _clip_batch(*values: Any) -> ClipBatch:
+    return ClipBatch(*(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values))
+
+
+SMALL = 1 << 17
+"""Bytes of a tensor up to which it travels by value."""
+
+
+def as_floats(tensor: Tensor) -> Tensor:
+    """Pictures of bytes as floats in [0, 1]; any other tensor as it is."""
+    return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor
 
 
 TIME_INDEXED = frozenset(

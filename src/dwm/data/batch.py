@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import NUSCENES_VIEWS, Clip, ClipBatch, ring_mask
+from dwm.clip import NUSCENES_VIEWS, Clip, ClipBatch, as_floats, ring_mask
 from dwm.data.captions import CaptionOptions, words
 from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
 from dwm.errors import DwmError
 
 Size = tuple[int, int]
+Load = Callable[[int, int, Size | None], np.ndarray]
+"""A picture (h, w, 3) of a frame and view at a size."""
+Draw = Callable[[Clip, int, int, Size | None, LayoutOptions], np.ndarray]
 
 
 def collate(
@@ -42,12 +46,15 @@ def prepare(
     pictures: bool = True,
     captions: CaptionOptions = CaptionOptions(),
     random: np.random.RandomState | None = None,
+    as_bytes: bool = False,
 ) -> ClipBatch:
-    """One clip as a batch of one; what a loader's worker does."""
-    t, v = clip.times.shape
+    """One clip as a batch of one; what a loader's worker does, which leaves pictures `as_bytes` until `ClipBatch.to`."""
+    t = clip.length
     said = None if clip.captions is None else (words(clip.captions, captions, random),)
-    draws_boxes = layout is not None and clip.boxes is not None
-    draws_map = layout is not None and clip.map is not None
+    draw = partial(_pictures, clip, size, as_bytes)
+    photographs = clip.pictures.load if pictures and clip.pictures is not None else None
+    boxes = partial(_drawn, draw_boxes, clip, layout) if layout is not None and clip.boxes is not None else None
+    lanes = partial(_drawn, draw_map, clip, layout) if layout is not None and clip.map is not None else None
     return ClipBatch(
         fps=torch.tensor([clip.fps], dtype=torch.float32),
         times=_relative_ms(clip),
@@ -55,11 +62,9 @@ def prepare(
         ego_from_camera=_per_frame(clip.rig.ego_from_camera, t).float(),
         world_from_ego=torch.from_numpy(np.asarray(clip.world_from_ego, np.float32))[None],
         image_size=_per_frame(clip.rig.image_size, t).long(),
-        frames=_pictures(clip.pictures.load, (t, v), size) if pictures and clip.pictures is not None else None,
-        layout_boxes=_pictures(lambda i, j, s: draw_boxes(clip, i, j, s, layout), (t, v), size)
-        if draws_boxes
-        else None,
-        layout_map=_pictures(lambda i, j, s: draw_map(clip, i, j, s, layout), (t, v), size) if draws_map else None,
+        frames=draw(photographs),
+        layout_boxes=draw(boxes),
+        layout_map=draw(lanes),
         captions=said,
         crossview_mask=crossview_mask(clip.views),
         scenes=(clip.scene,),
@@ -108,7 +113,7 @@ def _join(name: str, batches: Sequence[ClipBatch]) -> Tensor | None:
         raise DwmError(
             f"clips of one batch differ in the shape of {name}: {sorted({tuple(v.shape) for v in values})}; give a size"
         )
-    return torch.cat(values)
+    return values[0] if len(values) == 1 else torch.cat(values)
 
 
 def _relative_ms(clip: Clip) -> Float[Tensor, "1 t v"]:
@@ -121,12 +126,22 @@ def _per_frame(value: np.ndarray, frames: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(value)).expand(1, frames, *value.shape)
 
 
-def _pictures(
-    load: Callable[[int, int, Size | None], np.ndarray], shape: tuple[int, int], size: Size | None
-) -> Float[Tensor, "1 t v 3 h w"]:
-    t, v = shape
-    found = [[load(i, j, size) for j in range(v)] for i in range(t)]
-    if len({picture.shape for row in found for picture in row}) > 1:
-        raise DwmError("the views' pictures differ in size; give a size (width, height) to resize them to")
-    stacked = torch.from_numpy(np.stack([np.stack(row) for row in found]))
-    return stacked.permute(0, 1, 4, 2, 3)[None].float().div_(255)
+def _drawn(draw: Draw, clip: Clip, layout: LayoutOptions, frame: int, view: int, size: Size | None) -> np.ndarray:
+    return draw(clip, frame, view, size, layout)
+
+
+def _pictures(clip: Clip, size: Size | None, as_bytes: bool, load: Load | None) -> Tensor | None:
+    """(1, t, v, 3, h, w) of all pictures of a clip, each written to its place as it comes; None where nothing gives any."""
+    if load is None:
+        return None
+    (t, v), found = clip.times.shape, None
+    for i in range(t):
+        for j in range(v):
+            picture = load(i, j, size)
+            if found is None:
+                found = np.empty((1, t, v, *picture.shape), np.uint8)
+            if picture.shape != found.shape[3:]:
+                raise DwmError("the views' pictures differ in size; give a size (width, height) to resize them to")
+            found[0, i, j] = picture
+    pixels = torch.from_numpy(found).permute(0, 1, 2, 5, 3, 4)
+    return pixels if as_bytes else as_floats(pixels)

@@ -185,13 +185,28 @@ def _draw(
     if options.mode == "exact":
         picture = stroke(Image.new("RGB", original), lines.segments, lines.colors, options.pen_width)
         return np.asarray(picture if size == original else picture.resize(size, Image.Resampling.BILINEAR))
-    scale = np.array(size) / original
     pen = max(options.min_pen, options.pen_width * np.mean(np.array(size) / NOMINAL_SIZE))
     finer = 1 if pen >= 6 else 2 if pen >= 2 else 3
-    segments = lines.segments * np.tile(scale * finer, 2)
-    canvas = Image.new("RGB", (size[0] * finer, size[1] * finer))
-    stroke(canvas, segments, lines.colors, round(pen * finer))
-    return np.asarray(canvas if finer == 1 else canvas.reduce(finer))
+    segments = lines.segments * np.tile(np.array(size) / original * finer, 2)
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top, right, bottom = _drawn_part(segments, pen * finer, size, finer)
+    if left < right and top < bottom:
+        canvas = Image.new("RGB", ((right - left) * finer, (bottom - top) * finer))
+        stroke(canvas, segments - np.tile([left * finer, top * finer], 2), lines.colors, round(pen * finer))
+        picture[top:bottom, left:right] = np.asarray(canvas if finer == 1 else canvas.reduce(finer))
+    return picture
+
+
+def _drawn_part(
+    segments: Float[np.ndarray, "k 4"], pen: float, size: tuple[int, int], finer: int
+) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom in pixels of the part of the picture that lines reach: only this part has to be drawn."""
+    if len(segments) == 0:
+        return 0, 0, 0, 0
+    low, high = segments.reshape(-1, 2).min(0) - pen, segments.reshape(-1, 2).max(0) + pen
+    left, top = np.clip(low // finer, 0, size).astype(int).tolist()
+    right, bottom = np.clip(high // finer + 1, 0, size).astype(int).tolist()
+    return left, top, right, bottom
 
 
 def stroke(

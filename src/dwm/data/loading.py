@@ -49,7 +49,8 @@ class DatasetWindows:
 
 
 class ClipDataset(torch.utils.data.Dataset):
-    """Item i is clip i as a batch of one; `merge` joins items. Words are drawn by item and epoch, whichever worker draws them."""
+    """Item i is clip i as a batch of one, pictures as bytes until `ClipBatch.to`; `merge` joins items. Words are drawn by item
+    and epoch, whichever worker draws them."""
 
     def __init__(
         self,
@@ -71,12 +72,12 @@ class ClipDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> ClipBatch:
         random = self.captions.random(int(self._epoch[0]), index)
-        return prepare(self.clips[index], self.size, self.layout, self.pictures, self.captions, random)
+        return prepare(self.clips[index], self.size, self.layout, self.pictures, self.captions, random, True)
 
     def loader(
         self, batch: int, sampler: Sampler[int] | Sequence[int] | None = None, workers: int = 0, pin: bool = False
     ) -> DataLoader:
-        """Batches of `batch` clips in the sampler's order (None: in order)."""
+        """Batches of `batch` clips in the sampler's order (None: in order); `batch.to(device)` makes their pictures floats."""
         return DataLoader(
             self,
             batch_size=batch,

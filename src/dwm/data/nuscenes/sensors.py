@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from dwm.data.resize import resize
 from dwm.errors import DwmError
 from dwm.storage import Tree
 
@@ -34,14 +35,17 @@ class TreePictures:
             with Image.open(io.BytesIO(data)) as picture:
                 if size is not None and not self.exact:
                     picture.draft("RGB", size)
-                whole = picture.convert("RGB")
+                picture.load()
+                whole = picture if picture.mode == "RGB" else picture.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DwmError(
                 f"{name}: is no whole picture ({len(data)} bytes, {error}); fetch the archive that holds it again"
             ) from error
-        if size is not None and whole.size != size:
-            whole = whole.resize(size, Image.Resampling.BILINEAR)
-        return np.asarray(whole)
+        if size is None or whole.size == size:
+            return np.asarray(whole)
+        if self.exact:
+            return np.asarray(whole.resize(size, Image.Resampling.BILINEAR))
+        return resize(np.array(whole), size)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 import json
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -156,30 +154,6 @@ def test_averaged_weights_follow_and_are_put_back():
     with ema.applied(module):
         assert torch.allclose(module.weight, before + 1 - 2 / 11, atol=1e-6)
     assert torch.equal(module.weight, own)
-
-
-def _in_group(rank: int, folder: str) -> None:
-    import os
-
-    import torch.distributed as dist
-
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=os.environ["DWM_TEST_PORT"], RANK=str(rank), WORLD_SIZE="2")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    train_task(Regression(), OPTIONS.with_(steps=8, accumulate=4), Path(folder))
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_give_what_one_gives(tmp_path, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("DWM_TEST_PORT", str(free.getsockname()[1]))
-    torch.multiprocessing.spawn(_in_group, (str(tmp_path / "two"),), nprocs=2)
-    train_task(Regression(), OPTIONS.with_(steps=8, accumulate=4), tmp_path / "one")
-    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
-    assert one.keys() == two.keys()
-    assert all(one[step] == pytest.approx(two[step], rel=1e-4) for step in one)
 
 
 def test_processes_that_cannot_share_a_step_are_refused(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ that a task computes runs as the forward pass of one module, so that every call 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -255,14 +256,15 @@ class Spread:
 def _copies(computation: Computation, device: torch.device) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
-    # Which blocks run depends on the tasks drawn, so parameters may go without a gradient.
-    devices = None if device.type == "cpu" else [device]
+    # Buffers never change, so there is nothing to send each time; PyTorch 2.13 gave the setting another name.
+    names = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
     return DistributedDataParallel(
         computation,
-        device_ids=devices,
-        broadcast_buffers=False,
-        find_unused_parameters=True,
+        device_ids=None if device.type == "cpu" else [device],
+        find_unused_parameters=True,  # which blocks run depends on the tasks that are drawn
         gradient_as_bucket_view=True,
+        **{buffers: False},
     )
 
 

@@ -154,7 +154,7 @@ class DrivingPipeline:
         return roll_out(sampler, batch, length, overlap, given, whole=not self.as_published)
 
     def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, given: int) -> Iterator[Tensor]:
-        """Frames of diffusion forcing, as they are finished. What OpenDWM cannot do (given frames, a short clip) is done our way."""
+        """Frames of diffusion forcing, as they are finished. What OpenDWM cannot (given frames, a short clip) is done our way."""
         sampling = self.card.sampling
         if sampling.style == "stream" and not given:
             yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)

@@ -6,7 +6,7 @@ Letters of shapes: b clips, t frames, v views, n things, h w rows and columns of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -159,6 +159,18 @@ class ArrayPictures:
 
 
 @dataclass(frozen=True)
+class PartOfPictures:
+    """Some frames and views of other pictures."""
+
+    whole: Pictures
+    frames: tuple[int, ...]
+    views: tuple[int, ...]
+
+    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        return self.whole.load(self.frames[frame], self.views[view], size)
+
+
+@dataclass(frozen=True)
 class LidarTrack:
     """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring)."""
 
@@ -199,6 +211,32 @@ class Clip:
     def with_captions(self, captions: tuple[tuple[Caption, ...], ...]) -> Clip:
         return replace(self, captions=captions)
 
+    def part(self, frames: slice, views: slice) -> Clip:
+        """Some frames and views of the clip; no picture is loaded."""
+        t, v = (range(count)[part] for count, part in zip(self.times.shape, (frames, views), strict=True))
+
+        def cut(rows: tuple[tuple[Any, ...], ...] | None) -> tuple[tuple[Any, ...], ...] | None:
+            return None if rows is None else tuple(row[views] for row in rows[frames])
+
+        lidar = self.lidar
+        if lidar is not None:
+            lidar = replace(
+                lidar,
+                times=lidar.times[frames],
+                world_from_ego=lidar.world_from_ego[frames],
+                points=lidar.points[frames],
+            )
+        return replace(
+            self,
+            rig=self.rig.select(self.rig.names[views]),
+            times=self.times[frames, views],
+            world_from_ego=self.world_from_ego[frames, views],
+            pictures=None if self.pictures is None else PartOfPictures(self.pictures, tuple(t), tuple(v)),
+            boxes=cut(self.boxes),
+            captions=cut(self.captions),
+            lidar=lidar,
+        )
+
 
 @dataclass(frozen=True)
 class ClipBatch:
@@ -237,12 +275,14 @@ class ClipBatch:
 
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch with every tensor on `device`, and pictures as floats."""
-        moved = {
-            item.name: as_floats(value.to(device, non_blocking=True))
-            for item in fields(self)
-            if isinstance(value := getattr(self, item.name), Tensor)
+        return self.map(lambda value: as_floats(value.to(device, non_blocking=True)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
+        """The same batch with every tensor changed."""
+        changed = {
+            item.name: change(value) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
     def frames_from(self, start: int, stop: int) -> ClipBatch:
         """The frames start … stop-1 of every clip; what has no time axis is kept whole."""

@@ -6,6 +6,8 @@ Latents are scaled and shifted as the networks see them. It knows no text and no
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -13,6 +15,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What an autoencoder makes of pictures: mean and deviation of each latent number, scaled as networks see latents.
+
+    Without a deviation the latents are fixed: the mean.
+    """
+
+    mean: Float[Tensor, "*n c h w"]
+    std: Float[Tensor, "*n c h w"] | None = None
+
+    def sample(self, generator: torch.Generator) -> Float[Tensor, "*n c h w"]:
+        """Latents in float32; their noise is drawn on the generator's device, which for training is the CPU."""
+        mean = self.mean.float()
+        if self.std is None:
+            return mean
+        noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+        return mean + self.std.float() * noise.to(mean.device, non_blocking=True)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Moments:
+        return Moments(change(self.mean), None if self.std is None else change(self.std))
 
 
 class Autoencoder(nn.Module):
@@ -67,6 +91,13 @@ class Autoencoder(nn.Module):
         latents = self._normalise(self._in_pieces(self._encoder(generator), flat.to(self.dtype) * 2 - 1))
         return latents.unflatten(0, frames.shape[:-3])
 
+    def moments(self, frames: Float[Tensor, "*n 3 H W"]) -> Moments:
+        """The posterior of pictures in [0, 1], from which latents can be sampled again and again."""
+        flat = self._in_pieces(partial(_posterior, self.model), frames.flatten(0, -4).to(self.dtype) * 2 - 1)
+        mean, std = flat.chunk(2, dim=1)
+        found = Moments(self._normalise(mean), std.float() * self.scaling)
+        return found.map(lambda value: value.unflatten(0, frames.shape[:-3]))
+
     def decode(self, latents: Float[Tensor, "*n c h w"], clamp: bool = True) -> Float[Tensor, "*n 3 H W"]:
         """Pictures of latents, float32 in [0, 1] (without `clamp` slightly beyond, for losses)."""
         flat = self._denormalise(latents.flatten(0, -4))
@@ -112,10 +143,23 @@ class VideoAutoencoder(Autoencoder):
         latents = self._normalise(self._in_pieces(self._encoder(generator), videos))
         return rearrange(latents, "(b v) c t h w -> b t v c h w", b=len(frames))
 
+    def moments(self, frames: Float[Tensor, "b t v 3 H W"]) -> Moments:
+        self.latent_frames(frames.shape[1])
+        videos = rearrange(frames.to(self.dtype) * 2 - 1, "b t v c h w -> (b v) c t h w")
+        mean, std = self._in_pieces(partial(_posterior, self.model), videos).chunk(2, dim=1)
+        found = Moments(self._normalise(mean), std.float() * self.scaling)
+        return found.map(lambda value: rearrange(value, "(b v) c t h w -> b t v c h w", b=len(frames)))
+
     def decode(self, latents: Float[Tensor, "b s v c h w"], clamp: bool = True) -> Float[Tensor, "b t v 3 H W"]:
         videos = rearrange(self._denormalise(latents), "b t v c h w -> (b v) c t h w")
         pictures = self._in_pieces(lambda piece: self.model.decode(piece).sample, videos.to(self.dtype))
         return _to_unit(rearrange(pictures, "(b v) c t h w -> b t v c h w", b=len(latents)), clamp)
+
+
+def _posterior(model: nn.Module, piece: Tensor) -> Tensor:
+    """Mean and deviation, one after the other on the channels."""
+    posterior = model.encode(piece).latent_dist
+    return torch.cat([posterior.mean, posterior.std], 1)
 
 
 def _to_unit(pictures: Tensor, clamp: bool) -> Tensor:

@@ -6,7 +6,7 @@ Distinct prompts are encoded once per call. It knows no clip and no network.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -70,6 +70,11 @@ class TextEncoder(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def length(self) -> int:
+        """Tokens of a prompt's sequence."""
+        raise NotImplementedError
+
 
 class Sd3TextEncoder(TextEncoder):
     """[CLIP-L | CLIP-G, padded with zeros to T5's width] then T5's tokens; pooled = both CLIP projections.
@@ -93,10 +98,17 @@ class Sd3TextEncoder(TextEncoder):
         pooled = torch.cat([result.text_embeds for result in results], -1)
         return TextEmbedding(torch.cat([sequence, self._t5(prompts).to(sequence.dtype)], 1), pooled)
 
+    @property
+    def length(self) -> int:
+        return _length(self.clip_tokenizers[0]) + self._t5_length
+
+    @property
+    def _t5_length(self) -> int:
+        return LONGEST if self.t5_tokenizer is None else _length(self.t5_tokenizer)
+
     def _t5(self, prompts: list[str]) -> Float[Tensor, "n l d"]:
         if self.t5 is None:
-            length = LONGEST if self.t5_tokenizer is None else _length(self.t5_tokenizer)
-            return torch.zeros(len(prompts), length, self.width, device=self.device)
+            return torch.zeros(len(prompts), self._t5_length, self.width, device=self.device)
         return self.t5(_tokens(self.t5_tokenizer, prompts, self.device))[0]
 
 
@@ -106,6 +118,10 @@ class Sd21TextEncoder(TextEncoder):
     def __init__(self, clip: nn.Module, tokenizer):
         super().__init__()
         self.clip, self.tokenizer = clip, tokenizer
+
+    @property
+    def length(self) -> int:
+        return _length(self.tokenizer)
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
         return TextEmbedding(self.clip(_tokens(self.tokenizer, prompts, self.device))[0], None)
@@ -128,6 +144,12 @@ class StoredText:
 
     def to(self, *target: torch.device | torch.dtype | str) -> StoredText:
         return StoredText(list(self.index), self.embedding.to(*target))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> StoredText:
+        """The same prompts with both tensors changed."""
+        found = self.embedding
+        pooled = None if found.pooled is None else change(found.pooled)
+        return StoredText(list(self.index), TextEmbedding(change(found.sequence), pooled))
 
     def save(self, path: Path | str) -> None:
         tensors = {"sequence": self.embedding.sequence.contiguous()}

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -137,6 +138,22 @@ def words(
     return tuple(
         tuple(_say(caption, options, random) for caption in row) for row in align(captions, options.align_keys)
     )
+
+
+def variants(captions: Captions, options: CaptionOptions = CaptionOptions()) -> list[str]:
+    """Every text that `words` may say of these pictures, each once. Raises DwmError where the order is left to chance."""
+    if options.reorder:
+        raise DwmError(
+            "words.reorder: captions in a random order are too many to be prepared; set it to false, or do not store text"
+        )
+    dropped = [key for key, rate in options.drop_rates.items() if rate > 0]
+    kept = [
+        [key for key in options.selected_keys if key not in left_out]
+        for count in range(len(dropped) + 1)
+        for left_out in combinations(dropped, count)
+    ]
+    distinct = dict.fromkeys(caption for row in align(captions, options.align_keys) for caption in row)
+    return list(dict.fromkeys(caption.text(keys) for caption in distinct for keys in kept))
 
 
 def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
 from dwm.recipes import find
-from dwm.recipes.dryrun import _Live
 from dwm.recipes.files import read_json
 from dwm.recipes.memory import Shape, _inputs, generation_cost, parameters, training_cost
+from dwm.training.dryrun import _Live
 
 SHAPE = Shape(b=1, t=3, v=6, h=6, w=10, text=12)
 

@@ -141,10 +141,15 @@ def options(steps: int = 6) -> StagesOptions:
             DrivingStage(
                 name="pictures",
                 loop=loop(steps),
-                batch=BatchOptions(clips=4, views=1, train_text=True),
+                batch=BatchOptions(clips=4, views=1, train_text=True, sample_latents=False),
                 objective=tasks.with_(style=None),
             ),
-            DrivingStage(name="videos", loop=loop(steps), batch=BatchOptions(clips=2, frames=3), objective=tasks),
+            DrivingStage(
+                name="videos",
+                loop=loop(steps),
+                batch=BatchOptions(clips=2, frames=3, sample_latents=False),
+                objective=tasks,
+            ),
         ),
     )
 

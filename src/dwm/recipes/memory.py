@@ -11,9 +11,9 @@ from torch import nn
 
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
 from dwm.recipes.checks import AUTOENCODER_FACTOR
-from dwm.recipes.dryrun import Tally, tally
 from dwm.recipes.files import read_json
 from dwm.recipes.recipe import Recipe
+from dwm.training.dryrun import Tally, tally
 
 SD3_TOKENS = 154
 """Text tokens of SD 3 and 3.5: 77 of CLIP and 77 of T5."""

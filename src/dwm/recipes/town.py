@@ -111,17 +111,25 @@ def town() -> Recipe:
             DrivingStage(
                 name="pictures",
                 loop=loop(1150, seed=0, accumulate=1),
-                batch=BatchOptions(clips=24, frames=1, views=1, train_text=True),
+                batch=BatchOptions(clips=24, frames=1, views=1, train_text=True, sample_latents=False),
                 objective=TASKS,
             ),
-            DrivingStage(name="rigs", loop=loop(600, seed=1), batch=BatchOptions(clips=3, frames=1), objective=TASKS),
             DrivingStage(
-                name="short", loop=loop(500, seed=2), batch=BatchOptions(clips=1, frames=4), objective=GIVEN_FRAMES
+                name="rigs",
+                loop=loop(600, seed=1),
+                batch=BatchOptions(clips=3, frames=1, sample_latents=False),
+                objective=TASKS,
+            ),
+            DrivingStage(
+                name="short",
+                loop=loop(500, seed=2),
+                batch=BatchOptions(clips=1, frames=4, sample_latents=False),
+                objective=GIVEN_FRAMES,
             ),
         ),
         training=TrainingOptions(
             **{name: getattr(last, name) for name in LoopOptions.model_fields},
-            batch=BatchOptions(clips=1, frames=8),
+            batch=BatchOptions(clips=1, frames=8, sample_latents=False),
             objective=GIVEN_FRAMES,
         ),
         sampling=SamplingOptions(num_inference_steps=16, guidance_scale=2.0, reference_frames=2),

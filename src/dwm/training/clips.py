@@ -1,4 +1,4 @@
-"""A cache of clips that training reads at random: pictures and layouts as bytes, later latents beside them, memory-mapped.
+"""A cache of clips that training reads at random: pictures and layouts as bytes, memory-mapped.
 
 Filled once by worker processes from any source of clips and resumable shard by shard; each shard is one safetensors file. It
 knows no dataset: a source is anything that gives `Clip`s by number.
@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,7 +27,11 @@ from dwm.data import collate
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import atomic_write
+from dwm.training.keys import picture_keys
+from dwm.training.pixels import as_bytes
+from dwm.training.readers import Ask, Material, Part, where
 
+LAYOUTS = frozenset(("layout_boxes", "layout_map"))
 PICTURES = ("frames", "layout_boxes", "layout_map")
 """What is stored as bytes and given as floats in [0, 1]."""
 
@@ -49,7 +54,9 @@ def fill(folder: Path, source: ClipSource, size: tuple[int, int], shard: int = 8
 
 
 class ClipCache:
-    """The clips of a folder made by `fill`. Safe to use in several processes, one object each."""
+    """The clips of a folder made by `fill`: a reader for the feed. Safe to use in several processes, one object each."""
+
+    draws = False
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -77,24 +84,33 @@ class ClipCache:
         shard, item = self._place[index]
         return shard.read(item, frames, views, frozenset(pictures))
 
-    def latents(
-        self, index: int, frames: slice = slice(None), views: slice = slice(None)
-    ) -> Float[Tensor, "1 t v c h w"]:
-        """The stored latents of a clip. Raises DwmError where `encode` did not run."""
-        shard, item = self._place[index]
-        return shard.latents[item : item + 1, frames, views].float()
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of every picture."""
+        return self._shards[0].size
 
-    def encode(self, encoder: Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n c h w"]]) -> None:
-        """Stores the latents of every clip, shard by shard; those that are stored are kept."""
-        due = [shard for shard in self._shards if not shard.latent_path.exists()]
-        for shard in track(due, "latents", unit="shards"):
-            items = []
-            for item in range(len(shard)):
-                frames = shard.read(item, slice(None), slice(None), frozenset(("frames",))).frames
-                assert frames is not None
-                items.append(torch.stack([encoder(instant) for instant in frames[0]]).half())
-            with atomic_write(shard.latent_path) as beside:
-                save_file({"latents": torch.stack(items)}, beside)
+    def read(self, ask: Ask) -> Part:
+        """A part of a clip as the feed asks for it. Raises DwmError for another size than the cache has."""
+        if ask.size != self.size:
+            raise DwmError(f"{self.folder}: holds pictures of {self.size}, not {ask.size}; fill another cache")
+        shard, item = self._place[ask.index]
+        wanted = LAYOUTS | {"frames"} if ask.pictures else LAYOUTS
+        clips = shard.read(item, ask.frames, ask.views, frozenset(wanted))
+        return Part(clips, shard.keys[item, ask.frames, ask.views], shard.places[item])
+
+    def material(self, index: int) -> Material:
+        shard, item = self._place[index]
+
+        def load(frame: int, view: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+            if size != self.size:
+                raise DwmError(f"{self.folder}: holds pictures of {self.size}, not {size}; fill another cache")
+            return shard.picture(item, frame, view)
+
+        def texts() -> list[str]:
+            said = shard.captions[item]
+            return [] if said is None else list(dict.fromkeys(text for row in said for text in row))
+
+        return Material(shard.keys[item], load, texts, shard.places[item])
 
 
 class _Shard:
@@ -102,27 +118,26 @@ class _Shard:
 
     def __init__(self, path: Path):
         self.path = path
-        self.latent_path = path.with_name(path.name.replace("clips_", "latents_"))
         self._file: Any = None
-        self._latents: Tensor | None = None
         with safe_open(path, "pt") as file:
             words = json.loads(file.metadata()["words"])
-            self.names = tuple(file.keys())
+            self.names = tuple(name for name in file.keys() if name != "keys")  # noqa: SIM118
             n, t, v = file.get_slice("times").get_shape()
-        self.captions, self.scenes = words["captions"], words["scenes"]
-        self.count, self.extent = n, (t, v)
+            self.keys = file.get_tensor("keys").numpy()
+            height, width = file.get_slice("frames").get_shape()[-2:]
+        self.captions, self.scenes, self.places = words["captions"], words["scenes"], words["places"]
+        self.count, self.extent, self.size = n, (t, v), (width, height)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
 
     def __len__(self) -> int:
         return self.count
 
-    @property
-    def latents(self) -> Tensor:
-        if self._latents is None:
-            if not self.latent_path.exists():
-                raise DwmError(f"{self.latent_path}: does not exist; encode the cache first")
-            with safe_open(self.latent_path, "pt") as file:
-                self._latents = file.get_tensor("latents")
-        return self._latents
+    def picture(self, item: int, frame: int, view: int) -> UInt8[np.ndarray, "h w 3"]:
+        if self._file is None:
+            self._file = safe_open(self.path, "pt")
+        return self._file.get_slice("frames")[item, frame, view].permute(1, 2, 0).contiguous().numpy()
 
     def read(self, item: int, frames: slice, views: slice, pictures: frozenset[str]) -> ClipBatch:
         if self._file is None:
@@ -155,20 +170,22 @@ def _spread(work: Callable[[int], None], starts: list[int], workers: int) -> Ite
 
 
 def _fill_shard(folder: Path, source: ClipSource, size: tuple[int, int], shard: int, start: int) -> None:
-    batch = collate([source[index] for index in range(start, min(start + shard, len(source)))], size=size)
+    clips = [source[index] for index in range(start, min(start + shard, len(source)))]
+    batch = collate(clips, size=size)
     tensors = {
         item.name: _bytes(value) if item.name in PICTURES else value.contiguous()
         for item in fields(batch)
         if isinstance(value := getattr(batch, item.name), Tensor)
     }
     captions = batch.captions if batch.captions is not None else [None] * len(batch.times)
-    words = json.dumps({"captions": captions, "scenes": batch.scenes})
+    tensors["keys"] = torch.from_numpy(np.stack([picture_keys(clip) for clip in clips]))
+    words = json.dumps({"captions": captions, "scenes": batch.scenes, "places": [where(clip) for clip in clips]})
     with atomic_write(_shard_path(folder, start // shard)) as beside:
         save_file(tensors, beside, metadata={"words": words})
 
 
 def _bytes(pictures: Tensor) -> Tensor:
-    return (pictures * 255).round().to(torch.uint8).contiguous()
+    return as_bytes(pictures).contiguous()
 
 
 def _shard_path(folder: Path, number: int) -> Path:

@@ -1,31 +1,30 @@
-"""Trains the driving network on stored latents: which frames and views of which clips make a batch, and its loss.
+"""Trains the driving network: a micro-batch of a feed → latents, conditions, noise, prediction, losses.
 
-It takes clips from a cache and knows neither where they came from nor how weights are stored.
+It takes batches and knows neither where they came from nor how weights are stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwm.base_models import TextEncoder
-from dwm.clip import ClipBatch
+from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
 from dwm.conditions import ConditionOptions, build_conditions
-from dwm.data import merge
 from dwm.devices import autocast
-from dwm.networks import CrossviewTemporalDiT
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.options import Options
-from dwm.training.clips import ClipCache
-from dwm.training.loop import step_generator
-from dwm.training.objective import ObjectiveOptions, box_weights, draw, flow_loss, noised
+from dwm.training.feed import DrivingBatch
+from dwm.training.noising import Noising
+from dwm.training.objective import ObjectiveOptions, box_weights, draw, losses_of, noised
+from dwm.training.operations import operations, tokens
 from dwm.training.task import Losses, Work
 
-LAYOUTS = ("layout_boxes", "layout_map")
+Network = CrossviewTemporalDiT | CrossviewTemporalUNet
 
 
 class BatchOptions(Options):
@@ -35,105 +34,139 @@ class BatchOptions(Options):
     frames: int = Field(1, gt=0, description="consecutive frames of each")
     views: int | None = Field(None, description="views of each, drawn at random; null: all")
     train_text: bool = Field(False, description="train the text encoders with the network")
-    share: float = Field(1.0, gt=0, le=1, description="share of the cache's clips that is used")
+    share: float = Field(1.0, gt=0, le=1, description="share of the clips that is used")
+    sample_latents: bool = Field(
+        True, description="latents are sampled anew each time, as published; false: always their mean"
+    )
+
+
+class Batches(Protocol):
+    """What gives micro-batches by number: see `feed`."""
+
+    def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]: ...
 
 
 @dataclass(frozen=True)
-class DrivingBatch:
-    """Clips with their layouts, and the latents of their pictures."""
+class Told:
+    """How a driving network is trained: what it is told and asked. noising None: the flow of the objective.
 
-    clips: ClipBatch
-    latents: Float[Tensor, "b t v c h w"]
+    references_alone: first frames that a video autoencoder also encodes by themselves, to be given.
+    """
+
+    conditions: ConditionOptions
+    objective: ObjectiveOptions
+    noising: Noising | None = None
+    sample_latents: bool = True
+    train_text: bool = False
+    references_alone: int = 0
+    dtype: torch.dtype = torch.float32
 
 
 class DrivingTask:
-    """The driving network, alone or with its text encoders, on clips of a cache."""
+    """The driving network, alone or with its text encoders. `text` and `autoencoder` may be left out where batches bring
+    embeddings and latents."""
 
     def __init__(
         self,
-        network: CrossviewTemporalDiT,
-        text: TextEncoder,
-        cache: ClipCache,
-        conditions: ConditionOptions,
-        objective: ObjectiveOptions,
-        batch: BatchOptions,
-        seed: int,
-        dtype: torch.dtype = torch.float32,
+        network: Network,
+        feed: Batches,
+        told: Told,
+        text: TextEncoder | None = None,
+        autoencoder: Autoencoder | None = None,
+        device: torch.device | str = "cpu",
     ):
-        self.network, self.text, self.cache, self.seed = network, text, cache, seed
-        self.device = torch.device("cpu")
-        self.objective, self.batch, self.dtype = objective, batch, dtype
-        self.single_view = batch.views == 1
-        self.conditions = conditions.with_(
-            disable_crossview=conditions.disable_crossview or self.single_view,
-            disable_temporal=conditions.disable_temporal or batch.frames == 1,
-        )
-        parts = {"transformer": network.train().requires_grad_(True)}
-        if batch.train_text:
+        self.network, self.feed, self.told = network, feed, told
+        self.text, self.autoencoder, self.device = text, autoencoder, torch.device(device)
+        parts: dict[str, nn.Module] = {"transformer": network.train().requires_grad_(True)}
+        if text is not None and told.train_text:
             parts["text"] = text.train().requires_grad_(True)
-        else:
-            text.eval().requires_grad_(False)
-        self.module = nn.ModuleDict(parts)
+        elif text is not None:
+            text.eval().requires_grad_(False).to(self.device)
+        if autoencoder is not None:
+            autoencoder.eval().requires_grad_(False).to(self.device)
+        self.module = nn.ModuleDict(parts).to(self.device)
+        self._operations: dict[tuple[int, ...], float] = {}
 
     def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:
-        number = start
-        while True:
-            yield self._batch(number)
-            number += every
+        return self.feed.batches(start, every)
 
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
-        draws = draw(batch.latents.shape, self.objective, generator, self.conditions.explicit_view_modeling)
-        inputs = noised(batch.latents, draws, self.objective)
-        told = build_conditions(
-            batch.clips, self.conditions, self.text, kept=inputs.kept, gradients=self.batch.train_text
+        batch, told = batch.to(self.device), self.told
+        latents, references = self._latents(batch, generator)
+        draws = draw(latents.shape, told.objective, generator, told.conditions.explicit_view_modeling, told.noising)
+        inputs = noised(latents, draws, told.objective, told.noising, references)
+        source: TextSource | None = batch.text or self.text
+        conditions = build_conditions(
+            batch.clips,
+            self._conditions(batch),
+            source,
+            kept=inputs.kept,
+            latent_frames=latents.shape[1],
+            gradients=told.train_text,
         )
-        told = replace(told, disable_temporal=told.disable_temporal | inputs.alone)
-        with autocast(batch.latents.device, self.dtype):
-            prepared = self.network.prepare(told, batch.latents.shape)
-            velocity = self.network(inputs.sample, inputs.timestep, prepared)
-        weight = None
-        if self.objective.box_weight > 1 and batch.clips.layout_boxes is not None:
-            weight = box_weights(batch.clips.layout_boxes, batch.latents.shape[-2:], self.objective.box_weight)
-        return Losses(flow_loss(velocity, batch.latents, inputs, self.objective, weight))
+        conditions = replace(conditions, disable_temporal=conditions.disable_temporal | inputs.alone)
+        with autocast(self.device, told.dtype):
+            prepared = self.network.prepare(conditions, latents.shape)
+            predicted = self.network(inputs.sample, inputs.timestep, prepared)
+        return losses_of(predicted, inputs, told.objective, self._weight(batch, latents))
 
     def work(self, batch: DrivingBatch) -> Work:
-        return Work(clips=len(batch.latents))
+        shape = self._latent_shape(batch)
+        if shape not in self._operations:
+            self._operations[shape] = operations(self.network, shape, self._text_shape(batch), batch.clips)
+        return Work(shape[0], tokens(self.network, shape), self._operations[shape])
 
     def identity(self, batch: DrivingBatch) -> str:
-        return ", ".join(batch.clips.scenes)
+        return ", ".join(batch.places)
 
     def blocks(self) -> Sequence[nn.Module]:
-        names = ("transformer_blocks", "crossview_transformer_blocks", "temporal_transformer_blocks")
-        return [block for name in names for block in getattr(self.network, name, ())]
+        if isinstance(self.network, CrossviewTemporalDiT):
+            names = ("transformer_blocks", "crossview_transformer_blocks", "temporal_transformer_blocks")
+            return [block for name in names for block in getattr(self.network, name, ())]
+        levels = (*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks)
+        return [block for level in levels for block in (*level.resnets, *getattr(level, "attentions", ()))]
 
-    def _batch(self, number: int) -> DrivingBatch:
-        generator = step_generator(self.seed + 1, number)
-        used = max(1, int(len(self.cache) * self.batch.share))
-        first = number * self.batch.clips
-        parts, latents = [], []
-        for index in data_order(used, self.seed, range(first, first + self.batch.clips)):
-            start = _draw(self.cache.frames - self.batch.frames + 1, generator)
-            frames = slice(start, start + self.batch.frames)
-            views = slice(None)
-            if self.batch.views is not None:
-                left = _draw(self.cache.views - self.batch.views + 1, generator)
-                views = slice(left, left + self.batch.views)
-            parts.append(self.cache.clip(index, frames, views, LAYOUTS))
-            latents.append(self.cache.latents(index, frames, views))
-        return DrivingBatch(merge(parts), torch.cat(latents))
+    def _conditions(self, batch: DrivingBatch) -> ConditionOptions:
+        """Alone, a frame or a view has no other to look at."""
+        _, t, v = batch.clips.shape
+        options = self.told.conditions
+        return options.with_(
+            disable_crossview=options.disable_crossview or v == 1, disable_temporal=options.disable_temporal or t == 1
+        )
 
+    def _latents(self, batch: DrivingBatch, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Latents, and those that given frames show where they are encoded apart."""
+        found, head = (batch.latents, batch.references) if batch.latents is not None else self._encoded(batch)
+        latents = self._drawn(found, generator)
+        if head is None:
+            return latents, None
+        shown = self._drawn(head, generator)
+        return latents, torch.cat([shown, latents[:, shown.shape[1] :]], 1)
 
-def data_order(count: int, seed: int, places: range) -> list[int]:
-    """Which of `count` clips stand at `places` of the endless order: each epoch is a permutation of its own."""
-    permutations: dict[int, Int[Tensor, "n"]] = {}
-    order = []
-    for place in places:
-        epoch = place // count
-        if epoch not in permutations:
-            permutations[epoch] = torch.randperm(count, generator=step_generator(seed, -1 - epoch))
-        order.append(int(permutations[epoch][place % count]))
-    return order
+    def _drawn(self, moments: Moments, generator: torch.Generator) -> Tensor:
+        return moments.sample(generator) if self.told.sample_latents else moments.mean.float()
 
+    @torch.no_grad()
+    def _encoded(self, batch: DrivingBatch) -> tuple[Moments, Moments | None]:
+        assert self.autoencoder is not None and batch.clips.frames is not None, "no latents, and nothing to make them"
+        frames, alone = batch.clips.frames, self.told.references_alone
+        return self.autoencoder.moments(frames), self.autoencoder.moments(frames[:, :alone]) if alone else None
 
-def _draw(bound: int, generator: torch.Generator) -> int:
-    return int(torch.randint(bound, (), generator=generator))
+    def _weight(self, batch: DrivingBatch, latents: Tensor) -> Tensor | None:
+        boxes, weight = batch.clips.layout_boxes, self.told.objective.box_weight
+        if weight == 1 or boxes is None:
+            return None
+        return box_weights(boxes, latents.shape[-2:], weight)
+
+    def _latent_shape(self, batch: DrivingBatch) -> tuple[int, ...]:
+        if batch.latents is not None:
+            return tuple(batch.latents.mean.shape)
+        assert self.autoencoder is not None and batch.clips.frames is not None
+        b, t, v, _, height, width = batch.clips.frames.shape
+        return (b, *self.autoencoder.latent_shape(t, v, (width, height)))
+
+    def _text_shape(self, batch: DrivingBatch) -> int:
+        """Tokens of a text."""
+        if batch.text is not None:
+            return batch.text.embedding.sequence.shape[1]
+        return 0 if self.text is None else self.text.length

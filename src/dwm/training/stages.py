@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
@@ -29,10 +30,15 @@ from dwm.options import Options
 from dwm.training import checkpoint
 from dwm.training.autoencoder import AutoencoderStageOptions, AutoencoderTask, fold_statistics, latent_statistics
 from dwm.training.clips import ClipCache, ClipSource, fill
-from dwm.training.driving import BatchOptions, DrivingTask
+from dwm.training.driving import BatchOptions, DrivingTask, Told
+from dwm.training.encode import Wanted, encode
+from dwm.training.feed import Feed, Stored, told_of_killed_workers
+from dwm.training.join import Joined
 from dwm.training.loop import Callback, LoopOptions, train_task
 from dwm.training.objective import ObjectiveOptions
+from dwm.training.plan import Bucket, Plan
 from dwm.training.previews import Previews, first_frames
+from dwm.training.store import Store, StoredLatents
 
 STATISTICS_CLIPS = 24
 """Clips whose latents give each channel's mean and deviation."""
@@ -117,11 +123,22 @@ class Run:
                 _normalise_latents(network, cache)
             _save_vae(network, self._vae(stage.name))
 
+    @property
+    def store(self) -> Store:
+        """Where the latents of all clips lie: those of the first autoencoder stage's encoder."""
+        return Store.of(self.folder / "store", self.folder / "base", self.vae_before(1))
+
     def encode(self, cache: ClipCache) -> None:
-        """Stores the latents of all clips with the encoder of the first autoencoder stage."""
-        autoencoder = load_autoencoder(self.vae_before(1))
-        with torch.no_grad():
-            cache.encode(autoencoder.encode)
+        """Stores the latents of all clips; those that are stored are kept."""
+        encode([cache], Wanted([cache.size]), self.store, load_autoencoder(self.vae_before(1)), None)
+
+    def feed(self, cache: ClipCache, stage: DrivingStage) -> Feed:
+        """The micro-batches of a stage of the driving network."""
+        batch, loop = stage.batch, stage.loop
+        used = np.arange(max(1, int(len(cache) * batch.share)))
+        plan = Plan([(used, [Bucket(cache.size, batch.frames, batch.clips)])], loop.accumulate, loop.seed)
+        stored = Stored(StoredLatents(self.store, [cache.size], batch.sample_latents))
+        return Feed([cache], Joined.of([len(cache)]), plan, loop.seed, batch.views, stored)
 
     def train_driving(self, cache: ClipCache, resume: bool = True, upto: int | None = None) -> CrossviewTemporalDiT:
         """Trains the driving network's stages one after the other and returns it with averaged weights."""
@@ -130,22 +147,11 @@ class Run:
             if (self.folder / stage.name / "weights.safetensors").exists():
                 continue
             network, text = self.network(number)
-            task = DrivingTask(
-                network,
-                text,
-                cache,
-                self.options.conditions,
-                stage.objective,
-                stage.batch,
-                stage.loop.seed,
-                self.options.dtype(),
-            )
+            told = told_by(self.options.conditions, stage, self.options.dtype())
+            task = DrivingTask(network, self.feed(cache, stage), told, text)
             callbacks = (*self.callbacks, *self._previews(network, text, stage))
-            training = train_task(task, stage.loop, self.folder / stage.name, resume, callbacks)
-            training.ema.copy_to(training.module)
-            checkpoint.save_weights(
-                nn.ModuleDict({"transformer": network, "text": text}), self.folder / stage.name / "weights.safetensors"
-            )
+            kept = nn.ModuleDict({"transformer": network, "text": text})
+            train_stage(task, stage, self.folder / stage.name, resume, callbacks, kept)
         return self.network(len(self.options.driving[:upto]))[0]
 
     def network(self, stages_done: int) -> tuple[CrossviewTemporalDiT, nn.Module]:
@@ -188,6 +194,22 @@ class Run:
 
     def _vae(self, stage: str) -> Path:
         return self.folder / stage / "vae"
+
+
+def told_by(conditions: ConditionOptions, stage: DrivingStage, dtype: torch.dtype) -> Told:
+    """What a stage tells and asks its network."""
+    batch = stage.batch
+    return Told(conditions, stage.objective, None, batch.sample_latents, batch.train_text, dtype=dtype)
+
+
+def train_stage(
+    task: DrivingTask, stage: DrivingStage, folder: Path, resume: bool, callbacks: Sequence[Callback], kept: nn.Module
+) -> None:
+    """Trains one stage to its end and writes the averaged weights of `kept` to `folder`/weights.safetensors."""
+    with told_of_killed_workers(getattr(task.feed, "workers", 0)):
+        training = train_task(task, stage.loop, folder, resume, callbacks)
+    training.ema.copy_to(training.module)
+    checkpoint.save_weights(kept, folder / "weights.safetensors")
 
 
 def train(

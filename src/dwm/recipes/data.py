@@ -51,6 +51,9 @@ class SourceOptions(Options):
     crossview_mask: tuple[tuple[bool, ...], ...] | None = Field(
         None, description="which views see each other; none: nuScenes' ring where the cameras are its own"
     )
+    ratio: float | None = Field(
+        None, gt=0, description="share of the clips that are seen, relative to the other sets'; none: every clip once"
+    )
     drop_vehicle_colors: bool = Field(False, description="package: colours of vehicles are struck from captions")
 
 
@@ -60,7 +63,9 @@ class Mix(Options):
     size: tuple[int, int] = Field(..., description="width and height of a picture in pixels")
     share: float = Field(..., gt=0, description="relative share of the clips")
     frames: int = Field(..., ge=1, description="frames of a clip")
-    clips: int = Field(..., ge=1, description="clips in a micro-batch")
+    clips: int | None = Field(
+        None, ge=1, description="clips in a micro-batch; none: as many as make the first one's number of pixels"
+    )
 
 
 class DataOptions(Options):
@@ -84,6 +89,11 @@ class DataOptions(Options):
     )
     shuffle: bool = Field(True, description="training clips in random order")
     fixed_order: bool = Field(False, description="the same order in every epoch")
+    store: str | None = Field(
+        None,
+        description="folder or URL that `dwm data encode` filled with latents and embeddings; none: made on the way",
+    )
+    stored_text: bool = Field(True, description="whether embeddings of captions come from the store too")
     workers: int = Field(0, ge=0, description="processes that prepare clips; 0: the training process does")
 
     @property

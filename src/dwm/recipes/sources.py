@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,8 @@ from dwm.data.loading import Windows
 from dwm.errors import DwmError
 from dwm.recipes.data import READERS, DataOptions, SourceOptions
 from dwm.town import TownOptions, town_scene
+from dwm.training.join import Joined
+from dwm.training.readers import WindowReader
 
 TOWN_CLIPS = 1000
 """Training clips of a town where a run does not say how many; scenes from this number on are held out."""
@@ -44,17 +44,17 @@ class TownClips:
 
 
 class Together:
-    """Several sources one after another."""
+    """Several sources as one, weighted where ratios are given."""
 
-    def __init__(self, parts: Sequence[Windows]):
-        self.parts, self.ends = list(parts), list(accumulate(map(len, parts)))
+    def __init__(self, parts: Sequence[Windows], ratios: Sequence[float | None] = ()):
+        self.parts, self.joined = list(parts), Joined.of([len(part) for part in parts], ratios)
 
     def __len__(self) -> int:
-        return self.ends[-1]
+        return len(self.joined)
 
     def __getitem__(self, index: int) -> Clip:
-        place = bisect_right(self.ends, index)
-        return self.parts[place][index - (self.ends[place - 1] if place else 0)]
+        part, place = self.joined.place(index)
+        return self.parts[part][place]
 
 
 class First:
@@ -73,14 +73,44 @@ class First:
 def training_clips(data: DataOptions) -> Windows:
     """What a run trains on. Raises DwmError for a data set that is not there or of a kind that cannot be read yet."""
     parts = [_part(source, data, held_out=False) for source in data.train]
-    clips = parts[0] if len(parts) == 1 else Together(parts)
+    ratios = [source.ratio for source in data.train]
+    clips = parts[0] if len(parts) == 1 else Together(parts, ratios)
     return clips if data.clips is None else First(clips, data.clips)
+
+
+def training_readers(data: DataOptions) -> list[WindowReader]:
+    """The same, source by source, prepared as the feed wants them. Raises DwmError as `training_clips` does."""
+    readers = []
+    for source in data.train:
+        windows = _part(source, data, held_out=False)
+        if data.clips is not None and len(data.train) == 1:
+            windows = First(windows, data.clips)
+        readers.append(
+            WindowReader(
+                windows,
+                source.frames,
+                source.clips_as_views or len(source.views),
+                source.layout or data.layout,
+                source.words,
+                data.color_jitter,
+                LABELS.get(source.kind, source.kind).format(source),
+                source.crossview_mask,
+                source.uncalibrated,
+                source.made_up_layout,
+                draws=source.kind == "town",
+            )
+        )
+    return readers
 
 
 def validation_clips(data: DataOptions) -> Windows:
     """What a run is looked at with; training never sees these scenes."""
     parts = [_part(source, data, held_out=True) for source in data.validation]
     return parts[0] if len(parts) == 1 else Together(parts)
+
+
+LABELS = {"nuscenes": "", "town": "town {0.seed}"}
+"""What tells the scenes of one set from another's in the store; a kind that is not here is its own label."""
 
 
 def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> Windows:

@@ -8,6 +8,7 @@ from pathlib import Path
 from dwm.errors import DwmError
 from dwm.generation import WeightsCard
 from dwm.recipes.files import CONFIG_NAME, load, save
+from dwm.recipes.on_base import train_on_base
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_clips, validation_clips
 from dwm.town import caption_words
@@ -25,19 +26,16 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
     """
     if not run.data.train:
         raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
-    if run.base_model is not None:
-        raise DwmError(
-            f"{run.name}: training on the base model {run.base_model} is not here yet; recipes that can be trained now "
-            "make their own base model (`dwm show recipes`: town)"
-        )
     _claim(run, output, resume)
     preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+    if run.base_model is not None:
+        return train_on_base(run, card(run), output, resume, callbacks, preview)
     return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks, preview)
 
 
 def card(run: Recipe) -> WeightsCard:
     """What the finished weights saw."""
-    lengths = {stage.batch.frames for stage in run.stages().driving}
+    lengths = {stage.batch.frames for stage in (*run.warmup, run.training.stage("driving"))}
     source = run.data.train[0]
     return WeightsCard(
         name=run.name,

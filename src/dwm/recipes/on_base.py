@@ -1,0 +1,168 @@
+"""Trains a driving network on a base model's folder (SD 3, SD 3.5, SD 2.1): data sets or the store → stages → weights folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from dwm.base_models import BaseModel
+from dwm.base_models.base import read_json
+from dwm.clip import Clip
+from dwm.devices import default_dtype, pick_device
+from dwm.errors import DwmError
+from dwm.generation import DrivingPipeline, WeightsCard
+from dwm.generation.folder import load_some, write_folder
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, UNetOptions
+from dwm.recipes.feed import stage_feed, stored_of
+from dwm.recipes.recipe import Recipe
+from dwm.recipes.sources import training_readers
+from dwm.training import checkpoint
+from dwm.training.driving import DrivingTask, Network
+from dwm.training.feed import Feed, Stored
+from dwm.training.loop import Callback, Moment
+from dwm.training.noising import DdpmNoising
+from dwm.training.previews import Previews
+from dwm.training.stages import DrivingStage, told_by, train_stage
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What stands around the network while it trains. What the store gives is not loaded."""
+
+    base: BaseModel
+    stored: Stored
+
+
+def train_on_base(
+    run: Recipe,
+    card: WeightsCard,
+    output: Path,
+    resume: bool,
+    callbacks: Sequence[Callback] = (),
+    preview: Clip | None = None,
+) -> Path:
+    """Trains the stages of `run` one after another and returns the folder of weights. Goes on where it was stopped."""
+    device = pick_device(run.device)
+    network, parts = new_network(run), load_parts(run)
+    if isinstance(network, CrossviewTemporalUNet):
+        card = card.with_(prediction=DdpmNoising.create(parts.base.scheduler).prediction)
+    for stage in (*run.warmup, run.training.stage("driving")):
+        folder = output / stage.name
+        if not (folder / WEIGHTS).exists():
+            task = driving_task(run, stage, network, parts, device)
+            looks = (*callbacks, *_previews(run, card, parts, network, preview, device))
+            train_stage(task, stage, folder, resume, looks, task.module)
+        checkpoint.load_weights(torch.nn.ModuleDict({"transformer": network}), folder / WEIGHTS)
+    write_folder(output / "weights", card.with_(base_model=run.base_model), network.cpu(), None)
+    return output / "weights"
+
+
+def driving_task(run: Recipe, stage: DrivingStage, network: Network, parts: Parts, device: torch.device) -> DrivingTask:
+    """One stage as the loop trains it."""
+    if stage.batch.train_text:
+        raise DwmError(
+            f"{stage.name}: batch.train_text: a base model's text encoders stay as they are; set it to false"
+        )
+    dtype = default_dtype(device) if run.autocast is None else getattr(torch, run.autocast)
+    told = told_by(run.conditions, stage, dtype)
+    if isinstance(network, CrossviewTemporalUNet):
+        told = replace(told, noising=DdpmNoising.create(parts.base.scheduler))
+    if (per_latent := frames_per_latent(run)) > 1:
+        told = replace(
+            told,
+            objective=told.objective.in_latents(per_latent),
+            references_alone=run.training.references_alone,
+        )
+    return DrivingTask(
+        network, run_feed(run, stage, parts, device), told, parts.base.text, parts.base.autoencoder, device
+    )
+
+
+def run_feed(run: Recipe, stage: DrivingStage, parts: Parts, device: torch.device) -> Feed:
+    """The micro-batches of a stage; pinned where there is a device to copy to."""
+    return stage_feed(run, stage, training_readers(run.data), parts.stored, pin=device.type == "cuda")
+
+
+def load_parts(run: Recipe) -> Parts:
+    """The base model, without what the store gives."""
+    stages = (*run.warmup, run.training.stage("driving"))
+    stored = stored_of(run, base_folder(run), any(stage.batch.sample_latents for stage in stages))
+    return Parts(
+        load_base(run, text=run.conditions.text and stored.texts is None, autoencoder=stored.latents is None), stored
+    )
+
+
+def load_base(run: Recipe, text: bool = True, autoencoder: bool = True) -> BaseModel:
+    """The base model of a run, in the precision that it asks for."""
+    return BaseModel.load(
+        base_folder(run),
+        text=text,
+        autoencoder=autoencoder,
+        autoencoder_folder=run.autoencoder_folder,
+        text_dtype=getattr(torch, run.text_dtype),
+        piece=run.autoencoder_piece,
+    )
+
+
+def base_folder(run: Recipe) -> Path:
+    if run.base_model is None:
+        raise DwmError(f"{run.name or 'config'}: base_model is not set; this needs a base model's folder")
+    return Path(run.base_model)
+
+
+def frames_per_latent(run: Recipe) -> int:
+    """Pictures that a latent stands for: 1, or the compression of a video autoencoder."""
+    folder = Path(run.autoencoder_folder or base_folder(run))
+    config = folder / "vae" / "config.json"
+    return int(read_json(config, folder).get("temporal_compression_ratio", 1)) if config.is_file() else 1
+
+
+def new_network(run: Recipe) -> Network:
+    """The driving network with the weights that the run starts from; what they lack begins at random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.training.seed)
+        network: Network
+        if isinstance(run.network, UNetOptions):
+            network = CrossviewTemporalUNet(run.network)
+        else:
+            network = CrossviewTemporalDiT(run.dit())
+    if run.weights is not None:
+        load_some(network, Path(run.weights), run.weights_strict)
+    return network.to(getattr(torch, run.weights_dtype))
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """Previews of a run that has not the whole base model in memory: it is loaded for each, and let go again."""
+
+    run: Recipe
+    card: WeightsCard
+    network: Network
+    clip: Clip
+    device: torch.device
+
+    def __call__(self, moment: Moment) -> None:
+        if moment.step % self.run.preview.every == 0:
+            pipe = DrivingPipeline(self.network, load_base(self.run), self.card).to(self.device)
+            Previews(pipe, self.clip, self.run.preview.every)(moment)
+
+
+def _previews(
+    run: Recipe,
+    card: WeightsCard,
+    parts: Parts,
+    network: Network,
+    clip: Clip | None,
+    device: torch.device,
+) -> tuple[Callback, ...]:
+    if clip is None or not run.preview.every:
+        return ()
+    base = parts.base
+    if base.autoencoder is None or (base.text is None and run.conditions.text):
+        return (_Looks(run, card, network, clip, device),)
+    return (Previews(DrivingPipeline(network, base, card), clip, run.preview.every),)

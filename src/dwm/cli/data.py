@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dwm.cli import flags
+from dwm.cli.data_encode import EXAMPLE, encode
 from dwm.cli.interrupt import keep
 from dwm.cli.say import finish, hush, note, written
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
+app.command(epilog=flags.example(EXAMPLE))(encode)
 DataSet = Annotated[
     str, typer.Argument(metavar="DATA", help="A folder, an archive, or a URL such as s3://bucket/nuscenes.")
 ]

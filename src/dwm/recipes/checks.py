@@ -29,8 +29,8 @@ def _sets(run: Recipe) -> Iterator[str]:
                 yield f"{where}.views is empty; name at least one camera"
             if repeated and source.kind in ("nuscenes", "town"):
                 yield f"{where}.views names {repeated[0]} twice"
-            if count != run.data.views:
-                yield f"{where}.views has {count} cameras, the first set {run.data.views}; a network sees one number of views"
+            if count != run.data.views and group == "validation":
+                yield f"{where}.views has {count} cameras, the first set {run.data.views}; previews show one number of views"
             if source.crossview_mask is not None and len(source.crossview_mask) != count:
                 yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"
             if source.frames != run.data.frames and group == "train":
@@ -101,6 +101,9 @@ def _frames(run: Recipe) -> Iterator[str]:
         yield f"training.batch.frames is {batch.frames}, but clips have data.train.0.frames = {run.data.frames}"
     if run.data.train and objective.style == "ctsd" and most >= batch.frames > 1:
         yield f"training.objective.reference_frames is {most}, which leaves nothing to predict of {batch.frames} frames"
+    for place, mix in enumerate(run.data.mix):
+        if run.data.train and mix.frames > run.data.frames:
+            yield f"data.mix.{place}.frames is {mix.frames}, but clips have data.train.0.frames = {run.data.frames}"
     window, kept = run.preview.window or run.data.frames, run.sampling.reference_frames
     if run.sampling.style == "windows" and kept >= window > 1:
         yield f"sampling.reference_frames is {kept}, which leaves nothing to generate in a window of {window}"

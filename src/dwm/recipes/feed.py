@@ -70,17 +70,8 @@ def stored_of(run: Recipe, base: Path, sample: bool = True) -> Stored:
     data = run.data
     if data.store is None:
         return Stored()
-    if data.color_jitter is not None:
-        raise DwmError(
-            "data.color_jitter: stored latents cannot be jittered; set it to null, or train without data.store"
-        )
+    check_storable(run)
     store = store_of(run, base)
-    for place, source in enumerate(data.train):
-        if data.stored_text and run.conditions.text and source.words.reorder:
-            raise DwmError(
-                f"data.train.{place}.words.reorder: embeddings of captions in a random order cannot be stored; set it to "
-                "false, or keep the text encoders with data.stored_text=false"
-            )
     sizes = sorted({bucket.size for bucket in buckets(data, run.training.batch)})
     latents = StoredLatents(store, sizes, sample)
     return Stored(
@@ -88,6 +79,19 @@ def stored_of(run: Recipe, base: Path, sample: bool = True) -> Stored:
         StoredTexts(store) if data.stored_text and run.conditions.text else None,
         run.training.references_alone if latents.windows else 0,
     )
+
+
+def check_storable(run: Recipe) -> None:
+    """Raises DwmError for changes by chance that a store would lose."""
+    data = run.data
+    if data.color_jitter is not None:
+        raise DwmError("data.color_jitter: stored latents cannot be jittered; set it to null, or train without data.store")
+    for place, source in enumerate(data.train):
+        if data.stored_text and run.conditions.text and source.words.reorder:
+            raise DwmError(
+                f"data.train.{place}.words.reorder: embeddings of captions in a random order cannot be stored; set it to "
+                "false, or keep the text encoders with data.stored_text=false"
+            )
 
 
 def store_of(run: Recipe, base: Path) -> Store:

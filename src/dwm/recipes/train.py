@@ -16,7 +16,7 @@ from dwm.training.loop import Callback
 from dwm.training.stages import train
 
 RESUMABLE = ("steps", "save_every", "log_every", "keep")
-"""Settings of the loop that may change between a run and its continuation."""
+"""Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
 
 
 def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
@@ -68,7 +68,10 @@ def _claim(run: Recipe, output: Path, resume: bool) -> None:
 def _differences(before: Recipe, now: Recipe) -> str:
     def comparable(run: Recipe) -> Recipe:
         same = {key: getattr(Recipe().training, key) for key in RESUMABLE}
-        return run.with_(training=run.training.with_(**same), evaluation=Recipe().evaluation)
+        data = run.data.with_(workers=0, store=None)
+        return run.with_(
+            training=run.training.with_(**same), evaluation=Recipe().evaluation, data=data, device=Recipe().device
+        )
 
     old, new = comparable(before), comparable(now)
     return ", ".join(key for key in Recipe.model_fields if getattr(old, key) != getattr(new, key))

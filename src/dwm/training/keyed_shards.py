@@ -103,10 +103,10 @@ class Shards:
 def shard_paths(where: str) -> list[str]:
     """The shards of a folder or URL, by name; none where it does not exist."""
     system, root = remote(where)
-    prefix = where.partition("://")[0] + "://" if "://" in where else ""
     with reaching(where):
-        found = system.ls(root, detail=False) if system.isdir(root) else []
-    return sorted(prefix + str(path).lstrip("/" if prefix else "") for path in found if _is_shard(str(path)))
+        found = [str(path) for path in system.ls(root, detail=False)] if system.isdir(root) else []
+    shards = sorted(path for path in found if _is_shard(path))
+    return [system.unstrip_protocol(path) for path in shards] if "://" in where else shards
 
 
 def write_shard(where: str, keys: Int[np.ndarray, "n 2"], tensors: Mapping[str, Tensor]) -> str:

@@ -17,10 +17,10 @@ from dwm.errors import DwmError
 from dwm.training.encode import Wanted, encode
 from dwm.training.feed import Feed, Stored
 from dwm.training.join import Joined
+from dwm.training.keyed_shards import Shards, shard_paths, write_shard
 from dwm.training.keys import picture_keys, text_keys
 from dwm.training.plan import Bucket, Plan
 from dwm.training.readers import Ask, WindowReader
-from dwm.training.keyed_shards import Shards, shard_paths, write_shard
 from dwm.training.store import Store, StoredLatents, StoredTexts
 
 SIZE = (32, 32)

@@ -64,7 +64,13 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
 def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """Puts the weights of `folder` (one file, or parts with an index) into a network on the meta device."""
     expected = network.state_dict()
-    found = _read(_parts(folder), dtype)
+    found: dict[str, Tensor] = {}
+    for path in _parts(folder):
+        try:
+            with safe_open(path, "pt") as file:
+                found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise DwmError(f"{path}: cannot be read ({error}); fetch or write it again") from None
     different = [f"missing {key}" for key in expected if key not in found]
     different += [f"unexpected {key}" for key in found if key not in expected]
     different += [
@@ -76,29 +82,6 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
         shown = "; ".join(different[:KEYS_SHOWN])
         raise DwmError(f"{folder}: {len(different)} keys differ from its config.json: {shown}")
     network.load_state_dict(found, strict=True, assign=True)
-
-
-def load_some(network: nn.Module, place: Path, strict: bool = False) -> None:
-    """Puts the weights of `place` (a .safetensors file, a network's folder, or a weights folder) into a network, to train on.
-
-    Without `strict` the network may have more than the weights: that stays as it is. Raises DwmError for weights that it does
-    not know, or of another shape.
-    """
-    folder = place / "transformer" if (place / "transformer").is_dir() else place
-    if not place.exists():
-        raise DwmError(f"weights: {place} does not exist; fetch or train it first, or set weights=null")
-    found = _read([place] if place.is_file() else _parts(folder), torch.float32)
-    expected = network.state_dict()
-    wrong = [f"unexpected {key}" for key in found if key not in expected]
-    wrong += [f"missing {key}" for key in expected if strict and key not in found]
-    wrong += [
-        f"{key} is {tuple(value.shape)}, not {tuple(expected[key].shape)}"
-        for key, value in found.items()
-        if key in expected and expected[key].shape != value.shape
-    ]
-    if wrong:
-        raise DwmError(f"weights: {place}: {len(wrong)} keys do not fit the network: {'; '.join(wrong[:KEYS_SHOWN])}")
-    network.load_state_dict(found, strict=False)
 
 
 def write_folder(
@@ -170,17 +153,6 @@ def _save_part(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     converted = nn.Module.to(copy.deepcopy(model), "cpu", dtype)
     with quiet():
         converted.save_pretrained(folder)
-
-
-def _read(paths: list[Path], dtype: torch.dtype) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            with safe_open(path, "pt") as file:
-                found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise DwmError(f"{path}: cannot be read ({error}); fetch or write it again") from None
-    return found
 
 
 def _parts(folder: Path) -> list[Path]:

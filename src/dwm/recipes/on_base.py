@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +15,20 @@ from dwm.clip import Clip
 from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline, WeightsCard
-from dwm.generation.folder import load_some, write_folder
-from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, UNetOptions
+from dwm.generation.folder import write_folder
+from dwm.generation.published import NETWORKS, load_published
+from dwm.generation.published import load_base as load_published_base
+from dwm.networks import CrossviewTemporalUNet, UNetOptions
 from dwm.recipes.feed import stage_feed, stored_of
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_readers
 from dwm.training import checkpoint
 from dwm.training.driving import DrivingTask, Network
 from dwm.training.feed import Feed, Stored
+from dwm.training.freezing import freeze
 from dwm.training.loop import Callback, Moment
 from dwm.training.noising import DdpmNoising
+from dwm.training.parallel import place
 from dwm.training.previews import Previews
 from dwm.training.stages import DrivingStage, told_by, train_stage
 
@@ -57,8 +62,10 @@ def train_on_base(
             task = driving_task(run, stage, network, parts, device)
             looks = (*callbacks, *_previews(run, card, parts, network, preview, device))
             train_stage(task, stage, folder, resume, looks, task.module)
+            network = new_network(run)  # a sharded one cannot be filled from a file
         checkpoint.load_weights(torch.nn.ModuleDict({"transformer": network}), folder / WEIGHTS)
-    write_folder(output / "weights", card.with_(base_model=run.base_model), network.cpu(), None)
+    if place().first:
+        write_folder(output / "weights", card.with_(base_model=run.base_model), network, None)
     return output / "weights"
 
 
@@ -68,6 +75,9 @@ def driving_task(run: Recipe, stage: DrivingStage, network: Network, parts: Part
         raise DwmError(
             f"{stage.name}: batch.train_text: a base model's text encoders stay as they are; set it to false"
         )
+    frozen = freeze(network.requires_grad_(True), run.training.freeze if stage.name == "driving" else None)
+    if run.training.freeze is not None and place().first:
+        print("\n".join(frozen.lines()), file=sys.stderr)
     dtype = default_dtype(device) if run.autocast is None else getattr(torch, run.autocast)
     told = told_by(run.conditions, stage, dtype)
     if isinstance(network, CrossviewTemporalUNet):
@@ -124,32 +134,34 @@ def frames_per_latent(run: Recipe) -> int:
 
 def new_network(run: Recipe) -> Network:
     """The driving network with the weights that the run starts from; what they lack begins at random numbers."""
+    options = run.network if isinstance(run.network, UNetOptions) else run.dit()
+    dtype = getattr(torch, run.weights_dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
-        network: Network
-        if isinstance(run.network, UNetOptions):
-            network = CrossviewTemporalUNet(run.network)
-        else:
-            network = CrossviewTemporalDiT(run.dit())
-    if run.weights is not None:
-        load_some(network, Path(run.weights), run.weights_strict)
-    return network.to(getattr(torch, run.weights_dtype))
+        if run.weights is None:
+            return NETWORKS[type(options)](options).to(dtype)
+        given = Path(run.weights)
+        folder = given / "transformer" if (given / "transformer").is_dir() else given
+        if not folder.exists():
+            raise DwmError(f"weights: {given} does not exist; fetch or train it first, or set weights=null")
+        return (load_published if run.weights_strict else load_published_base)(options, folder, dtype)[0]
 
 
 @dataclass(frozen=True)
 class _Looks:
-    """Previews of a run that has not the whole base model in memory: it is loaded for each, and let go again."""
+    """Previews of a run that has not the whole base model in memory: the first process loads it for each, and lets it go."""
 
     run: Recipe
     card: WeightsCard
     network: Network
     clip: Clip
+    none: BaseModel
     device: torch.device
 
     def __call__(self, moment: Moment) -> None:
         if moment.step % self.run.preview.every == 0:
-            pipe = DrivingPipeline(self.network, load_base(self.run), self.card).to(self.device)
-            Previews(pipe, self.clip, self.run.preview.every)(moment)
+            base = load_base(self.run).to(self.device) if moment.here.first else self.none
+            Previews(DrivingPipeline(self.network, base, self.card), self.clip, self.run.preview.every)(moment)
 
 
 def _previews(
@@ -164,5 +176,5 @@ def _previews(
         return ()
     base = parts.base
     if base.autoencoder is None or (base.text is None and run.conditions.text):
-        return (_Looks(run, card, network, clip, device),)
+        return (_Looks(run, card, network, clip, base, device),)
     return (Previews(DrivingPipeline(network, base, card), clip, run.preview.every),)

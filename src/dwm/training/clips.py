@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dwm.clip import TIME_INDEXED, Clip, ClipBatch
+from dwm.clip import TIME_INDEXED, Clip, ClipBatch, as_floats
 from dwm.data import collate
 from dwm.errors import DwmError
 from dwm.progress import track
@@ -82,7 +82,7 @@ class ClipCache:
     ) -> ClipBatch:
         """One clip, or a part of it, as a batch of one, with only the named pictures."""
         shard, item = self._place[index]
-        return shard.read(item, frames, views, frozenset(pictures))
+        return shard.read(item, frames, views, frozenset(pictures)).map(as_floats)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -153,7 +153,7 @@ class _Shard:
                 value = stored[item : item + 1, views, views]
             else:
                 value = stored[item : item + 1]
-            values[name] = value.float() / 255 if name in PICTURES else value
+            values[name] = value
         captions = self.captions[item]
         if captions is not None:
             captions = (tuple(tuple(instant[views]) for instant in captions[frames]),)

@@ -63,7 +63,7 @@ class Told:
 
 
 class DrivingTask:
-    """The driving network, alone or with its text encoders. `text` and `autoencoder` may be left out where batches bring
+    """The driving network, as far as it learns, alone or with its text encoders. `text` and `autoencoder` may be left out where batches bring
     embeddings and latents."""
 
     def __init__(
@@ -77,14 +77,14 @@ class DrivingTask:
     ):
         self.network, self.feed, self.told = network, feed, told
         self.text, self.autoencoder, self.device = text, autoencoder, torch.device(device)
-        parts: dict[str, nn.Module] = {"transformer": network.train().requires_grad_(True)}
+        parts: dict[str, nn.Module] = {"transformer": network.train()}
         if text is not None and told.train_text:
             parts["text"] = text.train().requires_grad_(True)
         elif text is not None:
             text.eval().requires_grad_(False).to(self.device)
         if autoencoder is not None:
             autoencoder.eval().requires_grad_(False).to(self.device)
-        self.module = nn.ModuleDict(parts).to(self.device)
+        self.module, self.dtype = nn.ModuleDict(parts).to(self.device), told.dtype
         self._operations: dict[tuple[int, ...], float] = {}
 
     def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:

@@ -19,9 +19,9 @@ from dwm.base_models import Autoencoder, TextEncoder
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.training.feed import Failed, told_of_killed_workers
+from dwm.training.keyed_shards import Shards, write_shard
 from dwm.training.keys import as_keys, key_of, text_keys, window_keys
 from dwm.training.readers import Material, Reader
-from dwm.training.keyed_shards import Shards, write_shard
 from dwm.training.store import Size, Store
 
 SHARD_BYTES = 64 * 2**20

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dwm.clip import Clip, ClipBatch
+from dwm.clip import Clip, ClipBatch, as_floats
 from dwm.data import CaptionOptions, LayoutOptions, prepare
 from dwm.data.captions import variants
 from dwm.data.loading import Windows
 from dwm.errors import DwmError
 from dwm.training.keys import picture_keys
+from dwm.training.pixels import as_bytes
 
 Size = tuple[int, int]
 Strengths = tuple[float, float, float]
@@ -40,7 +41,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Part:
-    """A clip, or a part of one, as a batch of one; the keys of its pictures; where it is from, in words."""
+    """A clip, or a part of one, as a batch of one, pictures as bytes; the keys of its pictures; where it is from, in words."""
 
     clips: ClipBatch
     keys: Int[np.ndarray, "t v 2"]
@@ -99,14 +100,14 @@ class WindowReader:
     def read(self, ask: Ask) -> Part:
         clip = self.windows[ask.index].part(ask.frames, ask.views)
         random = self.words.random(ask.epoch, ask.index)
-        batch = prepare(clip, ask.size, self.layout, ask.pictures, self.words, random)
+        batch = prepare(clip, ask.size, self.layout, ask.pictures, self.words, random, as_bytes=True)
         if self.jitter is not None and batch.frames is not None:
-            batch = replace(batch, frames=jittered(batch.frames, self.jitter, random))
+            batch = replace(batch, frames=as_bytes(jittered(as_floats(batch.frames), self.jitter, random)))
         if self.crossview_mask is not None:
             mask = torch.tensor(self.crossview_mask)[ask.views, ask.views][None]
             batch = replace(batch, crossview_mask=mask)
         if self.made_up_layout is not None:
-            grey = torch.full((*batch.shape, 3, *ask.size[::-1]), self.made_up_layout)
+            grey = torch.full((*batch.shape, 3, *ask.size[::-1]), round(self.made_up_layout * 255), dtype=torch.uint8)
             batch = replace(batch, layout_boxes=grey, layout_map=grey)
         if self.uncalibrated:
             batch = replace(batch, is_uncalibrated=torch.ones(1, dtype=torch.bool))

@@ -36,6 +36,7 @@ from dwm.training.feed import Feed, Stored, told_of_killed_workers
 from dwm.training.join import Joined
 from dwm.training.loop import Callback, LoopOptions, train_task
 from dwm.training.objective import ObjectiveOptions
+from dwm.training.parallel import place
 from dwm.training.plan import Bucket, Plan
 from dwm.training.previews import Previews, first_frames
 from dwm.training.store import Store, StoredLatents
@@ -205,11 +206,14 @@ def told_by(conditions: ConditionOptions, stage: DrivingStage, dtype: torch.dtyp
 def train_stage(
     task: DrivingTask, stage: DrivingStage, folder: Path, resume: bool, callbacks: Sequence[Callback], kept: nn.Module
 ) -> None:
-    """Trains one stage to its end and writes the averaged weights of `kept` to `folder`/weights.safetensors."""
+    """Trains one stage to its end and writes `kept`, with averaged weights where they were trained, to
+    `folder`/weights.safetensors. Every process of a run must call it."""
     with told_of_killed_workers(getattr(task.feed, "workers", 0)):
         training = train_task(task, stage.loop, folder, resume, callbacks)
-    training.ema.copy_to(training.module)
-    checkpoint.save_weights(kept, folder / "weights.safetensors")
+    averaged, here = training.averaged(), place()
+    if here.first:
+        checkpoint.save_weights({**kept.state_dict(), **averaged}, folder / "weights.safetensors")
+    here.barrier()
 
 
 def train(

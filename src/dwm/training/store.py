@@ -18,8 +18,8 @@ from dwm.base_models import Moments, StoredText, TextEmbedding
 from dwm.base_models.identity import autoencoder_identity, text_identity
 from dwm.errors import DwmError
 from dwm.storage.source import reaching, remote
-from dwm.training.keys import text_keys
 from dwm.training.keyed_shards import Shards
+from dwm.training.keys import text_keys
 
 Size = tuple[int, int]
 AGAIN = "encode with the run that is trained: dwm data encode RECIPE -o STORE"

@@ -1,4 +1,4 @@
-"""Makes a base model of the embedded weights' size: the SD3 folder layout, real classes, small and untrained.
+"""Makes a base model of the embedded weights' size: the folder layout of SD3 or SD 2.1, real classes, small and untrained.
 
 Words of the given list are single tokens; any other text still encodes, letter by letter. It trains nothing.
 """
@@ -11,12 +11,13 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKL, AutoencoderKLCogVideoX, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from pydantic import Field
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from dwm.base_models.base import quiet
 from dwm.errors import DwmError
@@ -29,6 +30,10 @@ T5_SPECIAL = ("<pad>", "</s>", "<unk>")
 class TinyOptions(Options):
     """Sizes of a tiny base model. The network sees text of width `t5_width` and a pooled vector of 2 × `clip_width`."""
 
+    family: Literal["sd3", "sd21"] = Field(
+        "sd3", description="whose layout: sd21 has one CLIP encoder and DDPM's noise"
+    )
+    video: bool = Field(False, description="a causal video autoencoder: 4 frames a latent after the first")
     clip_tokens: int = Field(16, description="length of both CLIP parts in tokens, start and end included")
     t5_tokens: int = Field(8, description="length of the T5 part in tokens, the end included")
     clip_width: int = Field(48, description="hidden and projected width of each CLIP text encoder")
@@ -68,19 +73,48 @@ def tiny_words(words: Iterable[str]) -> list[str]:
 
 
 def _write(folder: Path, words: list[str], seed: int, options: TinyOptions) -> None:
+    old = options.family == "sd21"
     vocabulary, merges = _bpe(words)
-    for name, padding in (("tokenizer", END), ("tokenizer_2", "!")):
+    for name, padding in (("tokenizer", END), ("tokenizer_2", "!"))[: 1 if old else 2]:
         _write_clip_tokenizer(folder / name, vocabulary, merges, padding, options.clip_tokens)
-    pieces = _write_t5_tokenizer(folder / "tokenizer_3", words, options.t5_tokens)
+    pieces = 0 if old else _write_t5_tokenizer(folder / "tokenizer_3", words, options.t5_tokens)
     # The libraries initialise from the global generator; it is put back as it was.
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
-        for name in ("text_encoder", "text_encoder_2"):
-            _clip(len(vocabulary), vocabulary, options).save_pretrained(folder / name)
-        _t5(pieces, options).save_pretrained(folder / "text_encoder_3")
-        _autoencoder(options).save_pretrained(folder / "vae")
-    FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=options.shift).save_pretrained(folder / "scheduler")
-    _write_json(folder / "model_index.json", MODEL_INDEX)
+        for name in ("text_encoder",) if old else ("text_encoder", "text_encoder_2"):
+            kind = CLIPTextModel if old else CLIPTextModelWithProjection
+            kind(_clip_config(len(vocabulary), vocabulary, options)).save_pretrained(folder / name)
+        if not old:
+            _t5(pieces, options).save_pretrained(folder / "text_encoder_3")
+        (_video_autoencoder if options.video else _autoencoder)(options).save_pretrained(folder / "vae")
+    flow = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=options.shift)
+    (DDIMScheduler(**SD21_NOISE) if old else flow).save_pretrained(folder / "scheduler")
+    _write_json(folder / "model_index.json", _index(options))
+
+
+SD21_NOISE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""SD 2.1's own schedule."""
+
+
+def _index(options: TinyOptions) -> dict[str, object]:
+    autoencoder = ["diffusers", "AutoencoderKLCogVideoX" if options.video else "AutoencoderKL"]
+    if options.family == "sd3":
+        return {**MODEL_INDEX, "vae": autoencoder}
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "vae": autoencoder,
+    }
 
 
 MODEL_INDEX = {
@@ -92,12 +126,11 @@ MODEL_INDEX = {
     "tokenizer": ["transformers", "CLIPTokenizer"],
     "tokenizer_2": ["transformers", "CLIPTokenizer"],
     "tokenizer_3": ["transformers", "PreTrainedTokenizerFast"],
-    "vae": ["diffusers", "AutoencoderKL"],
 }
 
 
-def _clip(size: int, vocabulary: dict[str, int], options: TinyOptions) -> CLIPTextModelWithProjection:
-    config = CLIPTextConfig(
+def _clip_config(size: int, vocabulary: dict[str, int], options: TinyOptions) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=size,
         hidden_size=options.clip_width,
         intermediate_size=4 * options.clip_width,
@@ -110,7 +143,6 @@ def _clip(size: int, vocabulary: dict[str, int], options: TinyOptions) -> CLIPTe
         eos_token_id=vocabulary[END],
         pad_token_id=vocabulary[END],
     )
-    return CLIPTextModelWithProjection(config)
 
 
 def _t5(pieces: int, options: TinyOptions) -> T5EncoderModel:
@@ -150,6 +182,21 @@ def _autoencoder(options: TinyOptions) -> AutoencoderKL:
         use_quant_conv=False,
         use_post_quant_conv=False,
         mid_block_add_attention=False,
+    )
+
+
+def _video_autoencoder(options: TinyOptions) -> AutoencoderKLCogVideoX:
+    levels = len(options.autoencoder_widths)
+    return AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * levels,
+        up_block_types=("CogVideoXUpBlock3D",) * levels,
+        block_out_channels=options.autoencoder_widths,
+        layers_per_block=1,
+        latent_channels=options.latent_channels,
+        norm_num_groups=options.norm_groups,
+        temporal_compression_ratio=4,
+        scaling_factor=1.0,
+        force_upcast=False,
     )
 
 

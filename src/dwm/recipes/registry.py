@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from dwm.errors import DwmError, nearest
 from dwm.recipes.recipe import Recipe
+from dwm.recipes.tiny import SUFFIX, tiny
 
 Maker = Callable[[], Recipe]
 _MAKERS: dict[str, Maker] = {}
@@ -43,8 +44,10 @@ def recipes() -> Mapping[str, Maker]:
 
 
 def find(name: str) -> Recipe:
-    """The recipe of that name. Raises DwmError naming the nearest one."""
+    """The recipe of that name, or with `-tiny` its twin on the town. Raises DwmError naming the nearest one."""
     known = recipes()
+    if name not in known and (large := name.removesuffix(SUFFIX)) in known and name != large:
+        return tiny(find(large))
     if name not in known:
         raise DwmError(f"no recipe is named {name!r}{nearest(name, known)}; `dwm show recipes` lists them")
     return known[name]().with_(name=name)

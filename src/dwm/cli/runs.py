@@ -10,7 +10,7 @@ from dwm.errors import DwmError
 
 if TYPE_CHECKING:
     from dwm.options import Options
-    from dwm.recipes import Recipe
+    from dwm.recipes import Campaign, Recipe
 
 Run = TypeVar("Run", bound="Options")
 
@@ -31,6 +31,22 @@ def chosen(
     if config:
         return resolve(values=read(config), overrides=overrides)
     return resolve(name or default, overrides=overrides)
+
+
+def chosen_training(name: str | None, config: Path | None, overrides: Sequence[str] | None) -> Recipe | Campaign:
+    """The same for what is trained, which may be a campaign of several runs."""
+    from dwm.recipes.campaign import campaign_from, changed, is_campaign, resolved
+
+    if config is None and is_campaign(name):
+        return resolved(name, list(overrides or ()))
+    if config is not None and (not name or "=" in name):
+        from dwm.recipes import read_json
+
+        values = read_json(config)
+        if isinstance(values, dict) and "stages" in values:
+            given = [text for text in (name, *(overrides or ())) if text]
+            return changed(campaign_from(values, str(config)), given)
+    return chosen(name, config, overrides)
 
 
 def read(path: Path) -> Recipe:

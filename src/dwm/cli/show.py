@@ -30,13 +30,18 @@ Name = Annotated[str | None, typer.Argument(help="A recipe's name; or give a fil
 
 @app.command(epilog=flags.example("dwm show recipes"))
 def recipes(as_json: flags.Json = False) -> None:
-    """The named recipes, a line each."""
+    """The named recipes and the campaigns made of them, a line each."""
     from dwm.recipes import recipes as named
     from dwm.recipes import summary
+    from dwm.recipes.campaign import CAMPAIGNS
+    from dwm.recipes.tiny import SUFFIX
 
     lines = {name: summary(maker) for name, maker in named().items()}
-    width = max(map(len, lines))
-    finish([f"{name:{width}}  {text}" for name, text in lines.items()], lines, False, as_json)
+    several = {name: f"one after another: {', '.join(runs.values())}" for name, runs in CAMPAIGNS.items()}
+    width = max(map(len, (*lines, *several)))
+    shown = [f"{name:{width}}  {text}" for name, text in (*lines.items(), *several.items())]
+    twins = f"All but town's have a twin NAME{SUFFIX}: the same on the town, with a small network, a few steps and no files."
+    finish([*shown, "", twins], {**lines, **several}, False, as_json)
 
 
 @app.command(epilog=flags.example("dwm show config town training.optimizer.lr=1e-4"))
@@ -49,15 +54,17 @@ def config(
     """Every setting of a run: its value, its meaning with unit, its default. --json prints what -c reads."""
     import json
 
-    from dwm.cli.runs import chosen
+    from dwm.cli.runs import chosen_training
 
-    run = chosen(name, config, overrides)
+    run = chosen_training(name, config, overrides)
+    from dwm.recipes import Campaign
     from dwm.recipes.describe import settings
 
     if as_json:
         print(json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False))
         return
-    for setting in settings(run):
+    parts = {f"{stage.name}.": stage.run for stage in run.stages} if isinstance(run, Campaign) else {"": run}
+    for setting in (setting for prefix, part in parts.items() for setting in settings(part, prefix)):
         default = "" if setting.is_default else f" (default {_short(setting.default)})"
         print(f"{setting.key} = {_short(setting.value)}{default}\n    {setting.meaning}")
 

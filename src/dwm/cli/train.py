@@ -9,7 +9,7 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
-from dwm.cli.runs import chosen
+from dwm.cli.runs import chosen_training
 from dwm.cli.say import finish, hush, written
 
 
@@ -23,17 +23,20 @@ def train(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Train a recipe. Its folder, runs/NAME by default, holds settings, saves, curves, previews and the weights."""
+    """Train a recipe, or whichever stage of a campaign is due. Its folder, runs/NAME by default, holds settings, saves, curves,
+    previews and the weights."""
     hush(quiet or as_json)
     overrides = list(overrides or ())
     if data is not None:
         overrides += [f"data.train.0.path={data}", f"data.validation.0.path={data}"]
-    run = chosen(name, config, overrides)
+    run = chosen_training(name, config, overrides)
     output = output or Path("runs") / (run.name or "run")
     keep(lambda: _kept(name, config, output))
+    from dwm.recipes import Campaign
     from dwm.recipes.train import train_run
+    from dwm.recipes.train_campaign import train_campaign
 
-    weights = train_run(run, output, resume)
+    weights = train_campaign(run, output) if isinstance(run, Campaign) else train_run(run, output, resume)
     lines = [
         f"trained {run.name}; weights:",
         *written([weights]),

@@ -28,6 +28,12 @@ def track(items: Iterable[Item], what: str, total: int | None = None, unit: str 
         yield from _plain(items, what, total, unit)
 
 
+def note(text: str) -> None:
+    """One line beside the progress, unless --quiet."""
+    if not QUIET:
+        print(text, file=sys.stderr, flush=True)
+
+
 def _live(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:

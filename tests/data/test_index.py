@@ -2,7 +2,13 @@
 
 import json
 import multiprocessing
+import os
 import pickle
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,8 +83,85 @@ def test_processes_that_start_together_build_once(folder, tmp_path):
     assert (tmp_path / "log").read_text() == "built\n"
 
 
-def test_a_full_disk_is_no_end_but_a_warning(folder, monkeypatch):
-    monkeypatch.setattr("dwm.storage.cache.pa.OSFile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.warns(UserWarning, match="cannot be kept"):
-        assert len(open_dataset(folder)) == 2
-    assert not list((folder / ".dwm").glob("*index-*")) and not list((folder / ".dwm").glob("*.part"))
+def run(program, folder, **environment):
+    """A process of its own that reads the set: (exit status, what it said)."""
+    command = [sys.executable, "-W", "always", "-c", OPENS.format(program), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+OPENS = """
+import os, resource, signal, sys
+from dwm.data import open_dataset
+{}
+print(len(open_dataset(sys.argv[1], split=["scene-0103"])), "opened")
+"""
+FULL = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))"
+KILLED = "os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_a_full_disk_is_no_end_but_a_warning(folder):
+    status, said = run(FULL, folder)
+    assert status == 0 and "1 opened" in said and "cannot be kept" in said
+    assert [path.name for path in (folder / ".dwm").iterdir()] == ["v1.0-mini.index.lock"]
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_in_the_way(folder):
+    assert run(KILLED, folder)[0] == -signal.SIGKILL
+    assert list((folder / ".dwm").glob(".*.part"))
+    assert len(open_dataset(folder)) == 2
+    names = sorted(path.name for path in (folder / ".dwm").iterdir())
+    assert len(names) == 2 and names[0].startswith("v1.0-mini.index-") and names[1] == "v1.0-mini.index.lock"
+
+
+def test_a_worker_that_is_killed_leaves_the_others_reading(folder):
+    dataset = open_dataset(folder)
+    pid = os.fork()
+    if pid == 0:
+        dataset["scene-0103"].clip(0, 2, 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert dataset["scene-0916"].clip(0, 2, 2).pictures.load(0, 0).shape == (36, 64, 3)
+    assert len(open_dataset(folder)) == 2
+
+
+def test_one_index_serves_however_the_folder_is_named(folder, monkeypatch):
+    open_dataset(folder)
+    forbid_building(monkeypatch)
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "link").symlink_to(folder)
+    for name in ("set", Path("set"), folder / ".." / "set", folder.parent / "link"):
+        assert len(open_dataset(name)) == 2
+
+
+def test_a_changed_archive_is_read_again(folder, tmp_path):
+    files = make_files(make_tables(), captions=False)
+    tables = [name for name in files if name.startswith("v1.0-mini/")]
+    place = tmp_path / "archives"
+    place.mkdir()
+    for part, names in (("meta.zip", tables), ("blobs.zip", [name for name in files if name not in tables])):
+        with zipfile.ZipFile(place / part, "w") as archive:
+            for name in names:
+                archive.writestr(name, files[name])
+    assert len(open_dataset(place)) == 2
+    with zipfile.ZipFile(place / "meta.zip", "w") as archive:
+        for name in tables:
+            archive.writestr(name, make_files(make_tables(scenes=("scene-0553",)), captions=False)[name])
+    assert [scene.name for scene in open_dataset(place)] == ["scene-0553"]
+
+
+def test_a_table_of_which_nothing_is_taken_must_still_be_whole(folder):
+    table = folder / "v1.0-mini" / "visibility.json"
+    table.unlink()
+    assert len(open_dataset(folder)) == 2
+    table.write_text('[{"token": "1"')
+    with pytest.raises(DwmError, match=r"visibility\.json: is no whole JSON table"):
+        open_dataset(folder)
+
+
+def test_a_damaged_index_is_built_again(folder):
+    open_dataset(folder)
+    for left in (0, 500):
+        (file,) = (folder / ".dwm").glob("*index-*/frames.arrow")
+        os.truncate(file, left)
+        assert len(open_dataset(folder)["scene-0103"].clip(0, 2, 2).times) == 2

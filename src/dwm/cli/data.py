@@ -126,6 +126,9 @@ def zip_(
     source: Annotated[Path, typer.Argument(metavar="IN.tgz", help="A tar, packed or plain.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write; it appears when it is whole.")],
     verify: Annotated[bool, typer.Option("--verify", help="Read the zip again and compare checksums.")] = False,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Keep what is whole of a damaged tar or zip; leaves with status 3.")
+    ] = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -134,11 +137,14 @@ def zip_(
     keep(f"nothing was written to {target}; run the command again")
     from dataclasses import asdict
 
+    from dwm.errors import CheckFailed
     from dwm.storage import zip_tar
 
-    made = zip_tar(source, target, verify=verify)
+    made = zip_tar(source, target, verify=verify, salvage=salvage)
     checked = ", each read back and compared" if verify else ""
     finish([f"{made.files} files{checked}:", *written([made.path])], asdict(made), quiet, as_json)
+    if made.missing:
+        raise CheckFailed(f"{source}: {made.missing}; {target} holds what is whole, fetch the rest again")
 
 
 @app.command(epilog=flags.example("dwm data index data/nuscenes --version v1.0-trainval"))

@@ -56,7 +56,7 @@ def tar_to_zip() -> None:
     )
     given = parser.parse_args()
 
-    from dwm.opendwm.tar2zip import tar_to_zip as convert
+    from dwm.storage import zip_tar
 
-    count = convert(given.input_path, given.output_path, tuple(given.deflated.split("|")))
-    print(f"{given.output_path}: {count} files")
+    made = zip_tar(given.input_path, given.output_path, tuple(filter(None, given.deflated.split("|"))))
+    print(f"{made.path}: {made.files} files")

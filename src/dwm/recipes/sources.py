@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -124,15 +124,20 @@ def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> Windows:
 
 
 def opened(source: SourceOptions) -> Dataset:
-    """A nuScenes set. Raises DwmError where it is not, or of what it lacks."""
+    """A nuScenes set; one with an endpoint lies in the S3 bucket that its path begins with. Raises DwmError where it is not."""
     if source.path is None:
         raise DwmError("data: where is the data set? give --data, or data.train.0.path=…")
-    if source.endpoint is not None:
-        raise DwmError(
-            f"data: {source.path} lies behind {source.endpoint}; S3 cannot be read yet, fetch it into a folder"
-        )
     options = ReadOptions(
         views=source.views, lidar=source.lidar_clock, key_frames_only=source.key_frames_only, captions=source.captions
     )
-    where = [Path(source.path) / name for name in source.archives] or source.path
-    return open_dataset(where, source.version, source.split, options)
+    root = source.path
+    if source.endpoint is not None and "://" not in root:
+        root = f"s3://{root}"
+    where = [_within(root, name) for name in source.archives] or root
+    return open_dataset(where, source.version, source.split, options, source.endpoint)
+
+
+def _within(root: str, name: str) -> str:
+    """A path below a folder or a URL."""
+    protocol, slashes, path = root.rpartition("://")
+    return protocol + slashes + posixpath.normpath(posixpath.join(path, name))

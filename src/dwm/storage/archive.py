@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from dwm.errors import DwmError
@@ -26,12 +25,15 @@ FORMAT = "members 1"
 class Archive:
     """A zip (stored, deflated; zip64) or plain tar archive."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, members: Members | None = None) -> None:
         self.source, self.where = source, source.name
         self.is_tar = source.name.endswith((".tar", ".tgz", ".tar.gz"))
-        local = isinstance(source, LocalSource)
-        self.beside = Path(source.name).parent if local else None
-        self.members = self._members(_count(source) if local and not self.is_tar else KEPT_FROM)
+        self.beside = source.beside
+        if members is None:
+            members = self._members(
+                _count(source) if isinstance(source, LocalSource) and not self.is_tar else KEPT_FROM
+            )
+        self.members = members
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The table is not sent to other processes: they map the same file, or read a small directory again.
@@ -42,10 +44,8 @@ class Archive:
         if count < KEPT_FROM or (self.is_tar and self.source.size < 1 << 24):
             return read(self.source)
         name = f"{self.where.rpartition('/')[2]}.members"
-        folder = cache_folder(self.beside or self.where.rpartition("/")[0])
-        tables, _ = kept_tables(
-            folder, name, f"{FORMAT} {self.source.stamp}", lambda: {"members": read(self.source).table}
-        )
+        key = f"{FORMAT} {self.source.stamp}"
+        tables, _ = kept_tables(cache_folder(self.beside), name, key, lambda: {"members": read(self.source).table})
         return Members(tables["members"])
 
     def exists(self, name: str) -> bool:
@@ -75,6 +75,9 @@ class Archive:
 
     def stamp(self, name: str) -> str:
         return self.source.stamp if self.exists(name) else ""
+
+    def size(self, name: str) -> int:
+        return self._find(name).size
 
     def _find(self, name: str) -> Member:
         member = self.members.find(name)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dwm.errors import DwmError
+from dwm.progress import note
 from dwm.storage.atomic import atomic_folder
 
 FOLDER = ".dwm"
@@ -25,15 +26,15 @@ FOLDER = ".dwm"
 Tables = Mapping[str, pa.Table]
 
 
-def cache_folder(beside: str | Path | None) -> Path:
-    """Where to keep what was computed from files in the folder `beside`: there, or, where that may not be written, is None, or
+def cache_folder(beside: str | Path) -> Path:
+    """Where to keep what was computed from files in the folder `beside`: there, or, where that may not be written, is a URL, or
     $DWM_CACHE is set, in the user's cache ($DWM_CACHE, else $XDG_CACHE_HOME/dwm, else ~/.cache/dwm)."""
-    if beside is not None and not _is_url(beside) and not os.environ.get("DWM_CACHE"):
+    if not _is_url(beside) and not os.environ.get("DWM_CACHE"):
         folder = Path(beside) / FOLDER
         if _may_write(folder if folder.exists() else Path(beside)):
             return folder
     root = os.environ.get("DWM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwm"
-    where = str(beside) if beside is None or _is_url(beside) else str(Path(beside).absolute())
+    where = str(beside) if _is_url(beside) else str(Path(beside).resolve())
     return Path(root) / _digest(where)
 
 
@@ -102,7 +103,11 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("w") as file:
         with suppress(OSError):  # a file system without locks: two builds are slow, not wrong
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                note(f"{name}: another process is computing it; waiting for that")
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

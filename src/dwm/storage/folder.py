@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from fsspec.spec import AbstractFileSystem
+
 from dwm.errors import DwmError
 from dwm.storage.cache import FOLDER
-from dwm.storage.source import RemoteSource, as_file, reaching, remote, remote_stamp
+from dwm.storage.source import RemoteSource, as_file, folder_key, reaching, remote, remote_stamp
 
 
 def missing(where: str, name: str) -> DwmError:
@@ -58,35 +61,45 @@ class Folder:
         status = (self.path / name).stat()
         return f"{status.st_size}-{status.st_mtime_ns}"
 
+    def size(self, name: str) -> int:
+        with self.open(name) as file:
+            return os.fstat(file.fileno()).st_size
+
 
 class RemoteFolder:
     """A folder (a prefix) behind a URL. It asks anew each time: keep many small files in an archive there."""
 
-    def __init__(self, url: str) -> None:
-        self.where = url.rstrip("/")
-        self.beside = None
+    def __init__(self, url: str, endpoint: str | None = None) -> None:
+        self.where, self.endpoint = url.rstrip("/"), endpoint
+        self.beside = folder_key(self.where, endpoint)
+        self.roots = frozenset(entry["name"].rstrip("/").rpartition("/")[2] for entry in self.entries())
+        """What its root holds, so that what can only lie in an archive beside it costs no request."""
+
+    def _at(self, name: str = "") -> tuple[AbstractFileSystem, str]:
+        return remote(f"{self.where}/{name}" if name else self.where, self.endpoint)
 
     def exists(self, name: str) -> bool:
-        system, path = remote(f"{self.where}/{name}")
+        if name.partition("/")[0] not in self.roots:
+            return False
+        system, path = self._at(name)
         with reaching(self.where):
             return system.isfile(path)
 
     def read(self, name: str) -> bytes:
-        system, path = remote(f"{self.where}/{name}")
-        try:
-            return system.cat_file(path)
-        except FileNotFoundError as error:
-            raise missing(self.where, name) from error
-        except OSError as error:
-            raise DwmError(f"{self.where}/{name}: cannot be read ({error})") from error
+        system, path = self._at(name)
+        with reaching(f"{self.where}/{name}"):
+            try:
+                return system.cat_file(path)
+            except FileNotFoundError as error:
+                raise missing(self.where, name) from error
 
     def open(self, name: str) -> BinaryIO:
         if not self.exists(name):
             raise missing(self.where, name)
-        return as_file(RemoteSource(f"{self.where}/{name}"))
+        return as_file(RemoteSource(f"{self.where}/{name}", self.endpoint))
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        system, root = remote(self.where)
+        system, root = self._at()
         folder, _, _ = prefix.rpartition("/")
         with reaching(self.where):
             found = system.find(f"{root}/{folder}" if folder else root)
@@ -100,10 +113,17 @@ class RemoteFolder:
 
     def entries(self) -> list[dict]:
         """What lies in the root: name, type, size."""
-        system, root = remote(self.where)
+        system, root = self._at()
         with reaching(self.where):
             return system.ls(root, detail=True)
 
     def stamp(self, name: str) -> str:
-        system, path = remote(f"{self.where}/{name}")
+        system, path = self._at(name)
         return remote_stamp(system.info(path)) if self.exists(name) else ""
+
+    def size(self, name: str) -> int:
+        if not self.exists(name):
+            raise missing(self.where, name)
+        system, path = self._at(name)
+        with reaching(self.where):
+            return int(system.size(path))

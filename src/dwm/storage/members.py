@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm.errors import DwmError
+from dwm.progress import track
 
 STORED, DEFLATED = 0, 8
 SCHEMA = pa.schema(
@@ -28,8 +30,7 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One file of an archive: `stored` bytes that become `size`. offset is of its header in a zip, of its data in a tar."""
 
     name: str
@@ -43,14 +44,16 @@ class Member:
 class _Names:
     """The sorted names as a sequence for `bisect`, without making them all Python strings."""
 
-    def __init__(self, column: pa.Array) -> None:
-        self.column = column
+    def __init__(self, column: pa.LargeStringArray) -> None:
+        _, ends, text = column.buffers()
+        self.length, self.text = len(column), memoryview(text or b"")
+        self.ends = memoryview(ends or bytes(8)).cast("q")[column.offset :]
 
     def __len__(self) -> int:
-        return len(self.column)
+        return self.length
 
     def __getitem__(self, index: int) -> bytes:
-        return self.column[index].as_buffer().to_pybytes()
+        return bytes(self.text[self.ends[index] : self.ends[index + 1]])
 
 
 class Members:
@@ -61,23 +64,26 @@ class Members:
         self._names = _Names(table.column("name").chunk(0) if table.num_rows else pa.array([], pa.large_string()))
 
     @classmethod
-    def of(cls, rows: Iterator[Member], chunk: int = 65536) -> Members:
+    def of(cls, rows: Iterator[Member], what: str = "members", chunk: int = 65536) -> Members:
         """Builds the table from members in the archive's order, without holding them all as objects."""
         batches, rows = [], iter(rows)
-        while part := [row for row, _ in zip(rows, range(chunk), strict=False)]:
-            columns = {name: [getattr(row, name) for row in part] for name in SCHEMA.names}
-            batches.append(pa.record_batch(columns, schema=SCHEMA))
-        table = pa.Table.from_batches(batches, SCHEMA).combine_chunks()
+        parts = iter(lambda: list(islice(rows, chunk)), [])
+        for part in track(parts, what, unit=f"× {chunk} members"):
+            columns = map(pa.array, zip(*part, strict=True), SCHEMA.types)
+            batches.append(pa.record_batch(list(columns), schema=SCHEMA))
+        table = pa.Table.from_batches(batches, SCHEMA)
         if table.num_rows == 0:
             return cls(table)
-        order = table.append_column("row", pa.array(np.arange(table.num_rows))).sort_by(
-            [("name", "ascending"), ("row", "ascending")]
-        )["row"]
-        table = table.take(order).combine_chunks()
-        names = table.column("name").chunk(0)
+        keyed = table.select(["name"]).append_column("row", pa.array(np.arange(table.num_rows)))
+        order = pc.sort_indices(keyed, sort_keys=[("name", "ascending"), ("row", "ascending")])
+        names = keyed["name"].take(order).combine_chunks()
         last = np.ones(len(names), bool)
         last[:-1] = pc.not_equal(names[:-1], names[1:]).to_numpy(zero_copy_only=False)
-        return cls(table if last.all() else table.filter(pa.array(last)).combine_chunks())
+        if not last.all():
+            order, names = order.filter(pa.array(last)), names.filter(pa.array(last))
+        # The names are most of the table: they are sorted once, and the others follow them.
+        others = table.drop_columns(["name"]).take(order).combine_chunks()
+        return cls(others.add_column(0, SCHEMA.field("name"), names))
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -15,6 +15,14 @@ from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
 
+BELOW = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
+FIXES = {
+    "Credentials": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket",
+    "Permission": "may these credentials read it?",
+    "Connection": "is AWS_ENDPOINT_URL, or the endpoint given, right?",
+}
+"""By the error's name, what its user can do."""
+
 
 class Source(Protocol):
     """A file whose bytes are read by position."""
@@ -23,6 +31,8 @@ class Source(Protocol):
     size: int
     stamp: str
     """Changes when the file does."""
+    beside: str | Path
+    """The folder, or URL, that it lies in."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset`; fewer only at the end of the file."""
@@ -33,7 +43,7 @@ class LocalSource:
     """A file on this machine, by `pread`."""
 
     def __init__(self, path: str | Path) -> None:
-        self.name = str(path)
+        self.name, self.beside = str(path), Path(path).parent
         self._open()
 
     def _open(self) -> None:
@@ -65,13 +75,14 @@ class LocalSource:
 class RemoteSource:
     """A file behind any URL that fsspec knows (s3://, https://, …), by ranged requests."""
 
-    def __init__(self, url: str) -> None:
-        self.name = url
+    def __init__(self, url: str, endpoint: str | None = None) -> None:
+        self.name, self.endpoint = url, endpoint
+        self.beside = folder_key(url.rpartition("/")[0], endpoint)
         self._open()
 
     def _open(self) -> None:
         self._process = os.getpid()
-        self._system, self._path = remote(self.name)
+        self._system, self._path = remote(self.name, self.endpoint)
         with reaching(self.name):
             info = self._system.info(self._path)
         self.size, self.stamp = int(info["size"]), remote_stamp(info)
@@ -79,29 +90,56 @@ class RemoteSource:
     def read_at(self, offset: int, size: int) -> bytes:
         if self._process != os.getpid():  # connections do not survive a fork
             self._process = os.getpid()
-            self._system, self._path = remote(self.name)
+            self._system, self._path = remote(self.name, self.endpoint)
         stop = min(self.size, offset + size)
         if stop <= offset:
             return b""
         with reaching(self.name):
             return self._system.cat_file(self._path, start=offset, end=stop)
 
-    def __getstate__(self) -> str:
-        return self.name
-
-    def __setstate__(self, name: str) -> None:
-        self.__init__(name)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteSource, (self.name, self.endpoint)
 
 
-def remote(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system and the path within it. Raises DwmError with the install line where support is missing."""
+def folder_key(url: str, endpoint: str | None) -> str:
+    """What tells a remote folder from others: its URL, and the server where that is not the protocol's own."""
+    return url if endpoint is None else f"{url} at {endpoint}"
+
+
+def remote(url: str, endpoint: str | None = None) -> tuple[AbstractFileSystem, str]:
+    """The file system and the path within it. `endpoint` names another server than the protocol's own, for S3.
+
+    Raises DwmError with the install line where support is missing.
+    """
     try:
-        return fsspec.core.url_to_fs(url)
+        return fsspec.core.url_to_fs(url, **({} if endpoint is None else {"endpoint_url": endpoint}))
     except ImportError as error:
         extra = "dwm[s3]" if url.startswith(("s3:", "s3a:")) else "the library that it names"
         raise DwmError(f"{url}: cannot be opened ({error}); install {extra}") from error
     except ValueError as error:
         raise DwmError(f"{url}: cannot be opened ({error}); is the protocol spelled right?") from error
+
+
+KINDS = {
+    b"PK\3\4": "a zip",
+    b"\x1f\x8b": "packed with gzip",
+    b"BZh": "packed with bzip2",
+    b"\xfd7z": "packed with xz",
+    b"(\xb5/": "packed with zstd",
+    b"<": "a web page",
+    b"\xff\xd8": "a picture",
+    b"\x89PN": "a picture",
+}
+
+
+def seems(source: Source) -> str:
+    """What a file seems to be by its first bytes, in words."""
+    head = source.read_at(0, 512)
+    if not head.strip(b"\0"):
+        return "empty" if not source.size else "zeros"
+    if head[257:262] == b"ustar":
+        return "a tar"
+    return next((words for magic, words in KINDS.items() if head.startswith(magic)), "something else")
 
 
 @contextmanager
@@ -111,8 +149,13 @@ def reaching(url: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DwmError(f"{url}: does not exist; check the path") from error
-    except OSError as error:
-        raise DwmError(f"{url}: cannot be read ({str(error).splitlines()[0] if str(error) else error!r})") from error
+    except Exception as error:
+        # The libraries below raise errors of their own beside the system's.
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in BELOW:
+            raise
+        words = str(error).splitlines()[0] if str(error) else repr(error)
+        fix = next((fix for name, fix in FIXES.items() if name in type(error).__name__), "try again later")
+        raise DwmError(f"{url}: cannot be read ({words}); {fix}") from error
 
 
 def remote_stamp(info: Mapping[str, Any]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
 import os
 import tarfile
 import time
@@ -10,77 +13,180 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import IO
 
 from dwm.errors import DwmError
 from dwm.progress import track
+from dwm.storage import zips
 from dwm.storage.archive import Archive
 from dwm.storage.atomic import atomic_write
-from dwm.storage.source import LocalSource
+from dwm.storage.members import Members
+from dwm.storage.source import LocalSource, seems
+from dwm.storage.zip_writer import AT_ONCE, BLOCK, ZipWriter
+from dwm.storage.zips import foreign
 
 DEFLATED = (".bin", ".json", ".pcd", ".txt")
 """Endings of what shrinks; pictures do not."""
-BLOCK = 1 << 20
-LEVEL = 1
-"""zlib's: LiDAR and tables shrink nearly as well as at 6, at several times the speed."""
 FIRST_DATE, LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 
 
 @dataclass(frozen=True)
 class Zipped:
-    """What was written: regular files, their bytes, the zip's bytes."""
+    """What was written: regular files, their bytes, the zip's bytes; and what is missing, where something was salvaged."""
 
     path: Path
     files: int
     content: int
     size: int
+    missing: str = ""
 
 
-def zip_tar(source: Path, target: Path, deflated: Sequence[str] = DEFLATED, verify: bool = False) -> Zipped:
+def zip_tar(
+    source: Path,
+    target: Path,
+    deflated: Sequence[str] = DEFLATED,
+    verify: bool = False,
+    salvage: bool = False,
+    threads: int | None = None,
+) -> Zipped:
     """Streams every regular file of a tar (plain, gzip, bzip2, xz) into a zip, which appears when it is whole.
 
     Files that end in one of `deflated` are deflated, others stored. `verify` reads the zip again and compares the checksum of
-    each file with that of what came from the tar. Raises DwmError for a damaged or truncated tar, and leaves nothing then.
+    each file with that of what came from the tar. Raises DwmError for a damaged or truncated tar, and leaves nothing then;
+    with `salvage` what is whole of it is kept, and of a damaged zip too. `threads` deflate (None: one a core).
     """
-    endings, sums = tuple(deflated), {}
+    endings, missing = tuple(deflated), ""
+    if source.resolve() == target.resolve():
+        raise DwmError(f"{target}: is the source itself; choose another name")
+    if target.is_dir():
+        raise DwmError(f"{target}: is a folder; name the zip itself")
     with atomic_write(target) as temporary:
-        with _reading(source), _progress(source, "packing") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            if verify and source.resolve() == target.resolve():
-                raise DwmError(f"{target}: is the source itself; choose another name")
-            with zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-                for member in tar:
-                    tar.members = []  # else each stays an object of a kilobyte
-                    if member.isreg():
-                        name = member.name.removeprefix("./")
-                        sums[name] = _add(archive, tar, member, name, name.endswith(endings))
+        with ZipWriter(temporary, threads) as writer:
+            try:
+                _copy(source, endings, writer, salvage)
+            except _Broken as broken:
+                if not salvage:
+                    raise DwmError(
+                        f"{source}: is no whole tar archive ({broken}); fetch it again, or keep what is whole with --salvage"
+                    ) from broken
+                missing = str(broken)
         _sync(temporary)
-        if not sums:
-            raise DwmError(f"{source}: holds no files")
+        if not writer.sums:
+            raise DwmError(f"{source}: holds no files" + (f" that are whole ({missing})" if missing else ""))
         if verify:
-            _verify(temporary, target, sums)
-        content = sum(size for size, _ in sums.values())
-        result = Zipped(target, len(sums), content, temporary.stat().st_size)
+            _verify(temporary, target, writer.sums)
+        content = sum(size for size, _ in writer.sums.values())
+        result = Zipped(target, len(writer.sums), content, temporary.stat().st_size, missing)
     return result
 
 
-def _add(
-    archive: zipfile.ZipFile, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, deflate: bool
-) -> tuple[int, int]:
-    """Copies one file; (size, checksum) of what was read."""
-    info = zipfile.ZipInfo(name, _date(member.mtime))
-    info.compress_type = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
-    info._compresslevel = LEVEL  # what `writestr` would take as an argument
-    info.external_attr = (0o100000 | (member.mode & 0o777)) << 16
-    info.file_size = member.size
-    content, size, crc = tar.extractfile(member), 0, 0
-    with archive.open(info, "w", force_zip64=member.size >= 1 << 31) as file:
-        while data := content.read(BLOCK):
-            file.write(data)
-            size, crc = size + len(data), zlib.crc32(data, crc)
-    if size != member.size:
-        raise tarfile.ReadError(f"{name} has {size} of {member.size} bytes")
-    return size, crc
+class _Broken(Exception):
+    """The source ends or is damaged at this point."""
+
+
+def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bool) -> None:
+    if not source.is_file():
+        raise DwmError(f"{source}: " + ("is no file" if source.exists() else "does not exist"))
+    with source.open("rb") as file:
+        is_zip = file.read(4) == b"PK\3\4"
+    if is_zip and not salvage:
+        raise DwmError(f"{source}: is a zip already; --salvage keeps what is whole of a damaged one")
+    entries = _zip_entries(source) if is_zip else _tar_entries(source)
+    with contextlib.closing(entries):
+        for name, date, mode, size, content in entries:
+            info = zipfile.ZipInfo(_inside(source, name), date)
+            info.compress_type = zipfile.ZIP_DEFLATED if name.endswith(endings) else zipfile.ZIP_STORED
+            info.external_attr = (0o100000 | (mode & 0o777)) << 16
+            info.file_size = size
+            with (
+                _whole(content, size, source) if salvage and size > AT_ONCE else contextlib.nullcontext(content) as file
+            ):
+                _add(writer, info, file, source)
+
+
+def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: IO[bytes], source: Path) -> None:
+    with _breaking(source):
+        writer.add(info, content)
+
+
+Entry = tuple[str, tuple[int, ...], int, int, IO[bytes]]
+"""Name, date, mode, bytes, content."""
+
+
+def _tar_entries(source: Path) -> Iterator[Entry]:
+    with (
+        _breaking(source),
+        _progress(source, "packing") as file,
+        _unpacking(source, file) as plain,
+        tarfile.open(fileobj=plain, mode="r|", bufsize=BLOCK) as tar,
+    ):
+        for member in tar:
+            tar.members = []  # else each stays an object of a kilobyte
+            if member.isreg():
+                name = member.name.removeprefix("./")
+                yield name, _date(member.mtime), member.mode, member.size, tar.extractfile(member)
+        while plain.read(BLOCK):  # the checksum of what was packed stands at its end
+            pass
+
+
+class _Sooner(contextlib.closing):
+    """A file that gives what it has, so that what lies before a break is not lost with it."""
+
+    def __enter__(self) -> _Sooner:
+        return self
+
+    def read(self, size: int) -> bytes:
+        return self.thing.read1(size)
+
+
+def _unpacking(source: Path, file: IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """The plain tar of a packed one. Unlike `tarfile`'s own stream these verify the checksum."""
+    kind = seems(LocalSource(source))
+    if kind == "packed with gzip":
+        return _Sooner(gzip.GzipFile(fileobj=file))
+    if kind == "packed with bzip2":
+        return _Sooner(bz2.BZ2File(file))
+    if kind == "packed with xz":
+        return _Sooner(lzma.LZMAFile(file))
+    if kind != "a tar":
+        raise foreign(LocalSource(source), "tar")
+    return contextlib.nullcontext(file)
+
+
+def _zip_entries(source: Path) -> Iterator[Entry]:
+    """What is whole of a damaged zip, by the headers of its members; those whose checksum differs are left out."""
+    local = LocalSource(source)
+    archive, damaged = Archive(local, Members.of(zips.whole_members(local))), 0
+    for name in track(list(archive.members.names()), f"reading {source.name}", unit="files"):
+        member = archive.members.find(name)
+        if _sum(archive, name) != (member.size, member.crc):
+            damaged += 1
+            continue
+        with archive.open(name) as content:
+            yield name, FIRST_DATE, 0o644, member.size, content
+    raise _Broken(zips.what_is_whole(local) + (f", {damaged} of them damaged and left out" if damaged else ""))
+
+
+def _inside(source: Path, name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise DwmError(f"{source}: member {name} leads outside of the archive; such a tar is not trusted")
+    return name
+
+
+@contextlib.contextmanager
+def _whole(content: IO[bytes], size: int, source: Path) -> Iterator[IO[bytes]]:
+    """A copy of a large file, made before it is written into the zip, so that a half one does not stay there."""
+    with TemporaryFile() as copy, _breaking(source):
+        done = 0
+        while done < size and (data := content.read(BLOCK)):
+            done += copy.write(data)
+        if done < size:
+            raise EOFError(f"the last file has {done} of {size} bytes")
+        copy.seek(0)
+        yield copy
 
 
 def _verify(temporary: Path, target: Path, sums: dict[str, tuple[int, int]]) -> None:
@@ -90,9 +196,20 @@ def _verify(temporary: Path, target: Path, sums: dict[str, tuple[int, int]]) -> 
             f"{target}: names {len(archive.members)} files where {len(sums)} were written; is the disk sound?"
         )
     for name, expected in track(sums.items(), "verifying", unit="files"):
-        data = archive.read(name)
-        if (len(data), zlib.crc32(data)) != expected:
+        if _sum(archive, name) != expected:
             raise DwmError(f"{target}: {name} reads back with another checksum; is the disk sound?")
+
+
+def _sum(archive: Archive, name: str) -> tuple[int, int]:
+    """(bytes, checksum) of a member as it reads back; (0, -1) where it does not."""
+    size = crc = 0
+    try:
+        with archive.open(name) as file:
+            while data := file.read(BLOCK):
+                size, crc = size + len(data), zlib.crc32(data, crc)
+    except DwmError:
+        return 0, -1
+    return size, crc
 
 
 def _date(seconds: float) -> tuple[int, ...]:
@@ -107,18 +224,15 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reading(source: Path) -> Iterator[None]:
+def _breaking(source: Path) -> Iterator[None]:
+    """Tells a source that ends or is damaged from a disk that is full."""
     try:
         yield
-    except FileNotFoundError as error:
-        if error.filename == str(source):
-            raise DwmError(f"{source}: does not exist") from error
-        raise
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DwmError(f"{source}: is no whole tar archive ({error}); fetch it again") from error
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _Broken(str(error)) from error
     except OSError as error:
-        if error.errno is None:  # gzip's own: a damaged or truncated stream
-            raise DwmError(f"{source}: is no whole tar archive ({error}); fetch it again") from error
+        if error.errno is None:  # of the unpacking: a damaged or truncated stream
+            raise _Broken(str(error)) from error
         raise
 
 

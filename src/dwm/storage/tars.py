@@ -7,20 +7,17 @@ from collections.abc import Iterator
 
 from dwm.errors import DwmError
 from dwm.storage.members import Member, Members, check_bounds
-from dwm.storage.source import Source, as_file
+from dwm.storage.source import Source, as_file, seems
+from dwm.storage.zips import AGAIN, foreign
 
-PACKED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
 BLOCK = 512
 
 
 def read_members(source: Source) -> Members:
     """The regular files of a tar. Raises DwmError that says what is still whole where the archive was cut short."""
-    if kind := PACKED.get(source.read_at(0, 2)):
-        raise DwmError(
-            f"{source.name}: is packed with {kind}, which can only be read from the front; "
-            f"turn it into a zip: dwm data zip {source.name} OUT.zip"
-        )
-    return Members.of(_entries(source))
+    if seems(source).startswith("packed"):  # it can only be read from the front
+        raise foreign(source, "plain tar")
+    return Members.of(_entries(source), source.name)
 
 
 def read_member(source: Source, member: Member) -> bytes:
@@ -38,24 +35,23 @@ def _entries(source: Source) -> Iterator[Member]:
         with as_file(source) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             while (info := archive.next()) is not None:
                 archive.members = []  # else each member stays an object of a kilobyte
-                at = archive.offset
-                if at > source.size:
-                    break
-                whole += 1
+                if archive.offset > source.size:
+                    raise tarfile.ReadError("unexpected end of data")
+                whole, at = whole + 1, archive.offset
                 if info.isreg() and not info.issparse():
                     name = info.name.removeprefix("./")
                     yield Member(name, info.offset_data, info.size, info.size)
+            if whole == 0:
+                raise foreign(source, "tar")
             # The end is marked by a block of zeros; without it the rest is missing.
-            if at <= source.size and not _ends(source, at):
+            if not _ends(source, at):
                 raise tarfile.ReadError("no mark of its end")
-            if at > source.size:
-                raise tarfile.ReadError("unexpected end of data")
     except (tarfile.TarError, EOFError) as error:
-        if whole == 0:
-            raise DwmError(f"{source.name}: is not a tar archive ({source.size} bytes, {error})") from error
+        if whole == 0 and seems(source) != "a tar":
+            raise foreign(source, "tar") from error
         raise DwmError(
             f"{source.name}: ends early ({error}); {whole} whole members in its first {at / 1e6:.1f} of "
-            f"{source.size / 1e6:.1f} MB; fetch it again"
+            f"{source.size / 1e6:.1f} MB; {AGAIN}"
         ) from error
 
 

@@ -27,8 +27,8 @@ class Tree(Protocol):
     where: str
     """What the user knows it by, for messages."""
 
-    beside: Path | None
-    """The folder in which what is computed from it may be kept; None for remote ones."""
+    beside: str | Path
+    """The folder, or URL, that it lies in: what is computed from it is kept there, or in the user's cache under its name."""
 
     def exists(self, name: str) -> bool: ...
 
@@ -52,17 +52,21 @@ class Tree(Protocol):
         """Changes when the file does; empty where it is missing."""
         ...
 
+    def size(self, name: str) -> int:
+        """Its bytes. Raises DwmError where it is missing."""
+        ...
 
-def open_tree(path: str | Path | Sequence[str | Path]) -> Tree:
+
+def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = None) -> Tree:
     """A folder, an archive (zip or plain tar), a folder of archives, or several of these as one tree; paths or URLs.
 
     Of equal names the later part wins, with a warning where both are archives; what lies unpacked in a folder wins over the
-    archives beside it.
+    archives beside it. `endpoint` is the address of an S3 service other than Amazon's (None: $AWS_ENDPOINT_URL).
     """
     if not isinstance(path, str | Path):
-        return union([open_tree(part) for part in path])
+        return union([open_tree(part, endpoint) for part in path])
     if isinstance(path, str) and "://" in path:
-        return _open_remote(path)
+        return _open_remote(path, endpoint)
     path = Path(path)
     if path.is_dir():
         archives = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES and child.is_file())
@@ -73,13 +77,12 @@ def open_tree(path: str | Path | Sequence[str | Path]) -> Tree:
     return Archive(LocalSource(path))
 
 
-def _open_remote(url: str) -> Tree:
+def _open_remote(url: str, endpoint: str | None) -> Tree:
     if url.endswith((*SUFFIXES, ".tgz", ".tar.gz")):
-        return Archive(RemoteSource(url))
-    folder = RemoteFolder(url)
-    names = sorted(entry["name"].rpartition("/")[2] for entry in folder.entries())
-    archives = [name for name in names if name.endswith(SUFFIXES)]
-    return union([*(Archive(RemoteSource(f"{folder.where}/{name}")) for name in archives), folder], folder.where)
+        return Archive(RemoteSource(url, endpoint))
+    folder = RemoteFolder(url, endpoint)
+    archives = [f"{folder.where}/{name}" for name in sorted(folder.roots) if name.endswith(SUFFIXES)]
+    return union([*(Archive(RemoteSource(archive, endpoint)) for archive in archives), folder], folder.where)
 
 
 class Union:
@@ -87,7 +90,7 @@ class Union:
 
     def __init__(self, trees: Sequence[Tree], where: str) -> None:
         self.trees, self.where = tuple(reversed(trees)), where
-        self.beside = next((tree.beside for tree in self.trees if tree.beside is not None), None)
+        self.beside = self.trees[0].beside
 
     def exists(self, name: str) -> bool:
         return any(tree.exists(name) for tree in self.trees)
@@ -107,6 +110,9 @@ class Union:
     def stamp(self, name: str) -> str:
         return next((stamp for tree in self.trees if (stamp := tree.stamp(name))), "")
 
+    def size(self, name: str) -> int:
+        return self._holder(name).size(name)
+
     def _holder(self, name: str) -> Tree:
         for tree in self.trees:
             if tree.exists(name):
@@ -123,14 +129,14 @@ def union(trees: Sequence[Tree], where: str | None = None) -> Tree:
     return trees[0] if len(trees) == 1 else Union(trees, where or " + ".join(tree.where for tree in trees))
 
 
-def warn_of_overlap(archives: Sequence[Archive], beside: Path | None) -> None:
+def warn_of_overlap(archives: Sequence[Archive], beside: str | Path) -> None:
     """Says which names several archives hold. Large ones are compared once, and the answer is kept."""
     if len(archives) < 2:
         return
     if sum(len(archive.members) for archive in archives) < COMPARED_ANEW:
         tables = _overlap(archives)
     else:
-        key = " ".join(f"{archive.where} {archive.source.stamp}" for archive in archives)
+        key = " ".join(f"{archive.where.rpartition('/')[2]} {archive.source.stamp}" for archive in archives)
         tables, _ = kept_tables(cache_folder(beside), "overlap", key, lambda: _overlap(archives))
     for row in tables["overlap"].to_pylist():
         warnings.warn(

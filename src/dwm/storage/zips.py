@@ -11,20 +11,36 @@ from collections.abc import Iterator
 
 from dwm.errors import DwmError
 from dwm.storage.members import DEFLATED, STORED, Member, Members, check_bounds
-from dwm.storage.source import Source
+from dwm.storage.source import LocalSource, Source, seems
 
 END = struct.Struct("<4s4H2LH")
 END64 = struct.Struct("<4sQ2H2L4Q")
 LOCATOR64 = struct.Struct("<4sLQL")
 ENTRY = struct.Struct("<4s6H3L5H2L")
 LOCAL = struct.Struct("<4s5H3L2H")
+AGAIN = "fetch it again, or keep what is whole: dwm data zip --salvage"
+EXTRA = 32
+"""Bytes of extra fields that a header has at most as a rule (zip64's sizes, or times)."""
 ENCRYPTED, UTF8, SIZES_FOLLOW = 1, 1 << 11, 1 << 3
 
 
 def read_members(source: Source) -> Members:
     """The members of a zip. Raises DwmError that says what is still whole where the archive was cut short."""
     offset, size, count = _directory_place(source)
-    return Members.of(_entries(source, offset, size, count))
+    return Members.of(_entries(source, offset, size, count), source.name)
+
+
+def foreign(source: Source, expected: str) -> DwmError:
+    """What to say of a file that is no archive of the kind that its name says, and what to do with it."""
+    kind = seems(source)
+    fix = "check the path or fetch it again"
+    if kind in ("a zip", "a tar"):
+        fix = f"rename it to .{kind[2:]}"
+    elif kind == "packed with zstd":
+        fix = "unpack it with zstd -d"
+    elif kind.startswith("packed"):
+        fix = f"if it is a tar, turn it into a zip: dwm data zip {source.name} OUT.zip"
+    return DwmError(f"{source.name}: is not a {expected} archive but {kind} ({source.size} bytes); {fix}")
 
 
 def count_members(source: Source) -> int:
@@ -35,7 +51,12 @@ def count_members(source: Source) -> int:
 def read_member(source: Source, member: Member) -> bytes:
     """The content of one member, its length and checksum verified."""
     check_bounds(source.name, member, source.size)
-    data = source.read_at(data_offset(source, member), member.stored)
+    # The header and the data in one read: behind a network each costs a round trip.
+    found = source.read_at(member.offset, LOCAL.size + len(member.name.encode()) + EXTRA + member.stored)
+    begin = _header_size(source, member, found)
+    data = found[begin : begin + member.stored]
+    if len(data) < member.stored:
+        data += source.read_at(member.offset + begin + len(data), member.stored - len(data))
     if member.method == DEFLATED:
         try:
             data = zlib.decompressobj(-15).decompress(data, member.size + 1)
@@ -57,25 +78,28 @@ def read_member(source: Source, member: Member) -> bytes:
 
 def data_offset(source: Source, member: Member) -> int:
     """Where a member's data begin: behind its local header, whose length only that header tells."""
-    header = source.read_at(member.offset, LOCAL.size)
-    if len(header) < LOCAL.size or header[:4] != b"PK\3\4":
+    return member.offset + _header_size(source, member, source.read_at(member.offset, LOCAL.size))
+
+
+def _header_size(source: Source, member: Member, found: bytes) -> int:
+    if len(found) < LOCAL.size or found[:4] != b"PK\3\4":
         raise DwmError(
             f"{source.name}: no header of member {member.name} at byte {member.offset}; fetch the archive again"
         )
-    *_, name_length, extra_length = LOCAL.unpack(header)
-    return member.offset + LOCAL.size + name_length + extra_length
+    *_, name_length, extra_length = LOCAL.unpack_from(found)
+    return LOCAL.size + name_length + extra_length
 
 
 def _directory_place(source: Source) -> tuple[int, int, int]:
     """(offset, size, entries) of the central directory."""
     if source.read_at(0, 2) != b"PK":
-        raise DwmError(f"{source.name}: is not a zip archive ({source.size} bytes); check the path or fetch it again")
+        raise foreign(source, "zip")
     tail_size = min(source.size, END.size + 65535 + LOCATOR64.size)
     tail_offset = source.size - tail_size
     tail = source.read_at(tail_offset, tail_size)
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < END.size:
-        raise DwmError(f"{source.name}: ends early: central directory missing; {_whole(source)}; fetch it again")
+        raise DwmError(f"{source.name}: ends early: central directory missing; {what_is_whole(source)}; {AGAIN}")
     _, _, _, _, count, size, offset, _ = END.unpack_from(tail, at)
     locator = tail[at - LOCATOR64.size : at] if at >= LOCATOR64.size else b""
     if locator[:4] == b"PK\6\7":
@@ -83,7 +107,7 @@ def _directory_place(source: Source) -> tuple[int, int, int]:
         if len(end64) == END64.size and end64[:4] == b"PK\6\6":
             *_, count, size, offset = END64.unpack(end64)
     if offset + size > tail_offset + at:
-        raise DwmError(f"{source.name}: central directory lies outside the file; {_whole(source)}; fetch it again")
+        raise DwmError(f"{source.name}: central directory lies outside the file; {what_is_whole(source)}; {AGAIN}")
     return offset, size, count
 
 
@@ -133,15 +157,27 @@ def _wide(extra: bytes, *values: int) -> list[int]:
     return list(values)
 
 
-def _whole(source: Source) -> str:
-    """What can still be found by walking the local headers from the front."""
-    at = whole = 0
+def whole_members(source: Source) -> Iterator[Member]:
+    """What a zip without a directory still holds, by walking the headers of its members from the front."""
+    at = 0
     while (header := source.read_at(at, LOCAL.size))[:4] == b"PK\3\4" and len(header) == LOCAL.size:
-        _, _, flags, _, _, _, _, stored, size, name_length, extra_length = LOCAL.unpack(header)
-        extra = source.read_at(at + LOCAL.size + name_length, extra_length)
-        size, stored = _wide(extra, size, stored)
-        stop = at + LOCAL.size + name_length + extra_length + stored
+        _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = LOCAL.unpack(header)
+        rest = source.read_at(at + LOCAL.size, name_length + extra_length)
+        size, stored = _wide(rest[name_length:], size, stored)
+        stop = at + LOCAL.size + len(rest) + stored
         if flags & SIZES_FOLLOW or stop > source.size:
-            break
-        at, whole = stop, whole + 1
-    return f"{whole} whole members in its first {at / 1e6:.1f} of {source.size / 1e6:.1f} MB"
+            return
+        name = rest[:name_length].decode("utf-8" if flags & UTF8 else "cp437", "replace")
+        if not name.endswith("/"):
+            yield Member(name, at, stored, size, method, crc)
+        at = stop
+
+
+def what_is_whole(source: Source) -> str:
+    """In words, how much of a zip `whole_members` finds; not of a remote one, which each header would ask anew."""
+    if not isinstance(source, LocalSource):
+        return f"{source.size / 1e6:.1f} MB are there"
+    count = stop = 0
+    for member in whole_members(source):
+        count, stop = count + 1, member.offset + member.stored
+    return f"{count} whole members in its first {stop / 1e6:.1f} of {source.size / 1e6:.1f} MB"

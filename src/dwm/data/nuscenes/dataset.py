@@ -146,13 +146,15 @@ def open_dataset(
     version: str | None = None,
     split: str | Path | Iterable[str] | None = None,
     options: ReadOptions = ReadOptions(),
+    endpoint: str | None = None,
 ) -> Dataset:
-    """A nuScenes folder, a folder of its archives, or a list of archives.
+    """A nuScenes folder, a folder of its archives, or a list of archives; paths or URLs.
 
     `version` is the folder of the tables (None: the only one, or the first of `PREFERRED`). `split` is an official name, a
-    file of scene names or a list of them (None: all scenes that are whole).
+    file of scene names or a list of them (None: all scenes that are whole). `endpoint` is the address of an S3 service other
+    than Amazon's.
     """
-    tree = open_tree(path)
+    tree = open_tree(path, endpoint)
     version = choose_version(tree, version)
     index = open_index(tree, version)
     captions = [read_caption_files(tree, *options.captions)] if options.captions else find_caption_files(tree, version)
@@ -179,7 +181,7 @@ def choose_version(tree: Tree, version: str | None, recorded: bool = False) -> s
 
 def _numbers(where: str, version: str, index: Index, split: str | Path | Iterable[str] | None) -> tuple[int, ...]:
     names, complete = index.scenes["name"].to_pylist(), index.scenes["complete"].to_pylist()
-    wanted = set(names) if split is None else scene_names(split)
+    wanted = set(names) if split is None else scene_names(split, set(names))
     numbers = tuple(i for i, name in enumerate(names) if name in wanted and complete[i])
     broken = [name for i, name in enumerate(names) if name in wanted and not complete[i]]
     if split is not None and broken:
@@ -187,6 +189,8 @@ def _numbers(where: str, version: str, index: Index, split: str | Path | Iterabl
             f"{where}: {version}/sample.json lacks samples of {len(broken)} scenes of split {split} ({_few(broken)}); "
             "the tables were made for another split"
         )
+    if not numbers and broken:
+        raise DwmError(f"{where}: {version}/sample.json lacks samples of all its scenes ({_few(broken)}); fetch it again")
     if not numbers:
         raise DwmError(
             f"{where}: {version} holds no scene of split {split} (it holds {_few(names)}); "

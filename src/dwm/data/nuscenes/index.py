@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from dwm.data.nuscenes.tables import SCHEMAS, checked, read_table
+from dwm.data.nuscenes.tables import SCHEMAS, TEXT, checked, read_table
 from dwm.data.package.schema import PACKAGE, read_manifest, read_package_table
 from dwm.data.package.schema import SCHEMAS as package_schemas
 from dwm.data.package.tables import nuscenes_tables
 from dwm.errors import DwmError
 from dwm.storage import Tree, cache_folder, kept_tables, load_tables
 
+UNUSED = ("attribute", "visibility", "map")
+"""Tables of which nothing is taken: they may be missing, but not be broken."""
 FORMAT = "index 1"
 """Raised when the index's columns change, so that older ones are built anew."""
 
@@ -67,8 +69,8 @@ def open_index(tree: Tree, version: str) -> Index:
     if version == PACKAGE:
         stamps = [tree.stamp(f"{table}.parquet") for table in package_schemas]
     else:
-        stamps = [tree.stamp(f"{version}/{table}.json") for table in SCHEMAS]
-    key = " ".join((FORMAT, tree.where, version, *stamps))
+        stamps = [tree.stamp(f"{version}/{table}.json") for table in (*SCHEMAS, *UNUSED)]
+    key = " ".join((FORMAT, version, *stamps))
     tables, place = kept_tables(
         cache_folder(tree.beside), f"{version}.index", key, lambda: build_index(tree, version).tables()
     )
@@ -83,6 +85,7 @@ def mapped_index(place: Path) -> Index:
     return Index(**tables, place=place)
 
 
+TOKENS = pa.schema({"token": TEXT})
 Read = Callable[[str], pa.Table]
 """A table of nuScenes by its name."""
 
@@ -90,6 +93,9 @@ Read = Callable[[str], pa.Table]
 def build_index(tree: Tree, version: str) -> Index:
     """Reads and joins the tables of one version. Raises DwmError for the first broken link, naming file, row and field."""
     read = partial(read_table, tree, version) if version != PACKAGE else _package_reader(tree)
+    for table in UNUSED if version != PACKAGE else ():
+        if tree.exists(f"{version}/{table}.json"):
+            read_table(tree, version, table, TOKENS)
     scenes, logs = read("scene"), read("log")
     location = logs["location"].take(join(version, "scene", scenes, "log_token", "log", logs))
     walk, complete = walk_samples(scenes, read("sample"))

@@ -101,7 +101,8 @@ class _Source:
     def read(cls, tree: Tree, version: str, split: str | Path | None) -> _Source:
         scenes = read_table(tree, version, "scene")
         if split is not None:
-            scenes = scenes.filter(pc.is_in(scenes["name"], pa.array(sorted(scene_names(split)), TEXT)))
+            names = scene_names(split, scenes["name"].to_pylist())
+            scenes = scenes.filter(pc.is_in(scenes["name"], pa.array(sorted(names), TEXT)))
             if not len(scenes):
                 raise DwmError(f"{tree.where}: {version} holds no scene of split {split}")
         samples = read_table(tree, version, "sample", SAMPLE)

@@ -9,7 +9,7 @@ from typing import overload
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dwm.data.resize import resize
 from dwm.errors import DwmError
@@ -38,8 +38,9 @@ class TreePictures:
                 picture.load()
                 whole = picture if picture.mode == "RGB" else picture.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
             raise DwmError(
-                f"{name}: is no whole picture ({len(data)} bytes, {error}); fetch the archive that holds it again"
+                f"{name}: is no whole picture ({len(data)} bytes, {reason}); fetch the archive that holds it again"
             ) from error
         if size is None or whole.size == size:
             return np.asarray(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,15 +26,37 @@ def official(split: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def scene_names(split: str | Path | Iterable[str]) -> frozenset[str]:
-    """The names that an official split, a text file (one name a line) or a list stands for."""
-    if not isinstance(split, str | Path):
-        return frozenset(split)
-    if str(split) in SPLITS:
-        return official(str(split))
-    path = Path(split)
+def scene_names(split: str | Path | Iterable[str], known: Collection[str]) -> frozenset[str]:
+    """The names that an official split, a text file (one name a line) or a list stands for.
+
+    `known` are the names of the data set's scenes. It may hold a part of an official split, but a list of one's own means what
+    it says: raises DwmError for a name in it that is not known.
+    """
+    if isinstance(split, str | Path):
+        if str(split) in SPLITS:
+            return official(str(split))
+        where, names = f"split {split}", _listed(Path(split))
+    else:
+        where, names = "split", list(split)
+    if not names:
+        raise DwmError(f"{where}: names no scenes; write one name a line")
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    if unknown:
+        raise DwmError(
+            f"{where}: {unknown[0]!r} is no scene of this data set{nearest(unknown[0], known)} "
+            f"({len(unknown)} of {len(set(names))} names are unknown, {len(known)} scenes are there)"
+        )
+    return frozenset(names)
+
+
+def _listed(path: Path) -> list[str]:
+    """The names in a text file; empty lines and what follows a # are left out."""
     if not path.is_file():
         raise DwmError(
-            f"split {split}: is neither official ({', '.join(SPLITS)}) nor a file of scene names{nearest(str(split), SPLITS)}"
+            f"split {path}: is neither official ({', '.join(SPLITS)}) nor a file of scene names{nearest(str(path), SPLITS)}"
         )
-    return frozenset(path.read_text().split())
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DwmError(f"split {path}: cannot be read as a text file of scene names ({error})") from error
+    return [name for line in lines if (name := line.partition("#")[0].strip())]

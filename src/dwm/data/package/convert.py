@@ -60,7 +60,8 @@ def package_tables(tree: Tree, version: str, split: str | Path | Iterable[str] |
     read = partial(read_table, tree, version)
     scenes, logs = read("scene"), read("log")
     if split is not None:
-        scenes = scenes.filter(pc.is_in(scenes["name"], pa.array(sorted(scene_names(split)), pa.string())))
+        names = scene_names(split, scenes["name"].to_pylist())
+        scenes = scenes.filter(pc.is_in(scenes["name"], pa.array(sorted(names), pa.string())))
     samples = read("sample", SAMPLE)
     walk, complete = walk_samples(scenes, samples)
     if not len(walk.tokens) or not all(complete):

@@ -12,16 +12,18 @@ from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_clips, validation_clips
 from dwm.town import caption_words
 from dwm.training.loop import Callback
+from dwm.training.parallel import group, place, restarted
 from dwm.training.stages import train
 
-RESUMABLE = ("steps", "save_every", "log_every", "keep")
+RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
 """Settings of the loop that may change between a run and its continuation."""
 
 
 def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
     """Trains and returns the folder of weights. A run that was stopped goes on with `resume`.
 
-    Raises DwmError where `output` holds another run, or this one and `resume` was not given.
+    Several processes that a launcher started share it. Raises DwmError where `output` holds another run, or this one and
+    `resume` was not given.
     """
     if not run.data.train:
         raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
@@ -30,7 +32,15 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
             f"{run.name}: training on the base model {run.base_model} is not here yet; recipes that can be trained now "
             "make their own base model (`dwm show recipes`: town)"
         )
-    _claim(run, output, resume)
+    with group(run.device):
+        return _trained(run, output, resume or restarted(), callbacks)
+
+
+def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback]) -> Path:
+    here = place()
+    if here.first:
+        _claim(run, output, resume)
+    here.barrier()
     preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
     return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks, preview)
 

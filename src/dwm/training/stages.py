@@ -30,9 +30,11 @@ from dwm.training import checkpoint
 from dwm.training.autoencoder import AutoencoderStageOptions, AutoencoderTask, fold_statistics, latent_statistics
 from dwm.training.clips import ClipCache, ClipSource, fill
 from dwm.training.driving import BatchOptions, DrivingTask
-from dwm.training.loop import Callback, LoopOptions, train_task
+from dwm.training.loop import Callback, Compatibility, LoopOptions
 from dwm.training.objective import ObjectiveOptions
+from dwm.training.parallel import place
 from dwm.training.previews import Previews, first_frames
+from dwm.training.together import train_together
 
 STATISTICS_CLIPS = 24
 """Clips whose latents give each channel's mean and deviation."""
@@ -64,6 +66,7 @@ class StagesOptions(Options):
     )
     driving: tuple[DrivingStage, ...] = Field((), description="stages of the driving network")
     seed: int = Field(0, ge=0, description="of first weights, data order and all noise")
+    compatibility: Compatibility = Field("ours", description="reference: sum gradients and count calls as OpenDWM does")
     preview_every: int = Field(500, ge=0, description="steps between two previews; 0: none")
     autocast: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="numbers of matrix products; null: bfloat16 where the device has it"
@@ -89,6 +92,7 @@ class Run:
         self, options: StagesOptions, folder: Path, callbacks: Sequence[Callback] = (), looked: Looked | None = None
     ):
         self.options, self.folder, self.callbacks, self.looked = options, folder, tuple(callbacks), looked
+        self.here = place()
 
     def clips(self, source: ClipSource | None = None) -> ClipCache:
         """The clips to train on; `source` is read where some are missing."""
@@ -110,12 +114,15 @@ class Run:
                 continue
             network = load_autoencoder(self.vae_before(number)).model
             task = AutoencoderTask(network, cache, self.options.seed, stage.pictures)
-            training = train_task(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
-            training.ema.copy_to(training.module)
-            network.to(memory_format=torch.contiguous_format)
-            if number == 0:
-                _normalise_latents(network, cache)
-            _save_vae(network, self._vae(stage.name))
+            weights = train_together(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
+            if self.here.first:
+                network = load_autoencoder(self.vae_before(number)).model
+                parts = nn.ModuleDict({**task.module, "autoencoder": network})
+                parts.load_state_dict(weights)
+                if number == 0:
+                    _normalise_latents(network, cache)
+                _save_vae(network, self._vae(stage.name))
+            self.here.barrier()
 
     def encode(self, cache: ClipCache) -> None:
         """Stores the latents of all clips with the encoder of the first autoencoder stage."""
@@ -141,11 +148,13 @@ class Run:
                 self.options.dtype(),
             )
             callbacks = (*self.callbacks, *self._previews(network, text, stage))
-            training = train_task(task, stage.loop, self.folder / stage.name, resume, callbacks)
-            training.ema.copy_to(training.module)
-            checkpoint.save_weights(
-                nn.ModuleDict({"transformer": network, "text": text}), self.folder / stage.name / "weights.safetensors"
+            weights = train_together(
+                task, stage.loop, self.folder / stage.name, resume, callbacks, self.options.compatibility
             )
+            if self.here.first:
+                kept = nn.ModuleDict({"transformer": network, "text": text}).state_dict()
+                checkpoint.save_weights({**kept, **weights}, self.folder / stage.name / "weights.safetensors")
+            self.here.barrier()
         return self.network(len(self.options.driving[:upto]))[0]
 
     def network(self, stages_done: int) -> tuple[CrossviewTemporalDiT, nn.Module]:
@@ -205,12 +214,16 @@ def train(
     `preview`: a clip that is generated every `options.preview_every` steps of the driving network's stages.
     """
     run = Run(options, output, callbacks, None if preview is None else Looked(card, preview))
-    cache = run.clips(source)
-    run.base(words)
+    with run.here.first_alone():
+        cache = run.clips(source)
+        run.base(words)
     run.train_autoencoder(cache, resume)
-    run.encode(cache)
+    with run.here.first_alone():
+        run.encode(cache)
     run.train_driving(cache, resume)
-    run.export(card, output / "weights")
+    if run.here.first:
+        run.export(card, output / "weights")
+    run.here.barrier()
     return output / "weights"
 
 

@@ -56,7 +56,8 @@ def leave() -> None:
     if not _said.acquire(blocking=False):
         return
     with contextlib.suppress(Exception):
-        print(f"dwm: interrupted; {_kept()}", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
+            print(f"dwm: interrupted; {_kept()}", file=sys.stderr, flush=True)
     _end_workers()
     os._exit(STATUS)
 

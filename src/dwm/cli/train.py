@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,8 @@ def train(
 ) -> None:
     """Train a recipe, or whichever stage of a campaign is due. Its folder, runs/NAME by default, holds settings, saves, curves,
     previews and the weights."""
-    hush(quiet or as_json)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
+    hush(quiet or as_json or not first)
     overrides = list(overrides or ())
     if data is not None:
         overrides += [f"data.train.0.path={data}", f"data.validation.0.path={data}"]
@@ -42,7 +44,7 @@ def train(
         *written([weights]),
         f"try them: dwm generate --weights {weights} --data …",
     ]
-    finish(lines, {"weights": weights, "output": output}, quiet, as_json)
+    finish(lines, {"weights": weights, "output": output}, quiet or not first, as_json and first)
 
 
 def _kept(name: str | None, config: Path | None, output: Path) -> str:

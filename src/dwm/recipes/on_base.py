@@ -61,7 +61,7 @@ def train_on_base(
         if not (folder / WEIGHTS).exists():
             task = driving_task(run, stage, network, parts, device)
             looks = (*callbacks, *_previews(run, card, parts, network, preview, device))
-            train_stage(task, stage, folder, resume, looks, task.module)
+            train_stage(task, stage, folder, resume, looks, task.module, run.compatibility)
             network = new_network(run)  # a sharded one cannot be filled from a file
         checkpoint.load_weights(torch.nn.ModuleDict({"transformer": network}), folder / WEIGHTS)
     if place().first:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Discriminator, Field, Tag
 
@@ -31,6 +31,7 @@ UNET_KEYS = set(UNetOptions.model_fields) - set(DiTOptions.model_fields)
 Network = Annotated[
     Annotated[DiTOptions, Tag("DiTOptions")] | Annotated[UNetOptions, Tag("UNetOptions")], Discriminator(_which_network)
 ]
+Stage = TypeVar("Stage", AutoencoderStage, DrivingStage)
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -114,12 +115,20 @@ class Recipe(Options):
             base=self.tiny,
             network=self.dit(),
             conditions=self.conditions,
-            autoencoder=self.autoencoder,
-            driving=(*self.warmup, self.training.stage("driving")),
+            autoencoder=tuple(map(self._placed, self.autoencoder)),
+            driving=(*map(self._placed, self.warmup), self.training.stage("driving")),
             seed=self.training.seed,
+            compatibility=self.compatibility,
             preview_every=self.preview.every,
             autocast=self.autocast,
         )
+
+    def _placed(self, stage: Stage) -> Stage:
+        """A stage that says nothing of processes or trackers follows `training`."""
+        plain = LoopOptions()
+        said = {name: getattr(stage.loop, name) for name in ("parallel", "watch")}
+        follow = {name: getattr(self.training, name) for name in said if said[name] == getattr(plain, name)}
+        return stage.with_(loop=stage.loop.with_(**follow))
 
     def dit(self) -> DiTOptions:
         """The driving transformer, with this run's compatibility. Raises DwmError where the run has a U-Net."""

@@ -13,20 +13,30 @@ from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_clips, validation_clips
 from dwm.town import caption_words
 from dwm.training.loop import Callback
+from dwm.training.parallel import group, place, restarted
 from dwm.training.stages import train
 
-RESUMABLE = ("steps", "save_every", "log_every", "keep")
+RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
 """Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
 
 
 def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
     """Trains and returns the folder of weights. A run that was stopped goes on with `resume`.
 
-    Raises DwmError where `output` holds another run, or this one and `resume` was not given.
+    Several processes that a launcher started share it. Raises DwmError where `output` holds another run, or this one and
+    `resume` was not given.
     """
     if not run.data.train:
         raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
-    _claim(run, output, resume)
+    with group(run.device):
+        return _trained(run, output, resume or restarted(), callbacks)
+
+
+def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback]) -> Path:
+    here = place()
+    if here.first:
+        _claim(run, output, resume)
+    here.barrier()
     preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
     if run.base_model is not None:
         return train_on_base(run, card(run), output, resume, callbacks, preview)

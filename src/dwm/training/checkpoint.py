@@ -26,7 +26,7 @@ from dwm.storage import atomic_write
 from dwm.training.ema import Ema
 from dwm.training.parallel import Place
 from dwm.training.scaler import Scaler
-from dwm.training.shards import whole
+from dwm.training.sharded import whole
 
 if TYPE_CHECKING:
     from dwm.training.shard_files import Files  # at run time where it is used: its library takes a second to import

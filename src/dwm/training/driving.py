@@ -63,8 +63,10 @@ class Told:
 
 
 class DrivingTask:
-    """The driving network, as far as it learns, alone or with its text encoders. `text` and `autoencoder` may be left out where batches bring
-    embeddings and latents."""
+    """The driving network, as far as it learns, alone or with its text encoders.
+
+    `text` and `autoencoder` may be left out where batches bring embeddings and latents.
+    """
 
     def __init__(
         self,

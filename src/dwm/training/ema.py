@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dwm.training.shards import local
+from dwm.training.sharded import local
 
 
 class Ema:

@@ -98,6 +98,7 @@ def train_task(
     resume: bool = True,
     callbacks: Sequence[Callback] = (),
     compatibility: Compatibility = "ours",
+    here: Place | None = None,
 ) -> Training:
     """Trains for `options.steps` steps, saving under `folder/checkpoints`, and returns everything at the end.
 
@@ -105,9 +106,9 @@ def train_task(
     a loss is not a number. In a torch.distributed group the processes share out the micro-batches of each step, which gives
     what one would have got; the first one logs. `compatibility="reference"`: gradients are summed over a process's calls,
     not averaged, and the learning rate's schedule counts calls instead of steps, as in OpenDWM. Where weights are sharded,
-    ask `Training.averaged` for the whole ones.
+    ask `Training.averaged` for the whole ones. `here=Place()`: this process alone, whatever the others do.
     """
-    here = place()
+    here = here or place()
     if options.accumulate % here.ranks:
         raise DwmError(
             f"accumulate is {options.accumulate}, which {here.ranks} processes cannot share; "

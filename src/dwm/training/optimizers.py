@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.options import Options
-from dwm.training.shards import is_sharded, local, sharded_like, sum_over_shards, whole
+from dwm.training.sharded import is_sharded, local, sharded_like, sum_over_shards, whole
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: pushes every singular value in (0, 1] near 1 within five steps."""

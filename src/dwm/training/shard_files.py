@@ -35,7 +35,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.futures import Future
 
 from dwm.errors import DwmError
-from dwm.training.shards import local
+from dwm.training.sharded import local
 
 PATTERN = "shard_*.safetensors"
 HEADER = "pieces"

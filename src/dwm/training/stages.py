@@ -34,12 +34,13 @@ from dwm.training.driving import BatchOptions, DrivingTask, Told
 from dwm.training.encode import Wanted, encode
 from dwm.training.feed import Feed, Stored, told_of_killed_workers
 from dwm.training.join import Joined
-from dwm.training.loop import Callback, LoopOptions, train_task
+from dwm.training.loop import Callback, Compatibility, LoopOptions
 from dwm.training.objective import ObjectiveOptions
 from dwm.training.parallel import place
 from dwm.training.plan import Bucket, Plan
 from dwm.training.previews import Previews, first_frames
 from dwm.training.store import Store, StoredLatents
+from dwm.training.together import train_together
 
 STATISTICS_CLIPS = 24
 """Clips whose latents give each channel's mean and deviation."""
@@ -71,6 +72,7 @@ class StagesOptions(Options):
     )
     driving: tuple[DrivingStage, ...] = Field((), description="stages of the driving network")
     seed: int = Field(0, ge=0, description="of first weights, data order and all noise")
+    compatibility: Compatibility = Field("ours", description="reference: sum gradients and count calls as OpenDWM does")
     preview_every: int = Field(500, ge=0, description="steps between two previews; 0: none")
     autocast: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="numbers of matrix products; null: bfloat16 where the device has it"
@@ -96,6 +98,7 @@ class Run:
         self, options: StagesOptions, folder: Path, callbacks: Sequence[Callback] = (), looked: Looked | None = None
     ):
         self.options, self.folder, self.callbacks, self.looked = options, folder, tuple(callbacks), looked
+        self.here = place()
 
     def clips(self, source: ClipSource | None = None) -> ClipCache:
         """The clips to train on; `source` is read where some are missing."""
@@ -117,12 +120,15 @@ class Run:
                 continue
             network = load_autoencoder(self.vae_before(number)).model
             task = AutoencoderTask(network, cache, self.options.seed, stage.pictures)
-            training = train_task(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
-            training.ema.copy_to(training.module)
-            network.to(memory_format=torch.contiguous_format)
-            if number == 0:
-                _normalise_latents(network, cache)
-            _save_vae(network, self._vae(stage.name))
+            weights = train_together(task, stage.loop, self.folder / stage.name, resume, self.callbacks)
+            if self.here.first:
+                network = load_autoencoder(self.vae_before(number)).model
+                parts = nn.ModuleDict({**task.module, "autoencoder": network})
+                parts.load_state_dict(weights)
+                if number == 0:
+                    _normalise_latents(network, cache)
+                _save_vae(network, self._vae(stage.name))
+            self.here.barrier()
 
     @property
     def store(self) -> Store:
@@ -152,7 +158,7 @@ class Run:
             task = DrivingTask(network, self.feed(cache, stage), told, text)
             callbacks = (*self.callbacks, *self._previews(network, text, stage))
             kept = nn.ModuleDict({"transformer": network, "text": text})
-            train_stage(task, stage, self.folder / stage.name, resume, callbacks, kept)
+            train_stage(task, stage, self.folder / stage.name, resume, callbacks, kept, self.options.compatibility)
         return self.network(len(self.options.driving[:upto]))[0]
 
     def network(self, stages_done: int) -> tuple[CrossviewTemporalDiT, nn.Module]:
@@ -204,13 +210,19 @@ def told_by(conditions: ConditionOptions, stage: DrivingStage, dtype: torch.dtyp
 
 
 def train_stage(
-    task: DrivingTask, stage: DrivingStage, folder: Path, resume: bool, callbacks: Sequence[Callback], kept: nn.Module
+    task: DrivingTask,
+    stage: DrivingStage,
+    folder: Path,
+    resume: bool,
+    callbacks: Sequence[Callback],
+    kept: nn.Module,
+    compatibility: Compatibility = "ours",
 ) -> None:
     """Trains one stage to its end and writes `kept`, with averaged weights where they were trained, to
     `folder`/weights.safetensors. Every process of a run must call it."""
     with told_of_killed_workers(getattr(task.feed, "workers", 0)):
-        training = train_task(task, stage.loop, folder, resume, callbacks)
-    averaged, here = training.averaged(), place()
+        averaged = train_together(task, stage.loop, folder, resume, callbacks, compatibility)
+    here = place()
     if here.first:
         checkpoint.save_weights({**kept.state_dict(), **averaged}, folder / "weights.safetensors")
     here.barrier()
@@ -231,12 +243,16 @@ def train(
     `preview`: a clip that is generated every `options.preview_every` steps of the driving network's stages.
     """
     run = Run(options, output, callbacks, None if preview is None else Looked(card, preview))
-    cache = run.clips(source)
-    run.base(words)
+    with run.here.first_alone():
+        cache = run.clips(source)
+        run.base(words)
     run.train_autoencoder(cache, resume)
-    run.encode(cache)
+    with run.here.first_alone():
+        run.encode(cache)
     run.train_driving(cache, resume)
-    run.export(card, output / "weights")
+    if run.here.first:
+        run.export(card, output / "weights")
+    run.here.barrier()
     return output / "weights"
 
 

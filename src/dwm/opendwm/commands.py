@@ -27,6 +27,47 @@ def generation_example() -> None:
     print(f"written: {given.output_path}")
 
 
+def preview() -> None:
+    """`src/dwm/preview.py`"""
+    parser = _parser("Generate the validation set of a config, as previews.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder; previews go into preview/ there")
+    parser.add_argument("-pc", "--preview-config-path", type=Path, help="JSON: what is done to the captions")
+    # OpenDWM's flag takes a text, of which any means yes.
+    parser.add_argument("-eic", "--export-item-config", nargs="?", const="true", default="", help="write what was told")
+    parser.add_argument("--count", type=int, default=None, help="so many previews at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.previews import Preview, read_preview_config, run_previews
+    from dwm.opendwm.runs import load_recipe
+
+    text = read_preview_config(given.preview_config_path)
+    how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
+    run_previews(load_recipe(given.config_path), given.output_path, how, str(given.config_path))
+    print(f"written: {given.output_path / 'preview'}")
+
+
+def evaluate() -> None:
+    """`src/dwm/evaluate.py`"""
+    parser = _parser("Score a run on its validation set.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True)
+    parser.add_argument("--resume-from", type=int, default=None, help="step of a checkpoint in the output folder")
+    parser.add_argument("--clips", type=int, default=None, help="so many clips at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.scores import checkpoint_of, score_run
+
+    run = load_recipe(given.config_path)
+    if given.resume_from is not None:
+        run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
+    made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
+    for line in made.scores.lines():
+        print(f"{line.name}: {line.value}")
+    print(f"written: {given.output_path}")
+
+
 def train() -> None:
     """`src/dwm/train.py`"""
     parser = _parser("Train a run.")

@@ -87,6 +87,55 @@ def train() -> None:
     print(train_run(run.with_(training=loop), given.output_path, given.resume_from is not None))
 
 
+def export_packages() -> None:
+    """`src/dwm/tools/export_nusc_2_preview_format.py`"""
+    parser = _parser("Write the validation clips of a config as layout packages.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder of the packages")
+    parser.add_argument("--reference-frame-count", type=int, default=0, help="first frames that keep their photographs")
+    parser.add_argument("--count", type=int, default=None, help="so many packages at most")
+    given = parser.parse_args()
+
+    from dwm.opendwm.layout_export import export_packages as export
+    from dwm.opendwm.runs import load_recipe
+
+    for path in export(load_recipe(given.config_path), given.output_path, given.reference_frame_count, given.count):
+        print(path)
+
+
+def archive_info() -> None:
+    """`src/dwm/tools/fs_make_info_json.py`"""
+    parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")
+    parser.add_argument("-i", "--input-path", type=Path, required=True, help="a .zip or plain .tar")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="the JSON file")
+    given = parser.parse_args()
+
+    from dwm.opendwm.info_json import write_archive_info
+
+    print(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members")
+
+
+def dataset_info() -> None:
+    """`src/dwm/tools/dataset_make_info_json.py`"""
+    parser = argparse.ArgumentParser(
+        description="Write where the archives or records of a data set have what, as JSON."
+    )
+    parser.add_argument("-dt", "--dataset-type", choices=("nuscenes", "waymo", "argoverse"), required=True)
+    parser.add_argument("-s", "--split", default="", help="only archives whose names hold this")
+    parser.add_argument("-i", "--input-path", type=Path, required=True, help="folder of the archives or records")
+    parser.add_argument(
+        "-o", "--output-path", type=Path, required=True, help="folder of the JSON files; waymo: the file"
+    )
+    given = parser.parse_args()
+
+    from dwm.opendwm.info_json import write_dataset_info, write_waymo_info
+
+    if given.dataset_type == "waymo":
+        print(f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes")
+        return
+    for path in write_dataset_info(given.input_path, given.output_path, given.split):
+        print(path)
+
+
 def tar_to_zip() -> None:
     """`src/dwm/tools/tar2zip.py`"""
     parser = argparse.ArgumentParser(description="Turn a tar archive into a zip that is read in place.")

@@ -28,6 +28,7 @@ from dwm.storage import Tree, open_tree
 
 BLACK = (448, 256)
 """Size (width, height) of the black picture that stands for one that is missing."""
+PACKAGES = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 KINDS = {"rgb": "frames", "3dbox": "layout_boxes", "hdmap": "layout_map"}
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -169,6 +170,12 @@ def package_batches(source: SourceOptions, size: tuple[int, int], as_published: 
     """Every window of a package, one after another."""
     if source.path is None:
         raise DwmError("data: where is the package? give the path of its data.json")
+    if not Path(source.path).is_file():
+        raise DwmError(
+            f"{source.path}: the layout package is not here; fetch OpenDWM's (nuscenes_scene-0627_package.zip or "
+            f"carla_town04_package.zip, some hundred MB, {PACKAGES}) and unpack it there, or make one of a recorded data set: "
+            "python src/dwm/tools/export_nusc_2_preview_format.py -c CONFIG -o FOLDER"
+        )
     package = LayoutPackage.open(source.path, as_published)
     for fps, numbers in package.windows(source.frames, source.rates):
         yield package.batch(fps, numbers, source.views, size, source)

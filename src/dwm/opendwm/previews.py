@@ -102,7 +102,7 @@ def run_previews(
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
     generator = torch.Generator().manual_seed(run.training.seed)
     files: list[Path] = []
-    for number, batch in enumerate(islice(held_out_batches(run, size), preview.count)):
+    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), preview.count)):
         batch = _told(batch, pipe, preview)
         generated = _generated(pipe, batch, run, generator)
         place = output / "preview" / str(number)

@@ -15,6 +15,7 @@ from dwm.errors import DwmError
 from dwm.generation.published import load_base, load_published, read_state, rename_sd21
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.opendwm.convert_weights import convert_weights
+from dwm.recipes import Recipe
 
 BASE = {
     "num_layers": 2,
@@ -37,6 +38,7 @@ OPTIONS = DiTOptions(
     crossview_block_layers=(1,),
     perspective_modeling_type="explicit",
 )
+RUN = Recipe(network=OPTIONS, base_model="base", compatibility="reference")
 UNET = UNetOptions(
     block_out_channels=(32, 32),
     num_attention_heads=(2, 2),
@@ -113,21 +115,21 @@ def test_the_recorded_renaming(shared: Path) -> None:
 @pytest.mark.parametrize("part_size", [10**9, 4000])
 def test_a_converted_folder_loads_again(tmp_path: Path, network: CrossviewTemporalDiT, part_size: int) -> None:
     torch.save(network.state_dict(), tmp_path / "in.pth")
-    convert_weights(tmp_path / "in.pth", tmp_path / "out", OPTIONS, part_size=part_size)
+    convert_weights(tmp_path / "in.pth", tmp_path / "out", RUN, part_size=part_size)
     folder = tmp_path / "out" / "transformer"
     assert (folder / "diffusion_pytorch_model.safetensors.index.json").is_file() == (part_size < 10**9)
     config = json.loads((folder / "config.json").read_text())
     assert config.pop("_class_name") == "CrossviewTemporalDiT"
     loaded, _ = load_published(DiTOptions(**config), folder)
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.state_dict().items())
-    with pytest.raises(DwmError, match="exists already"):
-        convert_weights(tmp_path / "in.pth", tmp_path / "out", OPTIONS)
+    with pytest.raises(DwmError, match="is not an empty folder"):
+        convert_weights(tmp_path / "in.pth", tmp_path / "out", RUN)
 
 
 def test_a_refused_conversion_leaves_nothing(tmp_path: Path, network: CrossviewTemporalDiT) -> None:
     torch.save({"other": torch.zeros(1)}, tmp_path / "in.pth")
     with pytest.raises(DwmError, match="keys differ"):
-        convert_weights(tmp_path / "in.pth", tmp_path / "out", OPTIONS)
+        convert_weights(tmp_path / "in.pth", tmp_path / "out", RUN)
     assert not (tmp_path / "out").exists()
 
 

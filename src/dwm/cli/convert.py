@@ -1,7 +1,8 @@
-"""`dwm convert`: configs of OpenDWM as ours."""
+"""`dwm convert`: configs and weights of OpenDWM as ours."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,11 @@ from dwm.cli.interrupt import keep
 from dwm.cli.say import finish, hush
 
 app = typer.Typer(
-    help="Turn configs of OpenDWM into ours.",
-    epilog=flags.example("dwm convert config ctsd_35_tirda_bm_nusc_a.json -o runs/mine.json"),
+    help="Turn configs and weights of OpenDWM into ours.",
+    epilog=flags.example(
+        "dwm convert config ctsd_35_tirda_bm_nusc_a.json -o runs/mine.json",
+        "dwm convert weights pretrained/ctsd_35_tirda_nwao_20k.pth -o weights/nwao",
+    ),
     no_args_is_help=True,
 )
 
@@ -30,6 +34,7 @@ def config(
     keep(f"nothing was written to {output}")
     from dataclasses import asdict
 
+    from dwm.opendwm.example_runs import ExampleRun
     from dwm.opendwm.runs import ODDITIES, convert
     from dwm.recipes import Recipe, save
 
@@ -38,8 +43,9 @@ def config(
     told = made.translation
     lines = [f"{item.path}: left out; {item.reason}" for item in told.ignored]
     lines += [f"note: {note}" for note in told.notes]
-    if isinstance(made.run, Recipe):
-        lines += ["compatibility is reference, which keeps OpenDWM's oddities (set it to ours to leave them):"]
+    if isinstance(made.run, Recipe | ExampleRun):
+        key = "compatibility" if isinstance(made.run, Recipe) else "run.compatibility"
+        lines += [f"{key} is reference, which keeps OpenDWM's oddities; set it to ours in {path} to leave them:"]
         lines += [f"  {oddity}" for oddity in ODDITIES]
         lines += [f"written: {path}", f"look at it: dwm show config -c {path}"]
     else:
@@ -50,4 +56,54 @@ def config(
         "ignored": [asdict(item) for item in told.ignored],
         "notes": told.notes,
     }
+    finish(lines, values, quiet, as_json)
+
+
+class Dtype(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+@app.command(
+    epilog=flags.example(
+        "dwm convert weights pretrained/ctsd_35_tirda_nwao_20k.pth -o weights/nwao",
+        "dwm convert weights mine.pth -c mine.json --dtype bfloat16 -o weights/mine",
+        "dwm convert weights weights/nwao/transformer -o nwao.safetensors",
+    )
+)
+def weights(
+    file: Annotated[Path, typer.Argument(help="Weights: .pth, .safetensors, or a folder of safetensors.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.")],
+    config: flags.Config = None,
+    name: Annotated[str | None, typer.Option("--as", help="Published weights that these are like.")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Numbers to store; as they are by default.")] = None,
+    base: Annotated[
+        bool, typer.Option("--base", help="Plain SD 3, SD 3.5 or SD 2.1: new blocks get starting values.")
+    ] = False,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Check weights strictly against their network and write a folder (safetensors in parts, config, card), or one file.
+
+    The network is that of the config (-c), of published weights (--as), or is known by the file's name.
+    """
+    hush(quiet or as_json)
+    keep(f"nothing was written to {output}")
+    import torch
+
+    from dwm.opendwm.convert_weights import convert_weights, write_file
+
+    numbers = None if dtype is None else getattr(torch, dtype.value)
+    if output.suffix == ".safetensors":
+        count = write_file(file, output, numbers)
+        finish([f"{count} tensors written: {output}"], {"output": output, "tensors": count}, quiet, as_json)
+        return
+    from dwm.opendwm.known_weights import known_run
+    from dwm.opendwm.runs import load_recipe
+
+    run = known_run(file, name) if config is None else load_recipe(config)
+    report = convert_weights(file, output, run, numbers, base=base)
+    lines = [f"{file}: {report}", f"written: {output}", f"try them: dwm generate --weights {output} --data …"]
+    values = {"output": output, "tensors": report.taken, "new": report.new, "renamed": report.renamed}
     finish(lines, values, quiet, as_json)

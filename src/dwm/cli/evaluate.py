@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
-from dwm.cli.runs import saved
+from dwm.cli.runs import saved, verb_of
 from dwm.cli.say import finish, hush, written
+
+if TYPE_CHECKING:
+    from dwm.recipes.evaluate import Evaluated
 
 
 def evaluate(
@@ -52,14 +55,28 @@ def evaluate(
         "guidance": guidance,
         "device": device,
     }
+    if config is not None and verb_of(config) == "train":
+        made = training_run(config, given, output)
+        finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+        return
     run = saved(EvaluationRun, config, given)
     measured = {key: value for key, value in {"scores": flags.names(scores), "seed": seed}.items() if value is not None}
     if measured:
         run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **measured}})
     made = run_evaluation(run, output)
-    lines = [
-        *(f"{line.name}: {line.value}\n    {line.meaning}" for line in made.scores.lines()),
-        "written:",
-        *written(made.files),
-    ]
-    finish(lines, {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+    finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+
+
+def _lines(made: Evaluated) -> list[str]:
+    scores = [f"{line.name}: {line.value}\n    {line.meaning}" for line in made.scores.lines()]
+    return [*scores, "written:", *written(made.files)]
+
+
+def training_run(config: Path, flags: dict[str, Any], output: Path) -> Evaluated:
+    """Scores of a training run's published weights over its own validation sets."""
+    from dwm.opendwm.previews import changed_run
+    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.scores import score_run
+
+    clips = flags.pop("clips")
+    return score_run(changed_run(load_recipe(config), flags, str(config)), output, clips, source=str(config))

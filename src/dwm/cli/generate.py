@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
-from dwm.cli.runs import saved
+from dwm.cli.runs import saved, verb_of
 from dwm.cli.say import finish, hush, written
 
 
@@ -61,6 +61,10 @@ def generate(
         "device": device,
         "force": force or None,
     }
+    if config is not None and verb_of(config) != "generate":
+        files = training_run(config, given, output)
+        finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
+        return
     run = saved(GenerationRun, config, given)
     made = run_generation(run, output)
     lines = [
@@ -71,3 +75,19 @@ def generate(
     finish(
         lines, {"files": made.files, "seconds": made.seconds, "run": made.run.model_dump(mode="json")}, quiet, as_json
     )
+
+
+def training_run(config: Path, flags: dict[str, Any], output: Path) -> list[Path]:
+    """What a training run or an example, OpenDWM's or ours, generates: an example's inputs, or the first held-out clip."""
+    from dwm.opendwm.example_runs import ExampleRun
+    from dwm.opendwm.examples import run_example
+    from dwm.opendwm.previews import Preview, changed_run, replaced_by, run_previews
+    from dwm.opendwm.runs import load_recipe, read_run
+
+    run = read_run(config)
+    if isinstance(run, ExampleRun):
+        run_example(run, output, source=str(config), say=lambda line: None)
+        return sorted(path for path in output.iterdir() if path.is_file())
+    changed = changed_run(load_recipe(config), flags, str(config))
+    preview = Preview(replaced_by(flags["prompt"] or ()), count=1)
+    return run_previews(changed, output, preview, str(config), say=lambda line: None)

@@ -56,6 +56,17 @@ def read(path: Path) -> Recipe:
     return load_recipe(path)
 
 
+def verb_of(path: Path) -> str:
+    """What a file runs: what it says itself, `train` for a config of OpenDWM, nothing where it says nothing."""
+    from dwm.opendwm.config import is_upstream
+    from dwm.recipes.files import read_json
+
+    values = read_json(path)
+    if is_upstream(values):
+        return "train"
+    return str(values.get("verb", "")) if isinstance(values, dict) else ""
+
+
 def saved(kind: type[Run], config: Path | None, changes: Mapping[str, Any] | None = None) -> Run:
     """The run of a verb: what its file says (or the defaults), with the flags that were given laid over it."""
     from dwm.recipes.files import read_json, validated

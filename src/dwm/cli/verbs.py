@@ -54,6 +54,6 @@ VERBS = (
         "dwm evaluate --data data/town --scores layout_retrieval",
     ),
     Verb("show", "recipes, the settings of a run, its memory, what a clip holds", show),
-    Verb("convert", "turn configs of OpenDWM into ours", convert),
+    Verb("convert", "turn configs and weights of OpenDWM into ours", convert),
     Verb("doctor", "check this machine, and our numbers against recorded ones", doctor),
 )

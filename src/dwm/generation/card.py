@@ -58,6 +58,7 @@ class WeightsCard(Options):
         "ours", description="reference: keep OpenDWM's oddities in sampling, so that its users get their numbers"
     )
     base_model: str | None = Field(None, description="folder of the base model where it is not beside this card")
+    autoencoder_folder: str | None = Field(None, description="folder of another autoencoder than the base model's")
 
     @property
     def window(self) -> int | None:

@@ -57,7 +57,14 @@ class DrivingPipeline:
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)
-        base = BaseModel.load(source, text=card.conditions.text, t5=t5, text_dtype=torch_dtype, piece=piece)
+        base = BaseModel.load(
+            source,
+            text=card.conditions.text,
+            t5=t5,
+            autoencoder_folder=card.autoencoder_folder,
+            text_dtype=torch_dtype,
+            piece=piece,
+        )
         return cls(folders.load_network(folder, torch_dtype), base, card)
 
     def save_pretrained(
@@ -154,7 +161,7 @@ class DrivingPipeline:
         return roll_out(sampler, batch, length, overlap, given, whole=not self.as_published)
 
     def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, given: int) -> Iterator[Tensor]:
-        """Frames of diffusion forcing, as they are finished. What OpenDWM cannot (given frames, a short clip) is done our way."""
+        """Frames of diffusion forcing as they are finished. What OpenDWM cannot do (given frames, short clips) is done our way."""
         sampling = self.card.sampling
         if sampling.style == "stream" and not given:
             yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from packaging.version import Version
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -22,6 +24,8 @@ from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions
 from dwm.options import Options
 
 KEYS_SHOWN = 10
+SAFE = Version("2.10")
+"""PyTorch from which `weights_only` is not known to be tricked."""
 WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
 """Names under which training scripts wrap a state dict."""
 
@@ -117,6 +121,20 @@ def rename_sd21(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
 
 
 def _read_pth(path: Path) -> object:
+    """What a `.pth` holds, mapped from the file: tensors and plain containers only."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start[:1] == b"\x80":
+        raise DwmError(
+            f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
+            "state dict again"
+        )
+    if Version(torch.__version__) < SAFE:
+        warnings.warn(
+            f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
+            "a newer PyTorch",
+            stacklevel=2,
+        )
     try:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:

@@ -27,6 +27,47 @@ def generation_example() -> None:
     print(f"written: {given.output_path}")
 
 
+def preview() -> None:
+    """`src/dwm/preview.py`"""
+    parser = _parser("Generate the validation set of a config, as previews.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder; previews go into preview/ there")
+    parser.add_argument("-pc", "--preview-config-path", type=Path, help="JSON: what is done to the captions")
+    # OpenDWM's flag takes a text, of which any means yes.
+    parser.add_argument("-eic", "--export-item-config", nargs="?", const="true", default="", help="write what was told")
+    parser.add_argument("--count", type=int, default=None, help="so many previews at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.previews import Preview, read_preview_config, run_previews
+    from dwm.opendwm.runs import load_recipe
+
+    text = read_preview_config(given.preview_config_path)
+    how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
+    run_previews(load_recipe(given.config_path), given.output_path, how, str(given.config_path))
+    print(f"written: {given.output_path / 'preview'}")
+
+
+def evaluate() -> None:
+    """`src/dwm/evaluate.py`"""
+    parser = _parser("Score a run on its validation set.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True)
+    parser.add_argument("--resume-from", type=int, default=None, help="step of a checkpoint in the output folder")
+    parser.add_argument("--clips", type=int, default=None, help="so many clips at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.scores import checkpoint_of, score_run
+
+    run = load_recipe(given.config_path)
+    if given.resume_from is not None:
+        run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
+    made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
+    for line in made.scores.lines():
+        print(f"{line.name}: {line.value}")
+    print(f"written: {given.output_path}")
+
+
 def train() -> None:
     """`src/dwm/train.py`"""
     parser = _parser("Train a run.")
@@ -44,6 +85,55 @@ def train() -> None:
     run = load_recipe(given.config_path)
     loop = run.training.with_(log_every=given.log_steps, save_every=given.checkpointing_steps)
     print(train_run(run.with_(training=loop), given.output_path, given.resume_from is not None))
+
+
+def export_packages() -> None:
+    """`src/dwm/tools/export_nusc_2_preview_format.py`"""
+    parser = _parser("Write the validation clips of a config as layout packages.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder of the packages")
+    parser.add_argument("--reference-frame-count", type=int, default=0, help="first frames that keep their photographs")
+    parser.add_argument("--count", type=int, default=None, help="so many packages at most")
+    given = parser.parse_args()
+
+    from dwm.opendwm.layout_export import export_packages as export
+    from dwm.opendwm.runs import load_recipe
+
+    for path in export(load_recipe(given.config_path), given.output_path, given.reference_frame_count, given.count):
+        print(path)
+
+
+def archive_info() -> None:
+    """`src/dwm/tools/fs_make_info_json.py`"""
+    parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")
+    parser.add_argument("-i", "--input-path", type=Path, required=True, help="a .zip or plain .tar")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="the JSON file")
+    given = parser.parse_args()
+
+    from dwm.opendwm.info_json import write_archive_info
+
+    print(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members")
+
+
+def dataset_info() -> None:
+    """`src/dwm/tools/dataset_make_info_json.py`"""
+    parser = argparse.ArgumentParser(
+        description="Write where the archives or records of a data set have what, as JSON."
+    )
+    parser.add_argument("-dt", "--dataset-type", choices=("nuscenes", "waymo", "argoverse"), required=True)
+    parser.add_argument("-s", "--split", default="", help="only archives whose names hold this")
+    parser.add_argument("-i", "--input-path", type=Path, required=True, help="folder of the archives or records")
+    parser.add_argument(
+        "-o", "--output-path", type=Path, required=True, help="folder of the JSON files; waymo: the file"
+    )
+    given = parser.parse_args()
+
+    from dwm.opendwm.info_json import write_dataset_info, write_waymo_info
+
+    if given.dataset_type == "waymo":
+        print(f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes")
+        return
+    for path in write_dataset_info(given.input_path, given.output_path, given.split):
+        print(path)
 
 
 def tar_to_zip() -> None:

@@ -1,61 +1,79 @@
-"""Published weights as a folder of ours: safetensors in parts, an index, and the network's config. Overwrites nothing."""
+"""Published weights as a folder of ours, or as one file of safetensors. Overwrites nothing, and never holds two copies."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from dwm.errors import DwmError
-from dwm.generation.published import NETWORKS, LoadReport, load_published
-from dwm.networks import DiTOptions, UNetOptions
+from dwm.generation.published import NETWORKS, LoadReport, load_base, load_published, read_state
+from dwm.recipes import Recipe
+from dwm.recipes.published import published_card
+from dwm.storage import atomic_folder, atomic_write
 
 NAME = "diffusion_pytorch_model"
 PART_SIZE = 2 * 10**9
+LoadInto = Callable[..., tuple[nn.Module, LoadReport]]
 
 
 def convert_weights(
     source: Path,
     folder: Path,
-    options: DiTOptions | UNetOptions,
+    run: Recipe,
     dtype: torch.dtype | None = None,
     part_size: int = PART_SIZE,
+    base: bool = False,
 ) -> LoadReport:
-    """Checks `source` strictly against `options` and writes `folder`/transformer beside, then renames it."""
-    target = folder / "transformer"
-    if target.exists():
-        raise DwmError(f"{target}: exists already; choose another --output")
-    net, report = load_published(options, source, dtype)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".transformer-", dir=folder))
-    except OSError as error:
-        raise DwmError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
-    try:
-        _write_parts(beside, dict(net.state_dict()), part_size)
-        config = {"_class_name": NETWORKS[type(options)].__name__, **options.model_dump(mode="json")}
-        (beside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        beside.chmod(0o755)
-        beside.rename(target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise DwmError(f"{target}: cannot be written ({reason}); free space, or choose another --output") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    """Checks `source` strictly against the run's network and writes `folder`: `transformer/` in parts, and the weights' card.
+
+    `base`: the file is of plain SD 3, SD 3.5 or SD 2.1, and new blocks get their starting values. Raises DwmError for other
+    weights, and where `folder` holds something already.
+    """
+    load: LoadInto = load_base if base else load_published
+    net, report = load(run.network, source, dtype)
+    card = published_card(run).with_(name=source.name)
+    with atomic_folder(folder) as beside:
+        target = beside / "transformer"
+        target.mkdir()
+        _write_parts(target, dict(net.state_dict()), part_size)
+        options = run.network.model_dump(mode="json")
+        _write_json(target / "config.json", {"_class_name": NETWORKS[type(run.network)].__name__, **options})
+        _write_json(beside / "dwm.json", card.model_dump(mode="json"))
     return report
 
 
-def _write_parts(folder: Path, state: dict[str, torch.Tensor], part_size: int) -> None:
+def write_file(source: Path, target: Path, dtype: torch.dtype | None = None) -> int:
+    """The tensors of any weights (a file, or a folder of parts) as one file of safetensors; returns how many."""
+    if target.exists():
+        raise DwmError(f"{target}: exists already; choose another --output")
+    state = read_state(source)
+    if dtype is not None:
+        state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    with atomic_write(target) as temporary:
+        _save(state, temporary)
+    return len(state)
+
+
+def _write_parts(folder: Path, state: dict[str, Tensor], part_size: int) -> None:
     plan = split_torch_state_dict_into_shards(
         state, filename_pattern=NAME + "{suffix}.safetensors", max_shard_size=part_size
     )
     for name, keys in plan.filename_to_tensors.items():
-        save_file({key: state[key].contiguous() for key in keys}, folder / name, {"format": "pt"})
+        _save({key: state[key] for key in keys}, folder / name)
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        (folder / f"{NAME}.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
+        _write_json(folder / f"{NAME}.safetensors.index.json", index)
+
+
+def _save(state: Mapping[str, Tensor], path: Path) -> None:
+    save_file({key: value.detach().contiguous() for key, value in state.items()}, path, {"format": "pt"})
+
+
+def _write_json(path: Path, values: Mapping) -> None:
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -63,8 +63,11 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
 
     card = read_card(resolve(run.weights))
     run = completed(run, card)
-    clips = chosen_clips(run, card)
-    pipe = loaded(run)
+    return measured(run, chosen_clips(run, card), loaded(run), output)
+
+
+def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, output: Path) -> Evaluated:
+    """Generates `clips`, scores them and writes everything into `output`."""
     shown: list[tuple[Video, Video]] = []
 
     def remember(number: int, generated: Video, real: Video) -> None:

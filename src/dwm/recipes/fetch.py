@@ -21,17 +21,17 @@ PARAMETERS = {
 """Beginnings of the names of OpenDWM's weights, with billions of parameters."""
 
 
+OTHERWISE = "or try the built-in weights: the same command of OpenDWM's with --tiny, or dwm generate without -c"
+
+
 def require(path: Path, what: str, source: str) -> Path:
     """`path`, where it is there. Else a DwmError that says what to fetch; `--tiny` works without."""
     if str(path) not in ("", ".") and path.exists():
         return path
     if str(path) in ("", "."):
-        raise DwmError(
-            f"{source}: names no {what}; give one, or run the same command with --tiny on the built-in weights"
-        )
+        raise DwmError(f"{source}: names no {what}; {OTHERWISE}")
     raise DwmError(
-        f"{source}: the {what} {path} is not here; fetch it from {_where(path, what)} and put it at {path}, or run the same "
-        "command with --tiny on the built-in weights"
+        f"{source}: the {what} {path} is not here; fetch it from {_where(path, what)} and put it at {path}; {OTHERWISE}"
     )
 
 

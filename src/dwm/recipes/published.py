@@ -18,8 +18,10 @@ from dwm.recipes.recipe import Recipe
 def published_card(run: Recipe) -> WeightsCard:
     """What the weights of a run saw. Reads SD 2.1's way of predicting from its base model, where that is here."""
     source = run.data.first
+    sizes = {run.data.size, *(mix.size for mix in run.data.mix)} if run.data.train or run.data.validation else set()
     return WeightsCard(
         name=Path(run.weights or run.name).name,
+        sizes=(run.data.size, *sorted(sizes - {run.data.size})) if sizes else (),
         lengths=(run.preview.window,) if run.preview.window else (),
         views=source.views,
         fps=source.rates[0][0] or 1,
@@ -30,6 +32,7 @@ def published_card(run: Recipe) -> WeightsCard:
         prediction=_prediction(run),
         compatibility=run.compatibility,
         base_model=run.base_model,
+        autoencoder_folder=run.autoencoder_folder,
     )
 
 

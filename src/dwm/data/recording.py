@@ -77,7 +77,7 @@ class _Recorder:
                 self._log("words", self.rerun.TextDocument("\n\n".join(lines), media_type="text/markdown"))
             self._car(frame)
             if sweeps[frame] is not None:
-                self._sweep(sweeps[frame])
+                self._sweep(sweeps[frame], _car_poses(self.clip)[frame, :3, 3])
             for view in range(len(self.clip.views)):
                 self._at(self._seconds(frame, view))
                 self._camera(frame, view)
@@ -117,13 +117,12 @@ class _Recorder:
             return
         turns = [self._quaternion(rotation) for rotation in boxes.rotation]
         colors = [color_of(name, BOX_COLORS) or (128, 128, 128) for name in boxes.category]
-        drawn = self.rerun.Boxes3D(
-            centers=boxes.center, half_sizes=boxes.size / 2, quaternions=turns, colors=colors, labels=boxes.category
-        )
+        places = {"centers": boxes.center, "half_sizes": boxes.size / 2, "quaternions": turns}
+        drawn = self.rerun.Boxes3D(**places, colors=colors, labels=boxes.category, show_labels=False)
         self._log("world/boxes", drawn)
 
-    def _sweep(self, points: Float[np.ndarray, "n 3"]) -> None:
-        depth = np.linalg.norm(points - points.mean(0), axis=1)
+    def _sweep(self, points: Float[np.ndarray, "n 3"], car: Float[np.ndarray, "3"]) -> None:
+        depth = np.linalg.norm(points - car, axis=1)
         colors = np.stack([np.interp(depth, DEPTH_METRES, DEPTH_COLORS[:, c]) for c in range(3)], 1).astype(np.uint8)
         self._log("world/lidar", self.rerun.Points3D(points, colors=colors, radii=0.05))
 

@@ -22,11 +22,10 @@ from dwm.data import (
     open_dataset,
 )
 from dwm.data.captions import words
-from dwm.data.layout import BOX_COLORS
+from dwm.data.layout import OPENDWM_BOX_COLORS as NINE
 
 KEYFRAMES = ["nuscenes_keyframe", "nuscenes_more/keyframe_val"]
 SEQUENCES = ["nuscenes_keyframe/sequence_scene-0103", "nuscenes_more/sequence_scene-0916"]
-NINE = {name: color for name, color in BOX_COLORS.items() if not name.startswith("movable_object")}
 EXACT = LayoutOptions(mode="exact")
 
 

@@ -116,6 +116,12 @@ def test_an_optimizer_of_eight_bits_is_told_to_be_an_ordinary_one() -> None:
     assert made.values["training"]["optimizer"]["weight_decay"] == 0 and "8bit" in made.notes[0]
 
 
+def test_boxes_are_coloured_as_opendwm_does_where_a_config_says_nothing() -> None:
+    config = small("training_dataset.base_dataset._3dbox_image_settings", {})
+    colors = translate(config, "small.json").values["data"]["train"][0]["layout"]["box_colors"]
+    assert len(colors) == 9 and not any(name.startswith("movable_object") for name in colors)
+
+
 def test_what_is_left_out_has_a_reason() -> None:
     ignored = {item.path: item.reason for item in translate(SMALL, "small.json").ignored}
     assert ignored == {"pipeline.common_config.cat_condition": "OpenDWM reads this key nowhere"}

@@ -54,7 +54,7 @@ def _seconds(text: str) -> float:
 def show(
     scene: Annotated[str, typer.Argument(help="A scene's name.")],
     data: Annotated[str, typer.Option("--data", help="A folder, an archive, or a URL.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .png of one frame, or an .mp4 or .gif of several.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.")],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="Length of a film; shorter where the scene ends.")
@@ -73,6 +73,7 @@ def show(
     hush(quiet or as_json)
     keep(f"nothing was written to {output}")
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
+    from dwm.data.recording import save_recording
     from dwm.report.film import Film
 
     left_out = {item.value for item in without or ()}
@@ -84,8 +85,10 @@ def show(
     clip = chosen.clip(start, frames, rate, flags.names(views))
     if drawn.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
         note(f"{scene}: no boxes are annotated at {start:g} s; key frames have them, or 12 Hz tables", quiet or as_json)
-    film = Film(look_at(clip, drawn), rate)
-    film.save(output)
+    if output.suffix.lower() == ".rrd":
+        save_recording(clip, output, drawn)
+    else:
+        Film(look_at(clip, drawn), rate).save(output)
     finish(
         [f"{scene} from {start:g} s, {frames} frames:", *written([output])],
         {"file": output, "frames": frames},

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,7 @@ def run(arguments: list[str] | None = None) -> None:
     """The console command. Leaves by `SystemExit` with 0 done, 1 input at fault, 2 usage, 3 a check that failed, 130 stopped."""
     for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    warnings.formatwarning = lambda message, *_: f"dwm: {message}\n"
     interrupt.watch()
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
     _flush()

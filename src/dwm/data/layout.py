@@ -34,6 +34,8 @@ BOX_COLORS: dict[str, Color] = {
     "movable_object.barrier": (64, 64, 64),
     "movable_object.trafficcone": (128, 128, 0),
 }
+OPENDWM_BOX_COLORS = {name: color for name, color in BOX_COLORS.items() if not name.startswith("movable_object")}
+"""What OpenDWM's reader draws where its settings say nothing: neither barriers nor cones."""
 MAP_COLORS: dict[str, Color] = {"drivable_area": (0, 0, 255), "lane": (0, 255, 0), "ped_crossing": (255, 0, 0)}
 MAP_ORDER = ("lane", "drivable_area", "ped_crossing")
 

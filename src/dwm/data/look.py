@@ -39,7 +39,7 @@ class LookOptions(Options):
 
 def look_at(clip: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarray, "t h w 3"]:
     """All frames of a clip, each as one picture: cameras in rows of three, the view from above at the right."""
-    points = _points(clip) if options.lidar else [None] * clip.length
+    points = sweeps_in_world(clip) if options.lidar else [None] * clip.length
     return np.stack([_sheet(clip, frame, points[frame], options) for frame in range(clip.length)])
 
 
@@ -103,7 +103,7 @@ def draw_above(
     return np.asarray(image)
 
 
-def _points(clip: Clip) -> Sequence[Float[np.ndarray, "n 3"] | None]:
+def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "n 3"] | None]:
     """Each frame's sweep in the world's frame; None where there is none, with a warning where its file is missing."""
     if clip.lidar is None:
         return [None] * clip.length

@@ -18,6 +18,25 @@ def nearest_index(stamps: Stamps, wanted: Float[np.ndarray, "*k"]) -> Int[np.nda
     return np.where(stamps[right] - wanted < wanted - stamps[left], right, left)
 
 
+def unevenness(stamps: Stamps, fps: float) -> str | None:
+    """How unevenly frames at `fps` fall on pictures with these times, in words; None where fps divides their rate.
+
+    By the typical step: single frames that came late or are missing do not count.
+    """
+    if fps <= 0 or len(stamps) < 2:
+        return None
+    step, wanted = float(np.median(np.diff(stamps))), 1e6 / fps
+    share = wanted / step
+    if step <= 0 or (share > 0.5 and abs(share - round(share)) <= 0.03 * share):
+        return None
+    low, high = np.floor(share) * step / 1000, np.ceil(share) * step / 1000
+    lie = "some pictures come twice, the others" if low == 0 else f"frames lie {low:.0f} or"
+    return (
+        f"{fps:g} fps do not divide the {1e6 / step:.3g} pictures a second that were recorded: {lie} {high:.0f} ms apart "
+        f"instead of {wanted / 1000:.0f}"
+    )
+
+
 def frame_windows(
     stamps: Sequence[Stamps],
     keys: Sequence[Bool[np.ndarray, "n"]],

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from dwm.data.layout import OPENDWM_BOX_COLORS
 from dwm.errors import nearest
 from dwm.opendwm.config_files import State, read_files
 from dwm.opendwm.config_reader import CLASS, Section
@@ -157,6 +158,8 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
             continue
         if (colors := settings.take("color_table", None)) is not None:
             drawn[field_name] = colors
+        elif field_name == "box_colors" and kind == "nuscenes":
+            drawn[field_name] = dict(OPENDWM_BOX_COLORS)
         if (width := settings.take("pen_width", None)) is not None:
             drawn["pen_width"] = width
         if key == "hdmap_image_settings" and (far := settings.take("max_distance", None)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from dwm.clip import Boxes, Caption, Clip, LidarTrack, Rig
 from dwm.data.nuscenes.index import Index
 from dwm.data.nuscenes.sensors import TreePictures, TreePoints
 from dwm.data.nuscenes.tables import vectors
-from dwm.data.windows import frame_windows, nearest_index
+from dwm.data.windows import frame_windows, nearest_index, unevenness
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_from_quaternion, transform
 
@@ -121,6 +122,7 @@ class Scene:
     ) -> list[Window]:
         """All windows of `length` frames; see `frame_windows` for fps and stride (by index with fps 0)."""
         channels = self.channels(views)
+        self._tell_unevenness(channels, fps)
         stamps = [self._stamps(channel) for channel in channels]
         keys = [self.dataset.columns.key[self.rows_of[channel]] for channel in channels]
         found = frame_windows(stamps, keys, length, fps, stride, check, reference_oddity)
@@ -145,6 +147,7 @@ class Scene:
                 f"{self.name}: {frames} frames at {fps:g} fps from {start:g} s end at {end:.2f} s, but the scene lasts "
                 f"{self.seconds:.2f} s; take an earlier start or fewer frames"
             )
+        self._tell_unevenness(channels, fps)
         clock = self._stamps(channels[0])[0]
         wanted = clock + 1e6 * (start + np.arange(frames) / fps)
         rows = [self.rows_of[channel][nearest_index(self._stamps(channel), wanted)] for channel in channels]
@@ -168,6 +171,11 @@ class Scene:
             lidar=self._lidar(window.rows[:, 0]) if len(views) < len(window.channels) else None,
             description=self.description,
         )
+
+    def _tell_unevenness(self, channels: Sequence[str], fps: float) -> None:
+        view = next((name for name in channels if self._kinds[name] == "camera"), channels[0])
+        if (told := unevenness(self._stamps(view), fps)) is not None:
+            warnings.warn(told, stacklevel=3)
 
     def _stamps(self, channel: str) -> Float[np.ndarray, "n"]:
         return self.dataset.columns.timestamp[self.rows_of[channel]]

@@ -1,0 +1,158 @@
+"""A clip as a recording for the Rerun viewer (`.rrd`): cameras, boxes, lanes, LiDAR, the car's way. Needs the extra `rerun`."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from jaxtyping import Float
+from PIL import Image
+
+from dwm.clip import Clip
+from dwm.data.layout import BOX_COLORS, MAP_COLORS, color_of
+from dwm.data.look import DEPTH_COLORS, DEPTH_METRES, LookOptions, sweeps_in_world
+from dwm.errors import DwmError
+from dwm.geometry import quaternion_from_rotation
+from dwm.storage import atomic_write
+
+NEAR_METRES = 100.0
+"""How far from the car's way lanes are kept."""
+QUALITY = 90
+
+
+def save_recording(clip: Clip, path: str | Path, options: LookOptions = LookOptions()) -> Path:
+    """Writes a clip as a Rerun recording; it appears when it is whole.
+
+    Timelines: `time` (seconds since the first picture, each sensor at its own instant) and `frame`. Everything lies in the
+    world's frame, z up, metres. Pictures are stored `tile_width` wide, with intrinsics to match. Raises DwmError where Rerun
+    is not installed.
+    """
+    try:
+        import rerun
+    except ImportError as error:
+        raise DwmError(f"{path}: a .rrd is written by Rerun, which is not here: pip install 'dwm[rerun]'") from error
+    recorder = _Recorder(clip, options, rerun, rerun.RecordingStream(f"dwm {clip.scene}"))
+    with atomic_write(path) as temporary:
+        recorder.stream.save(str(temporary), default_blueprint=recorder.arrangement())
+        recorder.record()
+        recorder.stream.disconnect()
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    clip: Clip
+    options: LookOptions
+    rerun: Any
+    stream: Any
+
+    def arrangement(self) -> Any:
+        """What the viewer shows at first: the scene in space, the cameras beside it, the words below."""
+        from rerun import blueprint
+
+        cameras = [blueprint.Spatial2DView(origin=f"world/cameras/{name}", name=name) for name in self.clip.views]
+        beside = blueprint.Grid(*cameras, grid_columns=min(3, len(cameras)))
+        if self.clip.captions is not None:
+            beside = blueprint.Vertical(beside, blueprint.TextDocumentView(origin="words"), row_shares=[4, 1])
+        space = blueprint.Spatial3DView(origin="world", name=self.clip.scene)
+        return blueprint.Blueprint(blueprint.Horizontal(space, beside, column_shares=[2, 3]))
+
+    def record(self) -> None:
+        self._log("world", self.rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        if self.options.map and self.clip.map is not None:
+            self._map()
+        self._way()
+        sweeps = sweeps_in_world(self.clip) if self.options.lidar else [None] * self.clip.length
+        for frame in range(self.clip.length):
+            self.stream.set_time("frame", sequence=frame)
+            self._at(self._seconds(frame, 0))
+            if self.options.boxes:
+                self._boxes(frame)
+            if self.clip.captions is not None:
+                lines = [f"**{n}** {c.text()}" for n, c in zip(self.clip.views, self.clip.captions[frame], strict=True)]
+                self._log("words", self.rerun.TextDocument("\n\n".join(lines), media_type="text/markdown"))
+            self._car(frame)
+            if sweeps[frame] is not None:
+                self._sweep(sweeps[frame], _car_poses(self.clip)[frame, :3, 3])
+            for view in range(len(self.clip.views)):
+                self._at(self._seconds(frame, view))
+                self._camera(frame, view)
+
+    def _log(self, place: str, what: Any, static: bool = False) -> None:
+        self.stream.log(place, what, static=static)
+
+    def _at(self, seconds: float) -> None:
+        self.stream.set_time("time", duration=seconds)
+
+    def _seconds(self, frame: int, view: int) -> float:
+        return float(self.clip.times[frame, view] - self.clip.times.min()) / 1e6
+
+    def _map(self) -> None:
+        """Outlines of the map's layers around the car's way."""
+        way = shapely.LineString(_way_of(self.clip)[:, :2]).buffer(NEAR_METRES)
+        for layer, polygons in self.clip.map.layers.items():
+            near = np.sort(self.clip.map.trees[layer].query(way, predicate="intersects"))
+            rings = [ring for i in near for ring in shapely.get_rings(polygons[i])]
+            strips = [np.pad(shapely.get_coordinates(ring), ((0, 0), (0, 1))) for ring in rings]
+            if strips:
+                self._log(f"world/map/{layer}", self.rerun.LineStrips3D(strips, colors=MAP_COLORS[layer]), static=True)
+
+    def _way(self) -> None:
+        way = self.rerun.LineStrips3D([_way_of(self.clip)], colors=[255, 255, 255], radii=0.1)
+        self._log("world/way", way, static=True)
+
+    def _car(self, frame: int) -> None:
+        """The car's pose: an arrow of four metres, forward."""
+        self._log("world/car", self._transform(_car_poses(self.clip)[frame]))
+        self._log("world/car", self.rerun.Arrows3D(vectors=[[4.0, 0, 0]], colors=[255, 255, 255]))
+
+    def _boxes(self, frame: int) -> None:
+        boxes = None if self.clip.boxes is None else next((one for one in self.clip.boxes[frame] if one), None)
+        if boxes is None:
+            self._log("world/boxes", self.rerun.Clear(recursive=False))
+            return
+        turns = [self._quaternion(rotation) for rotation in boxes.rotation]
+        colors = [color_of(name, BOX_COLORS) or (128, 128, 128) for name in boxes.category]
+        places = {"centers": boxes.center, "half_sizes": boxes.size / 2, "quaternions": turns}
+        drawn = self.rerun.Boxes3D(**places, colors=colors, labels=boxes.category, show_labels=False)
+        self._log("world/boxes", drawn)
+
+    def _sweep(self, points: Float[np.ndarray, "n 3"], car: Float[np.ndarray, "3"]) -> None:
+        depth = np.linalg.norm(points - car, axis=1)
+        colors = np.stack([np.interp(depth, DEPTH_METRES, DEPTH_COLORS[:, c]) for c in range(3)], 1).astype(np.uint8)
+        self._log("world/lidar", self.rerun.Points3D(points, colors=colors, radii=0.05))
+
+    def _camera(self, frame: int, view: int) -> None:
+        rig, place = self.clip.rig, f"world/cameras/{self.clip.views[view]}"
+        self._log(place, self._transform(self.clip.world_from_ego[frame, view] @ rig.ego_from_camera[view]))
+        width = min(self.options.tile_width, int(rig.image_size[view, 0]))
+        scale = width / rig.image_size[view, 0]
+        size = (width, round(scale * rig.image_size[view, 1]))
+        intrinsics = np.diag([scale, scale, 1.0]) @ rig.intrinsics[view]
+        axes = self.rerun.ViewCoordinates.RDF
+        self._log(place, self.rerun.Pinhole(image_from_camera=intrinsics, resolution=size, camera_xyz=axes))
+        if self.clip.pictures is not None:
+            jpeg = io.BytesIO()
+            Image.fromarray(self.clip.pictures.load(frame, view, size)).save(jpeg, "JPEG", quality=QUALITY)
+            self._log(place, self.rerun.EncodedImage(contents=jpeg.getvalue(), media_type="image/jpeg"))
+
+    def _transform(self, pose: Float[np.ndarray, "4 4"]) -> Any:
+        return self.rerun.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3])
+
+    def _quaternion(self, rotation: Float[np.ndarray, "3 3"]) -> Any:
+        w, x, y, z = quaternion_from_rotation(rotation)
+        return self.rerun.Quaternion(xyzw=[x, y, z, w])
+
+
+def _car_poses(clip: Clip) -> Float[np.ndarray, "t 4 4"]:
+    return clip.world_from_ego[:, 0] if clip.lidar is None else clip.lidar.world_from_ego
+
+
+def _way_of(clip: Clip) -> Float[np.ndarray, "t 3"]:
+    """Where the car stands, frame by frame; a single place twice, since a line has two ends."""
+    places = _car_poses(clip)[:, :3, 3]
+    return places if len(places) > 1 else np.repeat(places, 2, 0)

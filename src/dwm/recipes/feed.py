@@ -85,7 +85,9 @@ def check_storable(run: Recipe) -> None:
     """Raises DwmError for changes by chance that a store would lose."""
     data = run.data
     if data.color_jitter is not None:
-        raise DwmError("data.color_jitter: stored latents cannot be jittered; set it to null, or train without data.store")
+        raise DwmError(
+            "data.color_jitter: stored latents cannot be jittered; set it to null, or train without data.store"
+        )
     for place, source in enumerate(data.train):
         if data.stored_text and run.conditions.text and source.words.reorder:
             raise DwmError(

@@ -11,17 +11,19 @@ import torch
 
 from dwm.base_models import BaseModel
 from dwm.base_models.base import read_json
+from dwm.base_models.tiny import create_tiny_base_model
 from dwm.clip import Clip
 from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline, WeightsCard
-from dwm.generation.folder import write_folder
-from dwm.generation.published import NETWORKS, load_published
+from dwm.generation.folder import TOWN, write_folder
+from dwm.generation.published import NETWORKS, LoadReport, load_published
 from dwm.generation.published import load_base as load_published_base
 from dwm.networks import CrossviewTemporalUNet, UNetOptions
 from dwm.recipes.feed import stage_feed, stored_of
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_readers
+from dwm.town import caption_words
 from dwm.training import checkpoint
 from dwm.training.driving import DrivingTask, Network
 from dwm.training.feed import Feed, Stored
@@ -53,7 +55,10 @@ def train_on_base(
 ) -> Path:
     """Trains the stages of `run` one after another and returns the folder of weights. Goes on where it was stopped."""
     device = pick_device(run.device)
-    network, parts = new_network(run), load_parts(run)
+    network, report = start_network(run)
+    if report is not None and place().first:
+        print(f"{run.weights}: {report}", file=sys.stderr)
+    parts = load_parts(run)
     if isinstance(network, CrossviewTemporalUNet):
         card = card.with_(prediction=DdpmNoising.create(parts.base.scheduler).prediction)
     for stage in (*run.warmup, run.training.stage("driving")):
@@ -65,7 +70,9 @@ def train_on_base(
             network = new_network(run)  # a sharded one cannot be filled from a file
         checkpoint.load_weights(torch.nn.ModuleDict({"transformer": network}), folder / WEIGHTS)
     if place().first:
-        write_folder(output / "weights", card.with_(base_model=run.base_model), network, None)
+        own = _is_towns(run) or base_folder(run).parent == output  # small, and nowhere else: goes with the weights
+        card = card if own else card.with_(base_model=run.base_model)
+        write_folder(output / "weights", card, network, parts.base if own else None)
     return output / "weights"
 
 
@@ -120,9 +127,23 @@ def load_base(run: Recipe, text: bool = True, autoencoder: bool = True) -> BaseM
 
 
 def base_folder(run: Recipe) -> Path:
+    """The folder of the base model; "town" names that of the weights that come with the package."""
     if run.base_model is None:
         raise DwmError(f"{run.name or 'config'}: base_model is not set; this needs a base model's folder")
-    return Path(run.base_model)
+    return TOWN if _is_towns(run) else Path(run.base_model)
+
+
+def make_base(run: Recipe, output: Path) -> Recipe:
+    """The run on a tiny base model of its own, untrained, below `output`. Every process of a run must call it."""
+    folder = output / "base"
+    if place().first and not folder.exists():
+        create_tiny_base_model(folder, caption_words(), run.training.seed, run.tiny)
+    place().barrier()
+    return run.with_(base_model=str(folder))
+
+
+def _is_towns(run: Recipe) -> bool:
+    return run.base_model == "town" and not Path("town").exists()
 
 
 def frames_per_latent(run: Recipe) -> int:
@@ -133,18 +154,23 @@ def frames_per_latent(run: Recipe) -> int:
 
 
 def new_network(run: Recipe) -> Network:
+    """`start_network` without its report."""
+    return start_network(run)[0]
+
+
+def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
     """The driving network with the weights that the run starts from; what they lack begins at random numbers."""
     options = run.network if isinstance(run.network, UNetOptions) else run.dit()
     dtype = getattr(torch, run.weights_dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
         if run.weights is None:
-            return NETWORKS[type(options)](options).to(dtype)
+            return NETWORKS[type(options)](options).to(dtype), None
         given = Path(run.weights)
         folder = given / "transformer" if (given / "transformer").is_dir() else given
         if not folder.exists():
             raise DwmError(f"weights: {given} does not exist; fetch or train it first, or set weights=null")
-        return (load_published if run.weights_strict else load_published_base)(options, folder, dtype)[0]
+        return (load_published if run.weights_strict else load_published_base)(options, folder, dtype)
 
 
 @dataclass(frozen=True)

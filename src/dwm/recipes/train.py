@@ -8,7 +8,7 @@ from pathlib import Path
 from dwm.errors import DwmError
 from dwm.generation import WeightsCard
 from dwm.recipes.files import CONFIG_NAME, load, save
-from dwm.recipes.on_base import train_on_base
+from dwm.recipes.on_base import make_base, train_on_base
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_clips, validation_clips
 from dwm.town import caption_words
@@ -38,6 +38,8 @@ def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callba
         _claim(run, output, resume)
     here.barrier()
     preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+    if run.base_model is None and not run.autoencoder:
+        run = make_base(run, output)
     if run.base_model is not None:
         return train_on_base(run, card(run), output, resume, callbacks, preview)
     return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks, preview)

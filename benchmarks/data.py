@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def report_workers(clips: Callable[[int], Clip], count: int) -> None:
         loader = iter(ClipDataset(Repeated(clips, count + skip), SIZE).loader(1, workers=workers))
         for _ in range(skip):
             next(loader)
-        pids = [worker.pid for worker in loader._workers]
+        pids = [worker.pid for worker in active_children()]
         started, before = time.perf_counter(), sum(map(processor_seconds, pids))
         for _ in range(count - skip):
             next(loader)

@@ -76,7 +76,10 @@ def report(truth: Rows, made: Rows, names: dict[str, str]) -> None:
     for name, part in parts.items():
         if part.any():
             figures = [f(values) for values in (100 * far[part], yaw[part]) for f in (np.median, p99, np.max)]
-            print(f"{name:24} {part.sum():7}" + "".join(f" {a:9.2f} {b:9.2f} {c:10.2f} " for a, b, c in (figures[:3], figures[3:])))
+            print(
+                f"{name:24} {part.sum():7}"
+                + "".join(f" {a:9.2f} {b:9.2f} {c:10.2f} " for a, b, c in (figures[:3], figures[3:]))
+            )
 
 
 def heading(rotation: np.ndarray) -> np.ndarray:

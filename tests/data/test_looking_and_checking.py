@@ -13,6 +13,7 @@ from PIL import Image
 from dwm.data import LookOptions, look_at, open_dataset
 from dwm.data.caption_table import make_caption_files
 from dwm.data.nuscenes.check import check_dataset
+from dwm.data.recording import save_recording
 from dwm.errors import DwmError
 
 CLEAN = make_files(make_tables())
@@ -44,6 +45,34 @@ def test_a_look_shows_cameras_boxes_map_points_and_the_view_from_above(folder):
         without = look_at(clip, options.model_copy(update={part: False}))
         assert without.shape != whole.shape or (without != whole).any(), part
     assert look_at(replace(clip, boxes=None, map=None, lidar=None, pictures=None), options).any()
+
+
+def test_a_recording_for_rerun_holds_what_the_clip_holds(folder, tmp_path):
+    pytest.importorskip("rerun")
+    chunks = pytest.importorskip("rerun.chunk")
+    clip = open_dataset(folder)["scene-0103"].clip(0, 4, 2)
+    path = save_recording(clip, tmp_path / "look.rrd", LookOptions(tile_width=64))
+    assert subprocess.run([sys.executable, "-m", "rerun", "rrd", "verify", path], capture_output=True).returncode == 0
+    rows = {}
+    for chunk in chunks.RrdReader(str(path)).stream():
+        batch = chunk.to_record_batch()
+        for name in (name for name in batch.schema.names if ":" in name):
+            rows.setdefault((str(chunk.entity_path), name), []).extend(batch.column(name).to_pylist())
+    front = clip.views.index("CAM_FRONT")
+    places = [row[0] for row in rows["/world/cameras/CAM_FRONT", "Transform3D:translation"]]
+    wanted = clip.world_from_ego[:, front] @ clip.rig.ego_from_camera[front]
+    np.testing.assert_allclose(places, wanted[:, :3, 3], rtol=1e-6)
+    assert all(len(rows[f"/world/cameras/{view}", "EncodedImage:blob"]) == 4 for view in CAMERAS)
+    np.testing.assert_allclose(rows["/world/boxes", "Boxes3D:centers"][1], clip.boxes[1][0].center, rtol=1e-6)
+    assert len(rows["/world/lidar", "Points3D:positions"][3]) == len(clip.lidar.points[3])
+    assert rows["/world/map/drivable_area", "LineStrips3D:strips"] and len(rows["/words", "TextDocument:text"]) == 4
+
+
+def test_without_rerun_a_recording_names_what_to_install(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(DwmError, match=r"look\.rrd: .*pip install 'dwm\[rerun\]'"):
+        save_recording(open_dataset(folder)["scene-0103"].clip(0, 1, 2), tmp_path / "look.rrd")
+    assert not list(tmp_path.glob("*.rrd"))
 
 
 def test_points_fall_where_the_camera_sees_them(folder):
@@ -104,10 +133,88 @@ def test_boxes_that_no_camera_sees_are_noted(folder):
     assert finding.count == 1 and not finding.is_fault and "scene-0103" in finding.example
 
 
+NAN = float("nan")
+PLANTED = {
+    "NaN pose": ("ego_pose", lambda r: r[5].update(translation=[NAN, 0, 0]), "table ego_pose", "is not finite"),
+    "quaternion": ("ego_pose", lambda r: r[5].update(rotation=[0.9, 0, 0, 0.9]), "table ego_pose", "not a unit quat"),
+    "twice": ("sample_data", lambda r: r.append(r[0]), "table sample_data", "stands there more than once"),
+    "focal": (
+        "calibrated_sensor",
+        lambda r: r[1].update(camera_intrinsic=[[0.0, 0, 32], [0, 40, 18], [0, 0, 1]]),
+        "cannot be opened",
+        "focal lengths 0 and 40",
+    ),
+    "pose link": (
+        "sample_data",
+        lambda r: r[0].update(ego_pose_token="x"),
+        "broken links sample_data.ego_pose_token",
+        "x",
+    ),
+    "sample link": (
+        "sample_data",
+        lambda r: r[0].update(sample_token="x"),
+        "broken links sample_data.sample_token",
+        "x",
+    ),
+    "box link": (
+        "sample_annotation",
+        lambda r: r[0].update(sample_token="x"),
+        "broken links sample_annotation.sample_token",
+        "sample_token x is not in sample.json",
+    ),
+    "no width": ("sample_data", lambda r: r[0].update(width=0), "pictures without size", "has no width"),
+    "other size": ("sample_data", lambda r: r[0].update(width=65), "damaged files in samples/CAM_FRONT_LEFT", "64×36"),
+    "all boxes away": (
+        "sample_annotation",
+        lambda r: [row.update(translation=[20.0, 2.0, 900.0]) for row in r],
+        "boxes that no camera sees",
+        "poses or calibration must be wrong",
+    ),
+}
+
+
+@pytest.mark.parametrize("name, change, kind, example", PLANTED.values(), ids=PLANTED)
+def test_a_planted_fault_is_found_and_nothing_else(folder, name, change, kind, example):
+    table(folder, name, change)
+    faults = {finding.kind: finding for finding in check_dataset(folder, read_files=True).faults}
+    assert kind in faults and example in faults[kind].example
+    assert set(faults) <= {kind, "cannot be opened", "damaged files in samples/CAM_FRONT_LEFT"}
+
+
+def test_all_broken_tables_are_told_at_once(folder):
+    table(folder, "ego_pose", lambda rows: rows[0].update(translation=[NAN, 0, 0]))
+    table(folder, "sample_annotation", lambda rows: rows[0].update(instance_token="gone"))
+    (folder / "v1.0-mini" / "log.json").write_text("[{")
+    assert [finding.kind for finding in check_dataset(folder).faults] == [
+        "table ego_pose",
+        "table log",
+        "broken links sample_annotation.instance_token",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda said: said.pop(next(iter(said))), lambda said: said.update({next(iter(said)): {"time": 3}})]
+)
+def test_captions_that_are_named_but_missing_or_no_texts_are_found(folder, change):
+    said = json.loads((folder / "captions.json").read_text())
+    change(said)
+    (folder / "captions.json").write_text(json.dumps(said))
+    assert kinds(folder)["captions missing or not of texts"].count == 1
+
+
+def test_a_camera_without_pictures_and_a_set_without_boxes_are_noted(folder):
+    path = folder / "v1.0-mini" / "sample_data.json"
+    rows = [row for row in json.loads(path.read_text()) if not row["token"].startswith("CAM_BACK ")]
+    path.write_text(json.dumps(rows))
+    (folder / "v1.0-mini" / "sample_annotation.json").write_text("[]")
+    found = check_dataset(folder)
+    assert not found.faults and {"boxes", "cameras without pictures"} <= {finding.kind for finding in found.findings}
+
+
 def test_what_cannot_be_opened_is_one_fault(folder):
     (folder / "v1.0-mini" / "sample_data.json").write_text("[{")
     (finding,) = check_dataset(folder).faults
-    assert finding.kind == "cannot be opened" and "sample_data.json" in finding.example
+    assert finding.kind == "table sample_data" and "sample_data.json" in finding.example
 
 
 CSV = """scene,camera,at,weather,time_of_day,text

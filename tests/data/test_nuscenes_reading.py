@@ -197,6 +197,14 @@ def test_a_broken_file_is_one_line(tmp_path, name, change, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("policy, said", [("empty", ""), ("description", "scene-0103 described")])
+def test_a_caption_that_is_named_but_missing_follows_the_policy(tmp_path, policy, said):
+    files = make_files(make_tables(samples=2))
+    files["captions.json"] = b"{}"
+    dataset = open_dataset(write(tmp_path, files), options=ReadOptions(missing_captions=policy))
+    assert dataset["scene-0103"].clip(frames=2, fps=2).captions[0][0].text() == said
+
+
 def test_what_is_missing_may_be_left_out(tmp_path):
     files = make_files(make_tables(samples=2))
     files["caption_times.json"] = b"{}"

@@ -26,7 +26,7 @@ from dwm.storage import Tree
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
 Missing = Literal["error", "empty", "description"]
-
+Part = Literal["time", "weather", "environment", "objects", "image_description"]
 
 PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
 
@@ -34,12 +34,12 @@ PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
 class CaptionOptions(Options):
     """How captions become the words that a network reads."""
 
-    align_keys: tuple[str, ...] = Field(
+    align_keys: tuple[Part, ...] = Field(
         (), description="parts whose most frequent value over the views is given to all views"
     )
-    selected_keys: tuple[str, ...] = Field(CAPTION_KEYS, description="parts that are used, in this order")
+    selected_keys: tuple[Part, ...] = Field(CAPTION_KEYS, description="parts that are used, in this order")
     reorder: bool = Field(False, description="whether the parts come in a random order")
-    drop_rates: dict[str, float] = Field({}, description="probability by part with which it is left out")
+    drop_rates: dict[Part, float] = Field({}, description="probability by part with which it is left out")
     seed: int = Field(0, ge=0, description="seed of the random choices, with the item and the epoch")
 
     def random(self, epoch: int, item: int) -> np.random.RandomState:
@@ -55,21 +55,31 @@ class CaptionFiles:
     captions: Mapping[str, Mapping[str, str]]
     times: Mapping[str, Sequence[int]]
 
-    def at(self, scene: str, channel: str, stamp: float) -> Caption | None:
-        """The caption nearest in time (the earlier of two), None where the channel has none."""
+    def at(self, scene: str, channel: str, stamp: float, strict: bool = True) -> Caption | None:
+        """The caption nearest in time (the earlier of two), None where the channel has none.
+
+        Raises DwmError for a time without its caption (unless not `strict`: None then), and for one that is no caption.
+        """
         times = self.times.get(f"{scene}|{channel}")
         if not times:
             return None
         nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp)))]
         key = f"{scene}|{channel}|{nearest}"
+        if key not in self.captions and not strict:
+            return None
+        if (fault := self.fault(key)) is not None:
+            raise DwmError(fault)
+        entry = self.captions[key]
+        return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
+
+    def fault(self, key: str) -> str | None:
+        """What is wrong with the caption of "scene token|channel|µs"; None where it is as it should be."""
         entry = self.captions.get(key)
         if entry is None:
-            raise DwmError(
-                f"{self.name}: no caption {key}, which the times file names; the two files do not belong together"
-            )
+            return f"{self.name}: no caption {key}, which the times file names; the two files do not belong together"
         if not isinstance(entry, dict) or not all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
-            raise DwmError(f"{self.name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})")
-        return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
+            return f"{self.name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})"
+        return None
 
 
 def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -48,6 +49,48 @@ class DatasetWindows:
         return self.dataset.clip(self.windows[index])
 
 
+@dataclass(frozen=True)
+class _Told(torch.utils.data.Dataset):
+    """The items of a data set; a `DwmError` takes an item's place, so that it leaves a worker as the one line that it is."""
+
+    items: ClipDataset
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> ClipBatch | DwmError:
+        try:
+            return self.items[index]
+        except DwmError as error:
+            return error
+
+
+def _merge_or_tell(items: Sequence[ClipBatch | DwmError]) -> ClipBatch | DwmError:
+    wrong = next((item for item in items if isinstance(item, DwmError)), None)
+    try:
+        return merge(items) if wrong is None else wrong
+    except DwmError as error:
+        return error
+
+
+class ClipLoader(DataLoader):
+    """Batches of a `ClipDataset`. Raises DwmError for what a worker could not read, and where a worker was killed."""
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        try:
+            for batch in super().__iter__():
+                if isinstance(batch, DwmError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DwmError(
+                f"a process that reads clips was killed ({str(error).splitlines()[0]}), as happens when memory runs out; "
+                f"take fewer than {self.num_workers} workers, or a smaller batch"
+            ) from error
+
+
 class ClipDataset(torch.utils.data.Dataset):
     """Item i is clip i as a batch of one, pictures as bytes until `ClipBatch.to`; `merge` joins items. Words are drawn by item
     and epoch, whichever worker draws them."""
@@ -76,14 +119,14 @@ class ClipDataset(torch.utils.data.Dataset):
 
     def loader(
         self, batch: int, sampler: Sampler[int] | Sequence[int] | None = None, workers: int = 0, pin: bool = False
-    ) -> DataLoader:
+    ) -> ClipLoader:
         """Batches of `batch` clips in the sampler's order (None: in order); `batch.to(device)` makes their pictures floats."""
-        return DataLoader(
-            self,
+        return ClipLoader(
+            _Told(self),
             batch_size=batch,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=merge,
+            collate_fn=_merge_or_tell,
             pin_memory=pin,
             persistent_workers=workers > 0,
         )

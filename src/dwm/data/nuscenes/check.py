@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm.data.captions import find_caption_files
+from dwm.data.nuscenes.check_tables import Finding, lost_rows, table_faults
 from dwm.data.nuscenes.dataset import Dataset, ReadOptions, choose_version
 from dwm.data.nuscenes.index import open_index
 from dwm.data.nuscenes.maps import read_map
@@ -21,16 +22,6 @@ from dwm.errors import DwmError
 from dwm.geometry import box_corners, inverse, rotation_from_quaternion, transform
 from dwm.progress import track
 from dwm.storage import open_tree
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of trouble: how often, and one example with its fix. A note is not a fault: the set can be used as it is."""
-
-    kind: str
-    count: int
-    example: str
-    is_fault: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,23 +48,34 @@ def check_dataset(path: str | Path, version: str | None = None, read_files: bool
             version = choose_version(tree, version)
             index = open_index(tree, version)
         except DwmError as error:
-            return Checked(version or "?", 0, 0, 0, (Finding("cannot be opened", 1, str(error)),))
+            return Checked(version or "?", 0, 0, 0, _unopened(path, version, error))
     findings = [Finding("archives", 1, str(one.message), False) for one in told]
     complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
-    findings += _incomplete(index)
+    findings += [*_incomplete(index), *lost_rows(tree, version)]
     dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False))
-    for part in (_missing_files, _calibrations, _order, _maps, _captions, _unseen_boxes):
+    for part in (_missing_files, _missing_cameras, _calibrations, _order, _maps, _captions, _unseen_boxes):
         findings += part(dataset)
     if read_files:
         findings += _broken_files(dataset)
     return Checked(version, len(complete), len(index.frames), len(index.boxes), tuple(findings))
 
 
+def _unopened(path: str | Path, version: str | None, error: DwmError) -> tuple[Finding, ...]:
+    """Why a set does not open, table by table; what else is broken shows when its tables are mended."""
+    try:
+        tree = open_tree(path)
+        found = table_faults(tree, choose_version(tree, version))
+    except DwmError:
+        found = []
+    lines = [finding.example for finding in found]
+    return tuple(found) if str(error) in lines else (Finding("cannot be opened", 1, str(error)), *found)
+
+
 def _incomplete(index) -> Iterator[Finding]:
     names = index.scenes.filter(pc.invert(index.scenes["complete"]))["name"].to_pylist()
     if names:
         yield Finding(
-            "scenes without all their samples", len(names), f"{names[0]}: a `next` leads nowhere in sample.json"
+            "scenes without all their samples", len(names), f"{names[0]}: a `next` in sample.json leads nowhere or back"
         )
 
 
@@ -88,10 +90,18 @@ def _missing_files(dataset: Dataset) -> Iterator[Finding]:
             yield Finding(f"missing files in {folder}", len(lost), f"{lost[0]}; is an archive missing?")
 
 
+def _missing_cameras(dataset: Dataset) -> Iterator[Finding]:
+    """Cameras that the tables know and a scene has no pictures of."""
+    cameras = [row["channel"] for row in dataset.index.channels.to_pylist() if row["modality"] == "camera"]
+    lost = [f"{scene.name} {name}" for scene in dataset.scenes for name in cameras if name not in scene.rows_of]
+    if lost:
+        yield Finding("cameras without pictures", len(lost), f"{lost[0]}; clips have the scene's other cameras", False)
+
+
 def _broken_files(dataset: Dataset) -> Iterator[Finding]:
     broken: dict[str, list[str]] = {}
-    names = dataset.index.frames["filename"]
-    for name in track(names, "reading files", len(names), "files"):
+    names, columns = dataset.index.frames["filename"], dataset.columns
+    for row, name in enumerate(track(names, "reading files", len(names), "files")):
         file = name.as_py()
         if not dataset.tree.exists(file):
             continue
@@ -99,7 +109,9 @@ def _broken_files(dataset: Dataset) -> Iterator[Finding]:
             if file.endswith(".bin"):
                 TreePoints(dataset.tree, (file,))[0]
             else:
-                TreePictures(dataset.tree, ((file,),)).load(0, 0)
+                height, width, _ = TreePictures(dataset.tree, ((file,),)).load(0, 0).shape
+                if (width, height) != (told := (columns.width[row], columns.height[row])):
+                    raise DwmError(f"{file}: is {width}×{height}, not {told[0]}×{told[1]} as sample_data.json says")
         except DwmError as error:
             broken.setdefault(file.rpartition("/")[0], []).append(str(error))
     for folder, errors in broken.items():
@@ -170,6 +182,15 @@ def _captions(dataset: Dataset) -> Iterator[Finding]:
         for view in scene.views
         if not any(part.times.get(f"{scene.token}|{view}") for part in files)
     ]
+    faults = [
+        fault
+        for part in files
+        for place, stamps in part.times.items()
+        for stamp in stamps
+        if (fault := part.fault(f"{place}|{stamp}")) is not None
+    ]
+    if faults:
+        yield Finding("captions missing or not of texts", len(faults), faults[0])
     if lost:
         yield Finding("cameras without captions", len(lost), f"{lost[0]}; read with missing_captions=empty or add them")
 
@@ -193,7 +214,9 @@ def _unseen_boxes(dataset: Dataset) -> Iterator[Finding]:
             unseen, total = unseen + int((~seen).sum()), total + len(boxes)
             if not example and not seen.all():
                 example = f"{scene.name}: {boxes.category[int(np.argmin(seen))]} {boxes.instance[int(np.argmin(seen))]}"
-    if total and unseen == total:
+    if not total:
+        yield Finding("boxes", 0, "none are annotated in whole scenes; layouts of boxes will be black", False)
+    elif unseen == total:
         yield Finding(
             "boxes that no camera sees", unseen, f"all of them, so that poses or calibration must be wrong; {example}"
         )

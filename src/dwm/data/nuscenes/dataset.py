@@ -83,6 +83,9 @@ class Dataset:
             if name in (scene.name, scene.token):
                 return scene
         names = [scene.name for scene in self.scenes]
+        if name in self.index.scenes["name"].to_pylist():
+            why = "another split's, or without all its samples in sample.json"
+            raise DwmError(f"{self.tree.where}: {name} is in {self.version}/scene.json but not open: {why}")
         raise DwmError(
             f"{self.tree.where}: has no scene {name}{nearest(name, names)} ({len(names)} scenes: {_few(names)})"
         )
@@ -116,10 +119,11 @@ class Dataset:
 
     def caption(self, scene: Scene, view: str, stamp: float) -> Caption:
         """The caption of a picture, by the policy `missing_captions` where there is none."""
+        strict = self.options.missing_captions == "error"
         for part in self.captions:
-            if (found := part.at(scene.token, view, stamp)) is not None:
+            if (found := part.at(scene.token, view, stamp, strict)) is not None:
                 return found
-        if self.options.missing_captions == "error":
+        if strict:
             names = ", ".join(part.name for part in self.captions)
             raise DwmError(
                 f"{names}: nothing about camera {view} of {scene.name} ({scene.token}|{view}); add it, or read with "

@@ -199,7 +199,11 @@ class Scene:
         mounting = transform(
             rotation_from_quaternion(vectors(table, "rotation")[used]), vectors(table, "translation")[used]
         )
-        return Rig(views, intrinsics, mounting, np.stack([columns.width[rows], columns.height[rows]], 1))
+        sizes = np.stack([columns.width[rows], columns.height[rows]], 1)
+        flat = np.flatnonzero((sizes <= 0).any(1))
+        if len(flat):
+            raise DwmError(f"sample_data.json: pictures of {views[flat[0]]} of {self.name} have no width or height")
+        return Rig(views, intrinsics, mounting, sizes)
 
     def _files(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(self._index.frames["filename"][int(row)].as_py() for row in line) for line in rows)

@@ -1,0 +1,75 @@
+"""What is broken in the tables themselves: each one alone, then the links between them. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dwm.data.nuscenes.tables import SCHEMAS, TEXT, read_table
+from dwm.data.package.schema import PACKAGE, read_package_table
+from dwm.data.package.schema import SCHEMAS as PACKAGE_SCHEMAS
+from dwm.errors import DwmError
+from dwm.storage import Tree
+
+LINKS = (
+    ("scene", "log_token", "log"),
+    ("sample", "scene_token", "scene"),
+    ("sample_data", "sample_token", "sample"),
+    ("sample_data", "ego_pose_token", "ego_pose"),
+    ("sample_data", "calibrated_sensor_token", "calibrated_sensor"),
+    ("calibrated_sensor", "sensor_token", "sensor"),
+    ("sample_annotation", "sample_token", "sample"),
+    ("sample_annotation", "instance_token", "instance"),
+    ("instance", "category_token", "category"),
+)
+UNCHECKED = (LINKS[2], LINKS[6])
+"""Links that opening a set does not follow: rows of samples that are not there are left out, as in sets of one split."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of trouble: how often, and one example with its fix. A note is not a fault: the set can be used as it is."""
+
+    kind: str
+    count: int
+    example: str
+    is_fault: bool = True
+
+
+def table_faults(tree: Tree, version: str) -> list[Finding]:
+    """The first fault of every table, then the broken links between the tables that are whole: what keeps a set from opening."""
+    names = PACKAGE_SCHEMAS if version == PACKAGE else SCHEMAS
+    read = (
+        (lambda name: read_package_table(tree, name)) if version == PACKAGE else lambda n: read_table(tree, version, n)
+    )
+    whole, found = {}, []
+    for name in names:
+        try:
+            whole[name] = read(name)
+        except DwmError as error:
+            found.append(Finding(f"table {name}", 1, str(error)))
+    return found + ([] if version == PACKAGE else list(_broken(version, whole, LINKS)))
+
+
+def lost_rows(tree: Tree, version: str) -> Iterator[Finding]:
+    """Rows of a set that opens which belong to no sample, so that nothing shows them."""
+    if version == PACKAGE:
+        return
+    tables = {"sample": read_table(tree, version, "sample", pa.schema({"token": TEXT}))}
+    for name, field, _ in UNCHECKED:
+        tables[name] = read_table(tree, version, name, pa.schema({"token": TEXT, field: TEXT}))
+    yield from _broken(version, tables, UNCHECKED)
+
+
+def _broken(version: str, tables: dict[str, pa.Table], links: tuple[tuple[str, str, str], ...]) -> Iterator[Finding]:
+    for name, field, target in links:
+        if name not in tables or target not in tables:
+            continue
+        lost = pc.invert(pc.is_in(tables[name][field], value_set=tables[target]["token"].combine_chunks()))
+        rows = tables[name].filter(lost)
+        if len(rows):
+            example = f"row {rows['token'][0]}: {field} {rows[field][0]} is not in {target}.json"
+            yield Finding(f"broken links {name}.{field}", len(rows), f"{version}/{name}.json: {example}")

@@ -2,21 +2,28 @@
 
 import io
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made_up_nuscenes import make_files, make_tables, write
+from made_up_nuscenes import add_frame, make_files, make_tables, write
 from PIL import Image
 from shapely import Polygon
 
 from dwm.clip import Boxes, Caption, LaneMap
-from dwm.data import collate, open_dataset
+from dwm.data import ClipDataset, DatasetWindows, collate, open_dataset
+from dwm.data.nuscenes.check import check_dataset
 from dwm.data.package import Manifest, PackageWriter
 from dwm.data.package.convert import to_nuscenes, to_package
+from dwm.data.package.schema import manifest_schema
 from dwm.errors import DwmError
+from dwm.report.film import Film
 from dwm.storage import open_tree
 
+DOCS = Path(__file__).parents[2] / "docs"
 LOOKS_AHEAD = np.array([[0, 0, 1, 1.5], [-1, 0, 0, 0], [0, -1, 0, 1.4], [0, 0, 0, 1.0]])
 START = 1_700_000_000_000_000
 
@@ -39,7 +46,7 @@ def write_own(path):
             for name in ("left", "right"):
                 picture = io.BytesIO()
                 Image.new("RGB", (64, 36), (20 * i, 0, 0)).save(picture, "PNG")
-                scene.frame(name, time, pose, picture.getvalue(), instant, (64, 36), i % 2 == 0, "png")
+                scene.frame(name, time, pose, picture.getvalue(), instant, "png")
     return path
 
 
@@ -59,11 +66,88 @@ def test_a_package_of_ones_own_reads_as_a_data_set(tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".dwm") == [name]
 
 
+def add_radar(tables):
+    """One radar and its only sweep."""
+    tables["sensor"].append({"token": "RADAR_FRONT", "channel": "RADAR_FRONT", "modality": "radar"})
+    place = {"translation": [3.0, 0.1, 0.5], "rotation": [1.0, 0, 0, 0], "camera_intrinsic": []}
+    tables["calibrated_sensor"].append({"token": "RADAR_FRONT mounted", "sensor_token": "RADAR_FRONT"} | place)
+    add_frame(tables, "RADAR_FRONT", "scene-0916 sample 0", 1_500_000_060_011_000, 1.25, True)
+
+
+FRAMES = np.stack([np.full((32, 64, 3), 8 * i, np.uint8) for i in range(30)])
+
+
+def write_films(path, ending="mp4"):
+    """Two cameras at 10 Hz whose pictures are films, every picture of its own grey."""
+    film = Film(FRAMES, 10).save(path.parent / f"film.{ending}").read_bytes()
+    with PackageWriter(path) as package:
+        scene = package.scene("drive-1")
+        instants = [scene.instant(START + 100_000 * i) for i in range(len(FRAMES))]
+        frames = [(START + 100_000 * i, np.eye(4), instant) for i, instant in enumerate(instants)]
+        for name in ("left", "right"):
+            scene.sensor(name, LOOKS_AHEAD, np.array([[50.0, 0, 32], [0, 50, 16], [0, 0, 1]]))
+            scene.film(name, film, frames, (64, 32))
+    return path
+
+
+@pytest.mark.parametrize("name", ["own", "own.zip"])
+def test_pictures_may_be_films(tmp_path, name):
+    dataset = open_dataset(write_films(tmp_path / name))
+    clip = dataset["drive-1"].clip(0, 30, 10)
+    for frame in (0, 1, 2, 29, 3, 28, 4):  # on, far ahead, back
+        for view in (0, 1):
+            assert abs(float(clip.pictures.load(frame, view).mean()) - 8 * frame) < 3
+    assert clip.pictures.load(5, 0, (32, 16)).shape == (16, 32, 3)
+    assert not check_dataset(tmp_path / name, read_files=True).faults
+    batches = ClipDataset(DatasetWindows(dataset, 2, [(10, 0.5)]), None).loader(1, workers=1)
+    assert [round(float(batch.frames[0, 0, 0].float().mean()) / 40) for batch in batches] == [0, 1, 2, 3, 4, 5]
+
+
+def test_films_become_pictures_in_nuscenes(tmp_path):
+    to_nuscenes(open_tree(write_films(tmp_path / "own")), tmp_path / "back")
+    clip = open_dataset(tmp_path / "back")["drive-1"].clip(1, 1, 10)
+    assert clip.pictures.files[0][1] == "data/drive-1/right/000010.jpg"
+    assert abs(float(clip.pictures.load(0, 1).mean()) - 80) < 3
+
+
+def test_faults_of_films_are_one_line(tmp_path):
+    folder = write_films(tmp_path / "own")
+    film = folder / "data" / "drive-1" / "left.mp4"
+    data = film.read_bytes()
+    for cut in (data[: len(data) // 2], data[: len(data) // 9], b"x"):
+        film.write_bytes(cut)
+        assert "left.mp4" in check_dataset(folder, read_files=True).faults[0].example
+        with pytest.raises(
+            DwmError, match=r"left\.mp4: .*(cannot be decoded|has \d+ pictures|holds no video)"
+        ) as error:
+            open_dataset(folder)["drive-1"].clip(2.9, 1, 10).pictures.load(0, 0)
+        assert "\n" not in str(error.value)
+    film.write_bytes(Film(FRAMES[:3], 10).save(tmp_path / "short.mp4").read_bytes())
+    with pytest.raises(DwmError, match=r"left\.mp4: has 3 pictures, so none of number 29"):
+        open_dataset(folder)["drive-1"].clip(2.9, 1, 10).pictures.load(0, 0)
+
+
+def test_the_schema_of_the_manifest_is_the_one_in_the_docs():
+    assert (DOCS / "scene-package.schema.json").read_text() == manifest_schema()
+
+
+def test_the_example_of_the_docs_makes_a_package_without_faults(tmp_path, monkeypatch):
+    example, path = DOCS.parent / "examples" / "scene_package.py", tmp_path / "drive.zip"
+    assert f"```python\n{example.read_text()}```" in (DOCS / "data.md").read_text()
+    monkeypatch.setattr(sys, "argv", [str(example), str(path)])
+    runpy.run_path(str(example), run_name="__main__")
+    assert not check_dataset(path, read_files=True).findings[1:]
+    clip = open_dataset(path)["drive-1"].clip(1, 4, 5)
+    batch = collate([clip], (240, 136))
+    assert batch.layout_boxes.amax((3, 4, 5)).min() > 0.5 and batch.layout_map.amax((3, 4, 5)).min() > 0.5
+
+
 def test_nuscenes_keeps_every_number_through_a_package(tmp_path):
     tables = make_tables()
     for row in tables["sample_annotation"]:
         row["attribute_tokens"], row["visibility_token"] = ["moving"], "3"
         row["num_lidar_pts"], row["num_radar_pts"] = 7, 2
+    add_radar(tables)
     tables["attribute"] = [{"token": "moving", "name": "vehicle.moving", "description": ""}]
     source = write(tmp_path / "source", make_files(tables))
     to_package(open_tree(source), "v1.0-mini", tmp_path / "package.zip")

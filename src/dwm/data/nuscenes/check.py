@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm.data.captions import find_caption_files
+from dwm.data.films import file_of
+from dwm.data.layout import BOX_COLORS, color_of
 from dwm.data.nuscenes.check_tables import Finding, lost_rows, table_faults
 from dwm.data.nuscenes.dataset import Dataset, ReadOptions, choose_version
 from dwm.data.nuscenes.index import open_index
@@ -53,7 +55,7 @@ def check_dataset(path: str | Path, version: str | None = None, read_files: bool
     complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
     findings += [*_incomplete(index), *lost_rows(tree, version)]
     dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False))
-    for part in (_missing_files, _missing_cameras, _calibrations, _order, _maps, _captions, _unseen_boxes):
+    for part in (_missing_files, _missing_cameras, _calibrations, _order, _maps, _captions, _colourless, _unseen_boxes):
         findings += part(dataset)
     if read_files:
         findings += _broken_files(dataset)
@@ -80,7 +82,7 @@ def _incomplete(index) -> Iterator[Finding]:
 
 
 def _missing_files(dataset: Dataset) -> Iterator[Finding]:
-    names = dataset.index.frames["filename"]
+    names = pc.replace_substring_regex(dataset.index.frames["filename"], r"#\d+$", "")
     folders = pc.replace_substring_regex(names, r"[^/]*$", "")
     for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
         wanted = names.filter(pc.equal(folders, folder))
@@ -101,12 +103,14 @@ def _missing_cameras(dataset: Dataset) -> Iterator[Finding]:
 def _broken_files(dataset: Dataset) -> Iterator[Finding]:
     broken: dict[str, list[str]] = {}
     names, columns = dataset.index.frames["filename"], dataset.columns
+    kinds = dataset.index.channels["modality"].to_pylist()
+    kind_of = [kinds[channel] for channel in numbers(dataset.index.calibrations, "channel").tolist()]
     for row, name in enumerate(track(names, "reading files", len(names), "files")):
-        file = name.as_py()
-        if not dataset.tree.exists(file):
+        file, kind = name.as_py(), kind_of[columns.calibration[row]]
+        if kind not in ("camera", "lidar") or not dataset.tree.exists(file_of(file)):
             continue
         try:
-            if file.endswith(".bin"):
+            if kind == "lidar":
                 TreePoints(dataset.tree, (file,))[0]
             else:
                 height, width, _ = TreePictures(dataset.tree, ((file,),)).load(0, 0).shape
@@ -193,6 +197,15 @@ def _captions(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("captions missing or not of texts", len(faults), faults[0])
     if lost:
         yield Finding("cameras without captions", len(lost), f"{lost[0]}; read with missing_captions=empty or add them")
+
+
+def _colourless(dataset: Dataset) -> Iterator[Finding]:
+    """Categories of boxes that layouts do not draw: a few of nuScenes' are meant so, a car of another name is not."""
+    used = np.unique(numbers(dataset.index.boxes, "category")) if len(dataset.index.boxes) else []
+    names = [dataset.index.categories["name"][int(number)].as_py() for number in used]
+    lost = [name for name in names if color_of(name, BOX_COLORS) is None]
+    if lost:
+        yield Finding("categories that layouts do not draw", len(lost), f"{', '.join(lost[:4])}; see box_colors", False)
 
 
 def _unseen_boxes(dataset: Dataset) -> Iterator[Finding]:

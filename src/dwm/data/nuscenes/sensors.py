@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from dwm.data.films import film_of, read_film
 from dwm.data.resize import resize
 from dwm.errors import DwmError
 from dwm.storage import Tree
@@ -18,10 +19,10 @@ from dwm.storage import Tree
 
 @dataclass(frozen=True)
 class TreePictures:
-    """Pictures by file name [frame][view]. `exact` decodes at full size before resizing, as OpenDWM does.
+    """Pictures by file name [frame][view], or of films (`front.mp4#17`).
 
-    Else a JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that is not below the wanted size, which is several times
-    quicker and looks the same.
+    A JPEG is decoded at the smallest scale (1/2, 1/4, 1/8) that is not below the wanted size, which is several times quicker
+    and looks the same; `exact` decodes at full size before resizing, as OpenDWM does.
     """
 
     tree: Tree
@@ -30,23 +31,27 @@ class TreePictures:
 
     def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
         name = self.files[frame][view]
+        film = film_of(name)
+        whole = self._decoded(name, size) if film is None else Image.fromarray(read_film(self.tree, *film))
+        if size is None or whole.size == size:
+            return np.asarray(whole)
+        if self.exact:
+            return np.asarray(whole.resize(size, Image.Resampling.BILINEAR))
+        return resize(np.array(whole), size)
+
+    def _decoded(self, name: str, size: tuple[int, int] | None) -> Image.Image:
         data = self.tree.read(name)
         try:
             with Image.open(io.BytesIO(data)) as picture:
                 if size is not None and not self.exact:
                     picture.draft("RGB", size)
                 picture.load()
-                whole = picture if picture.mode == "RGB" else picture.convert("RGB")
+                return picture if picture.mode == "RGB" else picture.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
             raise DwmError(
                 f"{name}: is no whole picture ({len(data)} bytes, {reason}); fetch the archive that holds it again"
             ) from error
-        if size is None or whole.size == size:
-            return np.asarray(whole)
-        if self.exact:
-            return np.asarray(whole.resize(size, Image.Resampling.BILINEAR))
-        return resize(np.array(whole), size)
 
 
 @dataclass(frozen=True)

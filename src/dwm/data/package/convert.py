@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from dwm.clip import CAPTION_KEYS, LaneMap
 from dwm.data.captions import find_caption_files
+from dwm.data.films import film_of, read_film
 from dwm.data.nuscenes.index import join, walk_samples
 from dwm.data.nuscenes.interpolate import BOX, FRAME, SAMPLE
 from dwm.data.nuscenes.maps import read_map
@@ -27,6 +29,9 @@ from dwm.data.package.writer import lane_rows, staged, write_tables
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import Tree
+
+FILM_QUALITY = 95
+"""Of the JPEGs that a film is split into where a format knows no films."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def to_package(
 ) -> Converted:
     """A version of a nuScenes set as a package (a folder, or a `.zip`). Without `files` pictures and sweeps are left out.
 
-    Radars, and map layers that layouts do not show, are left out. Raises DwmError for broken tables.
+    Map layers that layouts do not show are left out. Raises DwmError for broken tables.
     """
     tables = package_tables(tree, version, split)
     manifest = Manifest(name=output.stem, source=f"nuScenes {version}")
@@ -90,12 +95,11 @@ def _sensors(read, version: str) -> pa.Table:
     sensors, rows = read("sensor"), read("calibrated_sensor")
     sensor = join(version, "calibrated_sensor", rows, "sensor_token", "sensor", sensors)
     flat = [[number for line in matrix or () for number in line] for matrix in rows["camera_intrinsic"].to_pylist()]
-    table = pa.table(
+    return pa.table(
         {"token": rows["token"], "name": sensors["channel"].take(sensor), "kind": sensors["modality"].take(sensor)}
         | {"translation": rows["translation"], "rotation": rows["rotation"]}
         | {"intrinsics": pa.array(flat, pa.list_(pa.float64()))}
     )
-    return table.filter(pc.not_equal(table["kind"], "radar"))
 
 
 def _frames(read, version: str, frames: pa.Table) -> pa.Table:
@@ -147,10 +151,13 @@ def _captions(tree: Tree, version: str, scenes: pa.Table) -> pa.Table:
 def to_nuscenes(tree: Tree, output: Path, version: str = "v1.0-mini", files: bool = True) -> Converted:
     """A package as a nuScenes folder: the thirteen tables, the map expansion's three layers, captions, pictures."""
     package = {name: read_package_table(tree, name) for name in SCHEMAS}
+    names = package["frames"]["file"]
+    of_films = package["frames"].column_names.index("file")
+    package["frames"] = package["frames"].set_column(of_films, "file", _without_films(names))
     tables = nuscenes_tables(package)
     maps = tables["log"]["location"].to_pylist()
     with staged(output) as folder:
-        copied = _copy_files(tree, package["frames"]["file"], folder) if files else 0
+        copied = _copy_files(tree, names, folder, split_films=True) if files else 0
         for name, table in tables.items():
             _write_json(folder / version / f"{name}.json", map(_whole_stamps, table.to_pylist()))
         places = [{"token": name, "log_tokens": [name], "category": "semantic_prior", "filename": ""} for name in maps]
@@ -196,17 +203,32 @@ def _write_captions(folder: Path, captions: pa.Table) -> None:
     _write_json(folder / "caption_times.json", {place: sorted(stamps) for place, stamps in times.items()})
 
 
-def _copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path) -> int:
-    unique = pc.unique(names)
+def _copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path, split_films: bool = False) -> int:
+    """Files as they are; pictures of films with their film, or `split_films` into a JPEG each."""
+    unique = names if split_films else pc.replace_substring_regex(names, r"#\d+$", "")
+    unique = pc.unique(unique)
     for name in track(unique, "copying files", len(unique), "files"):
-        file = name.as_py()
-        target = folder / file
+        file, film = name.as_py(), film_of(name.as_py())
+        target = folder / (_picture_name(file) if film else file)
         if not target.resolve().is_relative_to(folder.resolve()):
             raise DwmError(f"{tree.where}: the file name {file} leads out of the data set")
         target.parent.mkdir(parents=True, exist_ok=True)
+        if film:
+            Image.fromarray(read_film(tree, *film)).save(target, quality=FILM_QUALITY)
+            continue
         with tree.open(file) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
     return len(unique)
+
+
+def _picture_name(name: str) -> str:
+    """Where a film's picture goes in a set that knows no films."""
+    film, number = film_of(name) or (name, None)
+    return name if number is None else f"{film.rpartition('.')[0]}/{number:06d}.jpg"
+
+
+def _without_films(names: pa.ChunkedArray) -> pa.Array:
+    return pa.array([_picture_name(name) for name in names.to_pylist()], pa.string())
 
 
 def _whole_stamps(row: Mapping[str, Any]) -> dict[str, Any]:

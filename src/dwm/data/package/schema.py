@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import pyarrow as pa
@@ -57,6 +58,12 @@ class Manifest(Options):
     name: str = Field("", description="what the package is called")
     source: str = Field("", description="where it comes from: a car, a data set and its version")
     licence: str = Field("", description="under which it may be used")
+
+
+def manifest_schema() -> str:
+    """The JSON Schema of `package.json`, as it stands in docs/scene-package.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Manifest.model_json_schema()
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_manifest(tree: Tree) -> Manifest:

@@ -101,7 +101,8 @@ def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table) -> pa.Table
     frames = frames.append_column("channel", sensors["name"].take(sensor))
     frames = frames.take(pc.sort_indices(frames, [(n, "ascending") for n in ("scene", "channel", "time")]))
     prev, following = chain([frames["scene"], frames["channel"]], frames["token"])
-    ending = pc.replace_substring_regex(frames["file"], r"^.*\.", "")
+    # nuScenes calls a LiDAR's `….pcd.bin` a pcd.
+    ending = pc.replace_substring_regex(frames["file"], r"^(?:.*\.(pcd)\.bin|.*\.([^.]*))$", r"\1\2")
     return pa.table(
         {"token": frames["token"], "sample_token": frames["instant"], "ego_pose_token": frames["token"]}
         | {"calibrated_sensor_token": frames["sensor"], "timestamp": frames["time"], "fileformat": ending}

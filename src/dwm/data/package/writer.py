@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from jaxtyping import Float
+from PIL import Image
 
 from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
@@ -33,6 +35,8 @@ class PackageWriter:
     def __init__(self, path: str | Path, manifest: Manifest = Manifest()) -> None:
         self.path, self.manifest = Path(path), manifest
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
+        self.annotated: set[str] = set()
+        """Instants whose boxes are known, be it none."""
         self._open = ExitStack()
 
     def __enter__(self) -> PackageWriter:
@@ -94,6 +98,8 @@ class SceneWriter:
         rows = self.package.rows
         token = f"{self.scene}/{int(time)}"
         rows["instants"].append({"token": token, "scene": self.scene, "time": float(time)})
+        if boxes is not None:
+            self.package.annotated.add(token)
         for i in range(0 if boxes is None else len(boxes)):
             row = {
                 "token": f"{token}/{boxes.instance[i]}",
@@ -114,21 +120,47 @@ class SceneWriter:
         world_from_ego: Float[np.ndarray, "4 4"],
         data: bytes,
         instant: str,
-        size: tuple[int, int] = (0, 0),
-        annotated: bool = True,
         ending: str = "jpg",
     ) -> None:
-        """A picture of `size` (width, height) as the bytes of a file, or a LiDAR's sweep.
+        """A picture as the bytes of a file, or a LiDAR's sweep; annotated as its instant is.
 
         A sweep has the ending `bin`: float32 x, y, z, intensity, ring of each point, in the LiDAR's frame.
         """
-        name = f"data/{self.scene}/{sensor}/{int(time)}.{ending}"
+        name = self._file(f"{sensor}/{int(time)}.{ending}", data)
+        try:
+            size = (0, 0) if ending == "bin" else Image.open(io.BytesIO(data)).size
+        except OSError as error:
+            raise DwmError(
+                f"{self.package.path}: {name}: is no picture ({len(data)} bytes); give a JPEG or PNG"
+            ) from error
+        self._frame(sensor, time, world_from_ego, name, instant, size)
+
+    def film(
+        self,
+        sensor: str,
+        data: bytes,
+        frames: Sequence[tuple[float, Float[np.ndarray, "4 4"], str]],
+        size: tuple[int, int],
+        ending: str = "mp4",
+    ) -> None:
+        """A camera's pictures as the bytes of one film of `size` (width, height): time, pose and instant of each in turn."""
+        name = self._file(f"{sensor}.{ending}", data)
+        for number, (time, world_from_ego, instant) in enumerate(frames):
+            self._frame(sensor, time, world_from_ego, f"{name}#{number}", instant, size)
+
+    def _file(self, name: str, data: bytes) -> str:
+        name = f"data/{self.scene}/{name}"
         target = self.package.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+        return name
+
+    def _frame(
+        self, sensor: str, time: float, pose: Float[np.ndarray, "4 4"], name: str, instant: str, size: tuple[int, int]
+    ) -> None:
         row = {"token": name, "sensor": f"{self.scene}/{sensor}", "instant": instant, "time": float(time)}
-        row |= {"annotated": annotated, "file": name, "width": size[0], "height": size[1]}
-        self.package.rows["frames"].append(row | _pose(world_from_ego))
+        row |= {"annotated": instant in self.package.annotated, "file": name, "width": size[0], "height": size[1]}
+        self.package.rows["frames"].append(row | _pose(pose))
 
     def caption(self, sensor: str, time: float, caption: Caption) -> None:
         """What is to be seen in a sensor's pictures from about this time on; of several the nearest in time counts."""

@@ -1,0 +1,94 @@
+"""Single pictures of films: `drive/front.mp4#17` is the eighteenth picture of that film, in the order in which it is shown.
+
+Read by position from a tree, nothing unpacked. A film that is read picture after picture is decoded once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from dwm.errors import DwmError
+from dwm.storage import Tree
+
+FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
+KEPT_OPEN = 16
+"""Films that a process keeps open, the last used: two rigs of eight cameras."""
+AHEAD = 24
+"""Pictures that are decoded and passed by rather than sought."""
+
+
+def film_of(name: str) -> tuple[str, int] | None:
+    """The film's file and the picture's number that a name stands for; None for a file of one picture."""
+    match = FILM.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
+
+
+def file_of(name: str) -> str:
+    """The file that a picture's name leads to."""
+    found = film_of(name)
+    return found[0] if found else name
+
+
+def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:
+    """One picture of a film in RGB. Raises DwmError for a film that is broken or shorter."""
+    # By process: a decoder that was opened before a fork would be shared with the parent.
+    key = (os.getpid(), tree.where, name)
+    try:
+        if key not in _open:
+            _open[key] = _Film.open(tree, name)
+            while len(_open) > KEPT_OPEN:
+                _open.popitem(last=False)
+        _open.move_to_end(key)
+        return _open[key].picture(number)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        _open.pop(key, None)
+        raise DwmError(f"{name}: picture {number} cannot be decoded ({error}); write the film again") from error
+
+
+@dataclass
+class _Film:
+    """An open film. stamps: of its pictures as they are shown; place: the number of the picture that comes next."""
+
+    name: str
+    container: Any
+    stamps: list[int]
+    frames: Iterator[Any]
+    place: int = 0
+
+    @classmethod
+    def open(cls, tree: Tree, name: str) -> _Film:
+        container = av.open(tree.open(name))
+        if not container.streams.video:
+            raise DwmError(f"{name}: holds no video")
+        stamps = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
+        film = cls(name, container, stamps, iter(()))
+        film._seek(0)
+        return film
+
+    def picture(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
+        if number >= len(self.stamps):
+            raise DwmError(f"{self.name}: has {len(self.stamps)} pictures, so none of number {number} (from 0)")
+        if not self.place <= number <= self.place + AHEAD:
+            self._seek(number)
+        for frame in self.frames:
+            if frame.pts is not None and frame.pts >= self.stamps[number]:
+                self.place = number + 1
+                return frame.to_ndarray(format="rgb24")
+        raise DwmError(f"{self.name}: ends before its picture {number}; write the film again")
+
+    def _seek(self, number: int) -> None:
+        stream = self.container.streams.video[0]
+        self.container.seek(self.stamps[number] if self.stamps else 0, stream=stream, backward=True)
+        self.frames = self.container.decode(stream)
+
+
+_open: OrderedDict[tuple[int, str, str], _Film] = OrderedDict()

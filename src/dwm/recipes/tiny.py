@@ -140,7 +140,9 @@ def _transformer(network: DiTOptions) -> DiTOptions:
         pooled_projection_dim=2 * base.clip_width,
         pos_embed_max_size=12,
         dual_attention_layers=first(network.dual_attention_layers)[: LAYERS // 2],
-        condition_image_adapter_config=_adapter(network.condition_image_adapter_config, (width,) * LAYERS),
+        condition_image_adapter_config=_adapter(
+            network.condition_image_adapter_config, (width,) * LAYERS, (True, *(False,) * (LAYERS - 1))
+        ),
         crossview_block_layers=first(network.crossview_block_layers),
         temporal_block_layers=first(network.temporal_block_layers),
     )
@@ -157,11 +159,15 @@ def _unet(network: UNetOptions) -> UNetOptions:
         num_attention_heads=(1, 2),
         layers_per_block=1,
         cross_attention_dim=base.clip_width,
-        condition_image_adapter_config=_adapter(network.condition_image_adapter_config, (WIDTHS[0], *WIDTHS)),
+        condition_image_adapter_config=_adapter(
+            network.condition_image_adapter_config, (WIDTHS[0], *WIDTHS), (False, True, False)
+        ),
     )
 
 
-def _adapter(adapter: AdapterOptions | None, widths: tuple[int, ...]) -> AdapterOptions | None:
+def _adapter(
+    adapter: AdapterOptions | None, widths: tuple[int, ...], halving: tuple[bool, ...]
+) -> AdapterOptions | None:
     if adapter is None:
         return None
-    return adapter.with_(channels=widths, is_downblocks=adapter.is_downblocks[: len(widths)], num_res_blocks=1)
+    return adapter.with_(channels=widths, is_downblocks=halving, num_res_blocks=1)

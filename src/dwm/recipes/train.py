@@ -33,10 +33,14 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
 
 
 def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback]) -> Path:
-    here = place()
+    here, refused = place(), None
     if here.first:
-        _claim(run, output, resume)
-    here.barrier()
+        try:
+            _claim(run, output, resume)
+        except DwmError as error:
+            refused = error
+    if here.any(refused is not None)[0]:
+        raise refused or SystemExit(1)  # the first process says it for all
     preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
     if run.base_model is None and not run.autoencoder:
         run = make_base(run, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,10 @@ class Lines:
 
     def __init__(self, folder: Path, steps: int):
         self.path, self.steps = folder / "log.jsonl", steps
+        if self.path.exists():
+            written = self.path.read_bytes()
+            if not written.endswith(b"\n"):  # a killed run's last line
+                os.truncate(self.path, written.rfind(b"\n") + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         entry = {name: value if name == "step" else float(f"{value:.7g}") for name, value in values.items()}

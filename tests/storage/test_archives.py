@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import tarfile
+import warnings
 import zipfile
 
 import fsspec
@@ -92,6 +93,16 @@ def test_a_packed_or_foreign_tar_is_refused_with_the_way_out(tmp_path):
     (tmp_path / "text.tar").write_text("hello")
     with pytest.raises(DwmError, match=r"text\.tar: is not a tar"):
         open_tree(tmp_path / "text.tar")
+
+
+def test_packed_tars_in_a_folder_are_told_with_the_way_out(tmp_path):
+    write_tar(tmp_path / "a.tgz", FILES, "w:gz")
+    with pytest.warns(UserWarning, match=r"1 packed tars are not read .*dwm data zip .*a\.tgz .*a\.zip"):
+        open_tree(tmp_path)
+    zip_tar(tmp_path / "a.tgz", tmp_path / "a.zip")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_tree(tmp_path).read("samples/a.jpg") == FILES["samples/a.jpg"]
 
 
 def test_names_that_two_archives_hold_are_told(tmp_path):

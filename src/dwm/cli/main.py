@@ -82,11 +82,18 @@ def run(arguments: list[str] | None = None) -> None:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     warnings.formatwarning = lambda message, *_: f"dwm: {message}\n"
     interrupt.watch()
+    warnings.formatwarning = _warning
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
     _flush()
     if code == INTERRUPTED:
         interrupt.leave()
     sys.exit(code)
+
+
+def _warning(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """What we warn of is about the user's files, not about a line of ours."""
+    place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
+    return f"dwm: {place}{message}\n"
 
 
 def outcome(work: Callable[[], Any]) -> int:

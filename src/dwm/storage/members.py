@@ -64,26 +64,26 @@ class Members:
         self._names = _Names(table.column("name").chunk(0) if table.num_rows else pa.array([], pa.large_string()))
 
     @classmethod
-    def of(cls, rows: Iterator[Member], what: str = "members", chunk: int = 65536) -> Members:
+    def of(cls, rows: Iterator[Member], what: str = "members", chunk: int = 8192) -> Members:
         """Builds the table from members in the archive's order, without holding them all as objects."""
-        batches, rows = [], iter(rows)
+        rows, columns = iter(rows), [[] for _ in SCHEMA]
         parts = iter(lambda: list(islice(rows, chunk)), [])
         for part in track(parts, what, unit=f"× {chunk} members"):
-            columns = map(pa.array, zip(*part, strict=True), SCHEMA.types)
-            batches.append(pa.record_batch(list(columns), schema=SCHEMA))
-        table = pa.Table.from_batches(batches, SCHEMA)
-        if table.num_rows == 0:
-            return cls(table)
-        keyed = table.select(["name"]).append_column("row", pa.array(np.arange(table.num_rows)))
+            for column, values, kind in zip(columns, zip(*part, strict=True), SCHEMA.types, strict=True):
+                column.append(pa.array(values, kind))
+        if not columns[0]:
+            return cls(SCHEMA.empty_table())
+        # Names are most of the table, so that it is put together and sorted column by column: only one is held twice.
+        names, *others = (pa.concat_arrays(columns.pop(0)) for _ in SCHEMA)
+        keyed = pa.table({"name": names, "row": np.arange(len(names))})
         order = pc.sort_indices(keyed, sort_keys=[("name", "ascending"), ("row", "ascending")])
-        names = keyed["name"].take(order).combine_chunks()
+        del keyed
+        names = names.take(order)
         last = np.ones(len(names), bool)
         last[:-1] = pc.not_equal(names[:-1], names[1:]).to_numpy(zero_copy_only=False)
         if not last.all():
             order, names = order.filter(pa.array(last)), names.filter(pa.array(last))
-        # The names are most of the table: they are sorted once, and the others follow them.
-        others = table.drop_columns(["name"]).take(order).combine_chunks()
-        return cls(others.add_column(0, SCHEMA.field("name"), names))
+        return cls(pa.table([names, *(column.take(order) for column in others)], schema=SCHEMA))
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -16,6 +16,7 @@ from dwm.storage.cache import cache_folder, kept_tables
 from dwm.storage.folder import Folder, RemoteFolder, missing
 from dwm.storage.source import LocalSource, RemoteSource
 
+PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 COMPARED_ANEW = 5000
 """Members of archives together up to which they are compared at every start."""
 OVERLAP = pa.schema({"later": pa.string(), "earlier": pa.string(), "count": pa.int64(), "example": pa.string()})
@@ -70,6 +71,7 @@ def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = No
     path = Path(path)
     if path.is_dir():
         archives = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES and child.is_file())
+        warn_of_packed(path)
         return union([*(Archive(LocalSource(child)) for child in archives), Folder(path)], str(path))
     if not path.exists():
         beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -127,6 +129,19 @@ def union(trees: Sequence[Tree], where: str | None = None) -> Tree:
     parts = [part for tree in trees for part in (reversed(tree.trees) if isinstance(tree, Union) else (tree,))]
     warn_of_overlap([part for part in parts if isinstance(part, Archive)], parts[0].beside)
     return trees[0] if len(trees) == 1 else Union(trees, where or " + ".join(tree.where for tree in trees))
+
+
+def warn_of_packed(folder: Path) -> None:
+    """Says which tars of a folder cannot be read where they lie, unless their zips lie beside them."""
+    names = {child.name for child in folder.iterdir()}
+    stems = {name: name[: -len(ending)] for name in sorted(names) for ending in PACKED if name.endswith(ending)}
+    left = [name for name, stem in stems.items() if not {f"{stem}.zip", f"{stem}.tar"} & names]
+    if left:
+        warnings.warn(
+            f"{folder}: {len(left)} packed tars are not read ({left[0]}, …); turn each into a zip: "
+            f"dwm data zip {folder / left[0]} {folder / stems[left[0]]}.zip",
+            stacklevel=3,
+        )
 
 
 def warn_of_overlap(archives: Sequence[Archive], beside: str | Path) -> None:

@@ -17,7 +17,8 @@ from dwm.recipes.sources import validation_clips
 def held_out_batches(run: Recipe, size: tuple[int, int], as_published: bool) -> Iterator[ClipBatch]:
     """Every window of the run's validation sets, one batch each, pictures and layouts at `size` (width, height).
 
-    `as_published` keeps an oddity of packages (`LayoutPackage`). Raises DwmError where there is no validation set, or one of a kind that cannot be read.
+    `as_published` keeps an oddity of packages (`LayoutPackage`). Raises DwmError where there is no validation set, or one of a
+    kind that cannot be read.
     """
     if not run.data.validation:
         raise DwmError(f"{run.name or 'config'}: data.validation is empty; there is nothing to look at")

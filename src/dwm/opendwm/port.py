@@ -92,7 +92,7 @@ class PortRun:
 
 
 def main() -> None:
-    """`python -m dwm.opendwm.port precision|performance [master address] [KEY=VALUE …]`"""
+    """`python src/dwm/tools/port_run.py precision|performance [master address] [KEY=VALUE …]`"""
     kind, *given = sys.argv[1:] or ("",)
     if kind not in STEPS:
         raise DwmError(f"expected precision or performance, found {kind!r}")
@@ -192,9 +192,3 @@ def _count(environment: Mapping[str, str], name: str, default: int, least: int =
     if not text.isdecimal() or int(text) < least:
         raise DwmError(f"{name}={text}: expected a whole number from {least} on")
     return int(text)
-
-
-if __name__ == "__main__":
-    from dwm.cli.main import outcome
-
-    sys.exit(outcome(main))

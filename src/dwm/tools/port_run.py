@@ -1,0 +1,13 @@
+"""What `test/train.sh` and `test/train_performance.sh` start."""
+
+import sys
+from pathlib import Path
+
+# The folder of a script comes first on Python's path; our modules in there must not stand for others of their names.
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from dwm.cli.main import outcome  # noqa: E402
+from dwm.opendwm.port import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(outcome(main))

@@ -12,6 +12,7 @@ from tiny_run import InventedClips
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.identity import autoencoder_identity, text_identity
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
+from dwm.clip import as_floats
 from dwm.data import CaptionOptions
 from dwm.errors import DwmError
 from dwm.training.encode import Wanted, encode
@@ -83,7 +84,7 @@ def test_the_store_gives_the_autoencoders_moments_and_every_text_that_may_be_sai
     part = reader().read(Ask(1, SIZE))
     found = stored.moments(part.keys.reshape(-1, 2), SIZE, part.where)
     with torch.no_grad():
-        wanted = vae.moments(part.clips.frames)
+        wanted = vae.moments(as_floats(part.clips.frames))
     for got, exact in ((found.mean, wanted.mean), (found.std, wanted.std)):
         assert torch.allclose(got.float(), exact.flatten(0, 2), rtol=2e-3, atol=1e-3)
     texts = StoredTexts(store)

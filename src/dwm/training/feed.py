@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from dwm.base_models import Moments, StoredText
-from dwm.clip import ClipBatch
+from dwm.clip import ClipBatch, as_floats
 from dwm.data import merge
 from dwm.errors import DwmError
 from dwm.training.join import Joined
@@ -44,8 +44,8 @@ class DrivingBatch:
     places: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> DrivingBatch:
-        """The same on a device; copies from pinned memory do not wait."""
-        return self._map(lambda value: value.to(device, non_blocking=True))
+        """The same on a device, pictures as floats; copies from pinned memory do not wait."""
+        return self._map(lambda value: as_floats(value.to(device, non_blocking=True)))
 
     def pin_memory(self) -> DrivingBatch:
         """Called by the loader where there is a device to copy to."""
@@ -114,7 +114,8 @@ class Feed(torch.utils.data.Dataset):
             views = slice(None) if self.views is None else _cut(reader.views, self.views, generator)
             pictures = self.stored.latents is None
             parts.append(reader.read(Ask(index, bucket.size, micro.epoch, frames, views, pictures)))
-        clips = merge(_evened([part.clips for part in parts]))
+        # Of one layout in memory, whoever made them: convolutions sum in another order otherwise.
+        clips = merge(_evened([part.clips for part in parts])).map(Tensor.contiguous)
         latents = self._latents(parts, bucket)
         return DrivingBatch(
             clips,

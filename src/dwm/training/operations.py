@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from dwm.clip import ClipBatch
@@ -30,7 +32,12 @@ def operations(
     sample, times = torch.empty(shape, device="meta"), torch.empty(shape[:3], device="meta")
 
     def step() -> None:
-        twin(sample, times, twin.prepare(told, shape)).float().square().mean().backward()
+        prepared = twin.prepare(told, shape)
+        if isinstance(twin, CrossviewTemporalUNet):
+            # Its blenders always ask for flags; given after `prepare`, which would ask for their values.
+            flags = torch.empty(shape[0], dtype=torch.bool, device="meta")
+            prepared = replace(prepared, disable_crossview=flags, disable_temporal=flags)
+        twin(sample, times, prepared).float().square().mean().backward()
 
     return float(tally(step).flops)
 

@@ -14,6 +14,8 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,12 +26,23 @@ from torch import Tensor, nn
 from dwm import progress
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
 from dwm.recipes.town import MUON, town_network
+from dwm.training.ema import Ema
 from dwm.training.loop import LoopOptions, Moment, step_generator, train_task
-from dwm.training.optimizers import OptimizerOptions
+from dwm.training.optimizers import Muon, OptimizerOptions
 from dwm.training.saver import Saver
+from dwm.training.scaler import Scaler
 from dwm.training.task import Losses, Task, Work
 
-PARTS = ("data", "forward", "backward", "optimizer", "rest")
+PARTS = ("data", "forward", "backward", "optimizer", "clip", "average", "rest")
+
+TIMED = (
+    (Tensor, "backward", "backward"),
+    (torch.optim.AdamW, "step", "optimizer"),
+    (Muon, "step", "optimizer"),
+    (Scaler, "clip", "clip"),
+    (Ema, "update", "average"),
+)
+"""Methods whose time is a part's."""
 
 
 class Clock:
@@ -38,15 +51,15 @@ class Clock:
     def __init__(self) -> None:
         self.parts = dict.fromkeys(PARTS, 0.0)
 
-    def timed(self, part: str, work: Callable[..., Any], inner: str | None = None) -> Callable[..., Any]:
-        """`work`, whose time goes to a part; what an inner part took meanwhile stays that part's."""
+    def timed(self, part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`, whose time goes to a part."""
 
         def run(*arguments: Any, **named: Any) -> Any:
-            started, before = time.thread_time(), self.parts[inner] if inner else 0.0
+            started = time.thread_time()
             try:
                 return work(*arguments, **named)
             finally:
-                self.parts[part] += time.thread_time() - started - ((self.parts[inner] - before) if inner else 0.0)
+                self.parts[part] += time.thread_time() - started
 
         return run
 
@@ -122,18 +135,15 @@ def measured(task: Task[Any], steps: int, optimizer: OptimizerOptions, clock: Cl
             clock.parts.update(dict.fromkeys(PARTS, 0.0))
 
     options = LoopOptions(steps=steps + 3, log_every=20, save_every=10**6, optimizer=optimizer)
-    usual = Tensor.backward, torch.optim.AdamW.step
-    Tensor.backward = clock.timed("backward", usual[0])  # type: ignore[method-assign]
-    torch.optim.AdamW.step = clock.timed("optimizer", usual[1])  # type: ignore[method-assign]
     batches = task.batches
     task.batches = lambda *where: Timed(batches(*where), clock)  # type: ignore[method-assign]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            train_task(task, options, Path(folder), callbacks=[note])
-    finally:
-        Tensor.backward, torch.optim.AdamW.step = usual  # type: ignore[method-assign]
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        for owner, name, part in TIMED:
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, clock.timed(part, getattr(owner, name)))
+        train_task(task, options, Path(folder), callbacks=[note])
     kept = whole[2:-1]  # the last step saves, which is measured apart
-    steps_of = list(zip(kept, kept[1:], strict=False))
+    steps_of = list(pairwise(kept))
     return [b[0] - a[0] for a, b in steps_of], [b[1] - a[1] for a, b in steps_of]
 
 
@@ -151,7 +161,7 @@ class Timed:
 
 
 def report(name: str, task: Task[Any], steps: int, optimizer: OptimizerOptions = OptimizerOptions()) -> None:
-    """A row of the table, and the row of what is inside `rest`."""
+    """A row of the table."""
     clock = Clock()
     parameters = sum(parameter.numel() for parameter in task.module.parameters())
     spent, passed = measured(task, steps, optimizer, clock)
@@ -159,9 +169,10 @@ def report(name: str, task: Task[Any], steps: int, optimizer: OptimizerOptions =
     whole = sum(spent) / len(spent)
     parts["rest"] = whole - sum(parts[part] for part in PARTS[:-1])
     row = "  ".join(f"{1000 * parts[part]:9.1f}" for part in PARTS)
+    shares = parts["rest"] / whole, (parts["clip"] + parts["average"] + parts["rest"]) / whole
     print(
-        f"{name:10}  {parameters / 1e6:6.1f}  {1000 * whole:8.1f}  {row}  {parts['rest'] / whole:6.1%}  "
-        f"{1000 * median(passed):9.1f}",
+        f"{name:10}  {parameters / 1e6:8.1f}  {1000 * whole:8.1f}  {row}  {shares[0]:8.2%}  {shares[1]:8.2%}  "
+        f"{1000 * median(passed):8.1f}",
         flush=True,
     )
 
@@ -205,11 +216,9 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     progress.QUIET = True
-    print(
-        "milliseconds of a step   million            "
-        + "  ".join(f"{part:>9}" for part in PARTS)
-        + "   share  by the clock"
-    )
+    heads = "  ".join(f"{part:>9}" for part in PARTS)
+    print("milliseconds of a step; share: of `rest` alone, and with clipping and averaging")
+    print(f"{'task':10}  {'million':>8}  {'step':>8}  {heads}  {'share':>8}  {'':8}  {'clock':>8}")
     report("invented", Busy(0.2), 8 if quick else 60)
     report("town", Network(town_network(), 4, (12, 20)), 2 if quick else 12)
     report("town, Muon", Network(town_network(), 4, (12, 20)), 2 if quick else 12, MUON)

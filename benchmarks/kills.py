@@ -130,7 +130,7 @@ def wait_for_line(folder: Path, count: int, process: subprocess.Popen[bytes]) ->
     deadline = time.monotonic() + PATIENCE
     while len(logged(folder)) <= count:
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit((folder / "stderr.txt").read_text()[-4000:] or "the run does not move")
+            raise SystemExit((folder / "stderr.txt").read_text()[:6000] or "the run does not move")
         time.sleep(0.02)
 
 

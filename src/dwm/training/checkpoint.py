@@ -262,7 +262,9 @@ def _prepare_optimizers(path: Path, training: Training, files: Files) -> None:
             if found.size == parameter.shape:
                 optimizer.state[parameter][key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
             else:
-                optimizer.state[parameter][key] = torch.zeros(found.size, dtype=found.properties.dtype)
+                device = parameter.device if optimizer.defaults.get("fused") else None
+                empty = torch.zeros(found.size, dtype=found.properties.dtype, device=device)
+                optimizer.state[parameter][key] = empty
     if stored:
         raise DwmError(
             f"{path}: {len(stored)} parameters that learned do not now, {next(iter(stored))} among them; resume with "

@@ -127,7 +127,11 @@ def place() -> Place:
 
 def restarted() -> bool:
     """Whether torchrun started this process again after another one failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 @contextmanager
@@ -140,7 +144,10 @@ def group(device: str = "auto") -> Iterator[torch.device]:
     if mine.type != "cpu":
         mine = torch.device(mine.type, int(os.environ.get("LOCAL_RANK", 0)))
         getattr(torch, mine.type).set_device(mine)
-    dist.init_process_group(group_backend(mine))
+    # After a restart torchrun's store still holds the addresses of the processes before: each attempt has names of its own.
+    store, rank, ranks = next(dist.rendezvous("env://"))
+    attempt = dist.PrefixStore(f"attempt-{_restarts()}", store)
+    dist.init_process_group(group_backend(mine), store=attempt, rank=rank, world_size=ranks)
     try:
         yield mine
         place().barrier()

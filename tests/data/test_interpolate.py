@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up_nuscenes import START, add_frame, make_tables, yaw
 
-from dwm.data import open_dataset
+from dwm.data import ReadOptions, draw_boxes, open_dataset
 from dwm.data.nuscenes.interpolate import NAME, interpolate
 from dwm.errors import DwmError
 from dwm.storage import open_tree
@@ -127,9 +127,111 @@ def test_every_link_of_the_tables_holds(tmp_path, grouping):
     assert all(box is not None for row in clip.boxes for box in row)
 
 
-def open_dataset_without_maps(folder):
-    from dwm.data import ReadOptions
+def longer_source(tmp_path):
+    """Two scenes of 2.5 s; in the first a second thing that is not annotated at the second key frame, and turns."""
+    tables = make_tables(samples=6)
+    names = [f"scene-0103 sample {i}" for i in range(6)]
+    tables["instance"].append({"token": "other", "category_token": "car"})
+    tables["sample_annotation"] += [box(names[i], "other", 20 + 2 * i, yaw(50 * i)) for i in (0, 2, 3, 4, 5)]
+    return write_tables(tmp_path / "set", tables), tables
 
+
+FOREIGN_KEYS = {
+    "sample": {"scene_token": "scene"},
+    "sample_data": {
+        "sample_token": "sample",
+        "ego_pose_token": "ego_pose",
+        "calibrated_sensor_token": "calibrated_sensor",
+    },
+    "sample_annotation": {"sample_token": "sample", "instance_token": "instance"},
+    "instance": {"category_token": "category"},
+    "calibrated_sensor": {"sensor_token": "sensor"},
+    "scene": {"log_token": "log", "first_sample_token": "sample", "last_sample_token": "sample"},
+}
+
+
+@pytest.mark.parametrize("grouping", ["compat", "by_time"])
+def test_tables_walks_and_key_rows_are_as_they_must_be(tmp_path, grouping):
+    folder, source = longer_source(tmp_path)
+    _, tables = run(folder, grouping)
+    tokens = {name: {row["token"] for row in rows} for name, rows in tables.items()}
+    for name, links in FOREIGN_KEYS.items():
+        assert all(row[field] in tokens[target] for field, target in links.items() for row in tables[name])
+    for name in ("sample", "sample_data", "sample_annotation"):
+        known = {row["token"] for row in source[name]}
+        assert all(row["token"] in known or row["token"][:-1] in known for row in tables[name])
+    of = {row["token"]: row for row in tables["sample"]}
+    for scene in tables["scene"]:
+        walk, token = [], scene["first_sample_token"]
+        while token:
+            walk.append(of[token])
+            token = of[token]["next"]
+        assert len(walk) == 6 * 5 + 1 and walk[-1]["token"] == scene["last_sample_token"]
+        assert (np.diff([row["timestamp"] for row in walk]) > 0).all()
+        order = {row["token"]: i for i, row in enumerate(walk)}
+        for channel in {row["calibrated_sensor_token"] for row in tables["sample_data"]}:
+            frames = [
+                r
+                for r in tables["sample_data"]
+                if r["calibrated_sensor_token"] == channel and r["sample_token"] in order
+            ]
+            frames.sort(key=lambda row: order[row["sample_token"]])
+            assert len(frames) == len(walk) and (np.diff([row["timestamp"] for row in frames]) >= 0).all()
+    keys = {
+        row["token"]: row
+        for row in source["sample_data"] + source["sample_annotation"]
+        if row.get("is_key_frame", True)
+    }
+    made = {row["token"]: row for row in tables["sample_data"] + tables["sample_annotation"]}
+    links = ("prev", "next")
+    for token, row in keys.items():
+        assert {k: v for k, v in made[token].items() if k not in links} == {
+            k: v for k, v in row.items() if k not in links
+        }
+    poses = {row["filename"]: row["ego_pose_token"] for row in source["sample_data"]}
+    assert all(poses[row["filename"]] == row["ego_pose_token"] for row in tables["sample_data"])
+
+
+def test_boxes_between_keys_are_five_or_none_on_the_line_and_the_arc(tmp_path):
+    folder, source = longer_source(tmp_path)
+    _, tables = run(folder, "by_time")
+    made = {row["token"]: row for row in tables["sample_annotation"]}
+    at = {(row["sample_token"], row["instance_token"]): row for row in source["sample_annotation"]}
+    following, pairs = {row["token"]: row["next"] for row in source["sample"]}, 0
+    for (sample, instance), first in at.items():
+        last = at.get((following[sample], instance))
+        between = [made[token] for k in range(1, 6) if (token := f"{first['token']}{k}") in made]
+        assert len(between) == (5 if last else 0)
+        for k, row in enumerate(between, 1):
+            pairs += 1
+            line = np.array(first["translation"]) + k / 6 * np.subtract(last["translation"], first["translation"])
+            np.testing.assert_allclose(row["translation"], line, rtol=1e-9)
+            whole, part = (2 * np.arccos(min(1, abs(np.dot(first["rotation"], r["rotation"])))) for r in (last, row))
+            assert part == pytest.approx(k / 6 * whole, abs=2e-4)
+            assert np.linalg.norm(row["rotation"]) == pytest.approx(1, abs=1e-9)
+            assert all(row[field] == first[field] for field in ("size", "attribute_tokens", "visibility_token"))
+    assert pairs == 5 * (5 + 5 + 3)
+    assert made["other at scene-0103 sample 0"]["next"] in ("", "other at scene-0103 sample 2")
+
+
+def test_windows_and_drawn_boxes_of_12_hz_and_of_key_frames(tmp_path):
+    folder, _ = longer_source(tmp_path)
+    run(folder, "by_time")
+    all_frames, keys_only = (
+        open_dataset(folder, NAME, options=ReadOptions(maps=False, key_frames_only=only))["scene-0103"]
+        for only in (False, True)
+    )
+    assert [w.rows.tolist() for w in all_frames.windows(4, 10, 0.1)] == [
+        w.rows.tolist() for w in keys_only.windows(4, 10, 0.1)
+    ]
+    assert all_frames.windows(19, 10, 0.1)
+    sparse = open_dataset(folder, "v1.0-mini", options=ReadOptions(maps=False))["scene-0103"]
+    for scene, drawn in ((all_frames, 19), (sparse, 4)):
+        clip = scene.clip(0, 19, 12, views=("CAM_FRONT",))
+        assert sum(draw_boxes(clip, frame, 0, (64, 36)).any() for frame in range(19)) == drawn
+
+
+def open_dataset_without_maps(folder):
     return open_dataset(folder, NAME, options=ReadOptions(maps=False))
 
 

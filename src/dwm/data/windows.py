@@ -18,15 +18,19 @@ def nearest_index(stamps: Stamps, wanted: Float[np.ndarray, "*k"]) -> Int[np.nda
     return np.where(stamps[right] - wanted < wanted - stamps[left], right, left)
 
 
-def unevenness(stamps: Stamps, fps: float) -> str | None:
-    """How unevenly frames at `fps` fall on pictures with these times, in words; None where fps divides their rate.
+def typical_step(stamps: Stamps) -> float:
+    """µs from one picture to the next: the mean, which jitter and nominal times do not shift; the median where some are missing."""
+    steps = np.diff(stamps)
+    median = float(np.median(steps))
+    return float(steps.mean()) if steps.max() < 1.9 * median else median
 
-    By the typical step: single frames that came late or are missing do not count.
-    """
+
+def unevenness(stamps: Stamps, fps: float) -> str | None:
+    """How unevenly frames at `fps` fall on pictures with these times, in words; None where fps divides their rate."""
     if fps <= 0 or len(stamps) < 2:
         return None
-    step, wanted = float(np.median(np.diff(stamps))), 1e6 / fps
-    share = wanted / step
+    step, wanted = typical_step(stamps), 1e6 / fps
+    share = wanted / max(step, 1e-3)
     if step <= 0 or (share > 0.5 and abs(share - round(share)) <= 0.03 * share):
         return None
     low, high = np.floor(share) * step / 1000, np.ceil(share) * step / 1000

@@ -194,7 +194,9 @@ def _numbers(where: str, version: str, index: Index, split: str | Path | Iterabl
             "the tables were made for another split"
         )
     if not numbers and broken:
-        raise DwmError(f"{where}: {version}/sample.json lacks samples of all its scenes ({_few(broken)}); fetch it again")
+        raise DwmError(
+            f"{where}: {version}/sample.json lacks samples of all its scenes ({_few(broken)}); fetch it again"
+        )
     if not numbers:
         raise DwmError(
             f"{where}: {version} holds no scene of split {split} (it holds {_few(names)}); "

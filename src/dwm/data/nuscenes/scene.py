@@ -15,7 +15,7 @@ from dwm.clip import Boxes, Caption, Clip, LidarTrack, Rig
 from dwm.data.nuscenes.index import Index
 from dwm.data.nuscenes.sensors import TreePictures, TreePoints
 from dwm.data.nuscenes.tables import vectors
-from dwm.data.windows import frame_windows, nearest_index, unevenness
+from dwm.data.windows import frame_windows, nearest_index, typical_step, unevenness
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_from_quaternion, transform
 
@@ -109,7 +109,7 @@ class Scene:
     def rate(self) -> float:
         """Frames per second of the first view, as recorded."""
         stamps = self._stamps(self.views[0])
-        return 0.0 if len(stamps) < 2 else round(1e6 / float(np.median(np.diff(stamps))), 1)
+        return 0.0 if len(stamps) < 2 or stamps[-1] == stamps[0] else round(1e6 / typical_step(stamps), 1)
 
     def windows(
         self,

@@ -128,7 +128,9 @@ def rows(tree: Tree, name: str, block: int = 1 << 20) -> Iterator[dict[str, Any]
                         f"{name}: is not UTF-8 text near row {row} ({wrong.reason}); save it as UTF-8"
                     ) from wrong
                 if read == len(data) and text.lstrip()[:1] not in ("[", ""):
-                    raise DwmError(f"{name}: begins with {text.lstrip()[:8]!r}, not with [ as a nuScenes table does") from error
+                    raise DwmError(
+                        f"{name}: begins with {text.lstrip()[:8]!r}, not with [ as a nuScenes table does"
+                    ) from error
                 block = max(block, len(text))
                 continue
             if not isinstance(value, dict):

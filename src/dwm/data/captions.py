@@ -10,12 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from dwm.clip import CAPTION_KEYS, Caption
+from dwm.data.caption_store import KEPT_FROM, check_entry, kept_captions
 from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
@@ -66,8 +68,7 @@ class CaptionFiles:
             raise DwmError(
                 f"{self.name}: no caption {key}, which the times file names; the two files do not belong together"
             )
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
-            raise DwmError(f"{self.name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})")
+        check_entry(self.name, key, entry)
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
 
 
@@ -98,7 +99,9 @@ def _package_captions(tree: Tree) -> list[CaptionFiles]:
 
 
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
-    """Both files. Raises DwmError where one is missing, cut short or not UTF-8."""
+    """Both files; large ones are kept as tables. Raises DwmError where one is missing, cut short or not UTF-8."""
+    if tree.size(name) >= KEPT_FROM:
+        return CaptionFiles(name, *kept_captions(tree, name, times, partial(_object, tree)))
     return CaptionFiles(name, _object(tree, name), _object(tree, times))
 
 

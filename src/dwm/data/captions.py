@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from dwm.clip import CAPTION_KEYS, Caption
+from dwm.data.caption_store import KEPT_FROM, entry_fault, kept_captions
 from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
@@ -77,9 +79,7 @@ class CaptionFiles:
         entry = self.captions.get(key)
         if entry is None:
             return f"{self.name}: no caption {key}, which the times file names; the two files do not belong together"
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
-            return f"{self.name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})"
-        return None
+        return entry_fault(self.name, key, entry)
 
 
 def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
@@ -109,7 +109,9 @@ def _package_captions(tree: Tree) -> list[CaptionFiles]:
 
 
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
-    """Both files. Raises DwmError where one is missing, cut short or not UTF-8."""
+    """Both files; large ones are kept as tables. Raises DwmError where one is missing, cut short or not UTF-8."""
+    if tree.size(name) >= KEPT_FROM:
+        return CaptionFiles(name, *kept_captions(tree, name, times, partial(_object, tree)))
     return CaptionFiles(name, _object(tree, name), _object(tree, times))
 
 

@@ -62,8 +62,11 @@ def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) 
     except (OSError, DwmError) as error:
         if tables is None and isinstance(error, DwmError):
             raise
+        reason = getattr(error.__cause__ or error, "strerror", None) or error.__cause__ or error
         warnings.warn(
-            f"{folder}: what was computed cannot be kept ({error}); it is computed at every start", stacklevel=2
+            f"{folder}: what was computed cannot be kept ({reason}), so that it is computed at every start; "
+            "make room there, or name another place with DWM_CACHE",
+            stacklevel=2,
         )
         return tables if tables is not None else build(), None
     return load_tables(place) or tables, place

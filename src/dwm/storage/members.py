@@ -41,8 +41,8 @@ class Member(NamedTuple):
     crc: int = 0
 
 
-class _Names:
-    """The sorted names as a sequence for `bisect`, without making them all Python strings."""
+class SortedNames:
+    """Sorted names as a sequence for `bisect`, without making them all Python strings."""
 
     def __init__(self, column: pa.LargeStringArray) -> None:
         _, ends, text = column.buffers()
@@ -55,13 +55,19 @@ class _Names:
     def __getitem__(self, index: int) -> bytes:
         return bytes(self.text[self.ends[index] : self.ends[index + 1]])
 
+    def find(self, name: str) -> int | None:
+        """The place of a name, or None."""
+        key = name.encode()
+        index = bisect_left(self, key)
+        return index if index < self.length and self[index] == key else None
+
 
 class Members:
     """Looks members up by name. Of equal names in one archive the last written wins, as in every unzipper."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
-        self._names = _Names(table.column("name").chunk(0) if table.num_rows else pa.array([], pa.large_string()))
+        self._names = SortedNames(table.column("name").chunk(0) if table.num_rows else pa.array([], pa.large_string()))
 
     @classmethod
     def of(cls, rows: Iterator[Member], what: str = "members", chunk: int = 8192) -> Members:
@@ -90,9 +96,8 @@ class Members:
 
     def find(self, name: str) -> Member | None:
         """The member of this name, or None."""
-        key = name.encode()
-        index = bisect_left(self._names, key)
-        if index == len(self._names) or self._names[index] != key:
+        index = self._names.find(name)
+        if index is None:
             return None
         return Member(*(self.table.column(column)[index].as_py() for column in SCHEMA.names))
 

@@ -192,5 +192,6 @@ class Window(io.RawIOBase):
 
 
 def as_file(source: Source, offset: int = 0, size: int | None = None) -> io.BufferedReader:
-    """A readable, seekable file over a source or a part of it."""
-    return io.BufferedReader(Window(source, offset, source.size - offset if size is None else size), 1 << 18)
+    """A readable, seekable file over a source or a part of it. Read ahead is more where each request takes a while."""
+    window = Window(source, offset, source.size - offset if size is None else size)
+    return io.BufferedReader(window, 1 << 18 if isinstance(source, LocalSource) else 1 << 22)

@@ -1,0 +1,117 @@
+"""Large caption files as Arrow tables that all processes map: as JSON objects those of nuScenes trainval take 220 MB in each.
+
+They look like the two files' objects; what a caption says is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dwm.clip import CAPTION_KEYS
+from dwm.errors import DwmError
+from dwm.storage import SortedNames, Tree, cache_folder, kept_tables, load_tables
+
+KEPT_FROM = 4 << 20
+"""Bytes from which on a caption file is kept as a table; reading a smaller one takes no time."""
+FORMAT = "captions 1"
+TEXT, WORDS = pa.large_string(), pa.string()
+CAPTIONS = pa.schema({"key": TEXT, **dict.fromkeys(CAPTION_KEYS, WORDS)})
+TIMES = pa.schema({"key": TEXT, "times": pa.list_(pa.int64())})
+
+
+class Kept(Mapping[str, Any]):
+    """One file's object by its sorted keys. `place` is where its table lies, for other processes to map it too."""
+
+    def __init__(self, table: pa.Table, place: Path | None) -> None:
+        self.table, self.place = table, place
+        self._keys = SortedNames(table["key"].chunk(0) if len(table) else pa.array([], TEXT))
+
+    def __getitem__(self, key: str) -> Any:
+        row = self._keys.find(key)
+        if row is None:
+            raise KeyError(key)
+        return self._value(row)
+
+    def _value(self, row: int) -> Any:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table["key"].to_pylist())
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.place is None:
+            return type(self), (self.table, None)
+        return _mapped, (type(self), self.place)
+
+
+class KeptCaptions(Kept):
+    """Parts of captions by "scene token|channel|µs"."""
+
+    def _value(self, row: int) -> Mapping[str, str]:
+        return {part: self.table[part][row].as_py() for part in CAPTION_KEYS}
+
+
+class KeptTimes(Kept):
+    """The µs that have captions by "scene token|channel"."""
+
+    def _value(self, row: int) -> Sequence[int]:
+        return self.table["times"][row].as_py()
+
+
+NAMES = {KeptCaptions: "captions", KeptTimes: "times"}
+
+
+def kept_captions(
+    tree: Tree, name: str, times: str, read: Callable[[str], Mapping[str, Any]]
+) -> tuple[KeptCaptions, KeptTimes]:
+    """Both files, kept: `read` gives the object of one by its name where they have to be read.
+
+    Raises DwmError for an entry that is not an object of texts, and for times that are not numbers.
+    """
+    key = f"{FORMAT} {tree.stamp(name)} {tree.stamp(times)}"
+    tables, place = kept_tables(
+        cache_folder(tree.beside),
+        f"{name.replace('/', '_')}.kept",
+        key,
+        lambda: {"captions": _captions(name, read(name)), "times": _times(times, read(times))},
+    )
+    return KeptCaptions(tables["captions"], place), KeptTimes(tables["times"], place)
+
+
+def _mapped(kind: type[Kept], place: Path) -> Kept:
+    tables = load_tables(place)
+    if tables is None:
+        raise DwmError(f"{place}: the captions were removed while they were in use; open the data set again")
+    return kind(tables[NAMES[kind]], place)
+
+
+def entry_fault(name: str, key: str, entry: Any) -> str | None:
+    """What is wrong with an entry that is not an object of texts; None where it is one."""
+    if isinstance(entry, Mapping) and all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
+        return None
+    return f"{name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})"
+
+
+def _captions(name: str, content: Mapping[str, Any]) -> pa.Table:
+    keys = sorted(content, key=str.encode)
+    entries = [content[key] for key in keys]
+    for key, entry in zip(keys, entries, strict=True):
+        if (fault := entry_fault(name, key, entry)) is not None:
+            raise DwmError(fault)
+    columns = [pa.array([entry.get(part, "") for entry in entries], WORDS) for part in CAPTION_KEYS]
+    return pa.table([pa.array(keys, TEXT), *columns], schema=CAPTIONS)
+
+
+def _times(name: str, content: Mapping[str, Any]) -> pa.Table:
+    keys = sorted(content, key=str.encode)
+    try:
+        return pa.table([pa.array(keys, TEXT), pa.array([content[key] for key in keys], TIMES.types[1])], schema=TIMES)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DwmError(f"{name}: is not an object of lists of times in µs by scene and camera ({error})") from error

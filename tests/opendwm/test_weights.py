@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -141,6 +142,9 @@ def test_other_files_are_refused(tmp_path: Path, network: CrossviewTemporalDiT) 
         "LoRA": {"transformer_blocks.0.attn.to_q.lora_A.weight": torch.zeros(2, 2)},
         "no state dict": {"step": 3},
     }
+    path.write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(DwmError, match="a bare pickle"):
+        read_state(path)
     for message, content in cases.items():
         torch.save(content, path)
         with pytest.raises(DwmError, match=message):

@@ -139,9 +139,8 @@ def _read_pth(path: Path) -> object:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
         raise DwmError(f"{path}: holds other objects than tensors; give the file of a network's state dict") from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DwmError(f"{path}: not a whole .pth file ({reason}); fetch it again") from None
+    except (RuntimeError, EOFError, OSError, ValueError):
+        raise DwmError(f"{path}: not a whole .pth file: it ends early or is damaged; fetch it again") from None
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -109,6 +109,11 @@ def _lines(result: Timed, given: ExampleInput, repeat: int) -> list[str]:
     lines.append(
         f"Sample {result.number}: mean {told['mean_time']:.4f} s, min {told['min_time']:.4f} s, max {told['max_time']:.4f} s"
     )
+    if result.video.length < given.frames:
+        lines.append(
+            f"Sample {result.number}: frames {result.video.length} to {given.frames - 1} are not made, as the windows do not end "
+            "with them (OpenDWM's way; compatibility=ours makes them too)"
+        )
     if given.fps:
         each = told["mean_time"] / result.video.length
         lines.append(f"Sample {result.number}: {each:.4f} s a frame, {1 / each:.4f} frames a second")

@@ -32,6 +32,8 @@ from dwm.storage import atomic_write
 
 TOWN_FRAMES = 8
 """Frames at most of a town's clip that stands for a package which is not here."""
+TINY_STEPS = 12
+"""Sampling steps at most of the built-in weights, which need no more."""
 Words = tuple[tuple[tuple[str, ...], ...], ...]
 
 
@@ -137,8 +139,8 @@ def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
     if not preview.tiny:
         return published_pipeline(run, source)
     pipe = DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
-    sampling = pipe.card.sampling
-    pipe.card = pipe.card.with_(sampling=sampling.with_(num_inference_steps=min(12, sampling.num_inference_steps)))
+    steps = min(TINY_STEPS, run.sampling.num_inference_steps)
+    pipe.card = pipe.card.with_(sampling=pipe.card.sampling.with_(num_inference_steps=steps))
     return pipe
 
 

@@ -55,7 +55,7 @@ def evaluate(
         "guidance": guidance,
         "device": device,
     }
-    if config is not None and verb_of(config) == "train":
+    if config is not None and verb_of(config) != "evaluate":
         made = training_run(config, given, output)
         finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
         return

@@ -23,12 +23,15 @@ from dwm.generation.rollout import windows
 from dwm.opendwm.held_out import held_out_batches
 from dwm.options import Options
 from dwm.recipes import Recipe, read_json, save
+from dwm.recipes.data import SourceOptions
 from dwm.recipes.files import validated
 from dwm.recipes.generate import stepping
 from dwm.recipes.published import published_pipeline
 from dwm.report.film import Film
 from dwm.storage import atomic_write
 
+TOWN_FRAMES = 8
+"""Frames at most of a town's clip that stands for a package which is not here."""
 Words = tuple[tuple[tuple[str, ...], ...], ...]
 
 
@@ -99,10 +102,13 @@ def run_previews(
     if not run.data.validation:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to look at")
     pipe = _pipeline(run, preview, source)
+    count = preview.count
+    if preview.tiny and (other := _with_town(run, pipe.card.fps, say)) is not run:
+        run, count = other, count or len(other.data.validation)
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
     generator = torch.Generator().manual_seed(run.training.seed)
     files: list[Path] = []
-    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), preview.count)):
+    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), count)):
         batch = _told(batch, pipe, preview)
         generated = _generated(pipe, batch, run, generator)
         place = output / "preview" / str(number)
@@ -112,6 +118,19 @@ def run_previews(
             files.append(_export(batch, place.with_suffix(".json")))
     save(run, output)
     return files
+
+
+def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
+    """The run with a clip of the town for each package that is not here."""
+    sources = []
+    for source in run.data.validation:
+        if source.kind == "package" and not Path(source.path or "").is_file():
+            say(f"{source.path} is not here: a clip of the town is drawn for it")
+            frames = min(source.frames, TOWN_FRAMES)
+            source = SourceOptions(kind="town", seed=run.training.seed, frames=frames, rates=((fps, 1.0),))
+        sources.append(source)
+    same = tuple(sources) == run.data.validation
+    return run if same else run.with_(data=run.data.with_(validation=tuple(sources)))
 
 
 def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:

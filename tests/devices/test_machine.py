@@ -23,6 +23,7 @@ from dwm.devices import (
     peak_memory,
     peak_rate,
     pick_device,
+    reproducible,
 )
 from dwm.errors import DwmError
 
@@ -91,6 +92,20 @@ def test_settings_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HCCL_DETERMINISTIC" not in ascend.performance()
     assert "HCCL_DETERMINISTIC" not in os.environ
     assert os.environ["TASK_QUEUE_ENABLE"] == "2"
+
+
+def test_settings_for_a_shell() -> None:
+    command = [sys.executable, "-m", "dwm.devices.ascend"]
+    told = subprocess.run([*command, "performance"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "export TASK_QUEUE_ENABLE=2" in told and len(told) == len(ascend.PERFORMANCE)
+    refused = subprocess.run([*command, "speed"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "'speed' is not known; known: precision, performance" in refused.stderr
+
+
+def test_only_an_npu_needs_settings_for_reproducible_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert reproducible("auto") == {} and reproducible("cuda:1") == {}
+    assert reproducible("npu:1") == ascend.PRECISION
 
 
 def test_memory_and_rate_are_plausible() -> None:

@@ -73,10 +73,13 @@ def parity(
     keep("nothing is written by this check")
     import torch
 
-    from dwm.devices import pick_device
+    from dwm.devices import pick_device, reproducible
     from dwm.errors import CheckFailed
     from dwm.opendwm.parity import parity_table, run_parity
 
+    settings = reproducible(device)
+    if settings and not (quiet or as_json):
+        print("set: " + " ".join(f"{key}={value}" for key, value in settings.items()))
     results = run_parity(folder, pick_device(device), getattr(torch, dtype.value), base_models)
     failed = [result.name for result in results if not result.passed]
     values = {result.name: {"passed": result.passed, "error": result.error, "note": result.note} for result in results}

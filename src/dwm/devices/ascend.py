@@ -1,4 +1,7 @@
-"""Huawei's Ascend NPUs: their library, kernels and environment. Loaded only when `device: npu` is asked for."""
+"""Huawei's Ascend NPUs: their library, kernels and environment. Loaded only when `device: npu` is asked for.
+
+`eval "$(python -m dwm.devices.ascend performance)"` sets the environment of a shell (or `precision`).
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,8 @@ PERFORMANCE: Mapping[str, str] = MappingProxyType(
     {name: value for name, value in PRECISION.items() if name not in ("HCCL_DETERMINISTIC", "CLOSE_MATMUL_K_SHIFT")}
 )
 """Speed first: a pipelined operator queue and fine core binding, sums in any order."""
+
+SETTINGS = MappingProxyType({"precision": PRECISION, "performance": PERFORMANCE})
 
 INSTALL = "install torch_npu for your CANN version, and source CANN's set_env.sh"
 
@@ -96,3 +101,19 @@ def load_once() -> ModuleType:
 def _apply(settings: Mapping[str, str]) -> Mapping[str, str]:
     os.environ.update(settings)
     return settings
+
+
+def exports(name: str) -> str:
+    """The settings of this name (`precision`, `performance`) as lines for a shell. Raises DwmError for another name."""
+    if name not in SETTINGS:
+        raise DwmError(f"{name!r} is not known; known: {', '.join(SETTINGS)}")
+    return "\n".join(f"export {key}={value}" for key, value in SETTINGS[name].items())
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        print(exports(sys.argv[1] if len(sys.argv) == 2 else ""))
+    except DwmError as error:
+        sys.exit(f"dwm.devices.ascend: {error}")

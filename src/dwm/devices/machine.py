@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import resource
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,15 @@ def pick_device(name: str = "auto") -> torch.device:
     if index and int(index) >= count:
         raise DwmError(f"device: {name} does not exist; this machine has {count} of its kind, counted from 0")
     return torch.device(name)
+
+
+def reproducible(name: str) -> Mapping[str, str]:
+    """Applies what makes sums come out the same each time on this kind of device, before its first use; gives what was set."""
+    if name.partition(":")[0] != "npu":
+        return {}
+    from dwm.devices import ascend
+
+    return ascend.precision()
 
 
 def group_backend(device: torch.device) -> str:

@@ -110,7 +110,7 @@ def _small35() -> Recipe:
 
 
 def _unimlvg() -> Recipe:
-    run = find("unimlvg-nuscenes")
+    run = find("unimlvg-stage3")
     return run.with_(
         network=run.network.with_(condition_image_adapter_config=TRAINED), preview=run.preview.with_(window=19)
     )

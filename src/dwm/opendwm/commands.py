@@ -70,21 +70,23 @@ def evaluate() -> None:
 
 def train() -> None:
     """`src/dwm/train.py`"""
-    parser = _parser("Train a run.")
-    parser.add_argument("-o", "--output-path", type=Path, required=True)
-    parser.add_argument("--log-steps", type=int, default=100)
-    parser.add_argument("--preview-steps", type=int, default=400)
-    parser.add_argument("--checkpointing-steps", type=int, default=10_000)
-    parser.add_argument("--evaluation-steps", type=int, default=10_000)
-    parser.add_argument("--resume-from", type=int, default=None)
-    given = parser.parse_args()
+    from dwm.opendwm.training import Flags, train_config
 
-    from dwm.opendwm.runs import load_recipe
-    from dwm.recipes.train import train_run
-
-    run = load_recipe(given.config_path)
-    loop = run.training.with_(log_every=given.log_steps, save_every=given.checkpointing_steps)
-    print(train_run(run.with_(training=loop), given.output_path, given.resume_from is not None))
+    parser, usual = _parser("Train a run."), Flags()
+    parser.add_argument("-o", "--output-path", type=Path, help="folder of the run; none: the config's output_path")
+    parser.add_argument("--log-steps", type=int, default=usual.log_steps, help="steps between lines of the log")
+    parser.add_argument("--preview-steps", type=int, default=usual.preview_steps, help="steps between previews")
+    parser.add_argument(
+        "--checkpointing-steps", type=int, default=usual.checkpointing_steps, help="steps between saves"
+    )
+    parser.add_argument("--evaluation-steps", type=int, default=usual.evaluation_steps, help="0: none")
+    parser.add_argument("--resume-from", type=int, default=None, help="the step of the last save")
+    parser.add_argument("--wandb", action="store_true", help="curves to Weights & Biases")
+    parser.add_argument("--wandb-project", default=usual.wandb_project)
+    parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
+    given = vars(parser.parse_args())
+    path, output = given.pop("config_path"), given.pop("output_path")
+    print(f"written: {train_config(path, output, Flags(**given))}")
 
 
 def export_packages() -> None:

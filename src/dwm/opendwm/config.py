@@ -38,6 +38,8 @@ PICTURES = "pictures come as numbers between 0 and 1 and are written as files"
 TIMES = "the times of the frames follow from fps"
 ONE_BY_ONE = "previews and scores take one clip after another"
 INPUT_KEYS = ("fps", "camera_transforms", "camera_intrinsics", "image_size", "crossview_mask", "clip_text")
+UNBOUNDED = 10**9
+"""Steps of a run that ends after so many passes over the data."""
 OUTPUT = "given on the command line (--output)"
 
 
@@ -141,6 +143,8 @@ def _loop(top: Section, training: dict[str, Any]) -> None:
     """Seed, optimizer, epochs and batch size."""
     training["seed"] = top.take_as(int, "generator_seed", 0)
     training["epochs"] = top.take("train_epochs", None)
+    if training["epochs"] is not None:
+        training["steps"] = UNBOUNDED
     optimizer = top.maybe("optimizer")
     if optimizer is not None:
         training["optimizer"] = read_optimizer(optimizer)

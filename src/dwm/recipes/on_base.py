@@ -65,6 +65,7 @@ def train_on_base(
         folder = output / stage.name
         if not (folder / WEIGHTS).exists():
             task = driving_task(run, stage, network, parts, device)
+            stage = ending(stage, run.training.epochs if stage.name == "driving" else None, task.feed.plan.steps)
             looks = (*callbacks, *_previews(run, card, parts, network, preview, device))
             train_stage(task, stage, folder, resume, looks, task.module, run.compatibility)
             network = new_network(run)  # a sharded one cannot be filled from a file
@@ -74,6 +75,11 @@ def train_on_base(
         card = card if own else card.with_(base_model=run.base_model)
         write_folder(output / "weights", card, network, parts.base if own else None)
     return output / "weights"
+
+
+def ending(stage: DrivingStage, epochs: int | None, steps: int) -> DrivingStage:
+    """The stage, ended after so many epochs of `steps` steps where that is sooner."""
+    return stage if epochs is None else stage.with_(loop=stage.loop.with_(steps=min(stage.loop.steps, epochs * steps)))
 
 
 def driving_task(run: Recipe, stage: DrivingStage, network: Network, parts: Parts, device: torch.device) -> DrivingTask:

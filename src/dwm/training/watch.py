@@ -38,6 +38,7 @@ class WatchOptions(Options):
         ("tensorboard",), description="where curves go, besides log.jsonl"
     )
     project: str = Field("dwm", description="the project's name at wandb or trackio")
+    name: str | None = Field(None, description="the run's name there; null: that of its folder")
     stall_after: float = Field(
         1800, ge=0, description="seconds without a step after which the run ends and says where it hung; 0: never"
     )
@@ -92,15 +93,16 @@ class TensorBoard:
 class Service:
     """Weights & Biases or trackio, which share one way of calling. A run that goes on is found again by its folder."""
 
-    def __init__(self, library: str, project: str, folder: Path):
+    def __init__(self, library: str, project: str, name: str | None, folder: Path):
         try:
             self.library: Any = importlib.import_module(library)
         except ImportError:
             raise DwmError(
                 f"training.watch.trackers: {library} is not installed; pip install {library}, or leave it out"
             ) from None
-        name = "-".join(folder.resolve().parts[-2:])
-        self.library.init(project=project, name=name, resume="allow", **({"id": name} if library == "wandb" else {}))
+        known = "-".join(folder.resolve().parts[-2:])
+        again = {"id": known} if library == "wandb" else {}
+        self.library.init(project=project, name=name or known, resume="allow", **again)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self.library.log({f"train/{name}": value for name, value in values.items() if name != "step"}, step=step)
@@ -114,7 +116,9 @@ def trackers(options: WatchOptions, folder: Path, done: int, steps: int) -> Sequ
     folder.mkdir(parents=True, exist_ok=True)
     found: list[Tracker] = [Lines(folder, steps)]
     for name in options.trackers:
-        found.append(TensorBoard(folder, done) if name == "tensorboard" else Service(name, options.project, folder))
+        found.append(
+            TensorBoard(folder, done) if name == "tensorboard" else Service(name, options.project, options.name, folder)
+        )
     return found
 
 

@@ -243,7 +243,9 @@ class Spread:
         if shape[0] == 1:
             mesh = mesh["shards"]
         dtype = task.dtype if options.gather is None else getattr(torch, options.gather)
-        numbers = policy() if dtype == torch.float32 else policy(param_dtype=dtype, reduce_dtype=torch.float32)
+        # Batches stay as they are: poses in metres, times and clean latents must not be rounded; autocast does the rest.
+        low = {"param_dtype": dtype, "reduce_dtype": torch.float32, "cast_forward_inputs": False}
+        numbers = policy() if dtype == torch.float32 else policy(**low)
         for tensor in (*computation.parameters(), *computation.buffers()):
             if not tensor.is_contiguous():
                 tensor.data = tensor.data.contiguous()

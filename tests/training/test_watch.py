@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 from test_loop import OPTIONS, Regression
+from test_parallel import PRELOADED
 
 from dwm.errors import DwmError
 from dwm.training.loop import train_task
@@ -108,7 +109,7 @@ def folder_of(text: str):
 
 def test_a_run_that_hangs_ends_and_says_where(tmp_path):
     context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "dwm.training.loop", "dwm.training.shard_files"])
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_hang, args=(str(tmp_path),))
     process.start()
     process.join(60)

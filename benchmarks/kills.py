@@ -33,6 +33,8 @@ from dwm.training.task import Losses, Work
 from dwm.training.watch import WatchOptions
 
 WIDTH, SAVE_EVERY, PATIENCE = 384, 5, 120.0
+started: list[subprocess.Popen[bytes]] = []
+"""Whatever still runs at the end is killed."""
 
 
 class Perceptron:
@@ -104,13 +106,15 @@ def start(folder: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     if options.elastic:
         launcher += ["--max-restarts", str(options.kills + 1), "--monitor-interval", "0.1"]
     alone = options.processes == 1
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *([] if alone else launcher), *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=(folder / "stderr.txt").open("ab"),
         start_new_session=True,
     )
+    started.append(process)
+    return process
 
 
 def logged(folder: Path) -> list[dict[str, float]]:
@@ -207,7 +211,12 @@ def main() -> None:
     if options.quick:
         options.kills, options.steps = 3, 150
     with tempfile.TemporaryDirectory() as folder:
-        run(options, Path(folder))
+        try:
+            run(options, Path(folder))
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

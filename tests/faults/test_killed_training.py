@@ -87,3 +87,12 @@ def test_ctrl_c_saves_and_the_run_goes_on_from_there(tmp_path, start):
     assert "saved in" in process.stderr.read()
     saved = sorted(path.name for path in (tmp_path / "autoencoder" / "checkpoints").iterdir())
     assert (int(saved[-1]) >= 6 and int(saved[-1]) % 4 != 0) or int(saved[-1]) == 8
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_is_killed_and_torchrun_goes_on():
+    script = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+    wanted = ["--processes", "2", "--elastic", "--kills", "1", "--steps", "24", "--within", "0.5", "--seed", "3"]
+    told = subprocess.run([sys.executable, str(script), *wanted], capture_output=True, text=True, timeout=280)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "losses that differ: 0" in told.stdout and "the same, byte for byte" in told.stdout

@@ -21,6 +21,7 @@ from dwm.training.loop import LoopOptions, step_generator, train_task
 from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
 from dwm.training.parallel import ParallelOptions
 from dwm.training.task import Losses, Work
+from dwm.training.watch import WatchOptions
 
 WIDTH, ODD = 12, 7
 
@@ -101,15 +102,16 @@ class Stacked:
         return list(self.network.blocks)
 
 
-STEPS = 6
+STEPS = 4
 PLAIN = LoopOptions(
     steps=STEPS,
     accumulate=4,
     log_every=1,
-    save_every=3,
+    save_every=2,
     clip_norm=0.5,
     optimizer=OptimizerOptions(lr=1e-2, weight_decay=0.1),
     schedule=ScheduleOptions(warmup=2, decay=0.5),
+    watch=WatchOptions(trackers=()),
 )
 MUON = PLAIN.with_(optimizer=OptimizerOptions(kind="muon", lr=1e-2, muon_lr=1e-2, muon_except="told"))
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions, build_optimizers, orthogonalise, set_rates
+from dwm.training.optimizers import OptimizerOptions, ScheduleOptions, build_optimizers, clip, orthogonalise, set_rates
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 12, 48), (2, 48, 12)])
@@ -79,3 +79,39 @@ def test_rates_are_multiples_of_the_full_rate():
     set_rates(optimizers, 0.5)
     set_rates(optimizers, 0.5)
     assert sorted(group["lr"] for optimizer in optimizers for group in optimizer.param_groups) == [0.125, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "scheduler"),
+    [
+        (
+            ScheduleOptions(shape="cosine", period=30, floor=0.1),
+            lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30, eta_min=0.1),
+        ),
+        (ScheduleOptions(gamma=0.9), lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)),
+        (
+            ScheduleOptions(warmup=5, start=0.25),
+            lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 0.25, 1.0, 5),
+        ),
+    ],
+)
+def test_published_schedules_can_be_said(schedule, scheduler):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    published = scheduler(optimizer)
+    for step in range(30):
+        assert schedule.factor(step, 1000) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
+        optimizer.step()
+        published.step()
+
+
+def test_clipping_equals_pytorchs_and_takes_the_scale_out():
+    module = nn.Linear(8, 8)
+    ours, theirs = (torch.randn(8, 8, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    module.weight.grad = ours
+    assert clip(list(module.parameters()), 0.5) == pytest.approx(float(theirs.norm()), rel=1e-5)
+    module.weight.grad = theirs
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+    torch.testing.assert_close(ours, theirs)
+    module.weight.grad = 4 * torch.eye(8)
+    assert clip(list(module.parameters()), 100, scale=4) == pytest.approx(8**0.5)
+    torch.testing.assert_close(module.weight.grad, torch.eye(8))

@@ -154,7 +154,7 @@ class _Run:
         self.watchdog = Watchdog(
             options.watch.stall_after,
             folder / f"stalled-{here.rank:05d}.txt",
-            lambda: f"at hand: {self.meter.at_hand()}; {self._last_save()}",
+            lambda: f"at hand: {self.meter.at_hand}; {self._last_save()}",
         )
         self.stack = stack
 
@@ -199,8 +199,9 @@ class _Run:
             number = step * options.accumulate + micro
             generator = step_generator(options.seed, number)
             last = micro + ranks >= options.accumulate
+            self.meter.take(number, self.task.identity(batch))
             losses = self.spread.backward(batch, generator, self.weight * scaler.scale, last)
-            self.meter.batch(number, losses, self.task.work(batch), self.task.identity(batch))
+            self.meter.batch(losses, self.task.work(batch))
         norm, fits = scaler.clip(self.parameters, options.clip_norm)
         # The reference's schedule has advanced once for every earlier call; ours once for every earlier step.
         call = (step + 1) * self.calls - 1

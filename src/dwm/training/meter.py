@@ -27,12 +27,17 @@ class Meter:
         self._numbers: list[int] = []
         self._identities: dict[int, str] = {}
         self._scalars: dict[str, list[Tensor]] = {}
+        self.at_hand = "no data yet"
+        """The newest micro-batch, for people."""
         self._begin()
 
-    def batch(self, number: int, losses: Losses, work: Work, identity: str) -> None:
-        """Notes micro-batch `number`."""
+    def take(self, number: int, identity: str) -> None:
+        """Notes which data come next."""
         self._numbers.append(number)
-        self._identities[number] = identity
+        self._identities[number] = self.at_hand = identity
+
+    def batch(self, losses: Losses, work: Work) -> None:
+        """Notes what was computed from them."""
         self._note("loss", losses.loss)
         for name, (total, count) in losses.parts.items():
             self._note(f"sum {name}", total)
@@ -47,10 +52,6 @@ class Meter:
         self._note("gradient_norm", norm)
         self._sums["steps"] += 1
         self._sums["waited"] += waited
-
-    def at_hand(self) -> str:
-        """The data of the newest micro-batch, for people."""
-        return self._identities[self._numbers[-1]] if self._numbers else "no batch yet"
 
     def check(self, accumulate: int, last_save: Callable[[], str]) -> None:
         """Reads what the device computed. Raises DwmError where a loss or a gradient is not a number."""
@@ -69,7 +70,7 @@ class Meter:
         if found:
             if not self.here.first:
                 raise SystemExit(1)  # the first process says it for all
-            step, what = min(found)
+            step, what = min(found, key=lambda one: one[0])
             raise DwmError(
                 f"step {step}: {what}; that is not a number; {last_save()}; look at these data, or lower the rate"
             )

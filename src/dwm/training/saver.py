@@ -34,6 +34,7 @@ class Saver:
         self._names: list[str] = []
         self._copies: dict[str, Tensor] = {}
         self._thread: threading.Thread | None = None
+        self._named = False
         self._error: OSError | None = None
         self._state: dict[str, object] = {}
         if here.first:
@@ -63,6 +64,7 @@ class Saver:
         shard_files.copy(tensors, self._pieces, self._copies)
         copied = mark(next(self.training.module.parameters()).device)
         self._state = state_of(step, self.training, self.here.ranks)
+        self._named = False
         beside = self._beside()
         self._thread = threading.Thread(target=self._write, args=(beside, copied), name="saver", daemon=True)
         self._thread.start()
@@ -72,7 +74,13 @@ class Saver:
         if failed:
             self._give_up()
         if self._thread is not None and not writing:
-            self._name()
+            self._thread = None
+            if not self._named:
+                try:
+                    self._name()
+                except OSError as error:
+                    self._error = error
+                    self._give_up()
 
     def finish(self) -> None:
         """Waits until what is being written is a save. Raises DwmError where a process could not write."""
@@ -96,27 +104,25 @@ class Saver:
             path = beside / f"shard_{self.here.rank:05d}.safetensors"
             shard_files.write(path, self._pieces, self._copies)
             _to_disk(path)
+            if self.here.ranks == 1:  # no need to wait for others, or for the end of a step
+                self._name()
         except OSError as error:
             self._error = error
         except Exception as error:  # safetensors has errors of its own for a full disk
             self._error = OSError(0, str(error))
 
     def _name(self) -> None:
-        self._thread = None
+        self._named = True
         if not self.here.first:
             return
         beside, target = self._beside(), self.folder / f"{self._state['step']:07d}"
-        try:
-            (beside / STATE).write_text(json.dumps(self._state, indent=1) + "\n", encoding="utf-8")
-            _to_disk(beside / STATE)
-            _to_disk(beside)
-            if target.exists():
-                remove(target)
-            os.replace(beside, target)
-            _to_disk(self.folder)
-        except OSError as error:
-            self._error = error
-            self._give_up()
+        (beside / STATE).write_text(json.dumps(self._state, indent=1) + "\n", encoding="utf-8")
+        _to_disk(beside / STATE)
+        _to_disk(beside)
+        if target.exists():
+            remove(target)
+        os.replace(beside, target)
+        _to_disk(self.folder)
         prune(self.folder, self.keep, self.keep_best)
 
     def _give_up(self) -> None:

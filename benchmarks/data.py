@@ -123,7 +123,8 @@ def report_parts(clips: Callable[[int], Clip], count: int) -> None:
 
 def report_workers(clips: Callable[[int], Clip], count: int) -> None:
     """A running loader, from the first item that did not wait for the workers' start."""
-    print(f"\n{'loader':12} {'items/s':>10} {'':8} {'processor s an item':>20} {'own memory of a worker, MB':>28}")
+    head = f"{'processor s an item':>20} {'own memory of a worker, MB':>28} {'cores of other work':>20}"
+    print(f"\n{'loader':12} {'items/s':>10} {'':8} {head}")
     alone = None
     for workers in (1, 2):
         skip = 2 * workers
@@ -131,20 +132,35 @@ def report_workers(clips: Callable[[int], Clip], count: int) -> None:
         for _ in range(skip):
             next(loader)
         pids = [worker.pid for worker in active_children()]
-        started, before = time.perf_counter(), sum(map(processor_seconds, pids))
+        started, before, busy = (
+            time.perf_counter(),
+            sum(map(processor_seconds, [*pids, os.getpid()])),
+            machine_seconds(),
+        )
+        workers_before = sum(map(processor_seconds, pids))
         for _ in range(count - skip):
             next(loader)
-        rate = (count - skip) / (time.perf_counter() - started)
-        each = (sum(map(processor_seconds, pids)) - before) / (count - skip)
+        wall = time.perf_counter() - started
+        rate, each = (count - skip) / wall, (sum(map(processor_seconds, pids)) - workers_before) / (count - skip)
+        ours_spent = sum(map(processor_seconds, [*pids, os.getpid()])) - before
+        others = max(0.0, machine_seconds() - busy - ours_spent) / wall
         memory = max(map(own_memory, pids))
         del loader
         alone = alone or rate
-        print(f"{f'{workers} worker(s)':12} {rate:10.1f} {f'× {rate / alone:.2f}':8} {each:20.4f} {memory:28.0f}")
+        print(
+            f"{f'{workers} worker(s)':12} {rate:10.1f} {f'× {rate / alone:.2f}':8} {each:20.4f} {memory:28.0f} {others:20.1f}"
+        )
 
 
 def processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_seconds() -> float:
+    """Processor time that everything on this machine has spent."""
+    fields = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def own_memory(pid: int) -> float:

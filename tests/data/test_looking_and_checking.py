@@ -6,11 +6,14 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from made_up_nuscenes import CAMERAS, make_files, make_tables, write
 from PIL import Image
 
-from dwm.data import LookOptions, look_at, open_dataset
+from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
 from dwm.data.caption_table import make_caption_files
 from dwm.data.nuscenes.check import check_dataset
 from dwm.data.recording import save_recording
@@ -235,6 +238,33 @@ def test_captions_come_from_a_table(folder, tmp_path):
     # Frames at 0 and 0.5 s are nearer to the scene's first, those at 1 and 1.5 s to the special one.
     assert [caption.image_description for caption in said] == ["a street", "a street", "a crossing", "a crossing"]
     assert all(caption.weather == "rain" and caption.time == "day" for caption in said)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_each_kind_of_table_gives_the_same_captions(folder, tmp_path, ending):
+    rows = [{"scene": "scene-0103", "camera": None, "at": None, "weather": "rain", "text": "größer"}]
+    rows.append({"scene": "scene-0103", "camera": "CAM_FRONT", "at": 1.0, "weather": None, "text": "a crossing"})
+    path = tmp_path / f"words.{ending}"
+    if ending == "csv":
+        table = pa.Table.from_pylist(rows)
+        pa.csv.write_csv(table, path)
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as some spreadsheets begin a UTF-8 file
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    else:
+        pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+    make_caption_files(path, open_dataset(folder), folder)
+    options = ReadOptions(missing_captions="empty")
+    clip = open_dataset(folder, options=options)["scene-0103"].clip(0, 4, 2)
+    said = [row[clip.views.index("CAM_FRONT")].text() for row in clip.captions]
+    assert said == ["rain. größer"] * 2 + ["rain. a crossing"] * 2
+
+
+def test_a_table_of_json_lines_in_another_encoding_is_one_line(folder, tmp_path):
+    (tmp_path / "words.jsonl").write_bytes('{"scene": "scene-0103", "weather": "trüb"}\n'.encode("latin-1"))
+    with pytest.raises(DwmError, match=r"words\.jsonl: .*UTF-8") as error:
+        make_caption_files(tmp_path / "words.jsonl", open_dataset(folder), tmp_path)
+    assert "\n" not in str(error.value) and not (tmp_path / "captions.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -127,16 +127,16 @@ def _read(table: Path) -> list[dict[str, str]]:
         raise DwmError(f"{table}: has {table.stat().st_size >> 20} MB; split it (at most {LARGEST >> 20} MB)")
     try:
         content = readers[table.suffix](table)
-    except (pa.ArrowInvalid, OSError) as error:
+        names = [ALIASES.get(name, name) for name in content.column_names]
+        rows = content.rename_columns(names).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DwmError(f"{table}: cannot be read as {table.suffix} in UTF-8 ({str(error).splitlines()[0]})") from error
-    names = [ALIASES.get(name, name) for name in content.column_names]
     known = (*PLACE, *CAPTION_KEYS)
     for name in names:
         if name not in known:
             raise DwmError(f"{table}: unknown column {name}{nearest(name, known)}; known are {', '.join(known)}")
     if "scene" not in names or not set(names) & set(CAPTION_KEYS):
         raise DwmError(f"{table}: needs the column scene and at least one of {', '.join(CAPTION_KEYS)}")
-    rows = content.rename_columns(names).to_pylist()
     return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
 
 

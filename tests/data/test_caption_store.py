@@ -43,8 +43,6 @@ def test_changed_captions_are_read_again(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("captions.json", '{"a|b|1": {"time": 3}}', "caption a|b|1 is not an object of texts"),
-        ("captions.json", '{"a|b|1": 3}', "caption a|b|1 is not an object of texts"),
         ("captions.json", '{"a', "is no whole JSON file"),
         ("caption_times.json", '{"a|b": "now"}', "is not an object of lists of times"),
     ],
@@ -55,3 +53,15 @@ def test_what_is_wrong_in_them_is_one_line(folder, monkeypatch, name, content, s
     with pytest.raises(DwmError) as error:
         open_dataset(folder)
     assert says in str(error.value) and name in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("entry", [3, {"time": 3}])
+def test_an_entry_that_is_no_object_of_texts_is_told_when_it_is_asked_for(folder, monkeypatch, entry):
+    monkeypatch.setattr(captions, "KEPT_FROM", 0)
+    file = folder / "captions.json"
+    content = json.loads(file.read_text())
+    key = next(iter(content))
+    file.write_text(json.dumps(content | {key: entry}))
+    with pytest.raises(DwmError, match="is not an object of texts") as error:
+        said(open_dataset(folder))
+    assert key in str(error.value)

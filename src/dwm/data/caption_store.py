@@ -52,10 +52,11 @@ class Kept(Mapping[str, Any]):
 
 
 class KeptCaptions(Kept):
-    """Parts of captions by "scene token|channel|µs"."""
+    """Parts of captions by "scene token|channel|µs"; None for an entry that is not an object of texts."""
 
-    def _value(self, row: int) -> Mapping[str, str]:
-        return {part: self.table[part][row].as_py() for part in CAPTION_KEYS}
+    def _value(self, row: int) -> Mapping[str, str] | None:
+        words = {part: self.table[part][row].as_py() for part in CAPTION_KEYS}
+        return None if None in words.values() else words
 
 
 class KeptTimes(Kept):
@@ -73,14 +74,14 @@ def kept_captions(
 ) -> tuple[KeptCaptions, KeptTimes]:
     """Both files, kept: `read` gives the object of one by its name where they have to be read.
 
-    Raises DwmError for an entry that is not an object of texts, and for times that are not numbers.
+    Raises DwmError for times that are not numbers.
     """
     key = f"{FORMAT} {tree.stamp(name)} {tree.stamp(times)}"
     tables, place = kept_tables(
         cache_folder(tree.beside),
         f"{name.replace('/', '_')}.kept",
         key,
-        lambda: {"captions": _captions(name, read(name)), "times": _times(times, read(times))},
+        lambda: {"captions": _captions(read(name)), "times": _times(times, read(times))},
     )
     return KeptCaptions(tables["captions"], place), KeptTimes(tables["times"], place)
 
@@ -92,21 +93,17 @@ def _mapped(kind: type[Kept], place: Path) -> Kept:
     return kind(tables[NAMES[kind]], place)
 
 
-def entry_fault(name: str, key: str, entry: Any) -> str | None:
-    """What is wrong with an entry that is not an object of texts; None where it is one."""
-    if isinstance(entry, Mapping) and all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
-        return None
-    return f"{name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})"
-
-
-def _captions(name: str, content: Mapping[str, Any]) -> pa.Table:
+def _captions(content: Mapping[str, Any]) -> pa.Table:
     keys = sorted(content, key=str.encode)
-    entries = [content[key] for key in keys]
-    for key, entry in zip(keys, entries, strict=True):
-        if (fault := entry_fault(name, key, entry)) is not None:
-            raise DwmError(fault)
-    columns = [pa.array([entry.get(part, "") for entry in entries], WORDS) for part in CAPTION_KEYS]
+    entries = [_words(content[key]) for key in keys]
+    columns = [pa.array(words, WORDS) for words in zip(*entries, strict=True)] or [[]] * len(CAPTION_KEYS)
     return pa.table([pa.array(keys, TEXT), *columns], schema=CAPTIONS)
+
+
+def _words(entry: Any) -> list[str | None]:
+    """The parts of an entry; nothing at all where it is not an object of texts, so that whoever asks for it is told."""
+    words = [entry.get(part, "") for part in CAPTION_KEYS] if isinstance(entry, dict) else [None]
+    return words if all(isinstance(word, str) for word in words) else [None] * len(CAPTION_KEYS)
 
 
 def _times(name: str, content: Mapping[str, Any]) -> pa.Table:

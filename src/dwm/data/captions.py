@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from dwm.clip import CAPTION_KEYS, Caption
-from dwm.data.caption_store import KEPT_FROM, entry_fault, kept_captions
+from dwm.data.caption_store import KEPT_FROM, kept_captions
 from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
@@ -77,9 +77,11 @@ class CaptionFiles:
     def fault(self, key: str) -> str | None:
         """What is wrong with the caption of "scene token|channel|µs"; None where it is as it should be."""
         entry = self.captions.get(key)
-        if entry is None:
+        if entry is None and key not in self.captions:
             return f"{self.name}: no caption {key}, which the times file names; the two files do not belong together"
-        return entry_fault(self.name, key, entry)
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(part, ""), str) for part in CAPTION_KEYS):
+            return f"{self.name}: caption {key} is not an object of texts ({', '.join(CAPTION_KEYS)})"
+        return None
 
 
 def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:

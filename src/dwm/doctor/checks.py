@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -129,10 +129,11 @@ def _codec() -> Iterator[Check]:
             again = read_film(Film(frames, 4).save(Path(folder) / "test.mp4"))
         off = int(np.abs(again.frames.astype(int) - frames).max())
         good = len(again.frames) == 4 and off <= 24
-        yield Check("video", State.good if good else State.fault, f"written and read again, off by {off} of 255")
+        found = Check("video", State.good if good else State.fault, f"written and read again, off by {off} of 255")
     except (DwmError, OSError) as error:
-        names = ", ".join(name for name, _ in CODECS)
-        yield Check("video", State.fault, str(error), f"pip install --force-reinstall av (needs one of {names})")
+        good, found = False, Check("video", State.fault, str(error))
+    names = ", ".join(name for name, _ in CODECS)
+    yield found if good else replace(found, fix=f"pip install --force-reinstall av (needs one of {names})")
 
 
 def _weights(name: str) -> Iterator[Check]:

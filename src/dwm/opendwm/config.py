@@ -111,7 +111,7 @@ def _video(top: Section, pipeline: Section, name: str) -> tuple[dict[str, Any], 
     state = State(dict(top.take_as(dict, "global_state", {})))
     recipe = read_unimlvg(pipeline) if name == UNIMLVG else read_pipeline(pipeline)
     recipe |= {"verb": "train", "name": Path(top.ledger.source).stem, "compatibility": "reference"}
-    recipe["device"] = top.take_as(str, "device", "auto")
+    recipe["device"] = _device(top)
     _loop(top, recipe["training"])
     _data(top, state, recipe)
     if name == STREAMING:
@@ -123,6 +123,15 @@ def _video(top: Section, pipeline: Section, name: str) -> tuple[dict[str, Any], 
     top.ignore(OUTPUT, "output_path")
     top.close()
     return recipe, inputs
+
+
+def _device(top: Section) -> str:
+    """OpenDWM's files all say cuda, on other accelerators too: its port turns the word round."""
+    device = top.take_as(str, "device", "auto")
+    if device != "cuda":
+        return device
+    top.ledger.note("device cuda is read as auto: CUDA where it is, else an NPU, else the processor")
+    return "auto"
 
 
 def _inputs(top: Section) -> tuple[dict[str, Any], ...]:

@@ -19,9 +19,14 @@ from dwm.recipes import Recipe, from_values, read_json
 from dwm.recipes.files import validated
 
 ODDITIES = (
-    "noise levels are shifted twice when a video is sampled",
-    "the loss is summed over accumulated micro-batches, not averaged",
-    "layout pictures are drawn at the original size and then resized",
+    "sampling: noise levels are shifted twice",
+    "sampling: frames behind the last full window are not made",
+    "sampling, diffusion forcing and streams: frames that are finished fall back to late noise levels while others go on",
+    "training: gradients are summed over accumulated micro-batches, not averaged, and the rate's schedule counts micro-batches",
+    "mask module: the side blocks' heads are interleaved",
+    "layout packages: sizes of pictures are told as (height, width)",
+    "layouts: drawn at the original size and then resized (this is `layout.mode`, exact or fast, of each data set)",
+    "examples: one generator makes the noise of all inputs, so that an input's picture depends on those before it",
 )
 """What `compatibility: reference` keeps, for people."""
 

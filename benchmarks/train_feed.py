@@ -4,7 +4,7 @@
     python benchmarks/train_feed.py --quick
 
 Each case is a process of its own that trains the tiny twin of sd35-layout-nuscenes (six views, four frames, one clip a step) on
-one core, with a base model of about 250 MB of random weights. Prints a table; asserts nothing.
+one core, with a base model of about 330 MB of random weights. Prints a table; asserts nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Whole runs on base models' folders: SD 3, SD 2.1, a video autoencoder; from pictures on disk and from the store."""
 
 import json
+import subprocess
+import sys
 from itertools import islice
 
 import pytest
@@ -89,6 +91,17 @@ def test_the_store_changes_nothing_but_rounding_and_replaces_the_base_model(whol
     assert losses(tmp_path / "run") == pytest.approx(losses(folder), rel=2e-3)
     parts = load_parts(stored)
     assert parts.base.text is None and parts.base.autoencoder is None
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(whole, tmp_path):
+    run, folder = whole
+    path = save(run.with_(data=run.data.with_(workers=1)), tmp_path)
+    started = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command_line = ["-m", "dwm.cli.main", "train", "-c", str(path), "-o", str(tmp_path / "run"), "-q"]
+    done = subprocess.run([*started, *command_line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "run") == pytest.approx(losses(folder), rel=1e-4)
 
 
 def test_what_chance_changes_is_refused_with_a_store(whole, tmp_path):

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dwm.base_models import Autoencoder, TextEncoder
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.training.feed import Failed, told_of_killed_workers
+from dwm.training.feed import told_of_killed_workers
 from dwm.training.keyed_shards import Shards, write_shard
 from dwm.training.keys import as_keys, key_of, text_keys, window_keys
 from dwm.training.readers import Material, Reader
@@ -120,7 +120,7 @@ class _Clips(IterableDataset):
     def __len__(self) -> int:
         return sum(len(_span(len(reader), *self.part)) for reader in self.readers)
 
-    def __iter__(self) -> Iterator[_Found | Failed]:
+    def __iter__(self) -> Iterator[_Found | DwmError]:
         info = get_worker_info()
         number, count = (0, 1) if info is None else (info.id, info.num_workers)
         part = (self.part[0] * count + number, self.part[1] * count)
@@ -130,7 +130,7 @@ class _Clips(IterableDataset):
                 try:
                     yield self._found(reader.material(index), seen)
                 except DwmError as error:
-                    yield Failed(str(error))
+                    yield error
 
     def _found(self, material: Material, seen: set[bytes]) -> _Found:
         units = []
@@ -265,12 +265,12 @@ def _loaded(clips: _Clips, workers: int) -> Iterator[_Found]:
     )
     with told_of_killed_workers(workers):
         for found in loader:
-            if isinstance(found, Failed):
-                raise DwmError(found.error)
+            if isinstance(found, DwmError):
+                raise found
             yield found
 
 
-def _same(found: _Found | Failed) -> _Found | Failed:
+def _same(found: _Found | DwmError) -> _Found | DwmError:
     return found
 
 

@@ -62,13 +62,6 @@ class DrivingBatch:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What went wrong in a worker; raised again where it can be shown as one line."""
-
-    error: str
-
-
-@dataclass(frozen=True)
 class Stored:
     """What comes from the store. references: first frames of a window that are also encoded alone."""
 
@@ -97,11 +90,12 @@ class Feed(torch.utils.data.Dataset):
             self._check_windows()
             self._check_pictures()
 
-    def __getitem__(self, number: int) -> DrivingBatch | Failed:
+    def __getitem__(self, number: int) -> DrivingBatch | DwmError:
+        """As `batch`; what is wrong comes in its place, so that it leaves a worker as the one line that it is."""
         try:
             return self.batch(number)
         except DwmError as error:
-            return Failed(str(error))
+            return error
 
     def batch(self, number: int) -> DrivingBatch:
         """Micro-batch `number`, made in this process."""
@@ -146,8 +140,8 @@ class Feed(torch.utils.data.Dataset):
         )
         with told_of_killed_workers(self.workers):
             for found in loader:
-                if isinstance(found, Failed):
-                    raise DwmError(found.error)
+                if isinstance(found, DwmError):
+                    raise found
                 yield found
 
     def _latents(self, parts: Sequence[Part], bucket: Bucket) -> Moments | None:
@@ -218,7 +212,7 @@ def told_of_killed_workers(workers: int) -> Iterator[None]:
         ) from error
 
 
-def _same(batch: DrivingBatch | Failed) -> DrivingBatch | Failed:
+def _same(batch: DrivingBatch | DwmError) -> DrivingBatch | DwmError:
     return batch
 
 

@@ -131,8 +131,11 @@ def logged(folder: Path) -> list[dict[str, float]]:
 
 
 def wait_for_line(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Waits until the log has more lines than `count`, or the run has ended well."""
     deadline = time.monotonic() + PATIENCE
     while len(logged(folder)) <= count:
+        if process.poll() == 0:
+            return
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit((folder / "stderr.txt").read_text()[:6000] or "the run does not move")
         time.sleep(0.02)
@@ -165,6 +168,9 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         before = len(logged(killed))
         wait_for_line(killed, before, process)
         time.sleep(chance.uniform(0, options.within))
+        if process.poll() == 0:
+            print("the run has ended; give more --steps for more kills")
+            break
         saving = bool(list((killed / "checkpoints").glob(".saving-*")))
         whom = kill(killed, process, options, chance)
         last = logged(killed)

@@ -219,10 +219,10 @@ def main() -> None:
     heads = "  ".join(f"{part:>9}" for part in PARTS)
     print("milliseconds of a step; share: of `rest` alone, and with clipping and averaging")
     print(f"{'task':10}  {'million':>8}  {'step':>8}  {heads}  {'share':>8}  {'':8}  {'clock':>8}")
-    report("invented", Busy(0.2), 8 if quick else 60)
-    report("town", Network(town_network(), 4, (12, 20)), 2 if quick else 12)
-    report("town, Muon", Network(town_network(), 4, (12, 20)), 2 if quick else 12, MUON)
-    report("middle", Network(middle_network(), 2, (12, 20)), 2 if quick else 12)
+    report("invented", Busy(0.2), 8 if quick else 30)
+    report("town", Network(town_network(), 4, (12, 20)), 2 if quick else 6)
+    report("town, Muon", Network(town_network(), 4, (12, 20)), 2 if quick else 6, MUON)
+    report("middle", Network(middle_network(), 2, (12, 20)), 2 if quick else 6)
     saves(Busy(0.01), 100, 0.2)
 
 

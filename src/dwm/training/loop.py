@@ -221,7 +221,7 @@ class _Run:
         due = done % options.save_every == 0 or last or stopped
         line = None
         if logs or due:
-            self.meter.check(options.accumulate, self._last_save)
+            self.meter.check(options.accumulate, self._finished_save)
         if logs:
             line = self.meter.line(done, options.steps, self._rates())
             for tracker in written:
@@ -235,6 +235,10 @@ class _Run:
     def _rates(self) -> dict[str, float]:
         names = {"AdamW": "lr", "Muon": "muon_lr"}
         return {names[type(one).__name__]: one.param_groups[0]["lr"] for one in reversed(self.training.optimizers)}
+
+    def _finished_save(self) -> str:
+        self.saver.finish()
+        return self._last_save()
 
     def _last_save(self) -> str:
         kept = checkpoint.saves(self.saved)

@@ -68,12 +68,11 @@ class Meter:
                 wrong.append((step, f"the gradient is {read[bad]}, for {self._data(step, accumulate)}"))
         found = [one for ones in self.here.gather(wrong) for one in ones]
         if found:
+            kept = last_save()
             if not self.here.first:
                 raise SystemExit(1)  # the first process says it for all
             step, what = min(found, key=lambda one: one[0])
-            raise DwmError(
-                f"step {step}: {what}; that is not a number; {last_save()}; look at these data, or lower the rate"
-            )
+            raise DwmError(f"step {step}: {what}; that is not a number; {kept}; look at these data, or lower the rate")
         self._scalars.clear()
         self._numbers.clear()
         self._identities.clear()

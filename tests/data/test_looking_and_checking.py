@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -13,6 +14,8 @@ import pytest
 from made_up_nuscenes import CAMERAS, make_files, make_tables, write
 from PIL import Image
 
+from dwm import progress
+from dwm.cli.main import app, outcome
 from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
 from dwm.data.caption_table import make_caption_files
 from dwm.data.nuscenes.check import check_dataset
@@ -288,17 +291,24 @@ def test_tables_that_do_not_fit_are_refused_in_one_line(folder, tmp_path, text, 
     assert "\n" not in str(error.value) and not (tmp_path / "captions.json").exists()
 
 
-@pytest.mark.slow
-def test_the_commands_do_it(folder, tmp_path):
-    def dwm(*words):
-        line = [sys.executable, "-m", "dwm.cli.main", "data", *map(str, words)]
-        return subprocess.run(line, capture_output=True, text=True)
+def test_the_commands_do_it(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET", False)
 
-    shown = dwm("show", "scene-0103", "--data", folder, "--at", "0.5s", "-o", tmp_path / "look.png", "--width", 96)
-    assert shown.returncode == 0 and Image.open(tmp_path / "look.png").size == (296 + 4 + 112, 112)
-    assert dwm("check", folder).returncode == 0
+    def dwm(*words):
+        arguments = ["data", *map(str, words)]
+        code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
+        return code, capsys.readouterr()
+
+    assert (
+        dwm("show", "scene-0103", "--data", folder, "--at", "0.5s", "-o", tmp_path / "look.png", "--width", 96)[0] == 0
+    )
+    assert Image.open(tmp_path / "look.png").size == (296 + 4 + 112, 112)
+    code, said = dwm("show", "scene-0103", "--data", folder, "--fps", 5, "--seconds", 1, "-o", tmp_path / "look.mp4")
+    assert code == 0 and len(list(av.open(str(tmp_path / "look.mp4")).decode(video=0))) == 6
+    assert dwm("check", folder)[0] == 0
+    assert dwm("convert", folder, "-o", tmp_path / "set.zip")[0] == 0 and dwm("check", tmp_path / "set.zip")[0] == 0
     next((folder / "sweeps" / "CAM_BACK").iterdir()).unlink()
-    checked = dwm("check", folder)
-    assert checked.returncode == 3 and "missing files in sweeps/CAM_BACK" in checked.stdout
-    made = json.loads(dwm("interpolate", folder, "--json").stdout)
+    code, said = dwm("check", folder)
+    assert code == 3 and "× missing files in sweeps/CAM_BACK/" in said.out and "1 kinds of faults" in said.err
+    made = json.loads(dwm("interpolate", folder, "--json")[1].out)
     assert made["samples"] == 2 * 19 and (folder / "interp_12Hz_trainval" / "scene.json").is_file()

@@ -225,7 +225,7 @@ def test_windows_and_drawn_boxes_of_12_hz_and_of_key_frames(tmp_path):
         w.rows.tolist() for w in keys_only.windows(4, 10, 0.1)
     ]
     assert all_frames.windows(19, 10, 0.1)
-    sparse = open_dataset(folder, "v1.0-mini", options=ReadOptions(maps=False))["scene-0103"]
+    sparse = open_dataset(folder, "v1.0-mini", options=ReadOptions(maps=False, boxes_between=False))["scene-0103"]
     for scene, drawn in ((all_frames, 19), (sparse, 4)):
         clip = scene.clip(0, 19, 12, views=("CAM_FRONT",))
         assert sum(draw_boxes(clip, frame, 0, (64, 36)).any() for frame in range(19)) == drawn

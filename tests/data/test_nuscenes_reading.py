@@ -61,10 +61,21 @@ def test_zips_read_as_the_folder_does(folder, zips):
     )
 
 
-def test_sweeps_lie_between_key_frames_and_have_no_boxes(folder):
+def test_sweeps_lie_between_key_frames_and_have_boxes_of_their_own_time(folder):
     scene = open_dataset(folder)["scene-0103"]
     clip = scene.clip(frames=7, fps=12)
     assert scene.rate == pytest.approx(12, abs=0.1)
+    # The first box is 3 m further at each key frame, half a second apart by the LiDAR's clock, and turns by 10°.
+    share = (clip.times[1:6, 0] - clip.lidar.times[0]) / 500_000
+    centres = np.array([row[0].center[0] for row in clip.boxes[1:6]])
+    np.testing.assert_allclose(centres[:, 0], clip.boxes[0][0].center[0, 0] + 3 * share, atol=1e-6)
+    turned = np.array([row[0].rotation[0] for row in clip.boxes[1:6]]) @ clip.boxes[0][0].rotation[0].T
+    np.testing.assert_allclose(np.degrees(np.arctan2(turned[:, 1, 0], turned[:, 0, 0])), 10 * share, atol=1e-6)
+
+
+def test_sweeps_can_be_left_without_boxes_as_opendwm_does(folder):
+    scene = open_dataset(folder, options=ReadOptions(boxes_between=False))["scene-0103"]
+    clip = scene.clip(frames=7, fps=12)
     assert [row[0] is not None for row in clip.boxes] == [True, False, False, False, False, False, True]
     keys = open_dataset(folder, options=ReadOptions(key_frames_only=True))["scene-0103"]
     assert keys.rate == 2 and keys.clip(frames=4).times.shape == (4, 6)

@@ -59,7 +59,8 @@ def test_a_package_of_ones_own_reads_as_a_data_set(tmp_path, name):
     np.testing.assert_allclose(clip.world_from_ego[:, 0, 0, 3], [1, 2, 3])
     np.testing.assert_allclose(clip.rig.ego_from_camera[1], LOOKS_AHEAD, atol=1e-9)
     assert clip.boxes[1][0].center.tolist() == [[19, 0, 0.8]] and clip.boxes[1][0].size.tolist() == [[4, 2, 1.6]]
-    assert scene.clip(0.1, 1, 5).boxes[0][0] is None
+    # Not annotated, so half way between the annotated instants before and after; none stands at the end.
+    np.testing.assert_allclose(scene.clip(0.1, 1, 5).boxes[0][0].center, [[16, 0, 0.8]])
     assert clip.captions[0][0].weather == "rain" and clip.pictures.load(1, 0)[0, 0, 0] == 80
     batch = collate([clip], size=(64, 32))
     assert batch.layout_boxes.max() > 0 and batch.layout_map.max() > 0

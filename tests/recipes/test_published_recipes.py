@@ -39,6 +39,7 @@ WANTED = {
     "the device is found": "device",
     "where the base model and weights lie": r"base_model|autoencoder_folder|weights",
     "where data lie": r"data\.(train|validation)\.\d\.(path|archives|endpoint|index|captions)",
+    "sweeps have boxes": r"data\.(train|validation)\.\d\.boxes_between",
     "layout is drawn at the wanted size": r"data\.(train|validation)\.\d\.layout(\..*)?",
     "steps, not passes over the data; saves": r"training\.(epochs|steps|save_every|log_every)",
     "micro-batches of a step over all devices": r"training\.accumulate",

@@ -84,7 +84,7 @@ def show(
     frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
     clip = chosen.clip(start, frames, rate, flags.names(views))
     if drawn.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
-        note(f"{scene}: no boxes are annotated at {start:g} s; key frames have them, or 12 Hz tables", quiet or as_json)
+        note(f"{scene}: no boxes are annotated before and after {start:g} s", quiet or as_json)
     if output.suffix.lower() == ".rrd":
         save_recording(clip, output, drawn)
     else:

@@ -128,6 +128,7 @@ def _motion(section: Section, kind: str, state: State) -> dict[str, Any]:
     if kind == "nuscenes":
         source["version"] = section.take_as(str, "dataset_name")
         source["key_frames_only"] = section.take_as(bool, "keyframe_only", False)
+        source["boxes_between"] = False  # OpenDWM draws no boxes there
     split = section.take("split", None)
     source["split"] = SPLITS.get(split, split)
     _listing(section, kind, source)

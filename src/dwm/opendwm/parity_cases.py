@@ -115,7 +115,7 @@ def compare(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
     if off.numel() == 0:
         return Deviation(name, 0.0, 0.0, 0.0, True)
     if not setup.strict:
-        bound = LOOSE_BOUNDS[setup.dtype] * _amplified(case, name)
+        bound = LOOSE_BOUNDS[setup.dtype]
         return Deviation(name, float(off.max()), bound, relative, relative <= bound)
     allowed = _allowed(case, name, want)
     worst = int((off / allowed).nan_to_num(nan=torch.inf).argmax())
@@ -153,14 +153,6 @@ def _allowed(case: Case, name: str, want: Tensor) -> Tensor:
     if name == "images":
         return torch.full_like(want, tolerance["images_atol"])
     return tolerance["atol"] + tolerance["rtol"] * want.abs()
-
-
-def _amplified(case: Case, name: str) -> float:
-    """By how much guidance enlarges an error: u + g·(c − u) weighs the network's two outputs with |1 − g| and |g|."""
-    if not name.endswith("guided_output"):
-        return 1.0
-    guidance = case.config["pipeline"]["inference_config"].get("guidance_scale", 1)
-    return abs(1 - guidance) + abs(guidance)
 
 
 def _walk(root: Path) -> Iterator[Path]:

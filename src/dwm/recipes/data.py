@@ -37,6 +37,9 @@ class SourceOptions(Options):
         True, description="leave out windows with frames further than half a frame from their time"
     )
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
+    boxes_between: bool = Field(
+        True, description="whether frames between two annotated moments have interpolated boxes; else they have none"
+    )
     captions: tuple[str, str] | None = Field(None, description="caption file and its times file; none: by their names")
     words: CaptionOptions = Field(CaptionOptions(), description="which words of a caption are told")
     layout: LayoutOptions | None = Field(None, description="how boxes and map are drawn; none: as `data.layout` says")

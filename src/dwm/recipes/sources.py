@@ -128,7 +128,11 @@ def opened(source: SourceOptions) -> Dataset:
     if source.path is None:
         raise DwmError("data: where is the data set? give --data, or data.train.0.path=…")
     options = ReadOptions(
-        views=source.views, lidar=source.lidar_clock, key_frames_only=source.key_frames_only, captions=source.captions
+        views=source.views,
+        lidar=source.lidar_clock,
+        key_frames_only=source.key_frames_only,
+        boxes_between=source.boxes_between,
+        captions=source.captions,
     )
     root = source.path
     if source.endpoint is not None and "://" not in root:

@@ -69,8 +69,10 @@ def between_points(first: Float[np.ndarray, "n 3"], last: Float[np.ndarray, "n 3
     return first[:, None] + SHARES[:, None] * (last - first)[:, None]
 
 
-def between_rotations(first: Float[np.ndarray, "n 4"], last: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 5 4"]:
-    """Unit quaternions that divide the shorter arcs evenly; nearly equal ones along the chord."""
+def between_rotations(
+    first: Float[np.ndarray, "n 4"], last: Float[np.ndarray, "n 4"], shares: Float[np.ndarray, "k"] = SHARES
+) -> Float[np.ndarray, "n k 4"]:
+    """Unit quaternions at `shares` of the shorter arcs (by default dividing them evenly); nearly equal ones along the chord."""
     first = first / np.linalg.norm(first, axis=1, keepdims=True)
     last = last / np.linalg.norm(last, axis=1, keepdims=True)
     cosine = (first * last).sum(1)
@@ -78,7 +80,7 @@ def between_rotations(first: Float[np.ndarray, "n 4"], last: Float[np.ndarray, "
     angle = np.arccos(np.minimum(cosine, 1))[:, None]
     chord = (cosine > NEARLY_EQUAL)[:, None]
     sine = np.where(chord, 1, np.sin(angle))
-    one = np.where(chord, 1 - SHARES, np.sin((1 - SHARES) * angle) / sine)[..., None]
-    other = np.where(chord, SHARES, np.sin(SHARES * angle) / sine)[..., None]
+    one = np.where(chord, 1 - shares, np.sin((1 - shares) * angle) / sine)[..., None]
+    other = np.where(chord, shares, np.sin(shares * angle) / sine)[..., None]
     mixed = one * first[:, None] + other * last[:, None]
     return mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)

@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.data.captions import CaptionFiles, Missing, find_caption_files, read_caption_files
+from dwm.data.nuscenes.between import between_rotations
 from dwm.data.nuscenes.index import Index, open_index
 from dwm.data.nuscenes.maps import read_map
 from dwm.data.nuscenes.scene import Scene, Window
@@ -35,6 +37,9 @@ class ReadOptions(Options):
     lidar: bool = Field(True, description="whether the LiDAR, where there is one, is read and drives the clock")
     maps: bool = Field(True, description="whether maps are read; without one of them, reading fails")
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
+    boxes_between: bool = Field(
+        True, description="whether frames between two annotated moments have interpolated boxes; else they have none"
+    )
     exact_pictures: bool = Field(False, description="whether JPEGs are decoded at full size before resizing")
     captions: tuple[str, str] | None = Field(
         None, description="caption file and times file in the tree; none: by their names"
@@ -106,13 +111,32 @@ class Dataset:
 
     def boxes_of(self, sample: int) -> Boxes:
         """The boxes that were annotated at a sample, in the table's order."""
+        part = self._annotated(sample)
+        return self._as_boxes(part, vectors(part, "translation"), vectors(part, "rotation"))
+
+    def boxes_between(self, before: int, after: int, share: float) -> Boxes:
+        """The boxes of what is annotated at two samples, `share` of the way between them: sizes are the first one's."""
+        first, last = self._annotated(before), self._annotated(after)
+        place = {instance: row for row, instance in enumerate(numbers(last, "instance").tolist())}
+        follows = [place.get(instance, -1) for instance in numbers(first, "instance").tolist()]
+        stays = [row for row, other in enumerate(follows) if other >= 0]
+        first, last = first.take(stays), last.take([follows[row] for row in stays])
+        centres = (1 - share) * vectors(first, "translation") + share * vectors(last, "translation")
+        turned = between_rotations(vectors(first, "rotation"), vectors(last, "rotation"), np.array([share]))
+        return self._as_boxes(first, centres, turned[:, 0])
+
+    def _annotated(self, sample: int) -> pa.Table:
         start, stop = (self.index.samples[name][int(sample)].as_py() for name in ("start", "stop"))
-        part = self.index.boxes.slice(start, stop - start).combine_chunks()
+        return self.index.boxes.slice(start, stop - start).combine_chunks()
+
+    def _as_boxes(
+        self, part: pa.Table, centres: Float[np.ndarray, "n 3"], quaternions: Float[np.ndarray, "n 4"]
+    ) -> Boxes:
         names, instances = self.index.categories["name"], self.index.instances["token"]
         return Boxes(
-            vectors(part, "translation"),
+            centres,
             vectors(part, "size")[:, [1, 0, 2]],
-            rotation_from_quaternion(vectors(part, "rotation")),
+            rotation_from_quaternion(quaternions),
             tuple(names.take(part["category"]).to_pylist()),
             tuple(instances.take(part["instance"]).to_pylist()),
         )

@@ -209,10 +209,32 @@ class Scene:
         return tuple(tuple(self._index.frames["filename"][int(row)].as_py() for row in line) for line in rows)
 
     def _boxes(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Boxes | None, ...], ...]:
-        columns, known = self.dataset.columns, {}
-        for sample in np.unique(columns.sample[rows]):
-            known[sample] = self.dataset.boxes_of(sample)
-        return tuple(tuple(known[columns.sample[row]] if columns.key[row] else None for row in line) for line in rows)
+        columns = self.dataset.columns
+        known = {sample: self.dataset.boxes_of(sample) for sample in np.unique(columns.sample[rows])}
+        return tuple(
+            tuple(known[columns.sample[row]] if columns.key[row] else self._boxes_between(row) for row in line)
+            for line in rows
+        )
+
+    def _boxes_between(self, row: int) -> Boxes | None:
+        """The boxes at a sweep's own time; None where options leave it bare, or nothing is annotated before or after it."""
+        if not self.dataset.options.boxes_between:
+            return None
+        times, samples = self._moments
+        time = self.dataset.columns.timestamp[row]
+        after = int(np.searchsorted(times, time))
+        if not 0 < after < len(times):
+            return None
+        share = (time - times[after - 1]) / (times[after] - times[after - 1])
+        return self.dataset.boxes_between(samples[after - 1], samples[after], share)
+
+    @cached_property
+    def _moments(self) -> tuple[Float[np.ndarray, "m"], Int[np.ndarray, "m"]]:
+        """When boxes were annotated (µs), and the samples' numbers: nuScenes annotates at the times of the LiDAR's key frames."""
+        clock = next((name for name in self.rows_of if self._kinds[name] == "lidar"), self.views[0])
+        columns, rows = self.dataset.columns, self.rows_of[clock]
+        rows = rows[columns.key[rows]]
+        return columns.timestamp[rows], columns.sample[rows]
 
     def _captions(self, views: tuple[str, ...], rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Caption, ...], ...] | None:
         if not self.dataset.captions:

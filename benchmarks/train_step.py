@@ -50,6 +50,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.parts = dict.fromkeys(PARTS, 0.0)
+        self.sums = self.parts
 
     def timed(self, part: str, work: Callable[..., Any]) -> Callable[..., Any]:
         """`work`, whose time goes to a part."""
@@ -133,6 +134,8 @@ def measured(task: Task[Any], steps: int, optimizer: OptimizerOptions, clock: Cl
         whole.append((time.thread_time(), time.perf_counter()))
         if moment.step == 3:
             clock.parts.update(dict.fromkeys(PARTS, 0.0))
+        elif moment.step == steps + 2:  # the last step saves, which is measured apart
+            clock.sums = dict(clock.parts)
 
     options = LoopOptions(steps=steps + 3, log_every=20, save_every=10**6, optimizer=optimizer)
     batches = task.batches
@@ -142,7 +145,7 @@ def measured(task: Task[Any], steps: int, optimizer: OptimizerOptions, clock: Cl
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, clock.timed(part, getattr(owner, name)))
         train_task(task, options, Path(folder), callbacks=[note])
-    kept = whole[2:-1]  # the last step saves, which is measured apart
+    kept = whole[2:-1]
     steps_of = list(pairwise(kept))
     return [b[0] - a[0] for a, b in steps_of], [b[1] - a[1] for a, b in steps_of]
 
@@ -165,7 +168,7 @@ def report(name: str, task: Task[Any], steps: int, optimizer: OptimizerOptions =
     clock = Clock()
     parameters = sum(parameter.numel() for parameter in task.module.parameters())
     spent, passed = measured(task, steps, optimizer, clock)
-    parts = {part: clock.parts[part] / steps for part in PARTS}
+    parts = {part: clock.sums[part] / len(spent) for part in PARTS}
     whole = sum(spent) / len(spent)
     parts["rest"] = whole - sum(parts[part] for part in PARTS[:-1])
     row = "  ".join(f"{1000 * parts[part]:9.1f}" for part in PARTS)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dwm.training.objective import Draws, ObjectiveOptions, box_weights, draw, flow_loss, noised
+from dwm.errors import DwmError
+from dwm.training.noising import DdpmNoising
+from dwm.training.objective import Draws, ObjectiveOptions, box_weights, draw, losses_of, noised
 
 SHAPE = (64, 4, 2, 3, 4, 6)
 
@@ -71,7 +73,7 @@ def test_recorded_cases_of_published_training_are_reproduced(shared: Path, case:
     assert torch.equal(inputs.given, outputs["reference_frame_indicator"].bool())
     assert torch.equal(inputs.alone, outputs["disable_temporal"].flatten().bool())
     coefficient = pipeline["training_config"].get("loss_coef_dict", {}).get("sd", 1)
-    loss = coefficient * flow_loss(outputs["model_output"], outputs["latents"], inputs, options)
+    loss = coefficient * losses_of(outputs["model_output"], inputs, options).loss
     assert float(loss) == pytest.approx(told["results"][0]["loss"], rel=1e-5)
 
 
@@ -82,12 +84,10 @@ def test_the_right_velocity_costs_nothing_and_the_weightings_differ_by_sigma_squ
     draws = draw(SHAPE, plain, generator)
     inputs = noised(latents, draws, plain)
     exact = draws.noise - latents
-    assert float(flow_loss(exact, latents, inputs, plain)) == pytest.approx(0, abs=1e-6)
+    assert float(losses_of(exact, inputs, plain).loss) == pytest.approx(0, abs=1e-6)
     wrong = exact + 1
-    assert float(flow_loss(wrong, latents, inputs, plain)) == pytest.approx(1, rel=1e-3)
-    assert float(flow_loss(wrong, latents, inputs, squared)) == pytest.approx(
-        float(inputs.sigma.square().mean()), rel=1e-3
-    )
+    assert float(losses_of(wrong, inputs, plain).loss) == pytest.approx(1, rel=1e-3)
+    assert float(losses_of(wrong, inputs, squared).loss) == pytest.approx(float(inputs.sigma.square().mean()), rel=1e-3)
 
 
 def test_captions_boxes_and_map_are_dropped_together():
@@ -111,7 +111,7 @@ def test_given_frames_are_clean_told_time_zero_and_may_be_left_out_of_the_loss()
     assert torch.equal(inputs.sample[inputs.given], latents[inputs.given])
     assert inputs.timestep[inputs.given].abs().max() == 0 and (inputs.timestep[~inputs.given] > 0).all()
     velocity = torch.randn(SHAPE, generator=generator, requires_grad=True)
-    flow_loss(velocity, latents, inputs, options).backward()
+    losses_of(velocity, inputs, options).loss.backward()
     assert velocity.grad[inputs.given].abs().max() == 0
 
 
@@ -121,3 +121,44 @@ def test_latents_under_and_beside_drawn_boxes_weigh_more():
     weights = box_weights(layout, (12, 20), 3.0)[0, 0, 0, 0]
     assert weights[5, 10] == 3 and weights[4, 9] == 3 and weights[6, 11] == 3
     assert weights.sum() == 12 * 20 + 2 * 9
+
+
+def test_losses_by_task_add_up_to_the_loss():
+    options = ObjectiveOptions(
+        style="ctsd", reference_frames=1, all_references_visible=1, generation_tasks=0.6, image_tasks=0.5, loss_scale=2
+    )
+    generator = torch.Generator().manual_seed(3)
+    latents = torch.randn(SHAPE, generator=generator)
+    inputs = noised(latents, draw(SHAPE, options, generator), options)
+    found = losses_of(torch.zeros(SHAPE), inputs, options)
+    assert set(found.parts) == {"generation", "image", "prediction"}
+    counts = {name: int(count) for name, (_, count) in found.parts.items()}
+    assert min(counts.values()) > 5 and sum(counts.values()) == len(latents)
+    assert counts["image"] == int(inputs.alone.sum())
+    mean = sum(float(total) for total, _ in found.parts.values()) / len(latents)
+    assert float(found.loss) == pytest.approx(2 * mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_ddpm_asks_for_noise_or_v_at_integer_times(prediction: str):
+    noising = DdpmNoising.create({"num_train_timesteps": 50, "prediction_type": prediction})
+    options = ObjectiveOptions(style="ctsd", reference_frames=1, all_references_visible=1)
+    generator = torch.Generator().manual_seed(4)
+    latents = torch.randn(SHAPE, generator=generator)
+    draws = draw(SHAPE, options, generator, noising=noising)
+    inputs = noised(latents, draws, options, noising)
+    assert inputs.timestep.dtype == torch.int64 and inputs.timestep.max() < 50
+    assert inputs.timestep[:, 0].eq(0).all() and torch.equal(inputs.sample[:, 0], latents[:, 0])
+    alpha = noising.alphas[draws.positions].reshape(-1, 1, 1, 1, 1, 1)
+    right = draws.noise if prediction == "epsilon" else alpha.sqrt() * draws.noise - (1 - alpha).sqrt() * latents
+    assert float(losses_of(right, inputs, options).loss) == pytest.approx(0, abs=1e-10)
+    with pytest.raises(DwmError, match="'sample' cannot be trained"):
+        DdpmNoising.create({"prediction_type": "sample"})
+
+
+def test_given_frames_are_counted_in_latents():
+    options = ObjectiveOptions(reference_frames={1: 0.5, 5: 0.5})
+    assert options.in_latents(4).reference_frames == {1: 0.5, 2: 0.5} and options.in_latents(1) == options
+    assert ObjectiveOptions(reference_frames=0).in_latents(4).reference_frames == 0
+    with pytest.raises(DwmError, match="3 frames are not whole latents of 4"):
+        ObjectiveOptions(reference_frames=3).in_latents(4)

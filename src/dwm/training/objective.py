@@ -28,7 +28,6 @@ __all__ = [
     "ObjectiveOptions",
     "box_weights",
     "draw",
-    "flow_loss",
     "losses_of",
     "noised",
     "sides",
@@ -183,17 +182,6 @@ def task_parts(each: Float[Tensor, "b"], inputs: Noised) -> dict[str, tuple[Tens
     }
     each = each.detach()
     return {name: ((each * clips).sum(), clips.sum()) for name, clips in tasks.items()}
-
-
-def flow_loss(
-    velocity: Latents,
-    latents: Latents,
-    inputs: Noised,
-    options: ObjectiveOptions,
-    weight: Float[Tensor, "b t v 1 h w"] | None = None,
-) -> Float[Tensor, ""]:
-    """The loss alone, of `losses_of`; `latents` are those that `inputs` were made from."""
-    return losses_of(velocity, inputs, options, weight).loss
 
 
 def box_weights(

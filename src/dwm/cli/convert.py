@@ -70,10 +70,11 @@ class Dtype(str, Enum):
         "dwm convert weights pretrained/ctsd_35_tirda_nwao_20k.pth -o weights/nwao",
         "dwm convert weights mine.pth -c mine.json --dtype bfloat16 -o weights/mine",
         "dwm convert weights weights/nwao/transformer -o nwao.safetensors",
+        "dwm convert weights runs/mine/driving/checkpoints/0005000 -o weights/mine",
     )
 )
 def weights(
-    file: Annotated[Path, typer.Argument(help="Weights: .pth, .safetensors, or a folder of safetensors.")],
+    file: Annotated[Path, typer.Argument(help="A .pth, a .safetensors, a folder of these, or a training run's save.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.")],
     config: flags.Config = None,
     name: Annotated[str | None, typer.Option("--as", help="A recipe, or published weights that these are like.")] = None,
@@ -86,13 +87,13 @@ def weights(
 ) -> None:
     """Check weights strictly against their network and write a folder (safetensors in parts, config, card), or one file.
 
-    The network is that of the config (-c), of published weights (--as), or is known by the file's name.
+    The network is that of the config (-c), of published weights (--as), of a save's own run, or is known by the file's name.
     """
     hush(quiet or as_json)
     keep(f"nothing was written to {output}")
     import torch
 
-    from dwm.opendwm.convert_weights import convert_weights, write_file
+    from dwm.opendwm.convert_weights import convert_weights, is_save, run_of_save, write_file
 
     numbers = None if dtype is None else getattr(torch, dtype.value)
     if output.suffix == ".safetensors":
@@ -102,7 +103,10 @@ def weights(
     from dwm.opendwm.known_weights import known_run
     from dwm.opendwm.runs import load_recipe
 
-    run = known_run(file, name) if config is None else load_recipe(config)
+    if config is not None:
+        run = load_recipe(config)
+    else:
+        run = run_of_save(file) if is_save(file) and name is None else known_run(file, name)
     report = convert_weights(file, output, run, numbers, base=base)
     lines = [f"{file}: {report}", f"written: {output}", f"try them: dwm generate --weights {output} --data …"]
     values = {"output": output, "tensors": report.taken, "new": report.new, "renamed": report.renamed}

@@ -86,9 +86,15 @@ def load_published(
     options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
 ) -> tuple[nn.Module, LoadReport]:
     """The network of `options` with all its weights from `path`, strictly. dtype None keeps the file's."""
+    return network_of(options, read_state(path), path, dtype)
+
+
+def network_of(
+    options: DiTOptions | UNetOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
+) -> tuple[nn.Module, LoadReport]:
+    """The same with a state dict that was read from `path`."""
     with torch.device("meta"):
         net = NETWORKS[type(options)](options)
-    state = read_state(path)
     _refuse(path, state, net, allowed=lambda key: False)
     net.load_state_dict(_converted(state, dtype), assign=True)
     return net, LoadReport(len(state), (), 0)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dwm.errors import DwmError
-from dwm.generation.published import NETWORKS, LoadReport, load_base, load_published, read_state
-from dwm.recipes import Recipe
+from dwm.generation.published import NETWORKS, LoadReport, load_base, network_of, read_state
+from dwm.recipes import Recipe, load
+from dwm.recipes.files import CONFIG_NAME
 from dwm.recipes.published import published_card
 from dwm.storage import atomic_folder, atomic_write
+from dwm.training import checkpoint
 
 NAME = "diffusion_pytorch_model"
 PART_SIZE = 2 * 10**9
-LoadInto = Callable[..., tuple[nn.Module, LoadReport]]
 
 
 def convert_weights(
@@ -35,8 +36,10 @@ def convert_weights(
     `base`: the file is of plain SD 3, SD 3.5 or SD 2.1, and new blocks get their starting values. Raises DwmError for other
     weights, and where `folder` holds something already.
     """
-    load: LoadInto = load_base if base else load_published
-    net, report = load(run.network, source, dtype)
+    if base:
+        net, report = load_base(run.network, source, dtype)
+    else:
+        net, report = network_of(run.network, network_weights(source), source, dtype)
     card = published_card(run).with_(name=source.name)
     with atomic_folder(folder) as beside:
         target = beside / "transformer"
@@ -52,12 +55,36 @@ def write_file(source: Path, target: Path, dtype: torch.dtype | None = None) -> 
     """The tensors of any weights (a file, or a folder of parts) as one file of safetensors; returns how many."""
     if target.exists():
         raise DwmError(f"{target}: exists already; choose another --output")
-    state = read_state(source)
+    state = network_weights(source)
     if dtype is not None:
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     with atomic_write(target) as temporary:
         _save(state, temporary)
     return len(state)
+
+
+def network_weights(source: Path) -> dict[str, Tensor]:
+    """The driving network's tensors: of any weights, or of a training run's save (averaged where the run averages)."""
+    if not is_save(source):
+        return read_state(source)
+    saved = {name.partition(".")[::2]: value for name, value in checkpoint.saved_weights(source).items()}
+    found = {name: value for (part, name), value in saved.items() if part == "transformer"}
+    if not found:
+        raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
+    return found
+
+
+def is_save(source: Path) -> bool:
+    """Whether this is a folder that training saved."""
+    return (source / checkpoint.STATE).is_file()
+
+
+def run_of_save(source: Path) -> Recipe:
+    """The run that wrote a save: its config.json lies in a folder around it. Raises DwmError where there is none."""
+    for folder in source.resolve().parents[:4]:
+        if (folder / CONFIG_NAME).is_file():
+            return load(folder / CONFIG_NAME)
+    raise DwmError(f"{source}: no {CONFIG_NAME} lies in the folders around this save; give the run's config with -c")
 
 
 def _write_parts(folder: Path, state: dict[str, Tensor], part_size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import zipfile
@@ -13,10 +14,13 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from safetensors.torch import save_file
 
 from dwm.errors import DwmError
+from dwm.generation.folder import load_network
 from dwm.generation.published import load_base, load_published, read_state, rename_sd21
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
-from dwm.opendwm.convert_weights import convert_weights
-from dwm.recipes import Recipe
+from dwm.opendwm.convert_weights import convert_weights, network_weights, run_of_save
+from dwm.recipes import Recipe, save
+from dwm.training.loop import LoopOptions, train_task
+from dwm.training.task import Losses, Work
 
 BASE = {
     "num_layers": 2,
@@ -168,3 +172,47 @@ def test_broken_files_are_refused(tmp_path: Path, network: CrossviewTemporalDiT)
         read_state(tmp_path / "weights.pth")
     with pytest.raises(DwmError, match="no such file"):
         read_state(tmp_path / "absent.pth")
+
+
+class Shrinking:
+    """Trains a network to be small, with nothing to read."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, part: str, network: torch.nn.Module):
+        self.module = torch.nn.ModuleDict({part: network})
+
+    def batches(self, start: int, every: int = 1):
+        yield from itertools.count(start, every)
+
+    def losses(self, batch: int, generator: torch.Generator) -> Losses:
+        return Losses(sum(value.square().sum() for value in self.module.parameters()))
+
+    def work(self, batch: int) -> Work:
+        return Work(clips=1)
+
+    def identity(self, batch: int) -> str:
+        return str(batch)
+
+    def blocks(self) -> list[torch.nn.Module]:
+        return []
+
+
+def test_a_save_of_a_run_becomes_a_folder_with_its_averaged_network(
+    tmp_path: Path, network: CrossviewTemporalDiT
+) -> None:
+    save(RUN.with_(compatibility="ours"), tmp_path / "run")
+    stage = tmp_path / "run" / "driving"
+    trained = train_task(Shrinking("transformer", network), LoopOptions(steps=3, ema_decay=0.9), stage)
+    source = stage / "checkpoints" / "0000003"
+    convert_weights(source, tmp_path / "weights", run_of_save(source))
+    found = load_network(tmp_path / "weights").state_dict()
+    averaged = {key.removeprefix("transformer."): value for key, value in trained.averaged().items()}
+    assert found.keys() == averaged.keys() and all(torch.equal(found[key], averaged[key]) for key in found)
+    assert not torch.equal(found["proj_out.weight"], network.proj_out.weight)
+
+
+def test_a_save_of_another_network_is_refused(tmp_path: Path) -> None:
+    train_task(Shrinking("autoencoder", torch.nn.Linear(2, 2)), LoopOptions(steps=1), tmp_path)
+    with pytest.raises(DwmError, match="is a save of another network than the driving one"):
+        network_weights(tmp_path / "checkpoints" / "0000001")

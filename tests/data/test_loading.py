@@ -53,7 +53,7 @@ def test_a_killed_worker_is_told_in_one_line(clips):
     next(batches)
     (worker,) = active_children()
     os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(DwmError, match=r"a process that reads clips was killed .* fewer than 1 workers") as error:
+    with pytest.raises(DwmError, match=r"a process that prepares clips was killed .* fewer than 1 workers") as error:
         list(batches)
     assert "\n" not in str(error.value)
 

@@ -61,7 +61,7 @@ def train_on_base(
     parts = load_parts(run)
     if isinstance(network, CrossviewTemporalUNet):
         card = card.with_(prediction=DdpmNoising.create(parts.base.scheduler).prediction)
-    for stage in (*run.warmup, run.training.stage("driving")):
+    for stage in run.driving_stages():
         folder = output / stage.name
         if not (folder / WEIGHTS).exists():
             task = driving_task(run, stage, network, parts, device)
@@ -113,7 +113,7 @@ def run_feed(run: Recipe, stage: DrivingStage, parts: Parts, device: torch.devic
 
 def load_parts(run: Recipe) -> Parts:
     """The base model, without what the store gives."""
-    stages = (*run.warmup, run.training.stage("driving"))
+    stages = run.driving_stages()
     stored = stored_of(run, base_folder(run), any(stage.batch.sample_latents for stage in stages))
     return Parts(
         load_base(run, text=run.conditions.text and stored.texts is None, autoencoder=stored.latents is None), stored

@@ -116,12 +116,16 @@ class Recipe(Options):
             network=self.dit(),
             conditions=self.conditions,
             autoencoder=tuple(map(self._placed, self.autoencoder)),
-            driving=(*map(self._placed, self.warmup), self.training.stage("driving")),
+            driving=self.driving_stages(),
             seed=self.training.seed,
             compatibility=self.compatibility,
             preview_every=self.preview.every,
             autocast=self.autocast,
         )
+
+    def driving_stages(self) -> tuple[DrivingStage, ...]:
+        """The stages of the driving network, one after another."""
+        return (*map(self._placed, self.warmup), self.training.stage("driving"))
 
     def _placed(self, stage: Stage) -> Stage:
         """A stage that says nothing of processes or trackers follows `training`."""

@@ -51,7 +51,7 @@ def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callba
 
 def card(run: Recipe) -> WeightsCard:
     """What the finished weights saw."""
-    lengths = {stage.batch.frames for stage in (*run.warmup, run.training.stage("driving"))}
+    lengths = {stage.batch.frames for stage in run.driving_stages()}
     source = run.data.train[0]
     return WeightsCard(
         name=run.name,

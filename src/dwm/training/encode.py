@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dwm.base_models import Autoencoder, TextEncoder
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.training.feed import told_of_killed_workers
+from dwm.training.feed import killed_workers_told
 from dwm.training.keyed_shards import Shards, write_shard
 from dwm.training.keys import as_keys, key_of, text_keys, window_keys
 from dwm.training.readers import Material, Reader
@@ -263,7 +263,7 @@ def _loaded(clips: _Clips, workers: int) -> Iterator[_Found]:
         generator=torch.Generator(),
         multiprocessing_context="spawn" if workers and spawn else None,
     )
-    with told_of_killed_workers(workers):
+    with killed_workers_told(workers):
         for found in loader:
             if isinstance(found, DwmError):
                 raise found

@@ -6,7 +6,7 @@ A micro-batch depends on seed and number alone, whatever the processes: a run go
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from dwm.base_models import Moments, StoredText
 from dwm.clip import ClipBatch, as_floats
 from dwm.data import merge
+from dwm.data.loading import told_of_killed_workers
 from dwm.errors import DwmError
 from dwm.training.join import Joined
 from dwm.training.keys import window_keys
@@ -138,7 +139,7 @@ class Feed(torch.utils.data.Dataset):
             # Forked processes are here at once, but renderers do not survive it.
             multiprocessing_context="spawn" if any(reader.draws for reader in self.readers) else None,
         )
-        with told_of_killed_workers(self.workers):
+        with killed_workers_told(self.workers):
             for found in loader:
                 if isinstance(found, DwmError):
                     raise found
@@ -198,18 +199,11 @@ class _Numbers(Sampler):
         return count(self.start, self.every)
 
 
-@contextmanager
-def told_of_killed_workers(workers: int) -> Iterator[None]:
-    """A worker that the system killed becomes one line. Wrap the whole training: it may be told at any moment."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DwmError(
-            f"one of the {workers} processes that prepare clips was killed (out of memory?): give fewer data.workers or "
-            "smaller micro-batches, and go on with --resume; nothing that was saved is lost"
-        ) from error
+def killed_workers_told(workers: int) -> AbstractContextManager[None]:
+    """For the whole of a training, in which a worker may be killed at any moment."""
+    return told_of_killed_workers(
+        f"give fewer data.workers than {workers} or smaller micro-batches, and go on with --resume; what was saved is kept"
+    )
 
 
 def _same(batch: DrivingBatch | DwmError) -> DrivingBatch | DwmError:

@@ -32,7 +32,7 @@ from dwm.training.autoencoder import AutoencoderStageOptions, AutoencoderTask, f
 from dwm.training.clips import ClipCache, ClipSource, fill
 from dwm.training.driving import BatchOptions, DrivingTask, Told
 from dwm.training.encode import Wanted, encode
-from dwm.training.feed import Feed, Stored, told_of_killed_workers
+from dwm.training.feed import Feed, Stored, killed_workers_told
 from dwm.training.join import Joined
 from dwm.training.loop import Callback, Compatibility, LoopOptions
 from dwm.training.objective import ObjectiveOptions
@@ -220,7 +220,7 @@ def train_stage(
 ) -> None:
     """Trains one stage to its end and writes `kept`, with averaged weights where they were trained, to
     `folder`/weights.safetensors. Every process of a run must call it."""
-    with told_of_killed_workers(getattr(task.feed, "workers", 0)):
+    with killed_workers_told(getattr(task.feed, "workers", 0)):
         averaged = train_together(task, stage.loop, folder, resume, callbacks, compatibility)
     here = place()
     if here.first:

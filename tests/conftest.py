@@ -24,3 +24,9 @@ def shared() -> Path:
 def _threads() -> None:
     """OMP_NUM_THREADS wins: two threads on a busy machine wait for each other at every small operation."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", max(1, min(2, os.cpu_count() or 1)))))
+
+
+@pytest.fixture(autouse=True)
+def _not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that one test runs with --quiet does not silence the next."""
+    monkeypatch.setattr("dwm.progress.QUIET", False)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dwm.diffusion.ddpm import Ddim
 from dwm.diffusion.flow import FlowMatchEuler
+from dwm.diffusion.multistep import Multistep
 
-__all__ = ["Ddim", "FlowMatchEuler", "Solver"]
+__all__ = ["Ddim", "FlowMatchEuler", "Multistep", "Solver"]
 
 
 class Solver(Protocol):

@@ -28,6 +28,10 @@ class SamplingOptions(Options):
     finished_frames: int = Field(
         0, ge=0, le=64, description="diffusion forcing: finished frames that stay in the queue to be looked at"
     )
+    solver: Literal["usual", "multistep"] = Field(
+        "usual",
+        description="usual: Euler steps of a flow, DDIM of SD 2.1; multistep: DPM-Solver++, SD 2.1 by windows only",
+    )
     text_every: int = Field(1, ge=1, description="stream: words are read again every so many frames")
     style: Literal["windows", "forcing", "stream"] = Field(
         "windows",

@@ -15,7 +15,7 @@ from dwm.base_models import BaseModel
 from dwm.clip import Caption, Clip, ClipBatch
 from dwm.data import prepare
 from dwm.devices import autocast
-from dwm.diffusion import Ddim, FlowMatchEuler, Solver
+from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
 from dwm.generation import folder as folders
 from dwm.generation.card import Size, WeightsCard
@@ -144,12 +144,15 @@ class DrivingPipeline:
         return _as_asked(self._pictures(sampler, batch, reference_frames), float(batch.fps[0]), names, output_type)
 
     def solver(self, steps: int) -> Solver:
-        """The solver of these weights' scheduler with `steps` steps."""
+        """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
+        multistep = self.card.sampling.solver == "multistep"
+        if multistep and (self.card.prediction == "flow" or self.card.sampling.style != "windows"):
+            raise DwmError(f"{self.card.name}: sampling.solver multistep is for SD 2.1 by windows; set it to usual")
         if self.card.prediction == "flow":
             shift = self.base.scheduler.get("shift", 1.0)
             return FlowMatchEuler.create(steps, shift, double_shift=self.as_published, device=self.device)
         config = {**self.base.scheduler, "prediction_type": self.card.prediction}
-        return Ddim.create(steps, config, device=self.device)
+        return (Multistep if multistep else Ddim.create)(steps, config, device=self.device)
 
     def _pictures(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
         """(b, t, v, 3, H, W): one window, or several where the clip is longer."""

@@ -196,12 +196,14 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
     solver = inference.take("scheduler", None)
     if solver not in (None, *SOLVERS):
         raise inference.fault("scheduler", f"{str(solver)[:80]!r} is not known; known: {', '.join(SOLVERS)}")
-    if solver is not None:
+    multistep = solver == MULTISTEP_SOLVER and recipe["network"][CLASS] == UNET
+    if solver is not None and not multistep:
         inference.ignore(SOLVER, "scheduler")
     forcing = recipe["training"]["objective"]["style"] == "diffusion_forcing"
     recipe["sampling"] = {
         "num_inference_steps": inference.take_as(int, "inference_steps"),
         "guidance_scale": inference.take_as((int, float), "guidance_scale", 1),
+        "solver": "multistep" if multistep else "usual",
         "style": "stream" if streaming else "forcing" if forcing else "windows",
         "text_every": inference.take_as(int, "text_prompt_interval", 1),
         "reference_frames": inference.take_as(int, "reference_frame_count", 1),

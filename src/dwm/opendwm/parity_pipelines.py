@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, VideoAutoencoder
 from dwm.clip import ClipBatch
-from dwm.diffusion import Ddim, FlowMatchEuler, Solver
+from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published
 from dwm.generation.rollout import roll_out
@@ -21,6 +21,7 @@ from dwm.generation.sampler import Latents, Sampler
 from dwm.generation.streaming import Stream
 from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.batches import condition_options, read_case_batch
+from dwm.opendwm.config_pipeline import MULTISTEP_SOLVER
 from dwm.opendwm.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.parity_cases import Case, Setup, read_tensors
 
@@ -172,7 +173,7 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
         autoencoder=base.autoencoder,
         text=base.text,
         options=condition_options(common, "condition_image_adapter_config" in pipeline["model"]),
-        solver=_solver(base.scheduler, pipeline["model"], inference["inference_steps"], setup.device),
+        solver=_solver(base.scheduler, pipeline["model"], inference, setup.device),
         generator=torch.Generator().manual_seed(case.config["generator_seed"]),
         size=(latent_shape[-1] * factor, latent_shape[-2] * factor),
         guidance=inference.get("guidance_scale"),
@@ -208,9 +209,14 @@ def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _solver(scheduler: dict[str, Any], model: Mapping[str, Any], steps: int, device: torch.device) -> Solver:
+def _solver(
+    scheduler: dict[str, Any], model: Mapping[str, Any], inference: Mapping[str, Any], device: torch.device
+) -> Solver:
+    steps = inference["inference_steps"]
     if model["_class_name"] == DIT:
         return FlowMatchEuler.create(steps, scheduler["shift"], double_shift=True, device=device)
+    if inference.get("scheduler") == MULTISTEP_SOLVER:
+        return Multistep(steps, scheduler, device)
     return Ddim.create(steps, scheduler, device=device)
 
 

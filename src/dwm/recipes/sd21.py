@@ -30,7 +30,7 @@ SLIGHTLY = {"reference_scale_std": 0.02, "reference_offset_std": 0.02}
 LAYOUT = AdapterOptions(
     in_channels=6, channels=(320, *WIDTHS), is_downblocks=(False, *(True,) * 3, False), use_zero_convs=True
 )
-SAMPLING = SamplingOptions(num_inference_steps=50, guidance_scale=3, reference_frames=3)
+SAMPLING = SamplingOptions(solver="multistep", num_inference_steps=50, guidance_scale=3, reference_frames=3)
 
 
 def sd21_network() -> UNetOptions:

@@ -1,0 +1,37 @@
+"""DPM-Solver++ for SD 2.1: diffusers' multistep solver behind the face of ours. Knows no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Multistep:
+    """Steps that use the predictions before (Lu et al. 2022), so they must be taken in order, from index 0 on, all frames together.
+
+    Index 0 forgets what came before. It serves one window at a time; diffusion forcing, whose frames are apart, needs `Ddim`.
+    """
+
+    initial_noise = 1.0
+
+    def __init__(self, steps: int, scheduler: dict[str, Any], device: torch.device | str = "cpu"):
+        """A solver by the configuration of an SD scheduler folder."""
+        self._count, self._device = steps, device
+        self._inner = DPMSolverMultistepScheduler.from_config(scheduler)
+        self._inner.set_timesteps(steps, device=device)
+        times: Int[Tensor, "steps"] = self._inner.timesteps
+        self.times = torch.cat([times, times.new_zeros(1)])
+
+    @property
+    def steps(self) -> int:
+        return len(self.times) - 1
+
+    def step(self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int) -> Float[Tensor, "..."]:
+        """The sample at the next time, in float32."""
+        if index == 0:
+            self._inner.set_timesteps(self._count, device=self._device)
+        return self._inner.step(predicted.float(), self._inner.timesteps[index], sample.float()).prev_sample

@@ -53,5 +53,25 @@ def test_a_twin_on_a_base_model_of_its_own_trains_and_its_weights_load(tmp_path:
     assert pipe.card.prediction == ("v_prediction" if name.startswith("sd21") else "flow")
 
 
+@pytest.mark.slow
+def test_scores_on_the_way_change_no_loss_and_choose_the_best_saves(tmp_path: Path):
+    run = resolve(
+        "sd35-crossview-nuscenes-tiny", overrides=(*SHORT[1:], "training.steps=2", "sampling.num_inference_steps=1")
+    )
+    train_run(run, tmp_path / "plain", resume=False)
+    preview = run.preview.with_(score_every=1, score_clips=2)
+    scored = run.with_(preview=preview, evaluation=run.evaluation.with_(scores=("town_fid",)))
+    train_run(scored, tmp_path / "scored", resume=False)
+    stage = tmp_path / "scored" / "driving"
+    told = {number: json.loads((stage / f"scores/{number:06d}.json").read_text()) for number in (1, 2)}
+    kept = json.loads((stage / "checkpoints/scores.json").read_text())
+    assert kept == {str(number): score["town_fid"]["distance"] for number, score in told.items()}
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "driving/log.jsonl").read_text().splitlines()]
+        for name in ("plain", "scored")
+    ]
+    assert losses[0] == losses[1]
+
+
 def _weights(folder: Path) -> Path:
     return folder / "weights/transformer/diffusion_pytorch_model.safetensors"

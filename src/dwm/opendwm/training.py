@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from dwm.errors import DwmError
 from dwm.opendwm.runs import load_recipe
 from dwm.recipes import Recipe, read_json
 from dwm.recipes.train import train_run
-
-SCORED_AFTER = "scores are computed when a run is done: python src/dwm/evaluate.py, or dwm evaluate --weights"
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,6 @@ def train_config(path: Path, output: Path | None, flags: Flags) -> Path:
     run = with_flags(load_recipe(path), flags, int(os.environ.get("WORLD_SIZE", 1)))
     if flags.resume_from is not None:
         check_resume(output, flags.resume_from)
-    if flags.evaluation_steps > 0 and os.environ.get("RANK", "0") == "0":
-        print(f"--evaluation-steps: {SCORED_AFTER}", file=sys.stderr)
     return train_run(run, output, flags.resume_from is not None)
 
 
@@ -57,7 +52,8 @@ def with_flags(run: Recipe, flags: Flags, processes: int) -> Recipe:
     training = training.with_(
         log_every=flags.log_steps, save_every=flags.checkpointing_steps, accumulate=each, watch=watch
     )
-    return run.with_(training=training, preview=run.preview.with_(every=flags.preview_steps))
+    preview = run.preview.with_(every=flags.preview_steps, score_every=max(0, flags.evaluation_steps))
+    return run.with_(training=training, preview=preview)
 
 
 def output_of(path: Path) -> Path:

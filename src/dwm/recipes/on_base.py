@@ -22,7 +22,7 @@ from dwm.generation.published import load_base as load_published_base
 from dwm.networks import CrossviewTemporalUNet, UNetOptions
 from dwm.recipes.feed import stage_feed, stored_of
 from dwm.recipes.recipe import Recipe
-from dwm.recipes.sources import training_readers
+from dwm.recipes.sources import training_readers, validation_clips
 from dwm.town import caption_words
 from dwm.training import checkpoint
 from dwm.training.driving import DrivingTask, Network
@@ -31,10 +31,12 @@ from dwm.training.freezing import freeze
 from dwm.training.loop import Callback, Moment
 from dwm.training.noising import DdpmNoising
 from dwm.training.parallel import place
-from dwm.training.previews import Previews
+from dwm.training.previews import Previews, Scoring, first_frames
 from dwm.training.stages import DrivingStage, told_by, train_stage
 
 WEIGHTS = "weights.safetensors"
+SCORED_CLIPS = 8
+"""Held-out clips that are scored on the way where a run does not say how many."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def train_on_base(
             task = driving_task(run, stage, network, parts, device)
             stage = ending(stage, run.training.epochs if stage.name == "driving" else None, task.feed.plan.steps)
             looks = (*callbacks, *_previews(run, card, parts, network, preview, device))
+            looks = (*looks, *_scoring(run, card, parts, network, stage.batch.frames))
             train_stage(task, stage, folder, resume, looks, task.module, run.compatibility)
             network = new_network(run)  # a sharded one cannot be filled from a file
         checkpoint.load_weights(torch.nn.ModuleDict({"transformer": network}), folder / WEIGHTS)
@@ -210,3 +213,18 @@ def _previews(
     if base.autoencoder is None or (base.text is None and run.conditions.text):
         return (_Looks(run, card, network, clip, base, device),)
     return (Previews(DrivingPipeline(network, base, card), clip, run.preview.every),)
+
+
+def _scoring(run: Recipe, card: WeightsCard, parts: Parts, network: Network, frames: int) -> tuple[Callback, ...]:
+    """Scores on the way, where the run asks for them."""
+    if not run.preview.score_every or not run.data.validation:
+        return ()
+    if parts.base.autoencoder is None or (parts.base.text is None and run.conditions.text):
+        raise DwmError(
+            f"{run.name}: preview.score_every needs the base model in memory, which data.store leaves out; set it to 0, and "
+            "score the weights with dwm evaluate"
+        )
+    held_out = validation_clips(run.data)
+    count = min(len(held_out), run.preview.score_clips or SCORED_CLIPS)
+    clips = [first_frames(held_out[number], frames) for number in range(count)]
+    return (Scoring(DrivingPipeline(network, parts.base, card), clips, run.evaluation, run.preview.score_every),)

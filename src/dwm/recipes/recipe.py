@@ -42,6 +42,9 @@ class PreviewOptions(Options):
     size: tuple[int, int] | None = Field(None, description="width and height of a shown picture; none: as generated")
     window: int | None = Field(None, ge=1, description="frames generated in one pass; none: all of a clip")
     given_frames: bool = Field(False, description="whether the first window starts from the clip's own first frames")
+    score_every: int = Field(
+        0, ge=0, description="steps between two scores of held-out clips while a base model's run trains; 0: none"
+    )
     score_clips: int | None = Field(None, ge=1, description="validation clips that are scored; none: all")
 
 

@@ -1,10 +1,13 @@
-"""A look at a run while it trains: every so often, the video that the averaged weights make of one clip training never sees."""
+"""Looks at a run while it trains: the video that its averaged weights make of a held-out clip, and scores of several."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
+from dwm.evaluation import EvaluationOptions, evaluate
 from dwm.generation import DrivingPipeline
 from dwm.training.loop import Moment
 
@@ -28,6 +31,31 @@ class Previews:
                 video = self.pipe(self.clip, seed=0, force=True)
                 suffix = "mp4" if self.clip.length > 1 else "png"
                 video.save(moment.folder / "previews" / f"{moment.step:06d}.{suffix}")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A callback of the training loop; writes `scores/STEP.json` into the stage's folder and says them.
+
+    The distance of `town_fid`, where it is asked for, decides which saves are the best and kept. The losses stay the same.
+    """
+
+    pipe: DrivingPipeline
+    clips: Sequence[Clip]
+    options: EvaluationOptions
+    every: int
+
+    def __call__(self, moment: Moment) -> None:
+        if moment.step % self.every:
+            return
+        with moment.sampled() as mine:
+            if mine:
+                found = evaluate(lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options)
+                found.save(moment.folder / "scores" / f"{moment.step:06d}.json")
+                said = ", ".join(f"{line.name} {line.value}" for line in found.lines())
+                print(f"step {moment.step}, {found.clips} held-out clips: {said}", file=sys.stderr, flush=True)
+                if found.town_fid is not None:
+                    moment.score(found.town_fid.distance)
 
 
 def first_frames(clip: Clip, frames: int) -> Clip:

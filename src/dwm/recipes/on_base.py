@@ -210,16 +210,21 @@ def _previews(
     if clip is None or not run.preview.every:
         return ()
     base = parts.base
-    if base.autoencoder is None or (base.text is None and run.conditions.text):
+    if not _can_sample(run, base):
         return (_Looks(run, card, network, clip, base, device),)
     return (Previews(DrivingPipeline(network, base, card), clip, run.preview.every),)
+
+
+def _can_sample(run: Recipe, base: BaseModel) -> bool:
+    """Whether all of the base model that generation needs is in memory; a store leaves parts out."""
+    return base.autoencoder is not None and (base.text is not None or not run.conditions.text)
 
 
 def _scoring(run: Recipe, card: WeightsCard, parts: Parts, network: Network, frames: int) -> tuple[Callback, ...]:
     """Scores on the way, where the run asks for them."""
     if not run.preview.score_every or not run.data.validation:
         return ()
-    if parts.base.autoencoder is None or (parts.base.text is None and run.conditions.text):
+    if not _can_sample(run, parts.base):
         raise DwmError(
             f"{run.name}: preview.score_every needs the base model in memory, which data.store leaves out; set it to 0, and "
             "score the weights with dwm evaluate"

@@ -64,7 +64,7 @@ def main() -> None:
 def small_town(folder: Path) -> Path:
     """One scene of the town as a nuScenes set with pictures of the real size."""
     from dwm.town import write_nuscenes
-    from dwm.town.nuscenes_writer import NuScenesOptions
+    from dwm.town.nuscenes.writer import NuScenesOptions
 
     return write_nuscenes(folder / "town", 1, 1, options=NuScenesOptions(seconds=1.0, size=(1600, 900)), workers=1)
 

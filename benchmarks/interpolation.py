@@ -19,7 +19,7 @@ from dwm.data.nuscenes.interpolate import interpolate
 from dwm.geometry import rotation_from_quaternion
 from dwm.storage import open_tree
 from dwm.town import write_nuscenes
-from dwm.town.nuscenes_writer import TWELVE_HZ, NuScenesOptions
+from dwm.town.nuscenes.writer import TWELVE_HZ, NuScenesOptions
 
 Rows = list[dict]
 

@@ -25,12 +25,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dwm.training import checkpoint, parallel
-from dwm.training.loop import LoopOptions, step_generator, train_task
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.parallel import ParallelOptions
-from dwm.training.task import Losses, Work
-from dwm.training.watch import WatchOptions
+from dwm.training.loop.log import WatchOptions
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.step import LoopOptions, step_generator, train_task
+from dwm.training.loop.task import Losses, Work
+from dwm.training.parallel import ranks as parallel
+from dwm.training.parallel.ranks import ParallelOptions
+from dwm.training.saves import checkpoint
 
 WIDTH, SAVE_EVERY, PATIENCE = 384, 5, 120.0
 started: list[subprocess.Popen[bytes]] = []

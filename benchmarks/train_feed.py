@@ -22,12 +22,12 @@ from pathlib import Path
 import torch
 
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.recipes import Recipe, find, load, save
-from dwm.recipes.data import SourceOptions
-from dwm.recipes.encode import encode_run
-from dwm.recipes.on_base import driving_task, load_parts, new_network
+from dwm.config import Recipe, find, load, save
+from dwm.config.data import SourceOptions
 from dwm.recipes.tiny import tiny
-from dwm.training.loop import step_generator
+from dwm.runs.driving import driving_task, load_parts, new_network
+from dwm.runs.encode import encode_run
+from dwm.training.loop.step import step_generator
 
 BASE = TinyOptions(
     clip_tokens=77,
@@ -67,7 +67,7 @@ def main() -> None:
 def prepared(folder: Path) -> Recipe:
     """The run on a set, a base model and a store in `folder`."""
     from dwm.town import caption_words, write_nuscenes
-    from dwm.town.nuscenes_writer import NuScenesOptions
+    from dwm.town.nuscenes.writer import NuScenesOptions
 
     data = write_nuscenes(folder / "town", 1, 1, options=NuScenesOptions(seconds=1.5, size=(1600, 900)), workers=1)
     create_tiny_base_model(folder / "base", caption_words(), 0, BASE)

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from dwm import progress
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
 from dwm.recipes.town import MUON, town_network
-from dwm.training.ema import Ema
-from dwm.training.loop import LoopOptions, Moment, step_generator, train_task
-from dwm.training.optimizers import Muon, OptimizerOptions
-from dwm.training.saver import Saver
-from dwm.training.scaler import Scaler
-from dwm.training.task import Losses, Task, Work
+from dwm.training.loop.ema import Ema
+from dwm.training.loop.optimizers import Muon, OptimizerOptions
+from dwm.training.loop.scaler import Scaler
+from dwm.training.loop.step import LoopOptions, Moment, step_generator, train_task
+from dwm.training.loop.task import Losses, Task, Work
+from dwm.training.saves.saver import Saver
 
 PARTS = ("data", "forward", "backward", "optimizer", "clip", "average", "rest")
 

@@ -3,7 +3,7 @@
 import sys
 
 from dwm.cli.main import outcome
-from dwm.opendwm.commands import generation_example
+from dwm.opendwm.commands.parse import generation_example
 
 if __name__ == "__main__":
     sys.exit(outcome(generation_example))

@@ -9,10 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from dwm import DrivingPipeline
+from dwm.checkpoints.published import read_state
 from dwm.cli.main import app
-from dwm.generation.published import read_state
-from dwm.opendwm.batches import read_case_batch
-from dwm.opendwm.parity_cases import read_tensors
+from dwm.opendwm.parity.batches import read_case_batch
+from dwm.opendwm.parity.cases import read_tensors
 
 RUN = CliRunner()
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dwm.checkpoints.folder import TOWN
 from dwm.cli.main import app, outcome
-from dwm.generation.folder import TOWN
 
 
 def within(*arguments: str) -> int:

@@ -10,7 +10,7 @@ from dwm.base_models import BaseModel, TextEmbedding
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, Kept, build_conditions, latent_times
 from dwm.errors import DwmError
-from dwm.opendwm.batches import condition_options, read_case_batch
+from dwm.opendwm.parity.batches import condition_options, read_case_batch
 
 RECORDED = {
     "encoder_hidden_states": lambda c: c.text[:, :, :, ::22],

@@ -82,7 +82,7 @@ def test_without_rerun_a_recording_names_what_to_install(folder, tmp_path, monke
 
 
 def test_points_fall_where_the_camera_sees_them(folder):
-    from dwm.data.look import draw_view
+    from dwm.data.overview import draw_view
 
     clip = open_dataset(folder)["scene-0103"].clip(0, 1, 2)
     front = clip.views.index("CAM_FRONT")

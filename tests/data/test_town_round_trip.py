@@ -9,8 +9,8 @@ import pytest
 from dwm.clip import NUSCENES_VIEWS
 from dwm.data import LayoutOptions, ReadOptions, Window, draw_boxes, draw_map, open_dataset
 from dwm.town import town_scene, write_nuscenes
-from dwm.town.nuscenes_writer import NuScenesOptions
-from dwm.town.nuscenes_writer_scene import START_US
+from dwm.town.nuscenes.scene import START_US
+from dwm.town.nuscenes.writer import NuScenesOptions
 
 SEED, SIZE = 5, (160, 96)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dwm.checkpoints.folder import TOWN
 from dwm.doctor import Check, State, check_environment
-from dwm.generation.folder import TOWN
 
 
 def checks(tmp_path: Path, weights: str = "town") -> dict[str, Check]:
@@ -17,7 +17,18 @@ def checks(tmp_path: Path, weights: str = "town") -> dict[str, Check]:
 
 def test_a_fresh_machine_lacks_only_what_is_fetched(tmp_path: Path) -> None:
     found = checks(tmp_path)
-    expected = {"python", "packages", "processor", "accelerator", "memory", "disk", "video", "weights", "base model", "data"}
+    expected = {
+        "python",
+        "packages",
+        "processor",
+        "accelerator",
+        "memory",
+        "disk",
+        "video",
+        "weights",
+        "base model",
+        "data",
+    }
     assert expected <= set(found)
     assert found["weights"].state is State.good and found["video"].state is State.good
     assert found["base model"].state is found["data"].state is State.absent
@@ -38,7 +49,9 @@ def test_what_is_broken_is_a_fault_with_a_fix(tmp_path: Path) -> None:
 
 
 def test_old_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwm.doctor.checks.metadata.requires", lambda name: ["torch>=99", "a-package-that-is-not-there"])
+    monkeypatch.setattr(
+        "dwm.doctor.checks.metadata.requires", lambda name: ["torch>=99", "a-package-that-is-not-there"]
+    )
     found = checks(tmp_path)
     assert found["torch"].state is State.fault and "needed >=99" in found["torch"].found
     assert found["a-package-that-is-not-there"].fix == "pip install 'a-package-that-is-not-there'"

@@ -5,8 +5,9 @@ import torch
 
 from dwm.base_models import BaseModel
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
+from dwm.checkpoints import SamplingOptions, WeightsCard
 from dwm.conditions import ConditionOptions
-from dwm.generation import DrivingPipeline, SamplingOptions, WeightsCard
+from dwm.generation import DrivingPipeline
 from dwm.networks import AdapterOptions, CrossviewTemporalDiT, DiTOptions
 
 SIZE = (32, 16)

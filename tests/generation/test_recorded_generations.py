@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dwm.opendwm.parity import run_case
-from dwm.opendwm.parity_cases import Setup, find_cases
+from dwm.opendwm.parity.cases import Setup, find_cases
+from dwm.opendwm.parity.run import run_case
 
 CASES = (
     "pipelines/images",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions, Masking, zero_extra_blocks, zero_modulation
-from dwm.networks.options import MaskOptions
+from dwm.networks.dit.options import MaskOptions
 
 B, T, V = 2, 3, 4
 SHAPE = (B, T, V, 4, 4, 6)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
-from dwm.opendwm.networks import DIT, UNET, dit_options, unet_options
+from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from dwm.config import Recipe, check, save
+from dwm.config.files import read_json
 from dwm.errors import DwmError
 from dwm.networks import UNetOptions
-from dwm.opendwm.example_runs import ExampleRun
+from dwm.opendwm.commands.example_runs import ExampleRun
 from dwm.opendwm.runs import LidarRun, convert, load_recipe, read_run
-from dwm.recipes import Recipe, check, save
-from dwm.recipes.files import read_json
 
 
 def published(shared: Path) -> list[Path]:

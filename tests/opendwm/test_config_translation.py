@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dwm.errors import DwmError
-from dwm.opendwm.config import is_upstream, translate
-from dwm.opendwm.config_reader import CLASS
+from dwm.opendwm.config.reader import CLASS
+from dwm.opendwm.config.translation import is_upstream, translate
 from dwm.opendwm.runs import converted
 
 SMALL = {

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dwm.config import find
 from dwm.errors import DwmError
-from dwm.opendwm.example_runs import ExampleInput, ExampleRun
-from dwm.opendwm.examples import read_example, run_example
+from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun
+from dwm.opendwm.commands.examples import read_example, run_example
 from dwm.opendwm.runs import load_recipe, read_run
-from dwm.recipes import find
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAME = ("conditions", "sampling", "weights_dtype", "text_dtype", "autocast", "autoencoder_piece", "compatibility")

@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from dwm.errors import DwmError
-from dwm.opendwm.parity import parity_table, run_parity
+from dwm.opendwm.parity.run import parity_table, run_parity
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 SMALL = "mixer"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm.opendwm.parity import run_parity
+from dwm.opendwm.parity.run import run_parity
 
 CASES = (
     "accumulate_clip_schedule",

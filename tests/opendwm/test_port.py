@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dwm.errors import DwmError
-from dwm.opendwm.port import PortRun, log_entries, mean_step, summary
+from dwm.opendwm.commands.port import PortRun, log_entries, mean_step, summary
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from dwm.config import find
+from dwm.config.data import SourceOptions
 from dwm.data import prepare
 from dwm.data.layout import LayoutOptions
 from dwm.errors import DwmError
-from dwm.opendwm.layout_export import write_package
-from dwm.opendwm.layout_package import LayoutPackage, package_batches
-from dwm.opendwm.previews import PreviewConfig, TextChange, changed_run, replaced_by, stacked
-from dwm.opendwm.vehicle_colors import without_vehicle_colors
-from dwm.recipes import find
-from dwm.recipes.data import SourceOptions
-from dwm.recipes.sources import TownClips
+from dwm.opendwm.commands.layout_export import write_package
+from dwm.opendwm.commands.layout_package import LayoutPackage, package_batches
+from dwm.opendwm.commands.previews import PreviewConfig, TextChange, changed_run, replaced_by, stacked
+from dwm.opendwm.commands.vehicle_colors import without_vehicle_colors
+from dwm.runs.clips import TownClips
 
 ROOT = Path(__file__).parents[2]
 VIEWS = ("CAM_FRONT_LEFT", "CAM_FRONT")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from dwm.checkpoints.published import load_published
+from dwm.config.files import read_json
 from dwm.errors import DwmError
-from dwm.generation.published import load_published
 from dwm.networks import DiTOptions, UNetOptions
+from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.known_weights import KNOWN, known_run
-from dwm.opendwm.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.runs import load_recipe
-from dwm.recipes.files import read_json
 
 
 def models(shared: Path) -> dict[str, dict[str, Any]]:

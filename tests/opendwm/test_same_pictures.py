@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dwm.opendwm.batches import read_case_batch
-from dwm.opendwm.parity_cases import Case, Setup, read_tensors
-from dwm.opendwm.parity_pipelines import reduced
+from dwm.opendwm.parity.batches import read_case_batch
+from dwm.opendwm.parity.cases import Case, Setup, read_tensors
+from dwm.opendwm.parity.pipelines import reduced
 from dwm.opendwm.runs import converted
-from dwm.recipes.published import published_pipeline
+from dwm.runs.published import published_pipeline
 
 GROUPS = ("pipelines", "pipelines_streaming")
 SETUP = Setup(torch.device("cpu"), torch.float32)

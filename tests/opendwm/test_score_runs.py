@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dwm.config import Recipe, find
+from dwm.config.data import SourceOptions
 from dwm.errors import DwmError
-from dwm.opendwm.scores import checkpoint_of, score_run
-from dwm.recipes import Recipe, find
-from dwm.recipes.data import SourceOptions
+from dwm.opendwm.commands.scores import checkpoint_of, score_run
 
 
 def run_over(**source) -> Recipe:

@@ -8,8 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from dwm.errors import DwmError
+from dwm.opendwm.commands.training import Flags, check_resume, output_of, train_config, with_flags
 from dwm.opendwm.runs import load_recipe
-from dwm.opendwm.training import Flags, check_resume, output_of, train_config, with_flags
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write

@@ -13,14 +13,14 @@ import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from safetensors.torch import save_file
 
+from dwm.checkpoints.folder import load_network
+from dwm.checkpoints.published import load_base, load_published, read_state, rename_sd21
+from dwm.config import Recipe, save
 from dwm.errors import DwmError
-from dwm.generation.folder import load_network
-from dwm.generation.published import load_base, load_published, read_state, rename_sd21
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
-from dwm.opendwm.convert_weights import convert_weights, network_weights, run_of_save
-from dwm.recipes import Recipe, save
-from dwm.training.loop import LoopOptions, train_task
-from dwm.training.task import Losses, Work
+from dwm.opendwm.commands.convert_weights import convert_weights, network_weights, run_of_save
+from dwm.training.loop.step import LoopOptions, train_task
+from dwm.training.loop.task import Losses, Work
 
 BASE = {
     "num_layers": 2,

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from dwm.config import resolve
+from dwm.config.campaign import changed, find_campaign
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
-from dwm.recipes import resolve
-from dwm.recipes.campaign import changed, find_campaign
-from dwm.recipes.train import train_run
-from dwm.recipes.train_campaign import train_campaign
+from dwm.runs.campaign import train_campaign
+from dwm.runs.train import train_run
 
 SHORT = ("training.steps=1", "training.accumulate=1", "data.size=[64,32]", "data.clips=2")
 

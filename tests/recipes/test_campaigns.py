@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from dwm.cli.runs import chosen_training
+from dwm.config import Campaign, find, recipes, save
+from dwm.config.campaign import campaign_from, campaigns, changed, find_campaign, started_from
 from dwm.errors import DwmError
-from dwm.recipes import Campaign, find, recipes, save
-from dwm.recipes.campaign import CAMPAIGNS, campaign_from, changed, find_campaign, started_from
 from dwm.recipes.tiny import tiny
 
 
-@pytest.mark.parametrize("name", CAMPAIGNS)
+@pytest.mark.parametrize("name", campaigns())
 def test_stages_of_a_campaign_start_where_their_recipes_say_by_default(name: str):
     campaign = find_campaign(name)
     for (stage, _), known in zip(started_from(campaign, Path("runs") / name), campaign.stages, strict=True):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dwm.config import Recipe, find, recipes, resolve
+from dwm.config.describe import settings
 from dwm.opendwm.runs import convert
-from dwm.recipes import Recipe, find, recipes, resolve
-from dwm.recipes.describe import settings
 
 ONE, MANY = "configs/ctsd/single_dataset", "configs/ctsd/multi_datasets"
 SOURCES = {

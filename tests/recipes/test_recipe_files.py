@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from dwm.config import Recipe, find, from_values, load, recipes, resolve, save
+from dwm.config.describe import settings
+from dwm.config.files import validated
+from dwm.config.overrides import apply_overrides
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.recipes import Recipe, find, from_values, load, recipes, resolve, save
-from dwm.recipes.describe import settings
-from dwm.recipes.files import validated
-from dwm.recipes.overrides import apply_overrides
 
 
 class Optimizer(Options):

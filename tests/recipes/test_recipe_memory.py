@@ -10,11 +10,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from dwm.config import find
+from dwm.config.cost import Shape, _inputs, generation_cost, parameters, training_cost
+from dwm.config.files import read_json
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
-from dwm.recipes import find
-from dwm.recipes.files import read_json
-from dwm.recipes.memory import Shape, _inputs, generation_cost, parameters, training_cost
-from dwm.training.dryrun import _Live
+from dwm.networks.dryrun import _Live
 
 SHAPE = Shape(b=1, t=3, v=6, h=6, w=10, text=12)
 

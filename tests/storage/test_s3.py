@@ -12,10 +12,10 @@ import pytest
 from s3_reader import read_many
 from test_archives import FILES, holds_all, write_tar, write_zip
 
+from dwm.config.data import SourceOptions
 from dwm.data import open_dataset
 from dwm.errors import DwmError
-from dwm.recipes.data import SourceOptions
-from dwm.recipes.sources import opened
+from dwm.runs.clips import opened
 from dwm.storage import open_tree
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))

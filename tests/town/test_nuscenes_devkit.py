@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dwm.town import TownOptions, write_nuscenes
-from dwm.town.nuscenes_writer import NuScenesOptions
+from dwm.town.nuscenes.writer import NuScenesOptions
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-devkit/bin/python"

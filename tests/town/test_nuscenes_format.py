@@ -8,16 +8,16 @@ from PIL import Image
 from shapely.geometry import Polygon, box
 
 from dwm.clip import Boxes
+from dwm.data.nuscenes.write import names
+from dwm.data.nuscenes.write.mask import write_mask
 from dwm.errors import DwmError
 from dwm.geometry import rotation_z
 from dwm.storage import atomic_folder
-from dwm.town import nuscenes_writer_names as names
-from dwm.town.expansion import map_records, write_expansion
-from dwm.town.nuscenes_writer_12hz import twelve_hz
-from dwm.town.nuscenes_writer_boxes import attribute, visibility_level
-from dwm.town.nuscenes_writer_mask import write_mask
-from dwm.town.nuscenes_writer_scene import cell_offset
-from dwm.town.streets import build_streets
+from dwm.town.nuscenes.boxes import attribute, visibility_level
+from dwm.town.nuscenes.expansion import map_records, write_expansion
+from dwm.town.nuscenes.scene import cell_offset
+from dwm.town.nuscenes.twelve_hz import twelve_hz
+from dwm.town.world.streets import build_streets
 
 
 def test_scenes_have_names_of_their_own_and_both_splits():

@@ -5,9 +5,9 @@ import pytest
 
 from dwm.clip import Boxes
 from dwm.geometry import apply, inverse, rotation_z, transform
-from dwm.town.lidar import AZIMUTHS, BEAMS, EGO_FROM_LIDAR, ELEVATION, RANGE_NOISE, Solids, scan
-from dwm.town.lidar_solids import hulls
-from dwm.town.nuscenes_writer_boxes import count_points, hidden
+from dwm.town.drawing.lidar import AZIMUTHS, BEAMS, EGO_FROM_LIDAR, ELEVATION, RANGE_NOISE, Solids, scan
+from dwm.town.drawing.lidar_solids import hulls
+from dwm.town.nuscenes.boxes import count_points, hidden
 
 
 def solids(*rows: tuple) -> Solids:
@@ -99,7 +99,7 @@ def test_points_are_counted_in_the_box_that_holds_them():
 
 def test_hulls_stay_inside_their_boxes():
     from dwm.geometry import box_corners
-    from dwm.town.kinds import KINDS
+    from dwm.town.world.kinds import KINDS
 
     kinds = list(KINDS.values())
     boxes = Boxes(

@@ -9,11 +9,12 @@ import pytest
 
 from dwm.clip import NUSCENES_VIEWS
 from dwm.data import ReadOptions, open_dataset
+from dwm.data.nuscenes.write.names import CAMERA_LEAD_US, LOCATIONS, TABLES
 from dwm.errors import DwmError
-from dwm.town import TownOptions, nuscenes_writer, town_scene, write_nuscenes
-from dwm.town.nuscenes_writer import NuScenesOptions
-from dwm.town.nuscenes_writer_names import CAMERA_LEAD_US, LOCATIONS, TABLES
-from dwm.town.nuscenes_writer_scene import START_US
+from dwm.town import TownOptions, town_scene, write_nuscenes
+from dwm.town.nuscenes import writer as nuscenes_writer
+from dwm.town.nuscenes.scene import START_US
+from dwm.town.nuscenes.writer import NuScenesOptions
 
 SEED, SECONDS, SIZE = 5, 0.5, (160, 96)
 OPTIONS = NuScenesOptions(seconds=SECONDS, size=SIZE, lidar_hz=10)

@@ -10,9 +10,9 @@ import pytest
 
 from dwm.geometry import apply, box_corners, inverse, project, transform
 from dwm.town import TownOptions, TownScene, town_scene
-from dwm.town.cameras import FORWARD
-from dwm.town.mesh import MeshBuilder, Part
-from dwm.town.renderer import SceneGraph
+from dwm.town.drawing.mesh import MeshBuilder, Part
+from dwm.town.drawing.renderer import SceneGraph
+from dwm.town.world.cameras import FORWARD
 
 SIZE = (400, 225)
 CLEAR = TownOptions(times=("day",), weathers=("clear",), traffic=("normal",), duration=8.0)

@@ -12,9 +12,9 @@ from shapely.geometry import Polygon
 from dwm.clip import CAPTION_KEYS, NUSCENES_VIEWS
 from dwm.errors import DwmError
 from dwm.town import TownOptions, TownScene, caption_words, recaption, town_scene
-from dwm.town.captions import SYNONYMS
-from dwm.town.population import EGO
 from dwm.town.scene import REAR_AXLE
+from dwm.town.world.captions import SYNONYMS
+from dwm.town.world.population import EGO
 
 SCENES = range(6)
 ELEVEN = (

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from dwm.conditions import ConditionOptions
+from dwm.config import Recipe
+from dwm.config.data import DataOptions, SourceOptions
+from dwm.config.recipe import PreviewOptions, TrainingOptions
 from dwm.data import CaptionOptions
 from dwm.networks import AdapterOptions, DiTOptions
-from dwm.recipes import Recipe
-from dwm.recipes.data import DataOptions, SourceOptions
-from dwm.recipes.recipe import PreviewOptions, TrainingOptions
-from dwm.training.driving import BatchOptions
-from dwm.training.objective import ObjectiveOptions
+from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages.driving import BatchOptions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dwm.devices import autocast
-from dwm.training import parallel
-from dwm.training.loop import LoopOptions, step_generator, train_task
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.parallel import ParallelOptions
-from dwm.training.task import Losses, Work
-from dwm.training.watch import WatchOptions
+from dwm.training.loop.log import WatchOptions
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.step import LoopOptions, step_generator, train_task
+from dwm.training.loop.task import Losses, Work
+from dwm.training.parallel import ranks as parallel
+from dwm.training.parallel.ranks import ParallelOptions
 
 WIDTH, ODD = 12, 7
 

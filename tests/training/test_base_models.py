@@ -9,18 +9,18 @@ import pytest
 import torch
 from base_run import made_up, network, recipe, source
 
+from dwm.checkpoints.folder import load_network, read_card
 from dwm.cli.main import run as command
+from dwm.config.data import Mix
+from dwm.config.files import save
 from dwm.data import CaptionOptions
 from dwm.errors import DwmError
-from dwm.generation.folder import load_network, read_card
 from dwm.networks import UNetOptions
-from dwm.recipes.data import Mix
-from dwm.recipes.encode import encode_run
-from dwm.recipes.files import save
-from dwm.recipes.on_base import driving_task, load_parts, new_network
-from dwm.recipes.train import train_run
-from dwm.training.loop import step_generator
-from dwm.training.objective import ObjectiveOptions
+from dwm.runs.driving import driving_task, load_parts, new_network
+from dwm.runs.encode import encode_run
+from dwm.runs.train import train_run
+from dwm.training.loop.step import step_generator
+from dwm.training.objectives.driving import ObjectiveOptions
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Clip, Rig
 from dwm.evaluation import FeatureOptions, PictureFeatures, town_fid
 from dwm.evaluation.features import load_network
 from dwm.report import Video
-from dwm.training.clips import ClipCache, fill
 from dwm.training.feature_network import FeatureLearning, learn, train_features
+from dwm.training.feed.clip_cache import ClipCache, fill
 
 OPTIONS = FeatureOptions(size=(64, 32), shrinks=(1, 2), filters=8)
 LEARNING = FeatureLearning(pictures=24, patches=1500, rounds=8)

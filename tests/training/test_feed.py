@@ -11,14 +11,14 @@ from tiny_run import CONDITIONS, InventedClips, network_options
 from dwm.base_models import Moments
 from dwm.conditions import build_conditions
 from dwm.data import CaptionOptions
+from dwm.data.readers import Ask, WindowReader, jittered
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT
-from dwm.training.driving import DrivingTask, Told
-from dwm.training.feed import Feed
-from dwm.training.join import Joined
-from dwm.training.objective import ObjectiveOptions
-from dwm.training.plan import Bucket, Plan
-from dwm.training.readers import Ask, WindowReader, jittered
+from dwm.training.feed.batches import Feed
+from dwm.training.feed.concatenation import Joined
+from dwm.training.feed.plan import Bucket, Plan
+from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages.driving import DrivingTask, Told
 
 SIZE = (32, 32)
 WORDS = CaptionOptions(drop_rates={"image_description": 0.5})
@@ -152,7 +152,9 @@ def test_a_killed_worker_is_told_with_what_to_do():
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__getitem__(index)
 
-    with pytest.raises(DwmError, match=r"a process that prepares clips was killed .* fewer data.workers than 2 .* --resume"):
+    with pytest.raises(
+        DwmError, match=r"a process that prepares clips was killed .* fewer data.workers than 2 .* --resume"
+    ):
         list(islice(feed([reader(Deadly(4))], [Bucket(SIZE, 2, 1)], workers=2).batches(0), 8))
 
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from dwm.config import find, recipes
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
-from dwm.recipes import find, recipes
-from dwm.training.freezing import freeze
+from dwm.training.stages.freezing import freeze
 
 
 class Small(nn.Module):

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
-from dwm.training import checkpoint, shard_files
-from dwm.training.checkpoint import Training
-from dwm.training.ema import Ema
-from dwm.training.loop import LoopOptions, step_generator, train_task
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.parallel import Place
-from dwm.training.saver import save
-from dwm.training.task import Losses, Work
+from dwm.training.loop.ema import Ema
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.step import LoopOptions, step_generator, train_task
+from dwm.training.loop.task import Losses, Work
+from dwm.training.parallel.ranks import Place
+from dwm.training.saves import checkpoint, shard_files
+from dwm.training.saves.checkpoint import Training
+from dwm.training.saves.saver import save
 
 
 class Regression:
@@ -157,6 +157,6 @@ def test_averaged_weights_follow_and_are_put_back():
 
 
 def test_processes_that_cannot_share_a_step_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("dwm.training.loop.place", lambda: Place(0, 3))
+    monkeypatch.setattr("dwm.training.loop.step.place", lambda: Place(0, 3))
     with pytest.raises(DwmError, match="multiple of 3"):
         train_task(Regression(), OPTIONS.with_(accumulate=4), tmp_path)

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from dwm.errors import DwmError
-from dwm.training.noising import DdpmNoising
-from dwm.training.objective import Draws, ObjectiveOptions, box_weights, draw, losses_of, noised
+from dwm.training.objectives.driving import Draws, ObjectiveOptions, box_weights, draw, losses_of, noised
+from dwm.training.objectives.noising import DdpmNoising
 
 SHAPE = (64, 4, 2, 3, 4, 6)
 

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import processes
 
 from dwm.errors import DwmError
-from dwm.training import checkpoint
-from dwm.training.parallel import ParallelOptions
+from dwm.training.parallel.ranks import ParallelOptions
+from dwm.training.saves import checkpoint
 
-PRELOADED = ["torch.distributed.fsdp", "torch.nn.parallel", "dwm.training.loop", "dwm.training.shard_files"]
+PRELOADED = ["torch.distributed.fsdp", "torch.nn.parallel", "dwm.training.loop.step", "dwm.training.saves.shard_files"]
 TWO = ("ddp", "fsdp", "fsdp-muon", "fsdp-recompute", "ddp-half", "fsdp-half")
 FOUR = ("fsdp-22", "fsdp-14", "fsdp-41")
 

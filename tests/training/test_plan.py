@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dwm.errors import DwmError
-from dwm.training.join import Joined
-from dwm.training.plan import Bucket, Plan
+from dwm.training.feed.concatenation import Joined
+from dwm.training.feed.plan import Bucket, Plan
 
 BIG, SMALL = Bucket((448, 256), 19, 2, share=0.6), Bucket((304, 176), 19, 4, share=0.4)
 

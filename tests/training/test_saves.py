@@ -9,12 +9,12 @@ from test_loop import OPTIONS, Regression, curve
 from torch import nn
 
 from dwm.errors import DwmError
-from dwm.training import checkpoint, shard_files
-from dwm.training.checkpoint import Training
-from dwm.training.ema import Ema
-from dwm.training.loop import train_task
-from dwm.training.optimizers import OptimizerOptions
-from dwm.training.scaler import Scaler
+from dwm.training.loop.ema import Ema
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.loop.scaler import Scaler
+from dwm.training.loop.step import train_task
+from dwm.training.saves import checkpoint, shard_files
+from dwm.training.saves.checkpoint import Training
 
 
 def steps_saved(folder) -> list[int]:

@@ -5,13 +5,14 @@ import torch
 from tiny_run import CARD, WORDS, InventedClips, options
 
 from dwm.base_models import BaseModel
+from dwm.checkpoints.folder import load_network, read_card
 from dwm.data import collate
+from dwm.data.readers import Ask
 from dwm.errors import DwmError
-from dwm.generation.folder import load_network, read_card
-from dwm.training.clips import ClipCache, fill
-from dwm.training.readers import Ask
-from dwm.training.stages import Run, train
-from dwm.training.store import StoredLatents
+from dwm.latents.store import StoredLatents
+from dwm.training.feed.clip_cache import ClipCache, fill
+from dwm.training.stages import train
+from dwm.training.stages.from_nothing import Run
 
 
 @pytest.fixture(scope="module")

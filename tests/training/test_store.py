@@ -14,15 +14,15 @@ from dwm.base_models.identity import autoencoder_identity, text_identity
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.clip import as_floats
 from dwm.data import CaptionOptions
+from dwm.data.digests import picture_keys, text_keys
+from dwm.data.readers import Ask, WindowReader
 from dwm.errors import DwmError
-from dwm.training.encode import Wanted, encode
-from dwm.training.feed import Feed, Stored
-from dwm.training.join import Joined
-from dwm.training.keyed_shards import Shards, shard_paths, write_shard
-from dwm.training.keys import picture_keys, text_keys
-from dwm.training.plan import Bucket, Plan
-from dwm.training.readers import Ask, WindowReader
-from dwm.training.store import Store, StoredLatents, StoredTexts
+from dwm.latents.encode import Wanted, encode
+from dwm.latents.shards import Shards, shard_paths, write_shard
+from dwm.latents.store import Store, StoredLatents, StoredTexts
+from dwm.training.feed.batches import Feed, Stored
+from dwm.training.feed.concatenation import Joined
+from dwm.training.feed.plan import Bucket, Plan
 
 SIZE = (32, 32)
 WORDS = CaptionOptions(drop_rates={"image_description": 0.5, "weather": 0.2})

@@ -10,9 +10,9 @@ from test_loop import OPTIONS, Regression
 from test_parallel import PRELOADED
 
 from dwm.errors import DwmError
-from dwm.training.loop import train_task
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.watch import Lines, WatchOptions, line
+from dwm.training.loop.log import Lines, WatchOptions, line
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.step import train_task
 
 
 class Counted(Regression):

@@ -14,16 +14,17 @@ import torch
 from shapely.geometry import box
 
 from dwm.base_models.tiny import TinyOptions
+from dwm.checkpoints.card import WeightsCard
 from dwm.clip import ArrayPictures, Boxes, Caption, Clip, LaneMap, Rig
 from dwm.conditions import ConditionOptions
-from dwm.generation.card import WeightsCard
 from dwm.networks import AdapterOptions, DiTOptions
-from dwm.training.autoencoder import AutoencoderStageOptions
-from dwm.training.driving import BatchOptions
-from dwm.training.loop import LoopOptions
-from dwm.training.objective import ObjectiveOptions
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.stages import AutoencoderStage, DrivingStage, StagesOptions, train
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.step import LoopOptions
+from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages import train
+from dwm.training.stages.autoencoder import AutoencoderStageOptions
+from dwm.training.stages.driving import BatchOptions
+from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage, StagesOptions
 
 VIEWS = ("CAM_FRONT", "CAM_FRONT_RIGHT")
 WORDS = ("day", "night", "street")

@@ -10,7 +10,7 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
-from dwm.cli.say import finish, hush
+from dwm.cli.output import finish, hush
 
 app = typer.Typer(
     help="Turn configs and weights of OpenDWM into ours.",
@@ -34,9 +34,9 @@ def config(
     keep(f"nothing was written to {output}")
     from dataclasses import asdict
 
-    from dwm.opendwm.example_runs import ExampleRun
+    from dwm.config import Recipe, save
+    from dwm.opendwm.commands.example_runs import ExampleRun
     from dwm.opendwm.runs import ODDITIES, convert
-    from dwm.recipes import Recipe, save
 
     made = convert(file)
     path = save(made.run, output.parent, output.name)
@@ -77,7 +77,9 @@ def weights(
     file: Annotated[Path, typer.Argument(help="A .pth, a .safetensors, a folder of these, or a training run's save.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.")],
     config: flags.Config = None,
-    name: Annotated[str | None, typer.Option("--as", help="A recipe, or published weights that these are like.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="A recipe, or published weights that these are like.")
+    ] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Numbers to store; as they are by default.")] = None,
     base: Annotated[
         bool, typer.Option("--base", help="Plain SD 3, SD 3.5 or SD 2.1: new blocks get starting values.")
@@ -93,7 +95,7 @@ def weights(
     keep(f"nothing was written to {output}")
     import torch
 
-    from dwm.opendwm.convert_weights import convert_weights, is_save, run_of_save, write_file
+    from dwm.opendwm.commands.convert_weights import convert_weights, is_save, run_of_save, write_file
 
     numbers = None if dtype is None else getattr(torch, dtype.value)
     if output.suffix == ".safetensors":

@@ -8,8 +8,8 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
+from dwm.cli.output import finish, hush
 from dwm.cli.runs import chosen
-from dwm.cli.say import finish, hush
 
 EXAMPLE = "dwm data encode sd35-layout-nuscenes --data data/nuscenes -o data/store --workers 8"
 
@@ -39,7 +39,7 @@ def encode(
     keep(f"what was written to {run.data.store} is kept; run the command again to go on")
     from dataclasses import asdict
 
-    from dwm.recipes.encode import encode_run
+    from dwm.runs.encode import encode_run
 
     made = encode_run(run, _part(part))
     which = name if name and "=" not in name else f"-c {config}"

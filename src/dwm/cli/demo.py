@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
+from dwm.cli.output import finish, hush, note, written
 from dwm.cli.runs import saved
-from dwm.cli.say import finish, hush, note, written
 
 
 def demo(
@@ -26,8 +26,8 @@ def demo(
     """Build a town, generate a six-camera video from one clip's layout, re-prompt it, score both, write a page."""
     hush(quiet or as_json)
     keep(f"what is in {output} is whole, the rest is missing; go on with: dwm demo -o {output}")
-    from dwm.recipes.demo import DemoRun
-    from dwm.recipes.demo import demo as run_demo
+    from dwm.runs.demo import DemoRun
+    from dwm.runs.demo import demo as run_demo
 
     run = saved(DemoRun, config) if config else DemoRun(weights=weights, seed=seed, device=device)
     run = run.with_(steps=steps or run.steps, guidance=run.guidance if guidance is None else guidance)

@@ -11,7 +11,7 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
-from dwm.cli.say import finish, hush
+from dwm.cli.output import finish, hush
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +75,7 @@ def parity(
 
     from dwm.devices import pick_device, reproducible
     from dwm.errors import CheckFailed
-    from dwm.opendwm.parity import parity_table, run_parity
+    from dwm.opendwm.parity.run import parity_table, run_parity
 
     settings = reproducible(device)
     if settings and not (quiet or as_json):

@@ -10,11 +10,11 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
+from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import saved, verb_of
-from dwm.cli.say import finish, hush, written
 
 if TYPE_CHECKING:
-    from dwm.recipes.evaluate import Evaluated
+    from dwm.runs.evaluate import Evaluated
 
 
 def evaluate(
@@ -40,8 +40,8 @@ def evaluate(
     """Generate clips that training never saw and measure them against their real videos."""
     hush(quiet or as_json)
     keep(f"nothing of these scores; start it again with the same command (output {output})")
-    from dwm.recipes.evaluate import EvaluationRun
-    from dwm.recipes.evaluate import evaluate as run_evaluation
+    from dwm.runs.evaluate import EvaluationRun
+    from dwm.runs.evaluate import evaluate as run_evaluation
 
     given = {
         "data": None if data is None else str(data),
@@ -74,9 +74,9 @@ def _lines(made: Evaluated) -> list[str]:
 
 def training_run(config: Path, flags: dict[str, Any], output: Path) -> Evaluated:
     """Scores of a training run's published weights over its own validation sets."""
-    from dwm.opendwm.previews import changed_run
+    from dwm.opendwm.commands.previews import changed_run
+    from dwm.opendwm.commands.scores import score_run
     from dwm.opendwm.runs import load_recipe
-    from dwm.opendwm.scores import score_run
 
     clips = flags.pop("clips")
     return score_run(changed_run(load_recipe(config), flags, str(config)), output, clips, source=str(config))

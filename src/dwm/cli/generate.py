@@ -9,8 +9,8 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
+from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import saved, verb_of
-from dwm.cli.say import finish, hush, written
 
 
 def generate(
@@ -40,8 +40,8 @@ def generate(
     """Generate driving video from words, from a clip's boxes, map and cameras, or from its first frames."""
     hush(quiet or as_json)
     keep(f"nothing of this video; start it again with the same command (output {output})")
-    from dwm.recipes.generate import GenerationRun
-    from dwm.recipes.generate import generate as run_generation
+    from dwm.runs.generate import GenerationRun
+    from dwm.runs.generate import generate as run_generation
 
     given = {
         "data": None if data is None else str(data),
@@ -79,9 +79,9 @@ def generate(
 
 def training_run(config: Path, flags: dict[str, Any], output: Path) -> list[Path]:
     """What a training run or an example, OpenDWM's or ours, generates: an example's inputs, or the first held-out clip."""
-    from dwm.opendwm.example_runs import ExampleRun
-    from dwm.opendwm.examples import run_example
-    from dwm.opendwm.previews import Preview, changed_run, replaced_by, run_previews
+    from dwm.opendwm.commands.example_runs import ExampleRun
+    from dwm.opendwm.commands.examples import run_example
+    from dwm.opendwm.commands.previews import Preview, changed_run, replaced_by, run_previews
     from dwm.opendwm.runs import load_recipe, read_run
 
     run = read_run(config)

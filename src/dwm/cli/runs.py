@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dwm.errors import DwmError
 
 if TYPE_CHECKING:
+    from dwm.config import Campaign, Recipe
     from dwm.options import Options
-    from dwm.recipes import Campaign, Recipe
 
 Run = TypeVar("Run", bound="Options")
 
@@ -26,7 +26,7 @@ def chosen(
         raise DwmError(f"give either the recipe {name} or -c {config}, not both")
     if not (name or config or default):
         raise DwmError("which run? give a recipe's name (`dwm show recipes`) or -c FILE")
-    from dwm.recipes import resolve
+    from dwm.config import resolve
 
     if config:
         return resolve(values=read(config), overrides=overrides)
@@ -35,12 +35,12 @@ def chosen(
 
 def chosen_training(name: str | None, config: Path | None, overrides: Sequence[str] | None) -> Recipe | Campaign:
     """The same for what is trained, which may be a campaign of several runs."""
-    from dwm.recipes.campaign import campaign_from, changed, is_campaign, resolved
+    from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
     if config is None and is_campaign(name):
         return resolved(name, list(overrides or ()))
     if config is not None and (not name or "=" in name):
-        from dwm.recipes import read_json
+        from dwm.config import read_json
 
         values = read_json(config)
         if isinstance(values, dict) and "stages" in values:
@@ -58,8 +58,8 @@ def read(path: Path) -> Recipe:
 
 def verb_of(path: Path) -> str:
     """What a file runs: what it says itself, `train` for a config of OpenDWM, nothing where it says nothing."""
-    from dwm.opendwm.config import is_upstream
-    from dwm.recipes.files import read_json
+    from dwm.config.files import read_json
+    from dwm.opendwm.config.translation import is_upstream
 
     values = read_json(path)
     if is_upstream(values):
@@ -69,7 +69,7 @@ def verb_of(path: Path) -> str:
 
 def saved(kind: type[Run], config: Path | None, changes: Mapping[str, Any] | None = None) -> Run:
     """The run of a verb: what its file says (or the defaults), with the flags that were given laid over it."""
-    from dwm.recipes.files import read_json, validated
+    from dwm.config.files import read_json, validated
 
     values = {} if config is None else read_json(config)
     if not isinstance(values, dict):

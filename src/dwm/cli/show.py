@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dwm.cli import flags
-from dwm.cli.say import finish
+from dwm.cli.output import finish
 
 if TYPE_CHECKING:
-    from dwm.recipes.memory import Cost, Estimate
+    from dwm.config.cost import Cost, Estimate
 
 
 class Dtype(str, Enum):
@@ -31,13 +31,13 @@ Name = Annotated[str | None, typer.Argument(help="A recipe's name; or give a fil
 @app.command(epilog=flags.example("dwm show recipes"))
 def recipes(as_json: flags.Json = False) -> None:
     """The named recipes and the campaigns made of them, a line each."""
-    from dwm.recipes import recipes as named
-    from dwm.recipes import summary
-    from dwm.recipes.campaign import CAMPAIGNS
+    from dwm.config import recipes as named
+    from dwm.config import summary
+    from dwm.config.campaign import campaigns
     from dwm.recipes.tiny import SUFFIX
 
     lines = {name: summary(maker) for name, maker in named().items()}
-    several = {name: f"one after another: {', '.join(runs.values())}" for name, runs in CAMPAIGNS.items()}
+    several = {name: f"one after another: {', '.join(runs.values())}" for name, runs in campaigns().items()}
     width = max(map(len, (*lines, *several)))
     shown = [f"{name:{width}}  {text}" for name, text in (*lines.items(), *several.items())]
     twins = f"All but town's have a twin NAME{SUFFIX}: the same on the town, with a small network, a few steps and no files."
@@ -57,8 +57,8 @@ def config(
     from dwm.cli.runs import chosen_training
 
     run = chosen_training(name, config, overrides)
-    from dwm.recipes import Campaign
-    from dwm.recipes.describe import settings
+    from dwm.config import Campaign
+    from dwm.config.describe import settings
 
     if as_json:
         print(json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False))
@@ -83,7 +83,7 @@ def memory(
     import torch
 
     from dwm.cli.runs import chosen
-    from dwm.recipes.memory import estimate
+    from dwm.config.cost import estimate
 
     told = estimate(chosen(name, config, overrides), getattr(torch, dtype.value))
     finish(memory_lines(told), asdict(told), False, as_json)
@@ -127,7 +127,7 @@ def clip(
     """What a scene holds: length, cameras, boxes, map, words."""
     from dataclasses import asdict
 
-    from dwm.recipes.clip_facts import clip_facts
+    from dwm.runs.clip_facts import clip_facts
 
     facts = clip_facts(dataset, scene, version)
     finish(list(facts.lines()), asdict(facts), False, as_json)

@@ -10,7 +10,7 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
-from dwm.cli.say import finish, hush, written
+from dwm.cli.output import finish, hush, written
 
 
 class Format(str, Enum):
@@ -31,8 +31,8 @@ def town(
     """Build scenes of the embedded world: a data set in nuScenes' own format, with map, LiDAR and captions."""
     hush(quiet or as_json)
     keep(f"{output} is not complete; run the command again")
+    from dwm.data.nuscenes.write.names import scene_name
     from dwm.town import NuScenesOptions, write_nuscenes
-    from dwm.town.nuscenes_writer_names import scene_name
 
     options = NuScenesOptions(seconds=seconds)
     if (wanted := flags.size(size)) is not None:

@@ -10,8 +10,8 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
+from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import chosen_training
-from dwm.cli.say import finish, hush, written
 
 
 def train(
@@ -34,9 +34,9 @@ def train(
     run = chosen_training(name, config, overrides)
     output = output or Path("runs") / (run.name or "run")
     keep(lambda: _kept(name, config, output))
-    from dwm.recipes import Campaign
-    from dwm.recipes.train import train_run
-    from dwm.recipes.train_campaign import train_campaign
+    from dwm.config import Campaign
+    from dwm.runs.campaign import train_campaign
+    from dwm.runs.train import train_run
 
     weights = train_campaign(run, output) if isinstance(run, Campaign) else train_run(run, output, resume)
     lines = [

@@ -6,9 +6,9 @@ from dwm.data.captions import CaptionOptions
 from dwm.data.foreground import ForegroundOptions, draw_foreground
 from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
 from dwm.data.loading import ClipDataset, DatasetWindows
-from dwm.data.look import LookOptions, look_at
 from dwm.data.nuscenes.dataset import Dataset, ReadOptions, open_dataset
 from dwm.data.nuscenes.scene import Scene, Window
+from dwm.data.overview import LookOptions, look_at
 
 __all__ = [
     "BirdseyeOptions",

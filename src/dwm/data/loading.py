@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from dwm.clip import Clip, ClipBatch
 from dwm.data.batch import Size, merge, prepare
 from dwm.data.captions import CaptionOptions
 from dwm.data.layout import LayoutOptions
+from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 
 
@@ -74,25 +74,11 @@ def _merge_or_tell(items: Sequence[ClipBatch | DwmError]) -> ClipBatch | DwmErro
         return error
 
 
-@contextmanager
-def told_of_killed_workers(advice: str) -> Iterator[None]:
-    """A loader's worker that the system killed becomes one line with this advice. It may be told at any moment of the block."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        first = str(error).splitlines()[0]
-        raise DwmError(
-            f"a process that prepares clips was killed ({first}), as happens when memory runs out; {advice}"
-        ) from error
-
-
 class ClipLoader(DataLoader):
     """Batches of a `ClipDataset`. Raises DwmError for what a worker could not read, and where a worker was killed."""
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        with told_of_killed_workers(f"take fewer than {self.num_workers} workers, or a smaller batch"):
+        with worker_errors(f"take fewer than {self.num_workers} workers, or a smaller batch"):
             for batch in super().__iter__():
                 if isinstance(batch, DwmError):
                     raise batch

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dwm.clip import Clip
 from dwm.data.layout import BOX_COLORS, MAP_COLORS, color_of
-from dwm.data.look import DEPTH_COLORS, DEPTH_METRES, LookOptions, sweeps_in_world
+from dwm.data.overview import DEPTH_COLORS, DEPTH_METRES, LookOptions, sweeps_in_world
 from dwm.errors import DwmError
 from dwm.geometry import quaternion_from_rotation
 from dwm.storage import atomic_write

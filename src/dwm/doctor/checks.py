@@ -139,7 +139,7 @@ def _codec() -> Iterator[Check]:
 def _weights(name: str) -> Iterator[Check]:
     from safetensors import safe_open
 
-    from dwm.generation.folder import _parts, read_card, resolve
+    from dwm.checkpoints.folder import _parts, read_card, resolve
 
     try:
         folder = resolve(name)

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.checkpoints import folder as folders
+from dwm.checkpoints.card import Size, WeightsCard
 from dwm.clip import Caption, Clip, ClipBatch
 from dwm.data import prepare
 from dwm.devices import autocast
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
-from dwm.generation import folder as folders
-from dwm.generation.card import Size, WeightsCard
 from dwm.generation.forcing import force_as_published, force_frames
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows

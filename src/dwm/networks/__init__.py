@@ -1,14 +1,14 @@
 """The driving networks: the DiT, the UNet, their blocks and adapters. They know no files, devices, parallelism or training."""
 
-from dwm.networks.dit import CrossviewTemporalDiT
+from dwm.networks.dit.mask import Masking
+from dwm.networks.dit.options import AdapterOptions, DiTOptions
+from dwm.networks.dit.prepared import Prepared
+from dwm.networks.dit.transformer import CrossviewTemporalDiT
 from dwm.networks.initialize import zero_extra_blocks, zero_modulation
 from dwm.networks.inputs import Conditions
-from dwm.networks.mask import Masking
-from dwm.networks.options import AdapterOptions, DiTOptions
-from dwm.networks.prepared import Prepared
-from dwm.networks.unet import CrossviewTemporalUNet
-from dwm.networks.unet_options import UNetOptions
-from dwm.networks.unet_prepared import UNetPrepared
+from dwm.networks.unet.network import CrossviewTemporalUNet
+from dwm.networks.unet.options import UNetOptions
+from dwm.networks.unet.prepared import UNetPrepared
 
 __all__ = [
     "AdapterOptions",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from dwm.networks.blocks import Mixer
-from dwm.networks.dit import CrossviewTemporalDiT
+from dwm.networks.dit.transformer import CrossviewTemporalDiT
 
 
 def zero_modulation(net: CrossviewTemporalDiT) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from dwm.config import Recipe, find
 from dwm.errors import DwmError
 from dwm.networks import DiTOptions
-from dwm.recipes import Recipe, find
 
 KNOWN: Mapping[str, str] = {
     "ctsd_35_tirda_nwao": "sd35-text-nwao",

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from dwm.config import Recipe, from_values, read_json
+from dwm.config.files import validated
 from dwm.errors import DwmError
-from dwm.opendwm.config import Translation, is_upstream, translate
-from dwm.opendwm.config_names import UNET
-from dwm.opendwm.config_reader import CLASS
-from dwm.opendwm.example_runs import ExampleRun, own_example, translated_example
-from dwm.opendwm.networks import dit_options, unet_options
+from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translated_example
+from dwm.opendwm.config.names import UNET
+from dwm.opendwm.config.networks import dit_options, unet_options
+from dwm.opendwm.config.reader import CLASS
+from dwm.opendwm.config.translation import Translation, is_upstream, translate
 from dwm.options import Options
-from dwm.recipes import Recipe, from_values, read_json
-from dwm.recipes.files import validated
 
 ODDITIES = (
     "sampling: noise levels are shifted twice",

@@ -1,22 +1,8 @@
-"""Typed, frozen, named runs, composed of the rooms' options: overrides, JSON, checks, memory. Touches no device."""
+"""The catalogue: named runs, each stating its difference from its parent; tiny twins; campaigns. Importing it registers them.
 
-from dwm.recipes.campaign import Campaign
-from dwm.recipes.checks import check
-from dwm.recipes.files import from_values, load, read_json, resolve, save
-from dwm.recipes.recipe import Recipe
-from dwm.recipes.registry import find, recipe, recipes, summary
+The order of the modules is the order in which `dwm show recipes` lists them.
+"""
 
-__all__ = [
-    "Campaign",
-    "Recipe",
-    "check",
-    "find",
-    "from_values",
-    "load",
-    "read_json",
-    "recipe",
-    "recipes",
-    "resolve",
-    "save",
-    "summary",
-]
+from dwm.recipes import town, sd35_nuscenes, sd35_mixed, unimlvg, sd21, campaigns, tiny  # noqa: I001
+
+__all__ = ["campaigns", "sd21", "sd35_mixed", "sd35_nuscenes", "tiny", "town", "unimlvg"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dwm.generation import SamplingOptions
+from dwm.checkpoints import SamplingOptions
+from dwm.config.recipe import Recipe
+from dwm.config.registry import recipe
 from dwm.networks import AdapterOptions, UNetOptions
-from dwm.recipes.mixes import held_out_text_sets, text_sets
-from dwm.recipes.nuscenes import (
+from dwm.recipes.published_sets import ARGOVERSE, TOLD, WAYMO, held_out_sets, training_sets
+from dwm.recipes.sd35_mixed import held_out_text_sets, text_sets
+from dwm.recipes.sd35_nuscenes import (
     CAMERAS,
     DROPPED,
     PLAIN_BETAS,
@@ -14,11 +17,8 @@ from dwm.recipes.nuscenes import (
     sd35_layout_nuscenes,
     sd35_text_nuscenes,
 )
-from dwm.recipes.recipe import Recipe
-from dwm.recipes.registry import recipe
-from dwm.recipes.sets import ARGOVERSE, TOLD, WAYMO, held_out_sets, training_sets
-from dwm.training.driving import BatchOptions
-from dwm.training.optimizers import OptimizerOptions
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.stages.driving import BatchOptions
 
 SD21 = "base_model/stable-diffusion-2-1"
 NEW_PARTS_ONLY = (

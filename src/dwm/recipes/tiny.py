@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dwm.base_models.tiny import TinyOptions
 from dwm.clip import NUSCENES_VIEWS
+from dwm.config.data import DataOptions, SourceOptions
+from dwm.config.recipe import Network, Recipe, TrainingOptions
+from dwm.config.registry import variant
 from dwm.errors import DwmError
 from dwm.networks import AdapterOptions, DiTOptions, UNetOptions
-from dwm.recipes.data import DataOptions, SourceOptions
-from dwm.recipes.recipe import Network, Recipe, TrainingOptions
 
 SUFFIX = "-tiny"
 BASE = "town"
@@ -25,6 +26,7 @@ HELD_OUT_FRAMES = 6
 VIDEO_FRAMES, HELD_OUT_VIDEO_FRAMES = 9, 17
 
 
+@variant(SUFFIX)
 def tiny(run: Recipe) -> Recipe:
     """The twin of a run. Raises DwmError for one that makes its own base model, which is small already."""
     if run.base_model is None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dwm.base_models.tiny import TinyOptions
+from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
-from dwm.generation import SamplingOptions
+from dwm.config.data import DataOptions, SourceOptions
+from dwm.config.recipe import Recipe, TrainingOptions
+from dwm.config.registry import recipe
 from dwm.networks import AdapterOptions, DiTOptions
-from dwm.recipes.data import DataOptions, SourceOptions
-from dwm.recipes.recipe import Recipe, TrainingOptions
-from dwm.recipes.registry import recipe
-from dwm.training.autoencoder import AutoencoderStageOptions
-from dwm.training.driving import BatchOptions
-from dwm.training.loop import LoopOptions
-from dwm.training.objective import ObjectiveOptions
-from dwm.training.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.stages import AutoencoderStage, DrivingStage
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.step import LoopOptions
+from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages.autoencoder import AutoencoderStageOptions
+from dwm.training.stages.driving import BatchOptions
+from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage
 
 WIDTH = 128
 MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, betas=(0.9, 0.97), weight_decay=0)

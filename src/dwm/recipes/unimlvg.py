@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
-from dwm.generation import SamplingOptions
-from dwm.recipes.nuscenes import PLAIN_BETAS, sd35_layout_nuscenes
-from dwm.recipes.recipe import Recipe
-from dwm.recipes.registry import recipe
+from dwm.config.recipe import Recipe
+from dwm.config.registry import recipe
+from dwm.recipes.published_sets import held_out_sets, training_sets
 from dwm.recipes.sd3 import ALL_OF_SD3, LAYOUT, SD3, sd3_unimlvg_network
-from dwm.recipes.sets import held_out_sets, training_sets
-from dwm.training.objective import ObjectiveOptions
-from dwm.training.optimizers import OptimizerOptions
+from dwm.recipes.sd35_nuscenes import PLAIN_BETAS, sd35_layout_nuscenes
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.objectives.driving import ObjectiveOptions
 
 TASKS = ObjectiveOptions(
     style="ctsd",

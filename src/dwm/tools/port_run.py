@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from dwm.cli.main import outcome  # noqa: E402
-from dwm.opendwm.port import main  # noqa: E402
+from dwm.opendwm.commands.port import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(outcome(main))

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from dwm.cli.main import outcome  # noqa: E402
-from dwm.opendwm.commands import tar_to_zip  # noqa: E402
+from dwm.opendwm.commands.parse import tar_to_zip  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(outcome(tar_to_zip))

@@ -1,8 +1,8 @@
 """The embedded world: streets, traffic, cameras, LiDAR, and its nuScenes writer."""
 
-from dwm.town.captions import caption_words, recaption
-from dwm.town.nuscenes_writer import NuScenesOptions, write_nuscenes
+from dwm.town.nuscenes.writer import NuScenesOptions, write_nuscenes
 from dwm.town.scene import TownOptions, TownScene, town_scene
+from dwm.town.world.captions import caption_words, recaption
 
 __all__ = [
     "NuScenesOptions",

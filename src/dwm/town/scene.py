@@ -17,19 +17,19 @@ from shapely import STRtree, affinity, linestrings
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.errors import DwmError
 from dwm.geometry import rotation_z, transform
-from dwm.town import captions
-from dwm.town.cameras import rig
-from dwm.town.kinds import Kind
-from dwm.town.options import TownOptions
-from dwm.town.population import EGO, Population, populate
-from dwm.town.renderer import Placed, SceneGraph
-from dwm.town.routes import Route, routes
-from dwm.town.scenery import building_footprints
-from dwm.town.simulation import Simulation
-from dwm.town.staging import stage
-from dwm.town.streets import Streets, build_streets
-from dwm.town.style import Style, draw_style
-from dwm.town.traffic import Tracks, half_base, pose_on_route, walker_pose
+from dwm.town.drawing.renderer import Placed, SceneGraph
+from dwm.town.drawing.scenery import building_footprints
+from dwm.town.drawing.staging import stage
+from dwm.town.world import captions
+from dwm.town.world.cameras import rig
+from dwm.town.world.kinds import Kind
+from dwm.town.world.options import TownOptions
+from dwm.town.world.population import EGO, Population, populate
+from dwm.town.world.routes import Route, routes
+from dwm.town.world.simulation import Simulation
+from dwm.town.world.streets import Streets, build_streets
+from dwm.town.world.style import Style, draw_style
+from dwm.town.world.traffic import Tracks, half_base, pose_on_route, walker_pose
 
 SIGHT = 110.0
 """Metres around the car within which traffic exists."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dwm.evaluation.features import PATCH, STRIDE, FeatureNetwork, FeatureOptions, save_network
 from dwm.options import Options
-from dwm.training.clips import ClipCache
+from dwm.training.feed.clip_cache import ClipCache
 
 
 class FeatureLearning(Options):

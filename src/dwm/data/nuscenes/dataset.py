@@ -14,9 +14,9 @@ from pydantic import Field
 
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.data.captions import CaptionFiles, Missing, find_caption_files, read_caption_files
-from dwm.data.nuscenes.between import between_rotations
 from dwm.data.nuscenes.index import Index, open_index
 from dwm.data.nuscenes.maps import read_map
+from dwm.data.nuscenes.motion import between_rotations
 from dwm.data.nuscenes.scene import Scene, Window
 from dwm.data.nuscenes.splits import SPLITS, scene_names
 from dwm.data.nuscenes.tables import numbers, vectors

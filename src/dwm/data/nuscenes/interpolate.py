@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from dwm.data.nuscenes import between
-from dwm.data.nuscenes.between import STEPS, Grouping
+from dwm.data.nuscenes import motion as between
 from dwm.data.nuscenes.index import SampleWalk, join, walk_samples
+from dwm.data.nuscenes.motion import STEPS, Grouping
 from dwm.data.nuscenes.splits import scene_names
 from dwm.data.nuscenes.tables import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, read_table, rows, vectors
 from dwm.errors import DwmError

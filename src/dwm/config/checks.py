@@ -1,0 +1,119 @@
+"""Settings that only make sense together, checked before any weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from dwm.config.recipe import Recipe
+from dwm.errors import DwmError
+from dwm.networks import DiTOptions
+
+AUTOENCODER_FACTOR = 8
+"""Pixels of a side that one latent place stands for; the same in every base model that we know."""
+
+
+def check(run: Recipe, source: str) -> None:
+    """Raises DwmError, naming `source` and the keys, for the first settings that contradict each other."""
+    for faults in CHECKS:
+        for fault in faults(run):
+            raise DwmError(f"{source}: {fault}")
+
+
+def _sets(run: Recipe) -> Iterator[str]:
+    for group in ("train", "validation"):
+        for place, source in enumerate(getattr(run.data, group)):
+            where = f"data.{group}.{place}"
+            repeated = sorted({view for view in source.views if source.views.count(view) > 1})
+            count = source.clips_as_views or len(source.views)
+            if not count:
+                yield f"{where}.views is empty; name at least one camera"
+            if repeated and source.kind in ("nuscenes", "town"):
+                yield f"{where}.views names {repeated[0]} twice"
+            if count != run.data.views and group == "validation":
+                yield f"{where}.views has {count} cameras, the first set {run.data.views}; previews show one number of views"
+            if source.crossview_mask is not None and len(source.crossview_mask) != count:
+                yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"
+            if source.frames != run.data.frames and group == "train":
+                yield f"{where}.frames is {source.frames}, data.train.0.frames {run.data.frames}; they must be equal"
+
+
+def _size(run: Recipe) -> Iterator[str]:
+    patch = run.network.patch_size if isinstance(run.network, DiTOptions) else 1
+    multiple = AUTOENCODER_FACTOR * patch
+    for name, (width, height) in _sizes(run):
+        if width % multiple or height % multiple or min(width, height) <= 0:
+            good = [max(multiple, round(edge / multiple) * multiple) for edge in (width, height)]
+            yield (
+                f"{name} is {width}×{height}, not a multiple of {multiple} (autoencoder {AUTOENCODER_FACTOR} × patch "
+                f"{patch}); nearest: {good[0]}×{good[1]}"
+            )
+        known = run.network.pos_embed_max_size if isinstance(run.network, DiTOptions) else None
+        if known is not None and max(width, height) // multiple > known:
+            tokens = max(width, height) // multiple
+            yield f"{name} {width}×{height} has {tokens} tokens in a side, network.pos_embed_max_size knows {known}"
+
+
+def _sizes(run: Recipe) -> Iterator[tuple[str, tuple[int, int]]]:
+    yield "data.size", run.data.size
+    for place, mix in enumerate(run.data.mix):
+        yield f"data.mix.{place}.size", mix.size
+
+
+def _layout(run: Recipe) -> Iterator[str]:
+    adapter, wanted = run.network.condition_image_adapter_config, run.conditions.layout_channels
+    if adapter is not None and adapter.in_channels != wanted:
+        yield (
+            f"network.condition_image_adapter_config.in_channels is {adapter.in_channels}, but conditions.boxes and "
+            f"conditions.map give {wanted} channels (3 each)"
+        )
+    if adapter is None and wanted:
+        yield "conditions.boxes and conditions.map need network.condition_image_adapter_config; or set both to false"
+    if adapter is not None and isinstance(run.network, DiTOptions):
+        halvings = sum(adapter.is_downblocks)
+        multiple = AUTOENCODER_FACTOR * run.network.patch_size
+        if adapter.downscale_factor * 2**halvings != multiple:
+            yield (
+                f"network.condition_image_adapter_config shrinks by {adapter.downscale_factor}·2^{halvings}, the tokens "
+                f"lie {multiple} pixels apart; they must be equal"
+            )
+
+
+def _cameras(run: Recipe) -> Iterator[str]:
+    told, network = run.conditions, run.network
+    width = network.projection_class_embeddings_input_dim or 0
+    kind = network.perspective_modeling_type if isinstance(network, DiTOptions) else "implicit" if width else ""
+    if kind == "implicit" and told.id_count * 256 != width:
+        yield (
+            f"network.projection_class_embeddings_input_dim is {width}, but conditions.added_time_ids = "
+            f"{told.added_time_ids} gives {told.id_count} numbers: 256 × {told.id_count} = {told.id_count * 256}"
+        )
+    if kind == "explicit" and not told.explicit_view_modeling:
+        yield "network.perspective_modeling_type is explicit, but conditions.explicit_view_modeling is false"
+    if network.enable_crossview and run.data.views == 1:
+        yield "network.enable_crossview is true, but a clip has one view; set it to false or name more data.train.0.views"
+
+
+def _frames(run: Recipe) -> Iterator[str]:
+    batch, objective = run.training.batch, run.training.objective
+    given = objective.reference_frames
+    most = given if isinstance(given, int) else max(given, default=0)
+    if run.data.train and batch.frames > run.data.frames:
+        yield f"training.batch.frames is {batch.frames}, but clips have data.train.0.frames = {run.data.frames}"
+    if run.data.train and objective.style == "ctsd" and most >= batch.frames > 1:
+        yield f"training.objective.reference_frames is {most}, which leaves nothing to predict of {batch.frames} frames"
+    for place, mix in enumerate(run.data.mix):
+        if run.data.train and mix.frames > run.data.frames:
+            yield f"data.mix.{place}.frames is {mix.frames}, but clips have data.train.0.frames = {run.data.frames}"
+    window, kept = run.preview.window or run.data.frames, run.sampling.reference_frames
+    if run.sampling.style == "windows" and kept >= window > 1:
+        yield f"sampling.reference_frames is {kept}, which leaves nothing to generate in a window of {window}"
+    if run.sampling.style != "windows" and run.sampling.num_inference_steps % max(
+        1, window - run.sampling.finished_frames
+    ):
+        yield (
+            f"sampling.num_inference_steps is {run.sampling.num_inference_steps}, not a multiple of the "
+            f"{window - run.sampling.finished_frames} frames that wait in the queue"
+        )
+
+
+CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (_sets, _size, _layout, _cameras, _frames)

@@ -1,0 +1,144 @@
+"""`Recipe`: everything that decides a training run, composed of the rooms' own options. Touches no device and reads no file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Discriminator, Field, Tag
+
+from dwm.base_models.tiny import TinyOptions
+from dwm.checkpoints import SamplingOptions
+from dwm.conditions import ConditionOptions
+from dwm.config.data import DataOptions
+from dwm.errors import DwmError
+from dwm.evaluation import EvaluationOptions
+from dwm.networks import DiTOptions, UNetOptions
+from dwm.options import Options
+from dwm.training.loop.step import LoopOptions
+from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages.driving import BatchOptions
+from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage, StagesOptions
+
+
+def _which_network(values: Any) -> str:
+    """A transformer, unless it has what only a U-Net has."""
+    if isinstance(values, dict):
+        return "UNetOptions" if UNET_KEYS & set(values) else "DiTOptions"
+    return type(values).__name__
+
+
+UNET_KEYS = set(UNetOptions.model_fields) - set(DiTOptions.model_fields)
+Network = Annotated[
+    Annotated[DiTOptions, Tag("DiTOptions")] | Annotated[UNetOptions, Tag("UNetOptions")], Discriminator(_which_network)
+]
+Stage = TypeVar("Stage", AutoencoderStage, DrivingStage)
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class PreviewOptions(Options):
+    """What is looked at while training, and how often."""
+
+    every: int = Field(500, ge=0, description="steps between two preview videos; 0: none")
+    size: tuple[int, int] | None = Field(None, description="width and height of a shown picture; none: as generated")
+    window: int | None = Field(None, ge=1, description="frames generated in one pass; none: all of a clip")
+    given_frames: bool = Field(False, description="whether the first window starts from the clip's own first frames")
+    score_every: int = Field(
+        0, ge=0, description="steps between two scores of held-out clips while a base model's run trains; 0: none"
+    )
+    score_clips: int | None = Field(None, ge=1, description="validation clips that are scored; none: all")
+
+
+class StreamOptions(Options):
+    """Live generation, frame by frame."""
+
+    latent_size: tuple[int, int] | None = Field(None, description="rows and columns of latents")
+    fps: float | None = Field(None, gt=0, description="frames a second that leave")
+    show_layout: bool = Field(False, description="blend the layout into the pictures")
+    encoder: dict[str, str] = Field({}, description="settings of the video encoder")
+    container: dict[str, str] = Field({}, description="settings of the stream's protocol")
+    simulator: str | None = Field(None, description="address of the simulator (host:port) that the frames come from")
+    description: str | None = Field(None, description="what is said of the simulated place")
+
+
+class TrainingOptions(LoopOptions):
+    """The (last) stage of training the driving network: the loop, what a batch is, and what is asked of it."""
+
+    epochs: int | None = Field(None, ge=1, description="end after so many passes over the data, if `steps` come later")
+    freeze: str | None = Field(None, description="pattern that module names begin with: those stay as they are")
+    references_alone: int = Field(
+        0, ge=0, description="first frames that a video autoencoder also encodes by themselves, to be given"
+    )
+    batch: BatchOptions = Field(BatchOptions(), description="what a micro-batch is made of")
+    objective: ObjectiveOptions = Field(ObjectiveOptions(), description="the mix of tasks, and what is dropped")
+
+    def stage(self, name: str) -> DrivingStage:
+        loop = {key: getattr(self, key) for key in LoopOptions.model_fields}
+        return DrivingStage(name=name, loop=LoopOptions(**loop), batch=self.batch, objective=self.objective)
+
+
+class Recipe(Options):
+    """A named, typed run. The resolved JSON of one, saved beside each result, starts it again."""
+
+    name: str = Field("", description="the recipe's name; also the default folder below runs/")
+    verb: Literal["train"] = Field("train", description="what this file runs")
+    compatibility: Literal["ours", "reference"] = Field(
+        "ours", description="reference: keep OpenDWM's oddities, so that its users get their numbers"
+    )
+    base_model: str | None = Field(
+        None,
+        description="folder of the base model (autoencoder, text encoders, tokenizers); none: a tiny one is trained",
+    )
+    autoencoder_folder: str | None = Field(None, description="folder of another autoencoder than the base model's")
+    autoencoder_piece: int = Field(0, ge=0, description="pictures that the autoencoder takes at once; 0: all")
+    text_dtype: Dtype = Field("float32", description="numbers of the text encoders")
+    weights: str | None = Field(None, description="weights of the driving network to start from; none: random numbers")
+    weights_strict: bool = Field(False, description="refuse weights that lack some of the network's keys")
+    weights_dtype: Dtype = Field("float32", description="numbers of the driving network's weights")
+    autocast: Dtype | None = Field(None, description="numbers of matrix products; none: the device's best")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    data: DataOptions = Field(DataOptions(), description="what is read, and in which windows and sizes")
+    conditions: ConditionOptions = Field(ConditionOptions(), description="what the network is told")
+    network: Network = Field(DiTOptions(), description="the driving network")
+    tiny: TinyOptions = Field(TinyOptions(), description="sizes of the base model where none is given")
+    autoencoder: tuple[AutoencoderStage, ...] = Field((), description="stages of its autoencoder, one after another")
+    warmup: tuple[DrivingStage, ...] = Field((), description="stages of the driving network before `training`")
+    training: TrainingOptions = Field(TrainingOptions(), description="how the driving network is trained")
+    sampling: SamplingOptions = Field(
+        SamplingOptions(), description="how previews are sampled, and later videos by default"
+    )
+    preview: PreviewOptions = Field(PreviewOptions(), description="what is looked at and scored on the way")
+    stream: StreamOptions | None = Field(None, description="live generation; none: not this run")
+    evaluation: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
+
+    def stages(self) -> StagesOptions:
+        """The same run in the training room's terms."""
+        return StagesOptions(
+            size=self.data.size,
+            workers=max(1, self.data.workers),
+            base=self.tiny,
+            network=self.dit(),
+            conditions=self.conditions,
+            autoencoder=tuple(map(self._placed, self.autoencoder)),
+            driving=self.driving_stages(),
+            seed=self.training.seed,
+            compatibility=self.compatibility,
+            preview_every=self.preview.every,
+            autocast=self.autocast,
+        )
+
+    def driving_stages(self) -> tuple[DrivingStage, ...]:
+        """The stages of the driving network, one after another."""
+        return (*map(self._placed, self.warmup), self.training.stage("driving"))
+
+    def _placed(self, stage: Stage) -> Stage:
+        """A stage that says nothing of processes or trackers follows `training`."""
+        plain = LoopOptions()
+        said = {name: getattr(stage.loop, name) for name in ("parallel", "watch")}
+        follow = {name: getattr(self.training, name) for name in said if said[name] == getattr(plain, name)}
+        return stage.with_(loop=stage.loop.with_(**follow))
+
+    def dit(self) -> DiTOptions:
+        """The driving transformer, with this run's compatibility. Raises DwmError where the run has a U-Net."""
+        if not isinstance(self.network, DiTOptions):
+            raise DwmError(f"{self.name or 'config'}: network is SD 2.1's U-Net; this works with the transformer only")
+        return self.network.with_(compatibility=self.compatibility)

@@ -1,0 +1,1 @@
+"""Writing the nuScenes format: names, vocabularies, static tables, archives, the semantic prior. Knows no source of scenes."""

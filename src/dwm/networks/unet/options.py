@@ -1,0 +1,68 @@
+"""Options of the SD 2.1 driving network, under the names that published configs use. Holds and checks them; builds nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from dwm.networks.dit.options import AdapterOptions
+from dwm.options import Options
+
+DownBlock = Literal["CrossAttnDownBlockCrossviewTemporal", "DownBlockCrossviewTemporal"]
+UpBlock = Literal["CrossAttnUpBlockCrossviewTemporal", "UpBlockCrossviewTemporal"]
+
+
+class UNetOptions(Options):
+    """The cross-view temporal U-Net: Stable Diffusion 2.1's, with blocks across views and frames in each transformer."""
+
+    sample_size: int | None = Field(None, description="latent side of the base model; has no effect")
+    in_channels: int = Field(4, gt=0, description="channels of the latents")
+    out_channels: int = Field(4, gt=0, description="channels predicted")
+    down_block_types: tuple[DownBlock, ...] = Field(
+        (*("CrossAttnDownBlockCrossviewTemporal",) * 3, "DownBlockCrossviewTemporal"),
+        description="levels on the way down, with or without transformers",
+    )
+    up_block_types: tuple[UpBlock, ...] = Field(
+        ("UpBlockCrossviewTemporal", *("CrossAttnUpBlockCrossviewTemporal",) * 3),
+        description="levels on the way up, with or without transformers",
+    )
+    block_out_channels: tuple[int, ...] = Field((320, 640, 1280, 1280), description="width of each level")
+    addition_time_embed_dim: int = Field(256, gt=0, description="width of the sinusoid of each camera number")
+    projection_class_embeddings_input_dim: int | None = Field(
+        768, description="width of all sinusoids together; null: no camera numbers"
+    )
+    layers_per_block: int = Field(
+        2, gt=0, description="residual blocks per level on the way down, one more on the way up"
+    )
+    cross_attention_dim: int = Field(1024, gt=0, description="width of the text sequence")
+    transformer_layers_per_block: int = Field(1, gt=0, description="blocks of each transformer")
+    num_attention_heads: tuple[int, ...] = Field((5, 10, 20, 20), description="heads of each level")
+    enable_crossview: bool = Field(True, description="blocks across views")
+    enable_temporal: bool = Field(True, description="blocks across frames")
+    enable_rowwise_crossview: bool = Field(False, description="see one row of tokens across views instead of one place")
+    enable_rowwise_temporal: bool = Field(False, description="see one row of tokens across frames instead of one place")
+    merge_factor: float = Field(0.5, description="initial weight of the untouched stream, before the sigmoid")
+    condition_image_adapter_config: AdapterOptions | None = Field(None, description="layout adapter; null: no layout")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_number_for_all_levels(cls, values: object) -> object:
+        if isinstance(values, dict) and isinstance(heads := values.get("num_attention_heads"), int):
+            return {**values, "num_attention_heads": (heads,) * len(values.get("block_out_channels", (0,) * 4))}
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> UNetOptions:
+        levels = len(self.block_out_channels)
+        for name in ("down_block_types", "up_block_types", "num_attention_heads"):
+            if len(getattr(self, name)) != levels:
+                raise ValueError(f"{name} has {len(getattr(self, name))} levels, block_out_channels {levels}")
+        for width, heads in zip(self.block_out_channels, self.num_attention_heads, strict=True):
+            if width % heads or width % 32:
+                raise ValueError(f"block_out_channels: {width} must divide by 32 and by its {heads} heads")
+        adapter = self.condition_image_adapter_config
+        expected = (self.block_out_channels[0], *self.block_out_channels)
+        if adapter is not None and adapter.channels != expected[: len(adapter.channels)]:
+            raise ValueError(f"condition_image_adapter_config.channels must begin {expected}, found {adapter.channels}")
+        return self

@@ -1,0 +1,1 @@
+"""What OpenDWM's users type: each command parses and calls one function."""

@@ -1,0 +1,152 @@
+"""Runs OpenDWM's generation examples: one picture or video for each input, and how long they took."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dwm.config import save
+from dwm.devices import pick_device, synchronize
+from dwm.errors import DwmError
+from dwm.generation import DrivingPipeline
+from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
+from dwm.opendwm.runs import read_run
+from dwm.report import Video
+from dwm.runs.published import published_pipeline
+from dwm.storage import atomic_write
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One input's runs. shapes: the latents of all frames, and those of one window."""
+
+    number: int
+    video: Video
+    seconds: tuple[float, ...]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def read_example(path: str | Path) -> ExampleRun:
+    """An example of OpenDWM's or ours. Raises DwmError where the file holds no inputs."""
+    run = read_run(path)
+    if not isinstance(run, ExampleRun):
+        raise DwmError(f"{path}: holds no inputs; examples with a data set are run by src/dwm/preview.py")
+    return run
+
+
+def run_example(
+    example: ExampleRun,
+    output: Path,
+    repeat: int = 1,
+    tiny: bool = False,
+    source: str = "config",
+    say: Callable[[str], None] = print,
+) -> list[Timed]:
+    """Generates every input into `output`/{i}.png or .mp4, and writes `inference_stats.json`. `tiny`: the built-in weights."""
+    pipe = _tiny() if tiny else published_pipeline(example.run, source)
+    draws = _Draws(example.run.training.seed, continued=example.run.compatibility == "reference")
+    if repeat > 1:
+        _once(pipe, example.inputs[0], tiny, draws)
+    results = []
+    for number, given in enumerate(example.inputs):
+        runs = [_once(pipe, given, tiny, draws) for _ in range(repeat)]
+        result = Timed(number, runs[0][0], tuple(spent for _, spent in runs), _latent_shapes(pipe, runs[0][0]))
+        for line in _lines(result, given, repeat):
+            say(line)
+        result.video.save(output / f"{number}.{'png' if result.video.length == 1 else 'mp4'}")
+        results.append(result)
+    save(example, output)
+    _write_statistics(example, results, output)
+    return results
+
+
+@dataclass
+class _Draws:
+    """Noise for one run after another: OpenDWM's generator goes on from input to input, ours starts anew for each."""
+
+    seed: int
+    continued: bool
+
+    def __post_init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(self.seed)
+
+    def next(self) -> torch.Generator:
+        return self._generator if self.continued else torch.Generator().manual_seed(self.seed)
+
+
+def _tiny() -> DrivingPipeline:
+    return DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
+
+
+def _once(pipe: DrivingPipeline, given: ExampleInput, tiny: bool, draws: _Draws) -> tuple[Video, float]:
+    clip, words = clip_of(given)
+    started = time.perf_counter()
+    video = pipe(clip, prompt=words, generator=draws.next(), size=None if tiny else given.size, force=True)
+    synchronize(pipe.device)
+    return video, time.perf_counter() - started
+
+
+def _latent_shapes(pipe: DrivingPipeline, video: Video) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The latents of a whole video and of one window: (1, t, v, c, h, w)."""
+    window = min(pipe.card.window or video.length, video.length)
+    shape = pipe.base.autoencoder.latent_shape
+    return tuple((1, *shape(frames, len(video.views), video.size)) for frames in (video.length, window))
+
+
+def _lines(result: Timed, given: ExampleInput, repeat: int) -> list[str]:
+    shape = tuple(result.video.frames.shape)
+    lines = [
+        f"Sample {result.number} - Run {count}/{repeat}: {spent:.4f} seconds | Shape: {shape}"
+        for count, spent in enumerate(result.seconds, 1)
+    ]
+    told = _summary(result.seconds, "mean_time", "std_time")
+    lines.append(
+        f"Sample {result.number}: mean {told['mean_time']:.4f} s, min {told['min_time']:.4f} s, max {told['max_time']:.4f} s"
+    )
+    if result.video.length < given.frames:
+        lines.append(
+            f"Sample {result.number}: frames {result.video.length} to {given.frames - 1} are not made, as the windows do not end "
+            "with them (OpenDWM's way; compatibility=ours makes them too)"
+        )
+    if given.fps:
+        each = told["mean_time"] / result.video.length
+        lines.append(f"Sample {result.number}: {each:.4f} s a frame, {1 / each:.4f} frames a second")
+    return lines
+
+
+def _write_statistics(example: ExampleRun, results: Sequence[Timed], output: Path) -> None:
+    every = [spent for result in results for spent in result.seconds]
+    told = {
+        "total_samples": len(results),
+        "total_runs": len(every),
+        "total_time": sum(every),
+        **_summary(every, "avg_time", "std_time"),
+        "samples": [
+            {
+                "id": result.number,
+                "times": result.seconds,
+                **_summary(result.seconds, "mean_time", "std_time"),
+                "original_latent_shape": result.shapes[0],
+                "actual_latent_shape": result.shapes[1],
+                "fps": given.fps or None,
+            }
+            for result, given in zip(results, example.inputs, strict=True)
+        ],
+    }
+    with atomic_write(output / "inference_stats.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _summary(times: Sequence[float], mean: str, deviation: str) -> dict[str, float]:
+    return {
+        mean: statistics.fmean(times),
+        deviation: statistics.pstdev(times),
+        "min_time": min(times),
+        "max_time": max(times),
+    }

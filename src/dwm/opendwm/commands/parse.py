@@ -1,0 +1,154 @@
+"""OpenDWM's commands with the flags that its users type; each parses and calls one function."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def _parser(what: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("-c", "--config-path", type=Path, required=True, help="a JSON config, OpenDWM's or ours")
+    return parser
+
+
+def generation_example() -> None:
+    """`examples/ctsd_generation_example.py`"""
+    parser = _parser("Generate the inputs of an example.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder for the pictures or videos")
+    parser.add_argument("-r", "--repeat", type=int, default=1, help="runs of each input, after a warm-up")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.examples import read_example, run_example
+
+    example = read_example(given.config_path)
+    run_example(example, given.output_path, max(1, given.repeat), given.tiny, str(given.config_path))
+    print(f"written: {given.output_path}")
+
+
+def preview() -> None:
+    """`src/dwm/preview.py`"""
+    parser = _parser("Generate the validation set of a config, as previews.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder; previews go into preview/ there")
+    parser.add_argument("-pc", "--preview-config-path", type=Path, help="JSON: what is done to the captions")
+    # OpenDWM's flag takes a text, of which any means yes.
+    parser.add_argument("-eic", "--export-item-config", nargs="?", const="true", default="", help="write what was told")
+    parser.add_argument("--count", type=int, default=None, help="so many previews at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.previews import Preview, read_preview_config, run_previews
+    from dwm.opendwm.runs import load_recipe
+
+    text = read_preview_config(given.preview_config_path)
+    how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
+    run_previews(load_recipe(given.config_path), given.output_path, how, str(given.config_path))
+    print(f"written: {given.output_path / 'preview'}")
+
+
+def evaluate() -> None:
+    """`src/dwm/evaluate.py`"""
+    parser = _parser("Score a run on its validation set.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True)
+    parser.add_argument("--resume-from", type=int, default=None, help="step of a checkpoint in the output folder")
+    parser.add_argument("--clips", type=int, default=None, help="so many clips at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.scores import checkpoint_of, score_run
+    from dwm.opendwm.runs import load_recipe
+
+    run = load_recipe(given.config_path)
+    if given.resume_from is not None:
+        run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
+    made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
+    for line in made.scores.lines():
+        print(f"{line.name}: {line.value}")
+    print(f"written: {given.output_path}")
+
+
+def train() -> None:
+    """`src/dwm/train.py`"""
+    from dwm.opendwm.commands.training import Flags, train_config
+
+    parser, usual = _parser("Train a run."), Flags()
+    parser.add_argument("-o", "--output-path", type=Path, help="folder of the run; none: the config's output_path")
+    parser.add_argument("--log-steps", type=int, default=usual.log_steps, help="steps between lines of the log")
+    parser.add_argument("--preview-steps", type=int, default=usual.preview_steps, help="steps between previews")
+    parser.add_argument(
+        "--checkpointing-steps", type=int, default=usual.checkpointing_steps, help="steps between saves"
+    )
+    parser.add_argument("--evaluation-steps", type=int, default=usual.evaluation_steps, help="0: none")
+    parser.add_argument("--resume-from", type=int, default=None, help="the step of the last save")
+    parser.add_argument("--wandb", action="store_true", help="curves to Weights & Biases")
+    parser.add_argument("--wandb-project", default=usual.wandb_project)
+    parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
+    given = vars(parser.parse_args())
+    path, output = given.pop("config_path"), given.pop("output_path")
+    print(f"written: {train_config(path, output, Flags(**given))}")
+
+
+def export_packages() -> None:
+    """`src/dwm/tools/export_nusc_2_preview_format.py`"""
+    parser = _parser("Write the validation clips of a config as layout packages.")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder of the packages")
+    parser.add_argument("--reference-frame-count", type=int, default=0, help="first frames that keep their photographs")
+    parser.add_argument("--count", type=int, default=None, help="so many packages at most")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.layout_export import export_packages as export
+    from dwm.opendwm.runs import load_recipe
+
+    for path in export(load_recipe(given.config_path), given.output_path, given.reference_frame_count, given.count):
+        print(path)
+
+
+def archive_info() -> None:
+    """`src/dwm/tools/fs_make_info_json.py`"""
+    parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")
+    parser.add_argument("-i", "--input-path", type=Path, required=True, help="a .zip or plain .tar")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="the JSON file")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.info_json import write_archive_info
+
+    print(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members")
+
+
+def dataset_info() -> None:
+    """`src/dwm/tools/dataset_make_info_json.py`"""
+    parser = argparse.ArgumentParser(
+        description="Write where the archives or records of a data set have what, as JSON."
+    )
+    parser.add_argument("-dt", "--dataset-type", choices=("nuscenes", "waymo", "argoverse"), required=True)
+    parser.add_argument("-s", "--split", default="", help="only archives whose names hold this")
+    parser.add_argument("-i", "--input-path", type=Path, required=True, help="folder of the archives or records")
+    parser.add_argument(
+        "-o", "--output-path", type=Path, required=True, help="folder of the JSON files; waymo: the file"
+    )
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.info_json import write_dataset_info, write_waymo_info
+
+    if given.dataset_type == "waymo":
+        print(f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes")
+        return
+    for path in write_dataset_info(given.input_path, given.output_path, given.split):
+        print(path)
+
+
+def tar_to_zip() -> None:
+    """`src/dwm/tools/tar2zip.py`"""
+    parser = argparse.ArgumentParser(description="Turn a tar archive into a zip that is read in place.")
+    parser.add_argument("-i", "--input-path", type=Path, required=True)
+    parser.add_argument("-o", "--output-path", type=Path, required=True)
+    parser.add_argument(
+        "-e", "--deflated", default=".bin|.json|.pcd|.txt", help="endings that are compressed, split by |"
+    )
+    given = parser.parse_args()
+
+    from dwm.storage import zip_tar
+
+    made = zip_tar(given.input_path, given.output_path, tuple(filter(None, given.deflated.split("|"))))
+    print(f"{made.path}: {made.files} files")

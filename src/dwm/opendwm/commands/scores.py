@@ -1,0 +1,71 @@
+"""Scores of a training run's weights over its own validation sets: what `evaluate.py` and `dwm evaluate -c` do with such a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dwm.clip import Clip
+from dwm.config import Recipe
+from dwm.devices import pick_device
+from dwm.errors import DwmError
+from dwm.generation import DrivingPipeline
+from dwm.runs.clips import validation_clips
+from dwm.runs.evaluate import Evaluated, EvaluationRun, measured
+from dwm.runs.published import published_pipeline
+
+CLIPS = 16
+"""Clips that are scored where nothing says how many."""
+
+
+def score_run(
+    run: Recipe, output: Path, clips: int | None = None, tiny: bool = False, source: str = "config"
+) -> Evaluated:
+    """Generates clips spread over the run's validation sets, and scores them. `tiny`: the built-in weights.
+
+    Raises DwmError for sets without photographs of their own (packages), or that cannot be read.
+    """
+    held_out = run.data.validation
+    if not held_out:
+        raise DwmError(f"{source}: data.validation is empty; there is nothing to measure against")
+    if packages := [part for part in held_out if part.kind == "package"]:
+        raise DwmError(
+            f"{source}: {packages[0].path} is a package of layouts, without the photographs that scores compare with; give a "
+            "recorded data set"
+        )
+    windows = validation_clips(run.data)
+    count = min(len(windows), clips or run.preview.score_clips or CLIPS)
+    chosen: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
+    pipe = _tiny() if tiny else published_pipeline(run, source)
+    return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)
+
+
+def checkpoint_of(output: Path, step: int) -> Path:
+    """The weights that a run of OpenDWM's saved at a step."""
+    path = output / "checkpoints" / f"{step}.pth"
+    if not path.is_file():
+        saved = sorted((output / "checkpoints").glob("*.pth"))
+        raise DwmError(f"{path}: is not there; saved: {', '.join(found.stem for found in saved) or 'nothing'}")
+    return path
+
+
+def _tiny() -> DrivingPipeline:
+    return DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
+
+
+def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> EvaluationRun:
+    first, sampling = run.data.validation[0], pipe.card.sampling
+    return EvaluationRun(
+        weights=run.weights or run.name or "town",
+        base_model=run.base_model,
+        data=first.path,
+        version=first.version,
+        split=first.split,
+        clips=count,
+        frames=first.frames,
+        fps=first.rates[0][0] or None,
+        views=first.views,
+        steps=sampling.num_inference_steps,
+        guidance=sampling.guidance_scale,
+        device=run.device,
+        scores=run.evaluation,
+    )

@@ -1,0 +1,132 @@
+"""Parity: computes recorded cases with our networks and says how far the numbers lie apart.
+
+Each kind of case is computed by a handler in a module of its own; this one finds cases, compares and tabulates.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from dwm.errors import DwmError
+from dwm.opendwm.parity.cases import Case, Deviation, Setup, compare, find_cases, join_gradients
+from dwm.progress import track
+
+Handler = Callable[[Case, Setup], "Mapping[str, Tensor] | Sequence[Deviation]"]
+"""Computes a case: tensors under the names of its outputs, or deviations that it has judged itself."""
+
+HANDLERS = {
+    "dit": "networks",
+    "adapter": "networks",
+    "blender": "networks",
+    "ray_encoder": "networks",
+    "attention_block": "networks",
+    "unet": "unet",
+    "transformer": "unet",
+    "resblock": "unet",
+    "scheduler": "schedulers",
+    "pipeline": "pipelines",
+    "streaming": "pipelines",
+    "training": "training",
+}
+"""Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
+
+OPTIONAL = "intermediate/"
+"""Recorded values on the way: compared where the handler gives them, to show where a difference begins."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case: its worst tensor, that tensor's error and bound (absolute when strict, else relative L2), and all others."""
+
+    name: str
+    kind: str
+    passed: bool
+    strict: bool
+    worst: Deviation | None
+    deviations: tuple[Deviation, ...]
+    seconds: float
+    note: str = ""
+
+    @property
+    def error(self) -> float:
+        """The largest absolute error of the case."""
+        return max((deviation.error for deviation in self.deviations), default=float("nan"))
+
+    @property
+    def relative(self) -> float:
+        """The largest relative L2 of the case."""
+        return max((deviation.relative for deviation in self.deviations), default=float("nan"))
+
+
+def run_parity(
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    base_models: Path | str | None = None,
+) -> list[CaseResult]:
+    """Runs a case, a group of cases or all below a folder. A case that cannot run has failed; its note says why."""
+    setup = Setup(torch.device(device), dtype, None if base_models is None else Path(base_models))
+    return [run_case(case, setup) for case in track(find_cases(Path(path)), "parity", unit="cases")]
+
+
+def run_case(case: Case, setup: Setup) -> CaseResult:
+    """Computes one case and compares every recorded output."""
+    started = time.perf_counter()
+    try:
+        given = _handler(case)(case, setup)
+        found = _compare_all(case, given, setup) if isinstance(given, Mapping) else tuple(given)
+        note = ""
+    except Exception as error:  # one broken case must not hide the others
+        found, note = (), f"{type(error).__name__}: {error}".splitlines()[0]
+    worst = max(found, key=lambda deviation: _badness(deviation, setup), default=None)
+    passed = bool(found) and all(deviation.passed for deviation in found)
+    return CaseResult(case.name, case.kind, passed, setup.strict, worst, found, time.perf_counter() - started, note)
+
+
+def parity_table(results: Iterable[CaseResult]) -> Table:
+    """One row per case: largest absolute error, relative L2, the tensor nearest to or farthest beyond its bound."""
+    table = Table("case", "kind", "largest error", "relative L2", "worst tensor", "its bound", "s", "")
+    for result in results:
+        worst = result.worst
+        cells = ("–", "–", result.note, "–")
+        if worst is not None:
+            bound = f"{worst.bound:.1e}" + ("" if result.strict else " rel.")
+            cells = (f"{result.error:.1e}", f"{result.relative:.1e}", worst.tensor, bound)
+        verdict = "[green]pass[/]" if result.passed else "[red]FAIL[/]"
+        table.add_row(result.name, result.kind, *cells, f"{result.seconds:.1f}", verdict)
+    return table
+
+
+def _handler(case: Case) -> Handler:
+    module = HANDLERS.get(case.kind)
+    if module is None:
+        raise DwmError(f"{case.folder / 'case.json'}: kind {case.kind!r} is not known; known: {', '.join(HANDLERS)}")
+    try:
+        found = importlib.import_module(f"dwm.opendwm.parity.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != f"dwm.opendwm.parity.{module}":
+            raise
+        raise DwmError(f"cases of kind {case.kind!r} cannot be computed yet") from None
+    return getattr(found, f"run_{case.kind}")
+
+
+def _compare_all(case: Case, given: Mapping[str, Tensor], setup: Setup) -> tuple[Deviation, ...]:
+    missing = [name for name in case.outputs if name not in given and not name.startswith(OPTIONAL)]
+    if missing:
+        raise DwmError(f"{case.name}: {', '.join(missing[:10])} recorded, but not computed")
+    found = tuple(compare(case, name, given[name], setup) for name in case.outputs if name in given)
+    return found if setup.strict else join_gradients(case, found)
+
+
+def _badness(deviation: Deviation, setup: Setup) -> float:
+    size = deviation.error if setup.strict else deviation.relative
+    ratio = size / deviation.bound if deviation.bound else float(size > 0)
+    return ratio if ratio == ratio else float("inf")

@@ -1,0 +1,216 @@
+"""Recorded training steps, computed from their seeds by the functions that training uses, and judged by what was recorded.
+
+OpenDWM draws from two generators, adds gradients up over calls without dividing, and moves its schedule in every call.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dwm.base_models import BaseModel
+from dwm.clip import ClipBatch
+from dwm.conditions import ConditionOptions, build_conditions
+from dwm.networks import Conditions, CrossviewTemporalDiT
+from dwm.opendwm.config.pipeline import read_training
+from dwm.opendwm.config.reader import Ledger, Section
+from dwm.opendwm.config.translation import read_optimizer
+from dwm.opendwm.parity.batches import clip_batch, condition_options
+from dwm.opendwm.parity.cases import Case, Deviation, Setup
+from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, load_base, reduced
+from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
+from dwm.opendwm.parity.training_judge import judge
+from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
+from dwm.training.objectives.driving import Noised, ObjectiveOptions, draw, losses_of, noised, sides
+from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
+from dwm.training.stages.freezing import freeze
+
+
+def run_training(case: Case, setup: Setup) -> list[Deviation]:
+    """Runs all recorded calls of the training step; every recorded tensor and number is judged."""
+    session = _session(case, setup)
+    tensors: dict[str, Tensor] = {}
+    numbers = []
+    for step in range(case.data["steps"]):
+        found = session.call(step, _batch(case, step).to(setup.device))
+        for name, value in found.tensors.items():
+            name = f"step{step}.{name}"
+            if name in case.outputs:
+                tensors[name] = reduced(value.detach().clone(), case.data.get("reduced_outputs", {}).get(name, ""))
+        numbers.append(found.numbers)
+    return judge(case, setup, tensors, numbers)
+
+
+@dataclass
+class Found:
+    """What one call computed, under the recorded names."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Session:
+    """A run with OpenDWM's two generators and its way of updating; its state lives from call to call."""
+
+    network: nn.Module
+    base: BaseModel
+    conditions: ConditionOptions
+    objective: ObjectiveOptions
+    noising: Noising
+    references_alone: int
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    accumulate: int
+    clip_norm: float
+    pipeline: torch.Generator
+    others: torch.Generator
+
+    def call(self, step: int, batch: ClipBatch) -> Found:
+        found = Found()
+        loss = self._loss(batch, found.tensors)
+        loss.backward()
+        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+        found.tensors |= {f"gradient.{name}": gradient.clone() for name, gradient in gradients.items()}
+        found.numbers |= {
+            "loss": float(loss.detach()),
+            "gradient_norms": {name: float(gradient.norm()) for name, gradient in gradients.items()},
+            "total_gradient_norm": float(_norm(gradients.values())),
+            "parameters_without_gradient": [n for n, _ in self.network.named_parameters() if n not in gradients],
+            "optimizer_stepped": (step + 1) % self.accumulate == 0,
+        }
+        if found.numbers["optimizer_stepped"]:
+            found.numbers |= self._update(found.tensors)
+        with warnings.catch_warnings():
+            # OpenDWM moves the schedule before the first update; torch thinks that this is a slip.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            self.schedule.step()
+        found.numbers["lr_after"] = self.optimizer.param_groups[0]["lr"]
+        return found
+
+    def _loss(self, batch: ClipBatch, seen: dict[str, Tensor]) -> Tensor:
+        assert batch.frames is not None and self.base.autoencoder is not None
+        with torch.no_grad():
+            latents = self.base.autoencoder.encode(batch.frames, self.others)
+        draws = draw(
+            tuple(latents.shape),
+            self.objective,
+            self.pipeline,
+            self.conditions.explicit_view_modeling,
+            self.noising,
+            self.others,
+        )
+        references = latents
+        if self.references_alone:
+            with torch.no_grad():
+                alone = self.base.autoencoder.encode(batch.frames[:, : self.references_alone], self.others)
+            references = torch.cat([alone, latents[:, alone.shape[1] :]], 1)
+        inputs = noised(latents, draws, self.objective, self.noising, references)
+        told = self._told(batch, inputs)
+        predicted = self.network(inputs.sample, inputs.timestep, self.network.prepare(told, tuple(latents.shape)))
+        compared = sides(predicted, inputs, self.objective)
+        forcing = self.objective.style == "diffusion_forcing"
+        drawn = self.noising.add(latents, draws.noise.to(latents), draws.positions)
+        seen |= {
+            "latents": latents,
+            "latents_for_reference": references,
+            "timesteps_drawn": drawn.time,
+            "timesteps": inputs.timestep,
+            "noisy_latents": inputs.sample,
+            "reference_frame_indicator": inputs.given,
+            "disable_temporal": inputs.alone,
+            "model_output": predicted,
+            "loss_prediction": compared[0],
+            "loss_target": compared[1],
+        }
+        if inputs.sigma is not None:
+            seen["sigmas"] = inputs.sigma[:, :, 0] if forcing else inputs.sigma[:, 0, 0]
+            seen["timestep_indices"] = (draws.positions * 1000).long().clamp(max=999)
+        seen |= {name: value for name, key in CONDITIONS.items() if (value := getattr(told, key)) is not None}
+        return losses_of(predicted, inputs, self.objective).loss
+
+    def _told(self, batch: ClipBatch, inputs: Noised) -> Conditions:
+        told = build_conditions(
+            batch, self.conditions, self.base.text, kept=inputs.kept, latent_frames=inputs.sample.shape[1]
+        )
+        # A style replaces what common_config says about the blocks over time.
+        if self.objective.style is not None:
+            told = replace(told, disable_temporal=inputs.alone)
+        # OpenDWM's U-Net spreads the first frame's layout over all frames; its transformer cannot be told one frame alone.
+        if told.layout is not None and not self.conditions.condition_on_all_frames and not _is_dit(self.network):
+            told = replace(told, layout=told.layout[:, :1])
+        return told
+
+    def _update(self, seen: dict[str, Tensor]) -> dict[str, Any]:
+        found: dict[str, Any] = {"lr_used": self.optimizer.param_groups[0]["lr"]}
+        parameters = dict(self.network.named_parameters())
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(parameters.values(), self.clip_norm)
+            clipped = _norm(p.grad for p in parameters.values() if p.grad is not None)
+            found["total_gradient_norm_after_clip"] = float(clipped)
+        before = {name: p.detach().clone() for name, p in parameters.items()}
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        changes = (p.detach() - before[name] for name, p in parameters.items())
+        found["parameter_change_norm"] = float(_norm(changes))
+        seen |= {f"parameter_after.{name}": p for name, p in parameters.items()}
+        return found
+
+
+def _session(case: Case, setup: Setup) -> Session:
+    config, pipeline = case.config, case.config["pipeline"]
+    common = pipeline["common_config"]
+    ledger = Ledger(str(case.folder / "case.json"))
+    loop = read_training(
+        Section(pipeline["training_config"], "pipeline.training_config", ledger), common.get("frame_prediction_style")
+    )
+    base = load_base(case, setup)
+    network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
+    network = network.to(setup.device, setup.dtype).requires_grad_(True).train()
+    freeze(network, loop["freeze"])
+    objective = ObjectiveOptions(**loop["objective"])
+    if pipeline["inference_config"].get("vae_pre", 0):
+        objective = objective.in_latents(pipeline["inference_config"].get("vae_stride", 1))
+    options = OptimizerOptions(**read_optimizer(Section(config["optimizer"], "optimizer", ledger)))
+    (optimizer,) = build_optimizers(network.named_parameters(), options)
+    schedule = Section(config, "", ledger).maybe("lr_scheduler")
+    return Session(
+        network=network,
+        base=base,
+        conditions=condition_options(common, layout="step0.3dbox_images" in case.inputs),
+        objective=objective,
+        noising=FlowNoising(base.scheduler["shift"], objective.times)
+        if _is_dit(network)
+        else DdpmNoising.create(base.scheduler),
+        references_alone=loop["references_alone"],
+        optimizer=optimizer,
+        schedule=constant_schedule(optimizer) if schedule is None else read_schedule(schedule, optimizer),
+        accumulate=loop["accumulate"],
+        clip_norm=loop["clip_norm"],
+        pipeline=torch.Generator().manual_seed(config["generator_seed"]),
+        others=torch.Generator().manual_seed(case.data["global_seed"]),
+    )
+
+
+def _batch(case: Case, step: int) -> ClipBatch:
+    prefix = f"step{step}."
+    tensors = {name.removeprefix(prefix): value for name, value in case.inputs.items() if name.startswith(prefix)}
+    for name in case.data["uint8_inputs"]:
+        if name in tensors:
+            tensors[name] = tensors[name].float() / 255
+    words = json.loads((case.folder / "inputs.json").read_text(encoding="utf-8"))["steps"][step]
+    return clip_batch(tensors, words.get("clip_text"))
+
+
+def _is_dit(network: nn.Module) -> bool:
+    return isinstance(network, CrossviewTemporalDiT)
+
+
+def _norm(tensors: Iterator[Tensor] | Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([tensor.float().norm() for tensor in tensors]).norm()

@@ -1,0 +1,142 @@
+"""One evaluation, as a run that can be saved and started again: which weights, which clips, which scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from dwm.checkpoints import WeightsCard
+from dwm.clip import Clip
+from dwm.config.files import save
+from dwm.data import ReadOptions, open_dataset
+from dwm.errors import DwmError
+from dwm.evaluation import EvaluationOptions, Scores
+from dwm.evaluation import evaluate as run_scores
+from dwm.generation import DrivingPipeline
+from dwm.options import Options
+from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
+from dwm.runs.clips import TownClips
+from dwm.runs.generate import loaded
+
+HELD_OUT = 2_000
+"""Scenes of a town from this number on are those that the built-in recipes never train on."""
+SHOWN = 4
+"""Clips of which the report shows the real and the generated video."""
+
+
+class EvaluationRun(Options):
+    """What `dwm evaluate` does. A field that is null takes what the weights were trained with."""
+
+    verb: Literal["evaluate"] = Field("evaluate", description="what this file runs")
+    weights: str = Field("town", description="folder of weights, or town for the built-in ones")
+    base_model: str | None = Field(None, description="folder of the base model where it does not lie with the weights")
+    data: str | None = Field(
+        None, description="data set of the clips; null: scenes of the town that training never saw"
+    )
+    version: str | None = Field(None, description="version of the data set; null: the one that is there")
+    split: str | None = Field("val", description="scenes: val, train, mini_val, a file of names, …; null: all of them")
+    town_seed: int = Field(1000, ge=0, description="which town, where there is no data set")
+    clips: int = Field(16, ge=1, description="clips that are generated")
+    frames: int | None = Field(None, ge=1, description="frames of each")
+    fps: float | None = Field(None, gt=0, description="frames a second")
+    stride: float = Field(2.0, gt=0, description="seconds between two clips of one scene")
+    views: tuple[str, ...] | None = Field(None, description="cameras")
+    steps: int | None = Field(None, ge=1, description="sampling steps")
+    guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    scores: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    run: EvaluationRun
+    scores: Scores
+    files: tuple[Path, ...]
+
+
+def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
+    """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
+    from dwm.checkpoints.folder import read_card, resolve
+
+    card = read_card(resolve(run.weights))
+    run = completed(run, card)
+    return measured(run, chosen_clips(run, card), loaded(run), output)
+
+
+def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, output: Path) -> Evaluated:
+    """Generates `clips`, scores them and writes everything into `output`."""
+    shown: list[tuple[Video, Video]] = []
+
+    def remember(number: int, generated: Video, real: Video) -> None:
+        if number < SHOWN:
+            shown.append((generated, real))
+
+    def generated(clip: Clip, seed: int) -> Video:
+        return sampled(pipe, clip, run, seed)
+
+    scores = run_scores(generated, clips, run.scores, on_clip=remember)
+    return Evaluated(run, scores, tuple(written(run, clips, shown, scores, output)))
+
+
+def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
+    """The same run with every null that the weights answer filled in."""
+    return run.with_(
+        frames=run.frames or card.window or 1,
+        fps=run.fps or card.fps,
+        views=run.views or card.views,
+        steps=run.steps or card.sampling.num_inference_steps,
+        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
+    )
+
+
+def chosen_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
+    """The clips, spread over the scenes. Raises DwmError where there are too few."""
+    frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
+    if run.data is None:
+        town = TownClips(run.town_seed, HELD_OUT, run.clips, frames, fps, views)
+        return [town[index] for index in range(len(town))]
+    dataset = open_dataset(run.data, run.version, run.split, ReadOptions(views=views))
+    windows = dataset.windows(frames, fps, run.stride, check=False)
+    if len(windows) < run.clips:
+        raise DwmError(
+            f"{run.data}: {len(dataset)} scenes of split {run.split} give {len(windows)} clips, fewer than --clips "
+            f"{run.clips}; ask for fewer, or take a smaller stride"
+        )
+    step = len(windows) / run.clips
+    return [dataset.clip(windows[int(number * step)]) for number in range(run.clips)]
+
+
+def sampled(pipe: DrivingPipeline, clip: Clip, run: EvaluationRun, seed: int) -> Video:
+    """One clip's video."""
+    return pipe(clip, num_inference_steps=run.steps, guidance_scale=run.guidance, seed=seed)
+
+
+def written(
+    run: EvaluationRun, clips: Sequence[Clip], shown: Sequence[tuple[Video, Video]], scores: Scores, output: Path
+) -> Iterator[Path]:
+    """Writes everything; yields the paths."""
+    yield scores.save(output / "scores.json")
+    rows = {
+        f"{name} {number}": video
+        for number, pair in enumerate(shown)
+        for name, video in zip(("generated", "real"), pair, strict=True)
+    }
+    yield contact_sheet(rows, frames=1).save(output / "contact_sheet.png")
+    yield save(run, output)
+    groups = [
+        Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", made)])
+        for number, (made, real) in enumerate(shown)
+    ]
+    facts = {
+        "clips": f"{scores.clips} of {run.data or f'town {run.town_seed}'}, {run.frames} frames at {run.fps:g} a second",
+        "weights": run.weights,
+        "sampling": f"{run.steps} steps, guidance {run.guidance:g}",
+        "time": f"{scores.seconds:.0f} s",
+    }
+    lead = f"What {run.weights} makes of {scores.clips} clips that it never saw."
+    report = Report("Scores", lead, groups, scores.lines(), facts, config=run.model_dump_json(indent=1))
+    yield write_report(output / "report.html", report)

@@ -1,0 +1,198 @@
+"""One generation, as a run that can be saved and started again: which clip, told what, sampled how, written where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dwm.checkpoints import WeightsCard
+from dwm.clip import Clip
+from dwm.config.files import save
+from dwm.data import ReadOptions, collate, open_dataset
+from dwm.devices import pick_device
+from dwm.errors import DwmError
+from dwm.generation import DrivingPipeline
+from dwm.options import Options
+from dwm.progress import track
+from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
+from dwm.runs.blank_clip import plain_clip
+
+
+class GenerationRun(Options):
+    """What `dwm generate` does. A field that is null takes what the weights were trained with."""
+
+    verb: Literal["generate"] = Field("generate", description="what this file runs")
+    weights: str = Field("town", description="folder of weights, or town for the built-in ones")
+    base_model: str | None = Field(None, description="folder of the base model where it does not lie with the weights")
+    data: str | None = Field(None, description="data set of the clip; null: no scene, only words and cameras")
+    version: str | None = Field(None, description="version of the data set; null: the one that is there")
+    scene: str | None = Field(None, description="name of the scene; null: the first")
+    start: float = Field(0.0, ge=0, description="seconds from the scene's first frame to the clip's")
+    frames: int | None = Field(None, ge=1, le=4096, description="frames of the clip; 1: pictures")
+    fps: float | None = Field(None, gt=0, description="frames a second")
+    views: tuple[str, ...] | None = Field(None, description="cameras")
+    size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
+    prompt: tuple[str, ...] = Field(
+        (), description="words for all views, or one entry for each; none: the clip's captions"
+    )
+    negative: str = Field("", description="what the video should not be")
+    steps: int | None = Field(None, ge=1, description="sampling steps")
+    guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
+    references: int = Field(0, ge=0, le=3, description="how many of the clip's own first frames are given")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    force: bool = Field(False, description="try sizes, lengths and views that the weights never saw")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished generation and what was written."""
+
+    run: GenerationRun
+    clip: Clip
+    video: Video
+    seconds: float
+    files: tuple[Path, ...]
+
+
+def generate(run: GenerationRun, output: Path) -> Generated:
+    """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
+    from dwm.checkpoints.folder import read_card, resolve
+
+    card = read_card(resolve(run.weights))
+    run = completed(run, card)
+    check(run, card)
+    clip = chosen_clip(run, card)
+    pipe = loaded(run)
+    started = time.monotonic()
+    video = sampled(pipe, clip, run)
+    seconds = time.monotonic() - started
+    return Generated(run, clip, video, seconds, tuple(written(run, clip, video, seconds, output, card)))
+
+
+def completed(run: GenerationRun, card: WeightsCard) -> GenerationRun:
+    """The same run with every null that the weights answer filled in, so that its file says everything."""
+    window = card.window
+    views = run.views or (card.views if run.data is None else None)
+    return run.with_(
+        frames=run.frames or window or 1,
+        fps=run.fps or card.fps,
+        size=run.size or (card.sizes[0] if card.sizes else None),
+        steps=run.steps or card.sampling.num_inference_steps,
+        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
+        views=views or card.views,
+    )
+
+
+def check(run: GenerationRun, card: WeightsCard) -> None:
+    """Raises DwmError for what the weights never saw, or what cannot be."""
+    views = run.views or ()
+    if len(run.prompt) not in (0, 1, len(views)):
+        raise DwmError(f"--prompt: {len(run.prompt)} texts for {len(views)} views; give one, or one for each view")
+    if run.references and run.data is None:
+        raise DwmError("--references needs the pictures of a clip: give --data and --scene")
+    if run.size is not None and (run.size[0] % 16 or run.size[1] % 16):
+        seen = ", ".join(f"{w}x{h}" for w, h in card.sizes)
+        raise DwmError(
+            f"--size {run.size[0]}x{run.size[1]} is not a multiple of 16"
+            + (f" (seen by {run.weights}: {seen})" if seen else "")
+        )
+    if not run.force and run.size is not None:
+        card.check(run.size, run.frames or 1, len(views), views)
+
+
+def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
+    """The clip of a data set, or, without one, nothing but cameras."""
+    frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
+    if run.data is None:
+        if not run.prompt:
+            raise DwmError("nothing to generate: give --prompt, or a clip with --data (and --scene)")
+        return plain_clip(views, frames, fps)
+    options = ReadOptions(views=views, missing_captions="error" if not run.prompt else "empty")
+    dataset = open_dataset(run.data, run.version, None, options)
+    scene = dataset[run.scene] if run.scene else dataset.scenes[0]
+    return scene.clip(run.start, frames, fps, views)
+
+
+def loaded(run: GenerationRun | Any) -> DrivingPipeline:
+    """The pipeline of a run on its device."""
+    return DrivingPipeline.from_pretrained(run.weights, base_model=run.base_model).to(pick_device(run.device))
+
+
+def sampled(pipe: DrivingPipeline, clip: Clip, run: GenerationRun, what: str = "generate") -> Video:
+    """The video, with a line of progress."""
+    prompt = None if not run.prompt else run.prompt[0] if len(run.prompt) == 1 else list(run.prompt)
+    with stepping(what, run.steps or 0) as on_step:
+        return pipe(
+            clip,
+            prompt=prompt,
+            negative_prompt=run.negative,
+            num_inference_steps=run.steps,
+            guidance_scale=run.guidance,
+            seed=run.seed,
+            reference_frames=run.references,
+            size=run.size,
+            force=run.force,
+            callback_on_step_end=on_step,
+        )
+
+
+@contextmanager
+def stepping(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A callback for the pipeline's steps that moves a line of progress."""
+    line = iter(track(range(total), what, unit="steps"))
+    next(line, None)
+
+    def on_step(*_: Any) -> None:
+        next(line, None)
+
+    try:
+        yield on_step
+    finally:
+        for _ in line:
+            break
+
+
+def written(
+    run: GenerationRun, clip: Clip, video: Video, seconds: float, output: Path, card: WeightsCard
+) -> Iterator[Path]:
+    """Writes pictures or videos, the comparison with what is known of the clip, the page and the run; yields their paths."""
+    kind = "png" if video.length == 1 else "mp4"
+    yield from video.save(output / f"generated.{kind}")
+    rows = beside(clip, video, card)
+    if len(rows) > 1:
+        yield comparison(rows).save(output / f"comparison.{kind}")
+    yield save(run, output)
+    words = "; ".join(run.prompt) or _caption(clip)
+    groups = (
+        Group("Generated", [Shown(name, shown, words if name == "generated" else "") for name, shown in rows.items()]),
+    )
+    facts = {
+        "weights": run.weights,
+        "clip": f"{clip.scene or 'words only'}, {video.length} frames at {video.fps:g} a second, {len(video.views)} views",
+        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}",
+        "time": f"{seconds:.1f} s for {video.length * len(video.views)} pictures of {video.size[0]}×{video.size[1]}",
+    }
+    report = Report("Generated driving video", words, groups, facts=facts, config=run.model_dump_json(indent=1))
+    yield write_report(output / "report.html", report)
+
+
+def beside(clip: Clip, video: Video, card: WeightsCard) -> dict[str, Video]:
+    """Real, layout and generated video of a clip, as far as they are known."""
+    batch = collate([clip], video.size, card.layout, pictures=clip.pictures is not None)
+    rows: dict[str, Video] = {}
+    if batch.frames is not None:
+        rows["real"] = real_video(batch, clip.views)
+    if (layout := layout_video(batch, clip.views)) is not None:
+        rows["layout"] = layout
+    return {**rows, "generated": video}
+
+
+def _caption(clip: Clip) -> str:
+    return clip.captions[0][0].text() if clip.captions else ""

@@ -1,0 +1,71 @@
+"""The published weights of a training run as a pipeline: a network's file and a base model, without a folder of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dwm.base_models import BaseModel
+from dwm.checkpoints import WeightsCard
+from dwm.checkpoints.published import load_published
+from dwm.config.recipe import Recipe
+from dwm.devices import pick_device
+from dwm.generation import DrivingPipeline
+from dwm.networks import UNetOptions
+from dwm.runs.fetch import require
+
+
+def published_card(run: Recipe) -> WeightsCard:
+    """What the weights of a run saw. Reads SD 2.1's way of predicting from its base model, where that is here."""
+    source = run.data.first
+    sizes = {run.data.size, *(mix.size for mix in run.data.mix)} if run.data.train or run.data.validation else set()
+    return WeightsCard(
+        name=Path(run.weights or run.name).name,
+        sizes=(run.data.size, *sorted(sizes - {run.data.size})) if sizes else (),
+        lengths=(run.preview.window,) if run.preview.window else (),
+        views=source.views,
+        fps=source.rates[0][0] or 1,
+        conditions=run.conditions,
+        layout=source.layout or run.data.layout,
+        captions=source.words,
+        sampling=run.sampling,
+        prediction=_prediction(run),
+        compatibility=run.compatibility,
+        base_model=run.base_model,
+        autoencoder_folder=run.autoencoder_folder,
+    )
+
+
+def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
+    """The network of a run with its published weights, on the run's device.
+
+    `source` names the run's file. Raises DwmError naming what to fetch, from where, how large it is and where to put it.
+    """
+    base_folder = require(Path(run.base_model or ""), "base model", source)
+    if run.autoencoder_folder is not None:
+        require(Path(run.autoencoder_folder), "autoencoder", source)
+    weights = require(Path(run.weights or ""), "weights", source)
+    device = pick_device(run.device)
+    network, report = load_published(run.network, weights, getattr(torch, run.weights_dtype))
+    base = BaseModel.load(
+        base_folder,
+        text=run.conditions.text,
+        autoencoder_folder=run.autoencoder_folder,
+        text_dtype=getattr(torch, run.text_dtype),
+        piece=run.autoencoder_piece,
+    )
+    card = published_card(run).with_(name=f"{weights.name} ({report})")
+    mixed = None if run.autocast is None or device.type == "cpu" else getattr(torch, run.autocast)
+    return DrivingPipeline(network.eval().requires_grad_(False), base, card).to(device, mixed)
+
+
+def _prediction(run: Recipe) -> str:
+    if not isinstance(run.network, UNetOptions):
+        return "flow"
+    path = Path(run.base_model or "") / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        return "epsilon"
+    from dwm.base_models.base import read_json
+
+    return read_json(path, path.parents[1]).get("prediction_type", "epsilon")

@@ -1,0 +1,1 @@
+"""How the town looks: meshes, textures, light, the renderer, and what its LiDAR meets."""

@@ -1,0 +1,1 @@
+"""Micro-batches by number: which clips, cut and prepared by worker processes ahead of their use."""

@@ -1,0 +1,1 @@
+"""The loop: steps, optimizers, averages, the log, the watchdog and callbacks. Knows no network."""

@@ -1,0 +1,189 @@
+"""Optimizers: AdamW everywhere, Muon for the matrices of networks that are trained from nothing; clipping; the rate over steps.
+
+Muon (Jordan et al. 2024) orthogonalises each matrix's momentum by Newton-Schulz steps. Matrices of one shape are stacked and
+treated at once; wide ones iterate on their small Gram matrix. This module knows no network: what Muon leaves to AdamW is
+chosen by shape and by a pattern on parameter names. Parameters may be sharded (DTensor) or whole.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwm.options import Options
+from dwm.training.parallel.tensors import is_sharded, local, sharded_like, sum_over_shards, whole
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Jordan's quintic: pushes every singular value in (0, 1] near 1 within five steps."""
+
+
+FUSED = ("cpu", "cuda")
+"""Devices on which PyTorch has AdamW as one kernel."""
+
+
+class OptimizerOptions(Options):
+    kind: Literal["adamw", "muon"] = Field("adamw", description="muon: matrices by Muon, the rest by AdamW")
+    lr: float = Field(1e-4, gt=0, description="learning rate of AdamW")
+    betas: tuple[float, float] = Field((0.9, 0.975), description="AdamW's decay rates of the two moments")
+    eps: float = Field(1e-8, gt=0, description="AdamW's denominator offset")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    muon_lr: float = Field(3e-3, gt=0, description="learning rate of Muon")
+    momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum (Nesterov)")
+    muon_except: str = Field(
+        r"(norm\d?(_context)?\.linear|embed|add_[qkv]_proj|to_add_out|ff_context|proj_out|zero_convs)",
+        description="pattern searched in parameter names: matrices left to AdamW although Muon could take them",
+    )
+
+
+class ScheduleOptions(Options):
+    """The learning rate's factor over the steps: a rise, then a fall or none."""
+
+    warmup: int = Field(0, ge=0, description="optimizer steps of linear rise")
+    start: float | None = Field(
+        None, ge=0, le=1, description="factor at the first step of the rise; null: 1 / (warmup + 1)"
+    )
+    shape: Literal["linear", "cosine"] = Field(
+        "linear", description="how the rate falls: linearly over the last `decay` of the steps, or as half a cosine"
+    )
+    decay: float = Field(0.0, ge=0, le=1, description="last fraction of the steps, over which the rate falls linearly")
+    period: int | None = Field(None, gt=0, description="steps of half a cosine's fall; null: all of the run's")
+    floor: float = Field(0.0, ge=0, le=1, description="fraction of the rate at the very end of the fall")
+    gamma: float = Field(1.0, gt=0, le=1, description="factor by which the rate also shrinks every step")
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the learning rates are multiplied by at step `step` (from 0) of `steps`."""
+        start = 1 / (self.warmup + 1) if self.start is None else self.start
+        rise = start + (1 - start) * step / self.warmup if step < self.warmup else 1.0
+        return rise * self._fall(step, steps) * self.gamma**step
+
+    def _fall(self, step: int, steps: int) -> float:
+        if self.shape == "cosine":
+            turned = math.cos(math.pi * step / (self.period or steps))
+            return self.floor + (1 - self.floor) * (1 + turned) / 2
+        left = (steps - step) / max(1.0, self.decay * steps) if self.decay else 1.0
+        return max(self.floor, min(1.0, left))
+
+
+def orthogonalise(matrices: Float[Tensor, "n r c"], steps: int = 5) -> Float[Tensor, "n r c"]:
+    """Each matrix with its singular values brought near 1 (0.7 … 1.2), its singular vectors kept."""
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalise(matrices.mT, steps).mT
+    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    # Iterating X ← p(XXᵀ)X costs rows·rows·columns a product; its factor p(…) alone needs only rows³.
+    gram, total = x @ x.mT, None
+    a, b, c = NEWTON_SCHULZ
+    for step in range(steps):
+        power = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        power.diagonal(dim1=1, dim2=2).add_(a)
+        total = power if total is None else power @ total
+        if step + 1 < steps:
+            gram = power @ gram @ power
+    return x if total is None else total @ x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised per matrix. Convolution kernels count as matrices (out, in·height·width).
+
+    The update is scaled by 0.2·√(longer side), so that its size per element resembles AdamW's at the same rate.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 3e-3, momentum: float = 0.95, steps: int = 5):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                # A sharded matrix is gathered: its singular vectors need all of it.
+                direction = whole(self._direction(parameter, group["momentum"])).reshape(len(parameter), -1)
+                by_shape[(len(parameter), direction.shape[1])].append((parameter, direction))
+            for (rows, columns), pairs in by_shape.items():
+                updates = orthogonalise(torch.stack([direction for _, direction in pairs]), group["steps"])
+                scale = 0.2 * max(rows, columns) ** 0.5
+                for (parameter, _), update in zip(pairs, updates, strict=True):
+                    parameter.add_(sharded_like(update.reshape(parameter.shape), parameter), alpha=-group["lr"] * scale)
+
+    def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)
+
+
+def build_optimizers(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], options: OptimizerOptions
+) -> list[torch.optim.Optimizer]:
+    """The optimizers of all trainable parameters; each group remembers its full rate as `initial_lr`."""
+    trained = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
+    chosen = [pair for pair in trained if options.kind == "muon" and _is_for_muon(*pair, options.muon_except)]
+    taken = {id(parameter) for _, parameter in chosen}
+    rest = [parameter for _, parameter in trained if id(parameter) not in taken]
+    optimizers: list[torch.optim.Optimizer] = []
+    if chosen:
+        optimizers.append(Muon([parameter for _, parameter in chosen], options.muon_lr, options.momentum))
+    if rest:
+        settings = {"lr": options.lr, "betas": options.betas, "eps": options.eps, "weight_decay": options.weight_decay}
+        # One kernel for all parameters where there is one: a third of the time on a CPU.
+        fused = all(parameter.device.type in FUSED for parameter in rest)
+        optimizers.append(torch.optim.AdamW(rest, **settings, fused=fused, foreach=not fused))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def set_rates(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Every group's rate becomes `factor` times its full one."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+@torch.no_grad()
+def clip(parameters: Sequence[nn.Parameter], largest: float, scale: float = 1.0) -> Float[Tensor, ""]:
+    """Scales all gradients so that their total norm is at most `largest` (0: any), and returns the norm before that.
+
+    `scale`: what the loss was multiplied by; it is taken out. Sharded parameters count over all shards. Nothing waits for
+    the device. Parameters without a gradient are left alone.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norm = gradient_norm(gradients) / scale
+    shrink = torch.clamp(largest / (norm + 1e-6), max=1.0) if largest else torch.ones_like(norm)
+    # A CPU knows at once that nothing is to be scaled; to ask another device would be to wait for it.
+    as_it_is = scale == 1.0 and (not largest or (norm.device.type == "cpu" and float(shrink) == 1.0))
+    if not as_it_is:
+        torch._foreach_mul_([local(gradient) for gradient in gradients], shrink / scale)
+    return norm
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """The norm of all gradients together, those of sharded parameters over all shards."""
+    plain = [gradient for gradient in gradients if not is_sharded(gradient)]
+    sharded = [gradient for gradient in gradients if is_sharded(gradient)]
+    squares = [_square_sum(part) for part in (plain, [local(gradient) for gradient in sharded]) if part]
+    if sharded:
+        squares[-1] = sum_over_shards(squares[-1], sharded[0])
+    return torch.stack(squares).sum().sqrt()
+
+
+def _square_sum(tensors: Sequence[Tensor]) -> Float[Tensor, ""]:
+    return torch.stack(torch._foreach_norm(list(tensors))).square().sum()
+
+
+def _is_for_muon(name: str, parameter: nn.Parameter, left_out: str) -> bool:
+    rows, columns = len(parameter) if parameter.ndim else 0, math.prod(parameter.shape[1:]) if parameter.ndim > 1 else 0
+    return min(rows, columns) >= 8 and re.search(left_out, name) is None

@@ -1,0 +1,280 @@
+"""The training loop: accumulate, clip, step, average, log, save; stop on a NaN; end cleanly on Ctrl-C.
+
+It knows neither pictures nor networks: a `Task` gives batches and losses. A run that was killed and started again continues
+step for step, because batches and random numbers depend on the step alone. Nothing in a step waits for the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from dwm.errors import DwmError
+from dwm.options import Options
+from dwm.training.loop.ema import Ema
+from dwm.training.loop.log import Tracker, WatchOptions, trackers
+from dwm.training.loop.meter import Meter
+from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions, build_optimizers, set_rates
+from dwm.training.loop.scaler import Scaler
+from dwm.training.loop.task import Task
+from dwm.training.loop.watchdog import Watchdog
+from dwm.training.parallel.ranks import ParallelOptions, Place, Spread, place, restarted
+from dwm.training.saves import checkpoint
+from dwm.training.saves.checkpoint import Training
+from dwm.training.saves.saver import Saver
+
+Compatibility = Literal["ours", "reference"]
+SAME_PRESS = 1.0
+"""Seconds within which several processes may be told of one Ctrl-C twice, by the terminal and by their launcher."""
+
+
+class LoopOptions(Options):
+    steps: int = Field(1000, gt=0, description="optimizer steps")
+    accumulate: int = Field(1, gt=0, description="micro-batches whose mean gradient makes one step, over all processes")
+    clip_norm: float = Field(1.0, ge=0, description="largest total norm of the gradient; 0: unbounded")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights a step; 0: no average")
+    seed: int = Field(0, ge=0, description="of data order and all random numbers")
+    log_every: int = Field(20, gt=0, description="steps between two lines of the log")
+    save_every: int = Field(500, gt=0, description="steps between two saves")
+    keep: int = Field(2, gt=0, description="last saves that are kept")
+    keep_best: int = Field(1, ge=0, description="saves with the best scores that are kept as well")
+    optimizer: OptimizerOptions = OptimizerOptions()
+    schedule: ScheduleOptions = ScheduleOptions()
+    parallel: ParallelOptions = ParallelOptions()
+    watch: WatchOptions = WatchOptions()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands; what callbacks are told after each step, in every process."""
+
+    step: int
+    steps: int
+    folder: Path
+    training: Training
+    here: Place = field(default_factory=Place)
+    line: dict[str, float] | None = None
+    """What the log says, where this is a log step; the same in every process."""
+
+    @contextmanager
+    def sampled(self) -> Iterator[bool]:
+        """A block in which the module has its averaged weights, whole and in eval mode: True in the process that may use it.
+
+        Every process must enter it; the others wait at its end.
+        """
+        with self.training.sampled():
+            yield self.here.first
+            self.here.barrier()
+
+    def score(self, value: float) -> None:
+        """Says how good this step's weights are, the lower the better: the best saves are kept."""
+        if self.here.first:
+            checkpoint.note_score(self.folder / "checkpoints", self.step, value)
+
+
+Callback = Callable[[Moment], None]
+
+
+def step_generator(seed: int, number: int) -> torch.Generator:
+    """The generator of micro-batch `number`: independent of all others, the same on every run."""
+    digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def train_task(
+    task: Task[Any],
+    options: LoopOptions,
+    folder: Path,
+    resume: bool = True,
+    callbacks: Sequence[Callback] = (),
+    compatibility: Compatibility = "ours",
+    here: Place | None = None,
+) -> Training:
+    """Trains for `options.steps` steps, saving under `folder/checkpoints`, and returns everything at the end.
+
+    With `resume` it goes on from the last save, if there is one; without, an existing save is an error. Raises DwmError when
+    a loss is not a number. In a torch.distributed group the processes share out the micro-batches of each step, which gives
+    what one would have got; the first one logs. `compatibility="reference"`: gradients are summed over a process's calls,
+    not averaged, and the learning rate's schedule counts calls instead of steps, as in OpenDWM. Where weights are sharded,
+    ask `Training.averaged` for the whole ones. `here=Place()`: this process alone, whatever the others do.
+    """
+    here = here or place()
+    if options.accumulate % here.ranks:
+        raise DwmError(
+            f"accumulate is {options.accumulate}, which {here.ranks} processes cannot share; "
+            f"give a multiple of {here.ranks}"
+        )
+    with ExitStack() as stack:
+        run = _Run(task, options, folder, callbacks, compatibility, here, stack)
+        run.go(resume or restarted())
+    return run.training
+
+
+class _Run:
+    """One call of `train_task`."""
+
+    def __init__(
+        self,
+        task: Task[Any],
+        options: LoopOptions,
+        folder: Path,
+        callbacks: Sequence[Callback],
+        compatibility: Compatibility,
+        here: Place,
+        stack: ExitStack,
+    ):
+        self.task, self.options, self.folder, self.callbacks, self.here = task, options, folder, callbacks, here
+        self.spread = Spread(task, options.parallel, here)
+        stack.callback(self.spread.close)
+        trained = [(name, value) for name, value in task.module.named_parameters() if value.requires_grad]
+        self.parameters = [value for _, value in trained]
+        self.training = Training(
+            task.module,
+            build_optimizers(trained, options.optimizer),
+            Ema(task.module, options.ema_decay),
+            Scaler(task.dtype),
+            self.spread.whole,
+        )
+        self.saved = folder / "checkpoints"
+        self.saver = Saver(self.saved, self.training, here, options.keep, options.keep_best)
+        self.meter = Meter(here, task.device, task.dtype)
+        calls = options.accumulate // here.ranks
+        self.calls = calls if compatibility == "reference" else 1
+        self.weight = 1 / calls if compatibility == "ours" else 1.0
+        self.watchdog = Watchdog(
+            options.watch.stall_after,
+            folder / f"stalled-{here.rank:05d}.txt",
+            lambda: f"at hand: {self.meter.at_hand}; {self._last_save()}",
+        )
+        self.stack = stack
+
+    def go(self, resume: bool) -> None:
+        done = self._resume(resume)
+        options, here = self.options, self.here
+        written = trackers(options.watch, self.folder, done, options.steps) if here.first else ()
+        for tracker in written:
+            self.stack.callback(tracker.close)
+        batches = self.task.batches(done * options.accumulate + here.rank, here.ranks)
+        asked = self.stack.enter_context(_deferred_interrupt(here))
+        self.stack.enter_context(self.watchdog)
+        self.stack.enter_context(self._finished())
+        for step in range(done, options.steps):
+            agreed = here.ask(asked(), self.saver.writing, self.saver.failed)
+            self._step(step, batches)
+            self.watchdog.beat()
+            if here.ranks == 1:
+                agreed = here.ask(asked(), self.saver.writing, self.saver.failed)
+            stopped, writing, failed = agreed()
+            self.saver.settle(writing, failed)
+            self._after(step + 1, stopped, written)
+            if stopped:
+                self.saver.finish()
+                if here.first:
+                    print(f"stopped after step {step + 1}; saved in {self.saved}", file=sys.stderr)
+                raise KeyboardInterrupt
+        self.saver.finish()
+
+    def _resume(self, resume: bool) -> int:
+        if not resume and checkpoint.saves(self.saved):
+            raise DwmError(f"{self.saved}: holds a run already; resume it, or choose another output folder")
+        return checkpoint.resume(self.saved, self.training, self.here)
+
+    def _step(self, step: int, batches: Iterator[Any]) -> None:
+        options, ranks, waited = self.options, self.here.ranks, 0.0
+        scaler = self.training.scaler
+        for micro in range(self.here.rank, options.accumulate, ranks):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            number = step * options.accumulate + micro
+            generator = step_generator(options.seed, number)
+            last = micro + ranks >= options.accumulate
+            self.meter.take(number, self.task.identity(batch))
+            losses = self.spread.backward(batch, generator, self.weight * scaler.scale, last)
+            self.meter.batch(losses, self.task.work(batch))
+        norm, fits = scaler.clip(self.parameters, options.clip_norm)
+        # The reference's schedule has advanced once for every earlier call; ours once for every earlier step.
+        call = (step + 1) * self.calls - 1
+        set_rates(self.training.optimizers, options.schedule.factor(call, options.steps * self.calls))
+        for optimizer in self.training.optimizers:
+            if fits:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if fits:
+            self.training.ema.update()
+        self.meter.step(norm, waited)
+
+    def _after(self, done: int, stopped: bool, written: Sequence[Tracker]) -> None:
+        """Logs, saves and calls back, each where it is due."""
+        options, last = self.options, done == self.options.steps
+        logs = done % options.log_every == 0 or last
+        due = done % options.save_every == 0 or last or stopped
+        line = None
+        if logs or due:
+            self.meter.check(options.accumulate, self._finished_save)
+        if logs:
+            line = self.meter.line(done, options.steps, self._rates())
+            for tracker in written:
+                tracker.write(done, line)
+        if due:
+            self.saver.start(done)
+        moment = Moment(done, options.steps, self.folder, self.training, self.here, line)
+        for callback in self.callbacks:
+            callback(moment)
+
+    def _rates(self) -> dict[str, float]:
+        names = {"AdamW": "lr", "Muon": "muon_lr"}
+        return {names[type(one).__name__]: one.param_groups[0]["lr"] for one in reversed(self.training.optimizers)}
+
+    def _finished_save(self) -> str:
+        self.saver.finish()
+        return self._last_save()
+
+    def _last_save(self) -> str:
+        kept = checkpoint.saves(self.saved)
+        return f"the last good save is {kept[-1]}" if kept else "nothing was saved yet"
+
+    @contextmanager
+    def _finished(self) -> Iterator[None]:
+        """A save that is being written when the run ends badly is still finished, where that needs no other process."""
+        try:
+            yield
+        except BaseException:
+            if self.here.ranks == 1:
+                with suppress(DwmError):
+                    self.saver.finish()
+            raise
+
+
+@contextmanager
+def _deferred_interrupt(here: Place) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or SIGTERM asks for an end after the step at hand; said again it ends at once."""
+    same = SAME_PRESS if here.ranks > 1 else 0.0
+    asked: list[float] = []
+
+    def note(signum: int, frame: Any) -> None:
+        if asked and time.monotonic() - asked[0] >= same:
+            raise KeyboardInterrupt
+        asked.append(time.monotonic())
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = [signal.signal(kind, note) for kind in kinds]
+    except ValueError:  # not the main thread: leave signals alone
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)

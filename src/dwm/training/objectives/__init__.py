@@ -1,0 +1,1 @@
+"""What a training step asks of a network: draws, noise, targets and losses."""

@@ -1,0 +1,78 @@
+"""All random numbers of a training step, drawn at once and in the order of OpenDWM's, from one generator or from its two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from dwm.training.objectives.noising import Latents, Noising
+
+if TYPE_CHECKING:
+    from dwm.training.objectives.driving import ObjectiveOptions
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one step, in the order in which they were drawn; uniform ones are in [0, 1).
+
+    positions are places in the noise schedule: in [0, 1] for the flow, integer times for DDPM.
+    """
+
+    noise: Latents
+    positions: Shaped[Tensor, "b *t"]
+    text: Float[Tensor, "b"]
+    boxes: Float[Tensor, "b"]
+    map: Float[Tensor, "b"]
+    action: Float[Tensor, "b"]
+    explicit_view: Float[Tensor, "b"] | None = None
+    scale: Float[Tensor, "b t"] | None = None
+    offset: Float[Tensor, "b t"] | None = None
+    generation: Float[Tensor, "b"] | None = None
+    image: Float[Tensor, "b"] | None = None
+    all_visible: Float[Tensor, "b"] | None = None
+    visible: Float[Tensor, "b t v"] | None = None
+    count: Float[Tensor, "b"] | None = None
+    drop_all: Float[Tensor, "b"] | None = None
+
+
+def draw(
+    shape: tuple[int, ...],
+    options: ObjectiveOptions,
+    generator: torch.Generator,
+    explicit: bool = False,
+    noising: Noising | None = None,
+    others: torch.Generator | None = None,
+) -> Draws:
+    """The random numbers of one step for latents of `shape` (b, t, v, c, h, w), on the CPU.
+
+    `noising`: how noise is added, none: the flow of the options. `others` gives what OpenDWM takes from torch's global
+    generator (the flow's noise levels), none: `generator` gives all. `explicit`: whether cameras are told as matrices.
+    """
+    b, t, v = shape[:3]
+    noising = options.flow() if noising is None else noising
+
+    def uniform(*size: int) -> Tensor:
+        return torch.rand(size, generator=generator)
+
+    forcing, ctsd = options.style == "diffusion_forcing", options.style == "ctsd"
+    return Draws(
+        noise=torch.randn(shape, generator=generator),
+        positions=noising.draw((b, t) if forcing else (b,), generator, generator if others is None else others),
+        text=uniform(b),
+        boxes=uniform(b),
+        map=uniform(b),
+        action=uniform(b),
+        explicit_view=uniform(b) if explicit else None,
+        scale=None if options.reference_scale_std is None else torch.randn((b, t), generator=generator),
+        offset=None if options.reference_offset_std is None else torch.randn((b, t), generator=generator),
+        generation=uniform(b) if ctsd else None,
+        image=uniform(b) if ctsd or forcing else None,
+        all_visible=uniform(b) if ctsd else None,
+        visible=uniform(b, t, v) if ctsd else None,
+        count=uniform(b) if isinstance(options.reference_frames, dict) and ctsd else None,
+        drop_all=uniform(b) if options.drop_all else None,
+    )

@@ -1,0 +1,239 @@
+"""What a training step asks of the driving network: denoised latents, with the mix of tasks and dropped conditions.
+
+Random numbers are drawn first, all at once and in a fixed order (`draws`); everything after is a pure function of them. It
+knows no network and no dataset. σ, times and tasks are those of the published training runs unless an option says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from dwm.conditions import Kept
+from dwm.diffusion.flow import Weighting, spread
+from dwm.errors import DwmError
+from dwm.options import Options
+from dwm.training.loop.task import Losses
+from dwm.training.objectives.draws import Draws, draw
+from dwm.training.objectives.noising import FlowNoising, Latents, Noising
+
+__all__ = [
+    "Draws",
+    "Noised",
+    "ObjectiveOptions",
+    "box_weights",
+    "draw",
+    "losses_of",
+    "noised",
+    "sides",
+    "task_parts",
+]
+
+
+class ObjectiveOptions(Options):
+    """The task mix: generation from noise, single images, or prediction from given first frames."""
+
+    shift: float = Field(3.0, gt=0, description="shift of the noise levels towards noise")
+    times: Weighting = Field("logit_normal", description="how often each noise level is trained")
+    weighting: Literal["sigma_squared", "velocity"] = Field(
+        "sigma_squared",
+        description="sigma_squared: error of the clean latents, as published; velocity: of the velocity",
+    )
+    style: Literal["ctsd", "diffusion_forcing"] | None = Field(
+        None, description="ctsd: first frames may be given; diffusion_forcing: a noise level per frame; null: neither"
+    )
+    keep_text: float = Field(1.0, ge=0, le=1, description="share of clips that keep their captions")
+    keep_boxes: float = Field(1.0, ge=0, le=1, description="share of clips that keep their box pictures")
+    keep_map: float = Field(1.0, ge=0, le=1, description="share of clips that keep their map pictures")
+    keep_action: float = Field(1.0, ge=0, le=1, description="share of clips that keep speed and steering")
+    keep_explicit_view: float = Field(1.0, ge=0, le=1, description="share of clips that keep their cameras' matrices")
+    drop_all: float = Field(0.0, ge=0, le=1, description="share of clips that lose captions, boxes and map together")
+    generation_tasks: float = Field(0.0, ge=0, le=1, description="ctsd: share of clips without given frames")
+    image_tasks: float = Field(
+        0.0, ge=0, le=1, description="share of generation clips whose frames do not see each other"
+    )
+    all_references_visible: float = Field(
+        0.0, ge=0, le=1, description="ctsd: share of clips with all given frames shown"
+    )
+    reference_visible: float = Field(1.0, ge=0, le=1, description="ctsd: else, share of given frames and views shown")
+    reference_frames: int | dict[int, float] = Field(0, description="ctsd: given frames, a number or number → share")
+    reference_scale_std: float | None = Field(None, ge=0, description="deviation of a random scale of given latents")
+    reference_offset_std: float | None = Field(None, ge=0, description="deviation of a random offset of given latents")
+    disable_reference_loss: bool = Field(False, description="given frames do not count in the loss")
+    loss_scale: float = Field(
+        1.0, gt=0, description="what the loss is multiplied by; matters where gradients are clipped"
+    )
+    box_weight: float = Field(1.0, ge=1, description="weight of the latents under drawn boxes; 1: like all others")
+
+    @model_validator(mode="after")
+    def _shares(self) -> ObjectiveOptions:
+        if isinstance(self.reference_frames, dict) and abs(sum(self.reference_frames.values()) - 1) > 1e-3:
+            raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
+        return self
+
+    def flow(self) -> FlowNoising:
+        """The rectified flow of these options."""
+        return FlowNoising(self.shift, self.times)
+
+    def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
+        """The same with given frames counted in latents, of which the first holds one frame and the others so many."""
+
+        def latents(frames: int) -> int:
+            if frames_per_latent > 1 and frames and frames % frames_per_latent != 1:
+                raise DwmError(
+                    f"training.objective.reference_frames: {frames} frames are not whole latents of {frames_per_latent} "
+                    f"frames after a first one; give 1, {1 + frames_per_latent}, {1 + 2 * frames_per_latent}, … frames"
+                )
+            return (frames - 1) // frames_per_latent + 1
+
+        given = self.reference_frames
+        counts = latents(given) if isinstance(given, int) else {latents(n): share for n, share in given.items()}
+        return self.with_(reference_frames=counts)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """What the network gets: its input, the time of each picture (0 where given), and which frames are given.
+
+    target is what its answer is compared with (see `sides`); sigma the flow's noise level, that of the clip where given.
+    """
+
+    sample: Latents
+    timestep: Shaped[Tensor, "b t v"]
+    target: Latents
+    sigma: Float[Tensor, "b t v"] | None
+    given: Bool[Tensor, "b t v"]
+    alone: Bool[Tensor, "b"]
+    kept: Kept
+
+
+def noised(
+    latents: Latents,
+    draws: Draws,
+    options: ObjectiveOptions,
+    noising: Noising | None = None,
+    references: Latents | None = None,
+) -> Noised:
+    """Noise, tasks and dropped conditions applied to clean latents.
+
+    `noising`: how noise is added, none: the flow of the options. `references`: what given frames show, none: `latents`.
+    """
+    b, t, v = latents.shape[:3]
+    noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
+    sample, shown = noisy.sample, latents if references is None else references
+    given = torch.zeros(b, t, v, dtype=torch.bool, device=latents.device)
+    alone = torch.zeros(b, dtype=torch.bool, device=latents.device)
+    if options.style == "ctsd":
+        given, alone = (flags.to(latents.device) for flags in _ctsd_tasks(draws, options, (b, t, v)))
+        sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)
+    elif options.style == "diffusion_forcing":
+        alone = (draws.image < options.image_tasks).to(latents.device)
+        sample = torch.where(spread(alone, latents), sample, _perturbed(sample, draws, options))
+    time = torch.where(given, 0, noisy.time)
+    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, _kept(draws, options))
+
+
+def sides(predicted: Latents, inputs: Noised, options: ObjectiveOptions) -> tuple[Latents, Latents]:
+    """What is compared, the network's side and the target, in float32.
+
+    The flow compares clean latents (each frame's error is weighted by σ²) or velocities, DDPM what the network answers.
+    Given frames are asked for a velocity of zero, at the clip's σ, unless they do not count: then both sides are zero.
+    """
+    predicted, target = predicted.float(), inputs.target
+    if inputs.sigma is not None:
+        sigma = spread(inputs.sigma, predicted)
+        if options.weighting == "velocity":
+            target = (inputs.sample - target) / sigma
+        else:
+            predicted = inputs.sample.float() - sigma * predicted
+    if options.disable_reference_loss:
+        counts = ~spread(inputs.given, predicted)
+        predicted, target = predicted * counts, target * counts
+    return predicted, target
+
+
+def losses_of(
+    predicted: Latents,
+    inputs: Noised,
+    options: ObjectiveOptions,
+    weight: Float[Tensor, "b t v 1 h w"] | None = None,
+) -> Losses:
+    """The mean square error that is minimised, and what each task's clips have of it. `weight`: see `box_weights`."""
+    found, target = sides(predicted, inputs, options)
+    square = (found - target).square()
+    if weight is not None:
+        square = square * (weight / weight.mean())
+    each = square.flatten(1).mean(1)
+    return Losses(options.loss_scale * each.mean(), task_parts(each, inputs))
+
+
+def task_parts(each: Float[Tensor, "b"], inputs: Noised) -> dict[str, tuple[Tensor, Tensor]]:
+    """The clips' losses by task, as (sum, count): prediction from given frames, image (frames apart), generation."""
+    prediction = inputs.given.flatten(1).any(1)
+    tasks = {
+        "generation": ~prediction & ~inputs.alone,
+        "image": inputs.alone,
+        "prediction": prediction,
+    }
+    each = each.detach()
+    return {name: ((each * clips).sum(), clips.sum()) for name, clips in tasks.items()}
+
+
+def box_weights(
+    layout_boxes: Float[Tensor, "b t v 3 H W"], size: tuple[int, int], weight: float
+) -> Float[Tensor, "b t v 1 h w"]:
+    """`weight` for latents (rows, columns = size) that a drawn box touches or neighbours, 1 elsewhere."""
+    flat = layout_boxes.amax(3).flatten(0, 2)[:, None]
+    touched = torch.nn.functional.adaptive_max_pool2d(flat, size) > 0
+    near = torch.nn.functional.max_pool2d(touched.float(), 3, 1, 1)
+    return (1 + (weight - 1) * near).unflatten(0, layout_boxes.shape[:3])
+
+
+def _ctsd_tasks(
+    draws: Draws, options: ObjectiveOptions, shape: tuple[int, int, int]
+) -> tuple[Bool[Tensor, "b t v"], Bool[Tensor, "b"]]:
+    """Which frames and views are given clean, and which clips are images that do not see each other."""
+    _, t, _ = shape
+    generation = draws.generation < options.generation_tasks
+    alone = generation & (draws.image < options.image_tasks)
+    shown = spread(draws.all_visible < options.all_references_visible, draws.visible) | (
+        draws.visible < options.reference_visible
+    )
+    count = _reference_counts(draws, options, len(generation))
+    within = torch.arange(t)[None] < count[:, None]
+    return shown & within[:, :, None] & ~spread(generation, shown), alone
+
+
+def _reference_counts(draws: Draws, options: ObjectiveOptions, b: int) -> Tensor:
+    if isinstance(options.reference_frames, int):
+        return torch.full((b,), options.reference_frames)
+    counts = torch.tensor(list(options.reference_frames))
+    limits = torch.tensor(list(options.reference_frames.values())).cumsum(0)
+    return counts[torch.searchsorted(limits, draws.count).clamp(max=len(counts) - 1)]
+
+
+def _perturbed(latents: Latents, draws: Draws, options: ObjectiveOptions) -> Latents:
+    """Latents with a random scale and offset of each frame, where options ask for them."""
+    if draws.scale is not None:
+        latents = latents * (1 + options.reference_scale_std * spread(draws.scale.to(latents), latents))
+    if draws.offset is not None:
+        latents = latents + options.reference_offset_std * spread(draws.offset.to(latents), latents)
+    return latents
+
+
+def _kept(draws: Draws, options: ObjectiveOptions) -> Kept:
+    stays = torch.ones_like(draws.text, dtype=torch.bool)
+    if draws.drop_all is not None:
+        stays = draws.drop_all >= options.drop_all
+    return Kept(
+        text=stays & (draws.text < options.keep_text),
+        boxes=stays & (draws.boxes < options.keep_boxes),
+        map=stays & (draws.map < options.keep_map),
+        action=draws.action < options.keep_action,
+        explicit_view=None if draws.explicit_view is None else draws.explicit_view < options.keep_explicit_view,
+    )

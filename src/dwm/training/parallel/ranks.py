@@ -1,0 +1,297 @@
+"""One device, copies (DDP) or shards (FSDP2, also in groups of copies: HSDP): how a task is computed by several processes.
+
+Decided by options alone. A network knows none of it: its blocks are recomputed, compiled and sharded from outside, and all
+that a task computes runs as the forward pass of one module, so that every call inside it finds its weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dwm.devices import group_backend, pick_device
+from dwm.errors import DwmError
+from dwm.options import Options
+from dwm.training.loop.task import Losses, Task
+
+PATIENCE = timedelta(days=1)
+"""How long a process waits while the first one alone prepares clips or draws a preview."""
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class ParallelOptions(Options):
+    """How several processes share a run, and what is done to the network's blocks."""
+
+    mode: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several processes: ddp, a copy of the network in each; fsdp, a shard in each"
+    )
+    mesh: tuple[int, int] | None = Field(
+        None, description="fsdp: copies and shards of a copy, whose product is the number of processes; null: one copy"
+    )
+    gather: Dtype | None = Field(
+        None, description="fsdp: numbers in which weights travel; null: those of matrix products (autocast)"
+    )
+    recompute: bool = Field(False, description="compute each block again in the backward pass: less memory, more time")
+    compile: bool = Field(False, description="compile each block (torch.compile); the first steps take minutes")
+
+    def shape(self, processes: int) -> tuple[int, int]:
+        """The mesh for so many processes. Raises DwmError where it does not fit them."""
+        copies, shards = self.mesh or (1, processes)
+        if copies * shards != processes or copies < 1:
+            raise DwmError(
+                f"training.parallel.mesh: [{copies}, {shards}] is {copies * shards} processes, but {processes} were "
+                f"started; give copies and shards whose product is {processes}"
+            )
+        return copies, shards
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of a run. `control` is a group on the CPU for small agreements; None: alone."""
+
+    rank: int = 0
+    ranks: int = 1
+    control: Any = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        if self.ranks > 1:
+            dist.barrier(group=self.control)
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag whether it is set in any process."""
+        return tuple(bool(flag) for flag in self.ask(*flags)())
+
+    def ask(self, *flags: bool) -> Callable[[], tuple[bool, ...]]:
+        """Asks whether each flag is set in any process; the answer is waited for when it is called for."""
+        if self.ranks == 1:
+            return lambda: flags
+        told = torch.tensor(flags, dtype=torch.int32)
+        work = dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
+
+        def answer() -> tuple[bool, ...]:
+            work.wait()
+            return tuple(map(bool, told.tolist()))
+
+        return answer
+
+    def gather(self, thing: Any) -> list[Any]:
+        """The plain Python values that all processes have, in order of rank."""
+        if self.ranks == 1:
+            return [thing]
+        things = [None] * self.ranks
+        dist.all_gather_object(things, thing, group=self.control)
+        return things
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first process does the block before the others do, which then find its files."""
+        if not self.first:
+            self.barrier()
+        yield
+        if self.first:
+            self.barrier()
+
+
+_places: dict[Any, Place] = {}
+
+
+def place() -> Place:
+    """Where this process stands: alone without a torch.distributed group."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Place()
+    world = dist.group.WORLD
+    if world not in _places:
+        _places.clear()
+        control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        _places[world] = Place(dist.get_rank(), dist.get_world_size(), control)
+    return _places[world]
+
+
+def restarted() -> bool:
+    """Whether torchrun started this process again after another one failed."""
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+@contextmanager
+def group(device: str = "auto") -> Iterator[torch.device]:
+    """This process's device, within a process group where torchrun (or another launcher) started several."""
+    if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ or dist.is_initialized():
+        yield pick_device(device)
+        return
+    mine = pick_device(device)
+    if mine.type != "cpu":
+        mine = torch.device(mine.type, int(os.environ.get("LOCAL_RANK", 0)))
+        getattr(torch, mine.type).set_device(mine)
+    # After a restart torchrun's store still holds the addresses of the processes before: each attempt has names of its own.
+    store, rank, ranks = next(dist.rendezvous("env://"))
+    attempt = dist.PrefixStore(f"attempt-{_restarts()}", store)
+    dist.init_process_group(group_backend(mine), store=attempt, rank=rank, world_size=ranks)
+    try:
+        yield mine
+        place().barrier()
+    finally:
+        _places.clear()
+        dist.destroy_process_group()
+
+
+class Computation(nn.Module):
+    """All that a task computes from a batch, as the forward pass of a module that holds the task's own."""
+
+    def __init__(self, task: Task[Any]):
+        super().__init__()
+        self.module = task.module
+        self._losses = task.losses
+
+    def forward(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        losses = self._losses(batch, generator)
+        return losses.loss, dict(losses.parts)  # bare tensors: wrappers look for those alone
+
+
+class Spread:
+    """A task spread over processes. Gradients come out as the mean over processes of what each one sent backward."""
+
+    def __init__(self, task: Task[Any], options: ParallelOptions, here: Place):
+        self.here = here
+        self.module = task.module
+        self._undo: list[Callable[[], None]] = []
+        self.sharded = options.mode == "fsdp" and here.ranks > 1
+        blocks = _distinct(task.blocks())
+        for block in blocks:
+            self._change(block, options)
+        computation = Computation(task)
+        if self.sharded:
+            self._shard(computation, blocks, options, task)
+        else:
+            computation.to(task.device)
+        self._computation: nn.Module = computation
+        if here.ranks > 1 and not self.sharded:
+            self._computation = _copies(computation, task.device)
+
+    def backward(self, batch: Any, generator: torch.Generator, weight: float, last: bool) -> Losses:
+        """One micro-batch, forward and backward; gradients are shared among processes after the `last` of a step."""
+        with self._shared(last):
+            loss, parts = self._computation(batch, generator)
+            (loss * weight).backward()
+        return Losses(loss.detach(), {name: (a.detach(), n.detach()) for name, (a, n) in parts.items()})
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within this block each process holds all weights, so that one of them may use the module alone."""
+        shards = [module for module in self._computation.modules() if self.sharded and hasattr(module, "unshard")]
+        for module in shards:
+            module.set_reshard_after_forward(False, recurse=False)
+            module.unshard()
+        try:
+            yield
+        finally:
+            for module in shards:
+                module.reshard()
+                module.set_reshard_after_forward(module is not self._computation, recurse=False)
+
+    def close(self) -> None:
+        """Leaves the blocks as they were before; a sharded module stays sharded."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+
+    def _shared(self, last: bool) -> AbstractContextManager[Any]:
+        if self.sharded:
+            self._computation.set_requires_gradient_sync(last)
+        elif self.here.ranks > 1 and not last:
+            return self._computation.no_sync()
+        return contextlib.nullcontext()
+
+    def _change(self, block: nn.Module, options: ParallelOptions) -> None:
+        if not (options.compile or options.recompute):
+            return
+        forward = block.forward
+        if options.compile:
+            forward = torch.compile(forward)
+        if options.recompute:
+            forward = partial(_recomputed, forward)
+        block.forward = forward
+        self._undo.append(lambda: block.__dict__.pop("forward", None))
+
+    def _shard(
+        self, computation: Computation, blocks: list[nn.Module], options: ParallelOptions, task: Task[Any]
+    ) -> None:
+        fully_shard, policy = _fsdp()
+        shape = options.shape(self.here.ranks)
+        mesh = dist.init_device_mesh(task.device.type, shape, mesh_dim_names=("copies", "shards"))
+        if shape[0] == 1:
+            mesh = mesh["shards"]
+        dtype = task.dtype if options.gather is None else getattr(torch, options.gather)
+        # Batches stay as they are: poses in metres, times and clean latents must not be rounded; autocast does the rest.
+        low = {"param_dtype": dtype, "reduce_dtype": torch.float32, "cast_forward_inputs": False}
+        numbers = policy() if dtype == torch.float32 else policy(**low)
+        for tensor in (*computation.parameters(), *computation.buffers()):
+            if not tensor.is_contiguous():
+                tensor.data = tensor.data.contiguous()
+        for buffer in computation.buffers():
+            buffer.data = buffer.data.to(task.device)
+        for block in blocks:
+            fully_shard(block, mesh=mesh, mp_policy=numbers)
+        fully_shard(computation, mesh=mesh, mp_policy=numbers, reshard_after_forward=False)
+        # Blocks are gathered by all processes together: where the data decides whether one runs, all must decide alike.
+        for module in computation.modules():
+            if hasattr(module, "agreed"):
+                before = module.agreed
+                module.agreed = lambda wanted: self.here.any(wanted)[0]
+                self._undo.append(partial(setattr, module, "agreed", before))
+
+
+def _copies(computation: Computation, device: torch.device) -> nn.Module:
+    from torch.nn.parallel import DistributedDataParallel
+
+    # Buffers never change, so there is nothing to send each time; PyTorch 2.13 gave the setting another name.
+    names = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    return DistributedDataParallel(
+        computation,
+        device_ids=None if device.type == "cpu" else [device],
+        find_unused_parameters=True,  # which blocks run depends on the tasks that are drawn
+        gradient_as_bucket_view=True,
+        **{buffers: False},
+    )
+
+
+def _fsdp() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    try:
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    except ImportError:
+        raise DwmError(
+            f"training.parallel.mode: fsdp needs PyTorch 2.6 or newer, this is {torch.__version__}; use ddp"
+        ) from None
+    return fully_shard, MixedPrecisionPolicy
+
+
+def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    if torch.is_grad_enabled():
+        return checkpoint(forward, *inputs, use_reentrant=False, **named)
+    return forward(*inputs, **named)
+
+
+def _distinct(blocks: Any) -> list[nn.Module]:
+    return list({id(block): block for block in blocks}.values())

@@ -1,0 +1,278 @@
+"""A training run's saves: weights, averages, optimizers and step in one folder that appears whole or not at all.
+
+Tensors lie in safetensors files, one of each process; everything else in `state.json`; nothing is pickled. A save can be read
+by another number of processes. Data order and random numbers need no save: both are functions of the seed and the step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dwm.errors import DwmError
+from dwm.storage import atomic_write
+from dwm.training.loop.ema import Ema
+from dwm.training.loop.scaler import Scaler
+from dwm.training.parallel.ranks import Place
+from dwm.training.parallel.tensors import whole
+
+if TYPE_CHECKING:
+    from dwm.training.saves.shard_files import (
+        Files,  # at run time where it is used: its library takes a second to import
+    )
+
+NAME = re.compile(r"\d{7,}")
+STATE, SCORES = "state.json", "scores.json"
+SHOWN_KEYS = 10
+LARGEST_STATE = 2**20
+
+
+@dataclass
+class Training:
+    """All that changes while a network is trained, besides the step number."""
+
+    module: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    ema: Ema
+    scaler: Scaler = field(default_factory=lambda: Scaler(torch.float32))
+    gathered: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a save holds, by name; sharded as it is, sharing its memory."""
+        found = {f"weights.{name}": value.detach() for name, value in self.module.state_dict().items()}
+        found.update({f"average.{name}": value for name, value in self.ema.average.items()})
+        for name, parameter, optimizer in self.optimized():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
+        return found
+
+    def optimized(self) -> Iterable[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+        """Every parameter that learns, with its name and its optimizer."""
+        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    yield names[id(parameter)], parameter, optimizer
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The module's whole state with averaged parameters, in the processor's memory; all processes must ask."""
+        state = {**self.module.state_dict(), **self.ema.average}
+        return {name: whole(value.detach()).cpu() for name, value in state.items()}
+
+    @contextmanager
+    def sampled(self):
+        """Within this block the module has whole, averaged weights and is in eval mode; all processes must enter it."""
+        mode = self.module.training
+        with ExitStack() as stack:
+            stack.enter_context(self.ema.applied(self.module))
+            stack.enter_context(self.gathered())
+            self.module.eval()
+            yield self.module
+            self.module.train(mode)
+
+
+def saves(folder: Path) -> list[Path]:
+    """The complete saves of a run, oldest first."""
+    found = [path for path in folder.glob("*") if NAME.fullmatch(path.name) and (path / STATE).exists()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def scores(folder: Path) -> dict[int, float]:
+    """What callbacks found of the saved steps; the lower the better."""
+    try:
+        found = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        return {int(step): float(value) for step, value in found.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def note_score(folder: Path, step: int, value: float) -> None:
+    """Keeps what was found of a step, so that its save can be kept as one of the best."""
+    with atomic_write(folder / SCORES) as beside:
+        beside.write_text(json.dumps({**scores(folder), step: value}), encoding="utf-8")
+
+
+def prune(folder: Path, keep: int, keep_best: int) -> None:
+    """Deletes all saves but the last `keep` and the `keep_best` with the lowest scores."""
+    found = {int(path.name): path for path in saves(folder)}
+    scored = {step: value for step, value in scores(folder).items() if step in found}
+    best = sorted(scored, key=lambda step: (scored[step], -step))[:keep_best]
+    for step in sorted(found)[:-keep]:
+        if step not in best:
+            remove(found[step])
+
+
+def remove(path: Path) -> None:
+    """Deletes a save in two steps, so that one cut short does not look like a save."""
+    beside = path.with_name(f".deleting-{path.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    os.replace(path, beside)
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def resume(folder: Path, training: Training, here: Place) -> int:
+    """Goes on from the newest save that is whole; returns the steps done, 0 where there is no save.
+
+    A damaged one is named, renamed to `damaged-…` and the one before it taken. Raises DwmError where all are damaged.
+    """
+    with here.first_alone():
+        found = saves(folder)
+    for path in reversed(found):
+        wrong = damage(path, here)
+        if wrong is None:
+            return restore(path, training)
+        if here.first:
+            print(f"{path}: {wrong}; the save before it is taken", file=sys.stderr, flush=True)
+            os.replace(path, path.with_name(f"damaged-{path.name}"))
+    if found:
+        raise DwmError(f"{folder}: none of its {len(found)} saves can be read; start again in another folder")
+    return 0
+
+
+def damage(path: Path, here: Place = Place()) -> str | None:
+    """What is wrong with a save, or None. The processes share out its files, so all must ask."""
+    from dwm.training.saves.shard_files import PATTERN, fault
+
+    wrong = None
+    try:
+        state = read_state(path)
+        files = sorted(path.glob(PATTERN))
+        if len(files) != state["files"]:
+            wrong = f"{len(files)} of its {state['files']} files are there"
+        for file in files[here.rank :: here.ranks]:
+            wrong = wrong or fault(file)
+    except DwmError as error:
+        wrong = str(error)
+    return next((one for one in here.gather(wrong) if one), None)
+
+
+def restore(path: Path, training: Training) -> int:
+    """Puts everything back as it was when `path` was saved; returns the number of steps done."""
+    from dwm.training.saves.shard_files import Files
+
+    state = read_state(path)
+    files = Files(path)
+    weights = {name: found.size for name, found in files.tensors.items() if name.startswith("weights.")}
+    compare(path, weights, _shapes({f"weights.{name}": value for name, value in training.module.state_dict().items()}))
+    _prepare_optimizers(path, training, files)
+    wanted = training.tensors()
+    compare(path, {name: found.size for name, found in files.tensors.items()}, _shapes(wanted))
+    with torch.no_grad():
+        files.read_into(wanted)
+    training.ema.updates = state["average_updates"]
+    if training.scaler.enabled and state["scaler"]:
+        training.scaler.scale, training.scaler.good_steps = state["scaler"]
+    return state["step"]
+
+
+def state_of(step: int, training: Training, files: int) -> dict[str, Any]:
+    """What `state.json` of a save says."""
+    scaler = [training.scaler.scale, training.scaler.good_steps] if training.scaler.enabled else None
+    return {"step": step, "files": files, "average_updates": training.ema.updates, "scaler": scaler}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A save's `state.json`. Raises DwmError where it is not one."""
+    file = path / STATE
+    try:
+        if file.stat().st_size > LARGEST_STATE:
+            raise ValueError("it is too large")
+        state = json.loads(file.read_text(encoding="utf-8"))
+        counts = all(isinstance(state[key], int) and state[key] >= 0 for key in ("step", "files", "average_updates"))
+        if not counts or "scaler" not in state:
+            raise ValueError("its counts are not numbers")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DwmError(f"{file}: cannot be read ({error}); take an earlier save") from error
+    return state
+
+
+def saved_weights(path: Path, part: str = "average") -> dict[str, Tensor]:
+    """The whole tensors of a save: its `weights`, or its `average` with the weights that are not averaged."""
+    from dwm.training.saves.shard_files import Files
+
+    files = Files(path)
+    found = {name.partition(".")[2]: name for name in files.tensors if name.startswith("weights.")}
+    if part == "average":
+        found.update({name.partition(".")[2]: name for name in files.tensors if name.startswith("average.")})
+    return {name: files.whole(stored) for name, stored in found.items()}
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Loads a weights file into `module`; differing keys or shapes end in a DwmError that names ten of them."""
+    try:
+        weights = load_file(path)
+    except Exception as error:
+        raise DwmError(f"{path}: cannot be read as safetensors ({error})") from error
+    compare(path, _shapes(weights), _shapes(module.state_dict()))
+    module.load_state_dict(weights)
+
+
+def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
+    """Writes a module's state, or whole tensors by name, as one safetensors file."""
+    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    # Copies share no memory: safetensors refuses tied parameters otherwise.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_write(path) as beside:
+        save_file(tensors, beside)
+
+
+def compare(path: Path, found: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size]) -> None:
+    """Raises DwmError, naming ten of them, where names or sizes differ."""
+    wrong = [f"missing {name}" for name in wanted if name not in found]
+    wrong += [f"unknown {name}" for name in found if name not in wanted]
+    wrong += [
+        f"{name} is {tuple(found[name])}, not {tuple(wanted[name])}"
+        for name in wanted
+        if name in found and tuple(found[name]) != tuple(wanted[name])
+    ]
+    if wrong:
+        shown: Iterable[str] = wrong[:SHOWN_KEYS]
+        more = ", …" if len(wrong) > SHOWN_KEYS else ""
+        raise DwmError(f"{path}: {len(wrong)} keys differ: {', '.join(shown)}{more}; is this the same network?")
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def _prepare_optimizers(path: Path, training: Training, files: Files) -> None:
+    """Gives each parameter the state that its save has, still empty; a step has not been taken yet."""
+    stored: dict[str, list[str]] = {}
+    for name in files.tensors:
+        if name.startswith("optimizer."):
+            owner, key = name.removeprefix("optimizer.").rsplit(".", 1)
+            stored.setdefault(owner, []).append(key)
+    for name, parameter, optimizer in training.optimized():
+        keys = stored.pop(name, [])
+        unlike = set(keys) ^ STATE_KEYS[type(optimizer).__name__] if keys else set()
+        if unlike:
+            raise DwmError(f"{path}: {name} was trained by another optimizer; resume with the options it was made with")
+        for key in keys:
+            found = files.tensors[f"optimizer.{name}.{key}"]
+            if found.size == parameter.shape:
+                optimizer.state[parameter][key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            else:
+                device = parameter.device if optimizer.defaults.get("fused") else None
+                empty = torch.zeros(found.size, dtype=found.properties.dtype, device=device)
+                optimizer.state[parameter][key] = empty
+    if stored:
+        raise DwmError(
+            f"{path}: {len(stored)} parameters that learned do not now, {next(iter(stored))} among them; resume with "
+            "the options it was made with"
+        )
+
+
+STATE_KEYS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum"}}
+"""What each optimizer remembers of a parameter."""

@@ -1,0 +1,203 @@
+"""Sharded tensors in safetensors files, for torch.distributed.checkpoint: one file a process, nothing pickled.
+
+Each file says in its header where its pieces lie in the whole tensors, and a checksum of each. Knows no network.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.distributed.checkpoint import (
+    DefaultLoadPlanner,
+    DefaultSavePlanner,
+    LoadPlan,
+    LoadPlanner,
+    Metadata,
+    StorageReader,
+)
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    MetadataIndex,
+    TensorProperties,
+    TensorStorageMetadata,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.futures import Future
+
+from dwm.errors import DwmError
+from dwm.training.parallel.tensors import local
+
+PATTERN = "shard_*.safetensors"
+HEADER = "pieces"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a process writes of a tensor: where it begins, and how large the whole tensor is."""
+
+    name: str
+    offsets: tuple[int, ...]
+    size: tuple[int, ...]
+
+
+def share_out(tensors: Mapping[str, Tensor], rank: int, gather: Any) -> list[Piece]:
+    """The pieces that this process writes, so that together all processes write each tensor once.
+
+    `gather` gives the plans of all processes in order of rank. To be asked again only where names change.
+    """
+    planner = DefaultSavePlanner()
+    planner.set_up_planner(dict(tensors), is_coordinator=rank == 0)
+    plans = gather(planner.create_local_plan())
+    shared, _ = planner.create_global_plan(plans)
+    return [
+        Piece(item.index.fqn, tuple(item.tensor_data.chunk.offsets), tuple(item.tensor_data.size))
+        for item in shared[rank].items
+        if item.tensor_data.chunk.sizes.numel() or item.tensor_data.size.numel() == 0
+    ]
+
+
+def copy(tensors: Mapping[str, Tensor], pieces: Sequence[Piece], into: dict[str, Tensor]) -> None:
+    """Copies this process's pieces to the processor's memory, into buffers that are kept. Does not wait for a device."""
+    for piece in pieces:
+        source = local(tensors[piece.name]).detach()
+        target = into.get(piece.name)
+        if target is None or target.shape != source.shape:
+            target = torch.empty(source.shape, dtype=source.dtype, pin_memory=source.device.type == "cuda")
+            into[piece.name] = target
+        target.copy_(source, non_blocking=True)
+
+
+def write(path: Path, pieces: Sequence[Piece], copies: Mapping[str, Tensor]) -> None:
+    """Writes one process's file."""
+    header = {
+        piece.name: {"offsets": piece.offsets, "size": piece.size, "crc32": _checksum(copies[piece.name])}
+        for piece in pieces
+    }
+    save_file({piece.name: copies[piece.name] for piece in pieces}, path, metadata={HEADER: json.dumps(header)})
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a file: None where it is whole and as it was written."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = _header(file)
+            for name, piece in header.items():
+                if _checksum(file.get_tensor(name)) != piece["crc32"]:
+                    return f"{path.name} is damaged: {name} is not what was written"
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path.name} is damaged ({error})"
+    return None
+
+
+class Files(StorageReader):
+    """The files of one folder, as torch.distributed.checkpoint reads them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.tensors: dict[str, TensorStorageMetadata] = {}
+        self._places: dict[MetadataIndex, Path] = {}
+        for path in sorted(folder.glob(PATTERN)):
+            self._note(path)
+
+    def _note(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            for name, piece in _header(file).items():
+                part = file.get_slice(name)
+                chunk = ChunkStorageMetadata(torch.Size(piece["offsets"]), torch.Size(part.get_shape()))
+                if name not in self.tensors:
+                    dtype = getattr(torch, DTYPES[part.get_dtype()])
+                    size = torch.Size(piece["size"])
+                    self.tensors[name] = TensorStorageMetadata(TensorProperties(dtype), size, [])
+                self.tensors[name].chunks.append(chunk)
+                self._places[MetadataIndex(name, chunk.offsets)] = path
+
+    def read_into(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fills whole or sharded tensors in place. Names and sizes must be those of the files."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is")  # one process is no accident
+            load(dict(tensors), storage_reader=self, planner=DefaultLoadPlanner(), no_dist=True)
+
+    def whole(self, name: str) -> Tensor:
+        """All of a tensor, put together."""
+        found = self.tensors[name]
+        tensor = torch.empty(found.size, dtype=found.properties.dtype)
+        self.read_into({name: tensor})
+        return tensor
+
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        by_file: dict[Path, list[Any]] = {}
+        for item in plan.items:
+            by_file.setdefault(self._places[item.storage_index], []).append(item)
+        for path, items in by_file.items():
+            with safe_open(path, "pt") as file:
+                for item in items:
+                    self._read(file, item, planner)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def _read(self, file: Any, item: Any, planner: LoadPlanner) -> None:
+        name = item.storage_index.fqn
+        lengths = zip(item.storage_offsets, item.lengths, strict=True)
+        ranges = tuple(slice(start, start + length) for start, length in lengths)
+        stored = file.get_slice(name)[ranges] if ranges else file.get_tensor(name)
+        target = planner.resolve_tensor(item).detach()
+        target.copy_(stored)
+        planner.commit_tensor(item, target)
+
+    def read_metadata(self) -> Metadata:
+        return Metadata(state_dict_metadata=dict(self.tensors), storage_data=self._places)
+
+    def reset(self, checkpoint_id: Any = None) -> None:
+        """Nothing is kept between two readings."""
+
+    def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_: Any, **__: Any) -> None:
+        """All was read at construction."""
+
+    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
+        return plan
+
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        return plans
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: Any) -> bool:
+        return Path(checkpoint_id).is_dir()
+
+
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+"""safetensors' names of numbers."""
+
+
+def _header(file: Any) -> dict[str, Any]:
+    pieces = json.loads((file.metadata() or {})[HEADER])
+    if not isinstance(pieces, dict) or set(pieces) != set(file.keys()):
+        raise DwmError("its header names other tensors than it holds")
+    return pieces
+
+
+def _checksum(tensor: Tensor) -> int:
+    if tensor.numel() == 0:
+        return 0
+    return zlib.crc32(memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy()))

@@ -1,0 +1,186 @@
+"""Trains the small picture autoencoder: its losses, its crops, and the decoder's last stage against a patch discriminator.
+
+The networks are diffusers' `AutoencoderKL`; this module knows neither where pictures come from nor how weights are stored.
+Pictures are RGB in [-1, 1] here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwm.options import Options
+from dwm.training.feed.clip_cache import ClipCache
+from dwm.training.loop.step import step_generator
+from dwm.training.loop.task import Losses, Work
+
+Pictures = Float[Tensor, "n 3 h w"]
+
+
+class AutoencoderLossOptions(Options):
+    gradient: float = Field(1.0, ge=0, description="weight of the picture gradients' L1 at scales 1, 2 and 4")
+    quarter: float = Field(1.0, ge=0, description="weight of the L1 of pictures halved twice")
+    chroma: float = Field(1.0, ge=0, description="weight of the L1 of (R−G, B−G) at half size: else colours come last")
+    kl: float = Field(1e-5, ge=0, description="weight of the divergence from a unit Gaussian, per latent value")
+    adversarial: float = Field(0.05, ge=0, description="weight of the discriminator's verdict, decoder stage only")
+    latent_noise: float = Field(0.1, ge=0, description="noise on the latents in the decoder stage, in their deviations")
+
+
+def reconstruction_loss(got: Pictures, wanted: Pictures, options: AutoencoderLossOptions) -> Float[Tensor, ""]:
+    """L1 of the pictures, of their gradients at three scales, of the pictures halved twice, and of their colours."""
+    loss = F.l1_loss(got, wanted)
+    difference = got - wanted
+    for scale in range(3):
+        if scale:
+            difference = F.avg_pool2d(difference, 2)
+        across, down = difference.diff(dim=-1), difference.diff(dim=-2)
+        loss = loss + options.gradient / 3 * (across.abs().mean() + down.abs().mean())
+        if scale == 1:
+            red, green, blue = difference.unbind(1)
+            loss = loss + options.chroma / 2 * ((red - green).abs().mean() + (blue - green).abs().mean())
+    return loss + options.quarter * difference.abs().mean()
+
+
+def autoencoder_loss(
+    network: AutoencoderKL, pictures: Pictures, options: AutoencoderLossOptions, generator: torch.Generator
+) -> Float[Tensor, ""]:
+    """The loss of the first stage: encoder and decoder together."""
+    posterior = network.encode(pictures).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=generator)
+    got = network.decode(posterior.mean + posterior.std * noise).sample
+    return reconstruction_loss(got, pictures, options) + options.kl * posterior.kl().mean() / posterior.mean[0].numel()
+
+
+class PatchDiscriminator(nn.Sequential):
+    """Four convolutions: a verdict for each overlapping patch, positive for real."""
+
+    def __init__(self, width: int = 24):
+        super().__init__(
+            nn.Conv2d(3, width, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1),
+            nn.GroupNorm(4, 2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 3, 1, 1),
+            nn.GroupNorm(4, 4 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(4 * width, 1, 3, 1, 1),
+        )
+
+
+def discriminator_loss(judge: nn.Module, real: Pictures, made: Pictures) -> Float[Tensor, ""]:
+    """The hinge loss."""
+    return F.relu(1 - judge(real)).mean() + F.relu(1 + judge(made.detach())).mean()
+
+
+class AutoencoderStageOptions(Options):
+    """One stage: the whole autoencoder on crops, or its decoder alone against a discriminator."""
+
+    decoder_only: bool = Field(False, description="freeze the encoder, noise the latents, judge with a discriminator")
+    crop: tuple[int, int] = Field((64, 64), description="width and height of the crops in pixels")
+    batch: int = Field(4, gt=0, description="crops a step")
+    loss: AutoencoderLossOptions = AutoencoderLossOptions()
+
+
+class AutoencoderTask:
+    """Trains an autoencoder on random crops of a cache's pictures."""
+
+    def __init__(self, network: AutoencoderKL, cache: ClipCache, seed: int, options: AutoencoderStageOptions):
+        self.network, self.cache, self.seed, self.options = network, cache, seed, options
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        network.requires_grad_(True)
+        self.module = nn.ModuleDict({"autoencoder": network})
+        if options.decoder_only:
+            network.encoder.requires_grad_(False)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.module["judge"] = PatchDiscriminator()
+        self.module.to(memory_format=torch.channels_last)
+
+    def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
+        number = start
+        while True:
+            yield self._crops(step_generator(self.seed + 1, number))
+            number += every
+
+    def losses(self, batch: Pictures, generator: torch.Generator) -> Losses:
+        if not self.options.decoder_only:
+            return Losses(autoencoder_loss(self.network, batch, self.options.loss, generator))
+        return decoder_losses(self.network, self.module["judge"], batch, self.options.loss, generator)
+
+    def work(self, batch: Pictures) -> Work:
+        return Work(clips=len(batch))
+
+    def identity(self, batch: Pictures) -> str:
+        return f"{len(batch)} random crops"
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return ()
+
+    def _crops(self, generator: torch.Generator) -> Pictures:
+        def draw(bound: int) -> int:
+            return int(torch.randint(bound, (), generator=generator))
+
+        crops = []
+        width, height = self.options.crop
+        for _ in range(self.options.batch):
+            frame, view = draw(self.cache.frames), draw(self.cache.views)
+            part = self.cache.clip(draw(len(self.cache)), slice(frame, frame + 1), slice(view, view + 1), ("frames",))
+            assert part.frames is not None
+            picture = part.frames[0, 0, 0]
+            y = draw((picture.shape[1] - height) // 8 + 1) * 8
+            x = draw((picture.shape[2] - width) // 8 + 1) * 8
+            crop = picture[:, y : y + height, x : x + width]
+            crops.append(crop.flip(-1) if draw(2) else crop)
+        return (torch.stack(crops) * 2 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def decoder_losses(
+    network: AutoencoderKL,
+    judge: nn.Module,
+    pictures: Pictures,
+    options: AutoencoderLossOptions,
+    generator: torch.Generator,
+) -> Losses:
+    """The losses of the second stage: the decoder on slightly noisy latents, and the discriminator beside it."""
+    with torch.no_grad():
+        latents = network.encode(pictures).latent_dist.mean
+    noise = torch.randn(latents.shape, generator=generator)
+    strength = options.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
+    got = network.decode(latents + strength * noise).sample
+    closeness = reconstruction_loss(got, pictures, options)
+    # The decoder sees the verdict through frozen copies, so that one backward pass serves both networks.
+    frozen = {name: parameter.detach() for name, parameter in judge.named_parameters()}
+    verdict = -torch.func.functional_call(judge, frozen, (got,)).mean()
+    judged = discriminator_loss(judge, pictures, got)
+    one = torch.ones((), device=got.device)
+    parts = {"closeness": (closeness.detach(), one), "judged": (judged.detach(), one)}
+    return Losses(closeness + options.adversarial * verdict + judged, parts)
+
+
+@torch.no_grad()
+def latent_statistics(means: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "c"], Float[Tensor, "c"]]:
+    """Mean and deviation of each latent channel."""
+    return means.mean((0, 2, 3)), means.std((0, 2, 3))
+
+
+@torch.no_grad()
+def fold_statistics(network: AutoencoderKL, mean: Float[Tensor, "c"], std: Float[Tensor, "c"]) -> None:
+    """Rewrites the last encoder and first decoder convolution so that every latent channel has mean 0 and deviation 1.
+
+    Scaling factor 1 and shift 0 then hold, as one pair of numbers for all channels could not say it.
+    """
+    channels = len(mean)
+    last, first = network.encoder.conv_out, network.decoder.conv_in
+    last.weight[:channels].div_(std[:, None, None, None])
+    last.bias[:channels].sub_(mean).div_(std)
+    last.bias[channels:].sub_(2 * std.log())
+    # The decoder pads with zeros, which used to mean `0` and now means `mean`: its bias is exact inside and near at the edge.
+    first.bias.add_((first.weight.sum((2, 3)) * mean).sum(1))
+    first.weight.mul_(std[None, :, None, None])

@@ -1,0 +1,174 @@
+"""Trains the driving network: a micro-batch of a feed → latents, conditions, noise, prediction, losses.
+
+It takes batches and knows neither where they came from nor how weights are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
+from dwm.conditions import ConditionOptions, build_conditions
+from dwm.devices import autocast
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
+from dwm.networks.operations import operations, tokens
+from dwm.options import Options
+from dwm.training.feed.batches import DrivingBatch
+from dwm.training.loop.task import Losses, Work
+from dwm.training.objectives.driving import ObjectiveOptions, box_weights, draw, losses_of, noised
+from dwm.training.objectives.noising import Noising
+
+Network = CrossviewTemporalDiT | CrossviewTemporalUNet
+
+
+class BatchOptions(Options):
+    """What a micro-batch is made of."""
+
+    clips: int = Field(1, gt=0, description="clips, or parts of clips, in a micro-batch")
+    frames: int = Field(1, gt=0, description="consecutive frames of each")
+    views: int | None = Field(None, description="views of each, drawn at random; null: all")
+    train_text: bool = Field(False, description="train the text encoders with the network")
+    share: float = Field(1.0, gt=0, le=1, description="share of the clips that is used")
+    sample_latents: bool = Field(
+        True, description="latents are sampled anew each time, as published; false: always their mean"
+    )
+
+
+class Batches(Protocol):
+    """What gives micro-batches by number: see `feed`."""
+
+    def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]: ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a driving network is trained: what it is told and asked. noising None: the flow of the objective.
+
+    references_alone: first frames that a video autoencoder also encodes by themselves, to be given.
+    """
+
+    conditions: ConditionOptions
+    objective: ObjectiveOptions
+    noising: Noising | None = None
+    sample_latents: bool = True
+    train_text: bool = False
+    references_alone: int = 0
+    dtype: torch.dtype = torch.float32
+
+
+class DrivingTask:
+    """The driving network, as far as it learns, alone or with its text encoders.
+
+    `text` and `autoencoder` may be left out where batches bring embeddings and latents.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        feed: Batches,
+        told: Told,
+        text: TextEncoder | None = None,
+        autoencoder: Autoencoder | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.network, self.feed, self.told = network, feed, told
+        self.text, self.autoencoder, self.device = text, autoencoder, torch.device(device)
+        parts: dict[str, nn.Module] = {"transformer": network.train()}
+        if text is not None and told.train_text:
+            parts["text"] = text.train().requires_grad_(True)
+        elif text is not None:
+            text.eval().requires_grad_(False).to(self.device)
+        if autoencoder is not None:
+            autoencoder.eval().requires_grad_(False).to(self.device)
+        self.module, self.dtype = nn.ModuleDict(parts).to(self.device), told.dtype
+        self._operations: dict[tuple[int, ...], float] = {}
+
+    def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:
+        return self.feed.batches(start, every)
+
+    def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
+        batch, told = batch.to(self.device), self.told
+        latents, references = self._latents(batch, generator)
+        draws = draw(latents.shape, told.objective, generator, told.conditions.explicit_view_modeling, told.noising)
+        inputs = noised(latents, draws, told.objective, told.noising, references)
+        source: TextSource | None = batch.text or self.text
+        conditions = build_conditions(
+            batch.clips,
+            self._conditions(batch),
+            source,
+            kept=inputs.kept,
+            latent_frames=latents.shape[1],
+            gradients=told.train_text,
+        )
+        conditions = replace(conditions, disable_temporal=conditions.disable_temporal | inputs.alone)
+        with autocast(self.device, told.dtype):
+            prepared = self.network.prepare(conditions, latents.shape)
+            predicted = self.network(inputs.sample, inputs.timestep, prepared)
+        return losses_of(predicted, inputs, told.objective, self._weight(batch, latents))
+
+    def work(self, batch: DrivingBatch) -> Work:
+        shape = self._latent_shape(batch)
+        if shape not in self._operations:
+            self._operations[shape] = operations(self.network, shape, self._text_shape(batch), batch.clips)
+        return Work(shape[0], tokens(self.network, shape), self._operations[shape])
+
+    def identity(self, batch: DrivingBatch) -> str:
+        return ", ".join(batch.places)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        if isinstance(self.network, CrossviewTemporalDiT):
+            names = ("transformer_blocks", "crossview_transformer_blocks", "temporal_transformer_blocks")
+            return [block for name in names for block in getattr(self.network, name, ())]
+        levels = (*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks)
+        return [block for level in levels for block in (*level.resnets, *getattr(level, "attentions", ()))]
+
+    def _conditions(self, batch: DrivingBatch) -> ConditionOptions:
+        """Alone, a frame or a view has no other to look at."""
+        _, t, v = batch.clips.shape
+        options = self.told.conditions
+        return options.with_(
+            disable_crossview=options.disable_crossview or v == 1, disable_temporal=options.disable_temporal or t == 1
+        )
+
+    def _latents(self, batch: DrivingBatch, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Latents, and those that given frames show where they are encoded apart."""
+        found, head = (batch.latents, batch.references) if batch.latents is not None else self._encoded(batch)
+        latents = self._drawn(found, generator)
+        if head is None:
+            return latents, None
+        shown = self._drawn(head, generator)
+        return latents, torch.cat([shown, latents[:, shown.shape[1] :]], 1)
+
+    def _drawn(self, moments: Moments, generator: torch.Generator) -> Tensor:
+        return moments.sample(generator) if self.told.sample_latents else moments.mean.float()
+
+    @torch.no_grad()
+    def _encoded(self, batch: DrivingBatch) -> tuple[Moments, Moments | None]:
+        assert self.autoencoder is not None and batch.clips.frames is not None, "no latents, and nothing to make them"
+        frames, alone = batch.clips.frames, self.told.references_alone
+        return self.autoencoder.moments(frames), self.autoencoder.moments(frames[:, :alone]) if alone else None
+
+    def _weight(self, batch: DrivingBatch, latents: Tensor) -> Tensor | None:
+        boxes, weight = batch.clips.layout_boxes, self.told.objective.box_weight
+        if weight == 1 or boxes is None:
+            return None
+        return box_weights(boxes, latents.shape[-2:], weight)
+
+    def _latent_shape(self, batch: DrivingBatch) -> tuple[int, ...]:
+        if batch.latents is not None:
+            return tuple(batch.latents.mean.shape)
+        assert self.autoencoder is not None and batch.clips.frames is not None
+        b, t, v, _, height, width = batch.clips.frames.shape
+        return (b, *self.autoencoder.latent_shape(t, v, (width, height)))
+
+    def _text_shape(self, batch: DrivingBatch) -> int:
+        """Tokens of a text."""
+        if batch.text is not None:
+            return batch.text.embedding.sequence.shape[1]
+        return 0 if self.text is None else self.text.length

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class Context:
 SomeTask = TypeVar("SomeTask", bound=Task[Any])
 
 
+@runtime_checkable
 class Stage(Protocol[SomeTask]):
     """A part of a run that is trained by itself, in a folder of its own. It holds nothing between two calls."""
 

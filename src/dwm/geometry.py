@@ -59,7 +59,9 @@ def rotation_z(yaw: Num[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n 3 3"
     return np.stack([np.stack([c, -s, o], -1), np.stack([s, c, o], -1), np.stack([o, o, i], -1)], -2)
 
 
-def transform(rotation: Num[np.ndarray, "*n 3 3"], translation: Num[np.ndarray, "*n 3"] | Sequence[float]) -> Float[np.ndarray, "*n 4 4"]:
+def transform(
+    rotation: Num[np.ndarray, "*n 3 3"], translation: Num[np.ndarray, "*n 3"] | Sequence[float]
+) -> Float[np.ndarray, "*n 4 4"]:
     """4×4 matrices from rotations and translations in metres."""
     rotation, translation = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)
     result = np.zeros((*np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1]), 4, 4))

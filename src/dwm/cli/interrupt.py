@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from dwm.screen import say
+
 PATIENCE = 1.5
 """Seconds that a run has to unwind by itself."""
 STATUS = 130
@@ -57,7 +59,7 @@ def leave() -> None:
         return
     with contextlib.suppress(Exception):
         if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
-            print(f"dwm: interrupted; {_kept()}", file=sys.stderr, flush=True)
+            say(f"dwm: interrupted; {_kept()}")
     _end_workers()
     os._exit(STATUS)
 

@@ -17,6 +17,7 @@ from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
 from dwm.errors import DwmError
+from dwm.screen import plain, say
 
 USAGE, INTERRUPTED, FAULT = 2, 130, 1
 UsageError = typer.BadParameter.__base__
@@ -93,7 +94,7 @@ def run(arguments: list[str] | None = None) -> None:
 def _warning(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
     """What we warn of is about the user's files, not about a line of ours."""
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
-    return f"dwm: {place}{message}\n"
+    return plain(f"dwm: {place}{message}") + "\n"
 
 
 def outcome(work: Callable[[], Any]) -> int:
@@ -115,7 +116,7 @@ def outcome(work: Callable[[], Any]) -> int:
     except Exception as error:
         if line := _known_fault(error):
             return _line(line, FAULT)
-        traceback.print_exc()
+        say(*traceback.format_exc().splitlines())
         return _line(
             f"this is a fault of dwm {dwm.__version__}, not yours: please report it with the lines above", FAULT
         )
@@ -144,7 +145,7 @@ def _known_fault(error: Exception) -> str | None:
 
 
 def _line(text: str, code: int) -> int:
-    print("dwm: " + " ".join(text.split("\n")), file=sys.stderr)
+    say("dwm: " + " ".join(text.split("\n")))
     return code
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 from dwm.devices import ascend
 from dwm.errors import DwmError
+from dwm.screen import say
 
 Kind = Literal["precision", "performance"]
 RECIPE = "sd35-crossview-nuscenes"
@@ -98,7 +99,7 @@ def main() -> None:
         raise DwmError(f"expected precision or performance, found {kind!r}")
     run = PortRun.of(kind, given, os.environ)
     start(run)
-    print("\n".join(summary(run)))
+    say(*summary(run), to_result=True)
 
 
 def start(run: PortRun) -> None:

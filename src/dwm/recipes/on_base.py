@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from dwm.networks import CrossviewTemporalUNet, UNetOptions
 from dwm.recipes.feed import stage_feed, stored_of
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_readers, validation_clips
+from dwm.screen import say
 from dwm.town import caption_words
 from dwm.training import checkpoint
 from dwm.training.driving import DrivingTask, Network
@@ -59,7 +59,7 @@ def train_on_base(
     device = pick_device(run.device)
     network, report = start_network(run)
     if report is not None and place().first:
-        print(f"{run.weights}: {report}", file=sys.stderr)
+        say(f"{run.weights}: {report}")
     parts = load_parts(run)
     if isinstance(network, CrossviewTemporalUNet):
         card = card.with_(prediction=DdpmNoising.create(parts.base.scheduler).prediction)
@@ -93,7 +93,7 @@ def driving_task(run: Recipe, stage: DrivingStage, network: Network, parts: Part
         )
     frozen = freeze(network.requires_grad_(True), run.training.freeze if stage.name == "driving" else None)
     if run.training.freeze is not None and place().first:
-        print("\n".join(frozen.lines()), file=sys.stderr)
+        say(*frozen.lines())
     dtype = default_dtype(device) if run.autocast is None else getattr(torch, run.autocast)
     told = told_by(run.conditions, stage, dtype)
     if isinstance(network, CrossviewTemporalUNet):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from dwm.errors import DwmError
 from dwm.recipes.campaign import Campaign, campaign_from, started_from
 from dwm.recipes.files import CONFIG_NAME, read_json, save
 from dwm.recipes.train import train_run
+from dwm.screen import say
 from dwm.training.loop import Callback
 from dwm.training.parallel import group, place
 
@@ -31,7 +31,7 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
         for (stage, folder), finished in zip(stages, done, strict=True):
             told = "done before" if finished else f"{stage.run.name}, from {stage.run.weights or 'nothing'}"
             if first:
-                print(f"{stage.name}: {told}; weights: {folder / 'weights'}", file=sys.stderr, flush=True)
+                say(f"{stage.name}: {told}; weights: {folder / 'weights'}")
             if not finished:
                 train_run(stage.run, folder, resume=True, callbacks=callbacks)
                 place().barrier()

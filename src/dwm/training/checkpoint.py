@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+from dwm.screen import say
 from dwm.storage import atomic_write
 from dwm.training.ema import Ema
 from dwm.training.parallel import Place
@@ -132,7 +132,7 @@ def resume(folder: Path, training: Training, here: Place) -> int:
         if wrong is None:
             return restore(path, training)
         if here.first:
-            print(f"{path}: {wrong}; the save before it is taken", file=sys.stderr, flush=True)
+            say(f"{path}: {wrong}; the save before it is taken")
             os.replace(path, path.with_name(f"damaged-{path.name}"))
     if found:
         raise DwmError(f"{folder}: none of its {len(found)} saves can be read; start again in another folder")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dwm.screen import say
 from dwm.training.loop import Callback, Compatibility, LoopOptions, train_task
 from dwm.training.parallel import Place, place
 from dwm.training.task import Task
@@ -32,11 +32,9 @@ def train_together(
         return train_task(task, options, folder, resume, callbacks, compatibility).averaged()
     weights: dict[str, Tensor] = {}
     if here.first:
-        print(
+        say(
             f"{folder.name}: {here.ranks} processes cannot share steps of {options.accumulate} micro-batches "
-            "(accumulate); the first one trains this stage alone",
-            file=sys.stderr,
-            flush=True,
+            "(accumulate); the first one trains this stage alone"
         )
         weights = train_task(task, options, folder, resume, callbacks, compatibility, Place()).averaged()
     here.barrier()

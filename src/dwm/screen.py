@@ -17,7 +17,9 @@ HIDDEN = re.compile(
 )
 USER = re.compile(r"(\b[a-z][a-z0-9+.-]*:/{2,})(?:[^\s/@'\"]*:(?!\d+/)[^\s@'\"]*|[^\s/@'\"]*)@", re.IGNORECASE)
 """`s3://key:secret@bucket`: what stands before the @ of a URL; a port is no password."""
-QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*:/{2,}[^\s?#]*)(\?[^\s#'\"]+|#[^\s'\"]*=[^\s'\"]*)", re.IGNORECASE)
+QUERY = re.compile(
+    r"(\b[a-z][a-z0-9+.-]*:/{2,}[^\s?#]*)(\?[^\s#'\"]*[^\s#'\":,;.)]|#[^\s'\"]*=[^\s'\"]*)", re.IGNORECASE
+)
 """`https://host/file?X-Amz-Signature=…`: where signed addresses have their keys."""
 NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 

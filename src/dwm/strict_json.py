@@ -16,6 +16,7 @@ from dwm.errors import DwmError
 DEEPEST = 100
 """Lists and objects within one another; no file that we know goes beyond 12."""
 LFS = b"version https://git-lfs"
+HALF = re.compile("[\ud800-\udfff]")
 STRINGS = re.compile(rb'"[^"]*"')
 AGAIN = "fetch it again"
 
@@ -69,10 +70,15 @@ def check_characters(value: Any, name: str, fix: str = AGAIN) -> None:
         value = waiting.pop()
         if isinstance(value, dict):
             waiting += [*value.keys(), *value.values()]
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             waiting += value
-        elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise DwmError(f"{name}: {value[:40]!r} holds half a character (a lone surrogate); {fix}")
+        elif isinstance(value, str) and not is_whole(value):
+            raise DwmError(f"{name}: {value[:40]!r} is no UTF-8 text (it holds half a character); {fix}")
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text holds whole characters only: it may come from bytes that are no UTF-8, or from JSON's `\\ud800`."""
+    return text.isascii() or not HALF.search(text)
 
 
 def _too_deep(content: bytes) -> bool:

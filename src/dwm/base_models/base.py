@@ -5,7 +5,6 @@ It reads local folders only (safetensors, never a pickle) and knows no driving n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
 from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
 from dwm.errors import DwmError
+from dwm.strict_json import parse_json
 
 AUTOENCODERS = {
     "AutoencoderKL": (AutoencoderKL, Autoencoder),
@@ -113,9 +113,10 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
 def read_json(path: Path, folder: Path) -> dict:
     _require(path, folder)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{path}: is not JSON ({error}); fetch it again") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise DwmError(f"{path}: cannot be read ({error.strerror}); fetch it again") from None
+    found = parse_json(content, str(path))
     if not isinstance(found, dict):
         raise DwmError(f"{path}: holds {type(found).__name__}, not an object; fetch it again")
     return found

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from dwm.errors import DwmError
+from dwm.strict_json import parse_json
 
 SAMPLES = 64
 BLOCK = 4096
@@ -46,9 +47,10 @@ def _identity(folder: Path, parts: Iterable[str]) -> str:
 
 def _values(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{path}: is not JSON ({error}); fetch it again") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise DwmError(f"{path}: cannot be read ({error.strerror}); fetch it again") from None
+    found = parse_json(content, str(path))
     return found if isinstance(found, dict) else {}
 
 

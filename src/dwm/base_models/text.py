@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+from dwm.strict_json import check_characters, parse_json
 
 LONGEST = 77
 """Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
@@ -161,7 +162,7 @@ class StoredText:
     def load(cls, path: Path | str) -> StoredText:
         try:
             with safe_open(path, "pt") as file:
-                prompts = json.loads((file.metadata() or {})["prompts"])
+                prompts = parse_json((file.metadata() or {})["prompts"], f"{path}: prompts")
                 pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
                 return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -171,6 +172,7 @@ class StoredText:
 
 
 def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
+    check_characters(prompts, "prompt", "write it in UTF-8")
     found = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )

@@ -5,7 +5,6 @@ Nothing here is changed in place: the same item of the same epoch always reads t
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.storage import Tree
+from dwm.strict_json import parse_json
 
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
@@ -118,12 +118,7 @@ def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
 
 
 def _object(tree: Tree, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(tree.read(name))
-    except UnicodeDecodeError as error:
-        raise DwmError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error
+    content = parse_json(tree.read(name), name)
     if not isinstance(content, dict):
         raise DwmError(f"{name}: is {type(content).__name__}, not an object by scene and camera")
     return content

@@ -5,7 +5,6 @@ Reads with `weights_only`; nothing in a file is ever run. Draws no pictures and 
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
+from dwm.strict_json import parse_json
 
 KEYS_SHOWN = 10
 SAFE = Version("2.10")
@@ -171,10 +171,11 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(index.read_text())["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DwmError(f"{index}: not an index of weights ({error}); fetch it again") from None
+    found = parse_json(index.read_bytes(), str(index))
+    names = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise DwmError(f"{index}: not an index of weights (no files by tensor in weight_map); fetch it again")
+    return names
 
 
 def _checked(path: Path, state: object) -> dict[str, Tensor]:

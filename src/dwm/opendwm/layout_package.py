@@ -76,7 +76,11 @@ class LayoutPackage:
         """Reads a `data.json`. Raises DwmError naming the frame and field that is wrong."""
         path = Path(path)
         values = read_json(path)
-        if not isinstance(values, Mapping) or not values or not all(str(key).isdigit() for key in values):
+        if (
+            not isinstance(values, Mapping)
+            or not values
+            or not all(key.isdecimal() and len(key) < 10 for key in values)
+        ):
             raise DwmError(f"{path}: is no layout package: expected frames under the keys 0, 1, 2, …")
         ordered = sorted(values, key=int)
         frames = tuple(validated(PackageFrame, values[key], f"{path}: {key}") for key in ordered)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dwm.errors import DwmError
+from dwm.strict_json import parse_json
 
 LOOSE_BOUNDS = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 """Relative L2 allowed where the recorded tolerance (float32 on a CPU) does not apply."""
@@ -163,10 +163,9 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> Case:
-    try:
-        data = json.loads(path.read_text())
-    except ValueError as error:
-        raise DwmError(f"{path}: not JSON ({error})") from None
+    data = parse_json(path.read_bytes(), str(path), "record the case again")
+    if not isinstance(data, dict):
+        raise DwmError(f"{path}: is {type(data).__name__}, not an object; record the case again")
     missing = [key for key in ("kind", "config", "tolerance") if key not in data]
     if missing:
         raise DwmError(f"{path}: lacks {', '.join(missing)}")

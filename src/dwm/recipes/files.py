@@ -17,6 +17,7 @@ from dwm.recipes.overrides import SOURCE, apply_overrides
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.registry import find
 from dwm.storage import atomic_write
+from dwm.strict_json import check_characters, parse_json
 
 LARGEST = 64 * 2**20
 """No config has more bytes than this; a larger file is something else."""
@@ -29,29 +30,12 @@ def read_json(path: str | Path) -> Any:
     try:
         if path.stat().st_size > LARGEST:
             raise DwmError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB is too large for a config")
-        return json.loads(path.read_text("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DwmError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DwmError(f"{path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise DwmError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise DwmError(f"{path}: not JSON: {reason}") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"the key {key!r} stands twice in one object")
-        seen[key] = value
-    return seen
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    except (OSError, ValueError) as error:
+        raise DwmError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    return parse_json(content, str(path), "correct the file", unique=True)
 
 
 def from_values(values: Any, source: str) -> Recipe:
@@ -66,6 +50,7 @@ def from_values(values: Any, source: str) -> Recipe:
 
 def validated(options: type[Options], values: Any, source: str) -> Any:
     """Plain values as `options`; a fault becomes a DwmError of one line that names `source`."""
+    check_characters(values, source, "write it in UTF-8")
     try:
         return options.model_validate(values)
     except ValidationError as error:

@@ -14,7 +14,7 @@ from dwm.errors import DwmError, nearest
 from dwm.storage.archive import SUFFIXES, Archive
 from dwm.storage.cache import cache_folder, kept_tables
 from dwm.storage.folder import Folder, RemoteFolder, missing
-from dwm.storage.source import LocalSource, RemoteSource
+from dwm.storage.source import LocalSource, RemoteSource, check_url
 
 PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 COMPARED_ANEW = 5000
@@ -80,6 +80,7 @@ def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = No
 
 
 def _open_remote(url: str, endpoint: str | None) -> Tree:
+    check_url(url)
     if url.endswith((*SUFFIXES, ".tgz", ".tar.gz")):
         return Archive(RemoteSource(url, endpoint))
     folder = RemoteFolder(url, endpoint)

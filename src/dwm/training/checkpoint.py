@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from dwm.errors import DwmError
 from dwm.screen import say
 from dwm.storage import atomic_write
+from dwm.strict_json import parse_json
 from dwm.training.ema import Ema
 from dwm.training.parallel import Place
 from dwm.training.scaler import Scaler
@@ -187,11 +188,11 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > LARGEST_STATE:
             raise ValueError("it is too large")
-        state = json.loads(file.read_text(encoding="utf-8"))
+        state = parse_json(file.read_bytes(), STATE)
         counts = all(isinstance(state[key], int) and state[key] >= 0 for key in ("step", "files", "average_updates"))
         if not counts or "scaler" not in state:
             raise ValueError("its counts are not numbers")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DwmError) as error:
         raise DwmError(f"{file}: cannot be read ({error}); take an earlier save") from error
     return state
 

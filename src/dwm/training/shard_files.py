@@ -35,6 +35,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.futures import Future
 
 from dwm.errors import DwmError
+from dwm.strict_json import parse_json
 from dwm.training.sharded import local
 
 PATTERN = "shard_*.safetensors"
@@ -94,7 +95,7 @@ def fault(path: Path) -> str | None:
             for name, piece in header.items():
                 if _checksum(file.get_tensor(name)) != piece["crc32"]:
                     return f"{path.name} is damaged: {name} is not what was written"
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, DwmError) as error:
         return f"{path.name} is damaged ({error})"
     return None
 
@@ -191,7 +192,7 @@ DTYPES = {
 
 
 def _header(file: Any) -> dict[str, Any]:
-    pieces = json.loads((file.metadata() or {})[HEADER])
+    pieces = parse_json((file.metadata() or {})[HEADER], "its header")
     if not isinstance(pieces, dict) or set(pieces) != set(file.keys()):
         raise DwmError("its header names other tensors than it holds")
     return pieces

@@ -165,10 +165,14 @@ def _order(dataset: Dataset) -> Iterator[Finding]:
 
 def _maps(dataset: Dataset) -> Iterator[Finding]:
     for location in sorted(set(dataset.index.scenes["location"].to_pylist())):
-        try:
-            read_map(dataset.tree, location)
-        except DwmError as error:
-            yield Finding("maps", 1, str(error))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                read_map(dataset.tree, location)
+            except DwmError as error:
+                yield Finding("maps", 1, str(error))
+        for one in told:
+            yield Finding("maps", 1, str(one.message), False)
 
 
 def _captions(dataset: Dataset) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.storage import Tree
+from dwm.strict_json import parse_json
 
 MANIFEST = "package.json"
 PACKAGE = "package"
@@ -69,7 +70,7 @@ def manifest_schema() -> str:
 def read_manifest(tree: Tree) -> Manifest:
     """The manifest. Raises DwmError for one of another format or version."""
     try:
-        return Manifest.model_validate_json(tree.read(MANIFEST))
+        return Manifest.model_validate(parse_json(tree.read(MANIFEST), f"{tree.where}/{MANIFEST}", "write it again"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -54,7 +54,9 @@ def _seconds(text: str) -> float:
 def show(
     scene: Annotated[str, typer.Argument(help="A scene's name.")],
     data: Annotated[str, typer.Option("--data", help="A folder, an archive, or a URL.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.")
+    ],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="Length of a film; shorter where the scene ends.")

@@ -79,6 +79,16 @@ for _verb in VERBS:
 
 def run(arguments: list[str] | None = None) -> None:
     """The console command. Leaves by `SystemExit` with 0 done, 1 input at fault, 2 usage, 3 a check that failed, 130 stopped."""
+    try:
+        code = _outcome_of(arguments)
+    except KeyboardInterrupt:  # before the verb began, or behind its end
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        interrupt.leave()
+    sys.exit(code)
+
+
+def _outcome_of(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     warnings.formatwarning = lambda message, *_: f"dwm: {message}\n"
@@ -86,9 +96,7 @@ def run(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = _warning
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
     _flush()
-    if code == INTERRUPTED:
-        interrupt.leave()
-    sys.exit(code)
+    return code
 
 
 def _warning(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
@@ -114,6 +122,8 @@ def outcome(work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if interrupt.asked():
+            return INTERRUPTED
         if line := _known_fault(error):
             return _line(line, FAULT)
         say(*traceback.format_exc().splitlines())
@@ -139,9 +149,24 @@ def _known_fault(error: Exception) -> str | None:
             return f"{name}: no room left to write it; free some, or choose another place with --output"
         if error.errno in DENIED and error.filename:
             return f"{name}: {os.strerror(error.errno).lower()}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'host'}); try fewer --frames or --views"
+    if _is_out_of_memory(error):
+        return (
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'host'}); ask for less: fewer --frames or --views, "
+            "a smaller --size; in training a smaller training.batch.clips, or training.accumulate"
+        )
     return None
+
+
+NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+"""How libraries say it in errors that have no class of their own: PyTorch on a processor, mapping, CUDA's libraries, NPUs."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
 def _line(text: str, code: int) -> int:

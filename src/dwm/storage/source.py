@@ -14,8 +14,11 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
+from dwm.storage.files import open_file
 
 BELOW = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
+PROTOCOLS = ("s3", "https", "http", "s3a", "memory")
+"""Of URLs that are read; fsspec knows forty more, some of which run programs, log in, or open other URLs. `memory` is for tests."""
 FIXES = {
     "Credentials": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket",
     "Permission": "may these credentials read it?",
@@ -47,10 +50,7 @@ class LocalSource:
         self._open()
 
     def _open(self) -> None:
-        try:
-            self._file = os.open(self.name, os.O_RDONLY)
-        except OSError as error:
-            raise DwmError(f"{self.name}: cannot be read ({error.strerror}); check the path") from error
+        self._file = open_file(self.name)
         status = os.fstat(self._file)
         self.size, self.stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
 
@@ -73,7 +73,7 @@ class LocalSource:
 
 
 class RemoteSource:
-    """A file behind any URL that fsspec knows (s3://, https://, …), by ranged requests."""
+    """A file behind a URL (`PROTOCOLS`), by ranged requests."""
 
     def __init__(self, url: str, endpoint: str | None = None) -> None:
         self.name, self.endpoint = url, endpoint
@@ -109,8 +109,15 @@ def folder_key(url: str, endpoint: str | None) -> str:
 def remote(url: str, endpoint: str | None = None) -> tuple[AbstractFileSystem, str]:
     """The file system and the path within it. `endpoint` names another server than the protocol's own, for S3.
 
-    Raises DwmError with the install line where support is missing.
+    Raises DwmError for other protocols than `PROTOCOLS`, and with the install line where support is missing.
     """
+    protocol, _, rest = url.partition("://")
+    if protocol not in PROTOCOLS or "::" in url:
+        raise DwmError(
+            f"{url}: cannot be opened: the protocol is none that is read ({', '.join(PROTOCOLS[:3])}); fetch it to a folder"
+        )
+    if not rest.strip("/"):
+        raise DwmError(f"{url}: names no bucket or host; write for example s3://bucket/nuscenes")
     try:
         return fsspec.core.url_to_fs(url, **({} if endpoint is None else {"endpoint_url": endpoint}))
     except ImportError as error:

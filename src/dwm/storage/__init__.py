@@ -2,7 +2,10 @@
 
 from dwm.storage.atomic import atomic_folder, atomic_write
 from dwm.storage.cache import cache_folder, kept_tables, load_tables
+from dwm.storage.files import open_binary, read_file, regular
 from dwm.storage.members import SortedNames
+from dwm.storage.names import check_column, inside, part
+from dwm.storage.output import check_file, check_folder, check_output
 from dwm.storage.tar_to_zip import Zipped, zip_tar
 from dwm.storage.tree import Tree, open_tree, union
 
@@ -13,9 +16,18 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "cache_folder",
+    "check_column",
+    "check_file",
+    "check_folder",
+    "check_output",
+    "inside",
     "kept_tables",
     "load_tables",
+    "open_binary",
     "open_tree",
+    "part",
+    "read_file",
+    "regular",
     "union",
     "zip_tar",
 ]

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,8 +20,10 @@ import pyarrow as pa
 from dwm.errors import DwmError
 from dwm.progress import note
 from dwm.storage.atomic import atomic_folder
+from dwm.storage.files import open_own
+from dwm.storage.names import OWN
 
-FOLDER = ".dwm"
+FOLDER = OWN
 """Name of the folder, beside the data, in which tables are kept; trees do not list it."""
 
 Tables = Mapping[str, pa.Table]
@@ -31,7 +34,13 @@ def cache_folder(beside: str | Path) -> Path:
     $DWM_CACHE is set, in the user's cache ($DWM_CACHE, else $XDG_CACHE_HOME/dwm, else ~/.cache/dwm)."""
     if not _is_url(beside) and not os.environ.get("DWM_CACHE"):
         folder = Path(beside) / FOLDER
-        if _may_write(folder if folder.exists() else Path(beside)):
+        if folder.is_symlink():
+            warnings.warn(
+                f"{folder}: is a link, so that nothing is kept there; remove it, or name "
+                "another place with DWM_CACHE",
+                stacklevel=2,
+            )
+        elif _may_write(folder if folder.exists() else Path(beside)):
             return folder
     root = os.environ.get("DWM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwm"
     where = str(beside) if _is_url(beside) else str(Path(beside).resolve())
@@ -74,10 +83,13 @@ def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) 
 
 def load_tables(place: Path) -> Tables | None:
     """The tables of a folder, mapped; None where it is not there or not readable."""
-    if not place.is_dir():
+    if place.is_symlink() or not place.is_dir():
         return None
     try:
-        return {file.stem: _map(file) for file in sorted(place.glob("*.arrow"))}
+        files = sorted(place.glob("*.arrow"))
+        if not all(stat.S_ISREG(file.lstat().st_mode) for file in files):
+            return None  # a link or a pipe is not what was kept here
+        return {file.stem: _map(file) for file in files}
     except (OSError, pa.ArrowInvalid):
         return None
 
@@ -87,6 +99,8 @@ def _map(file: Path) -> pa.Table:
 
 
 def _save(place: Path, tables: Tables) -> None:
+    if place.is_symlink():
+        place.unlink()  # the link, not what it leads to
     shutil.rmtree(place, ignore_errors=True)
     with atomic_folder(place) as folder:
         for name, table in tables.items():
@@ -104,7 +118,8 @@ def _remove_older(folder: Path, name: str, place: Path) -> None:
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
+    file = open_own(folder / f"{name}.lock")
+    try:
         with suppress(OSError):  # a file system without locks: two builds are slow, not wrong
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,6 +127,8 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
                 note(f"{name}: another process is computing it; waiting for that")
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
 
 
 DIGITS = 16

@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
+from dwm.storage.files import open_file
 
 BELOW = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
 PROTOCOLS = ("s3", "s3a", "http", "https", "memory")
@@ -51,10 +52,7 @@ class LocalSource:
         self._open()
 
     def _open(self) -> None:
-        try:
-            self._file = os.open(self.name, os.O_RDONLY)
-        except OSError as error:
-            raise DwmError(f"{self.name}: cannot be read ({error.strerror}); check the path") from error
+        self._file = open_file(self.name)
         status = os.fstat(self._file)
         self.size, self.stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
 

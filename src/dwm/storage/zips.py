@@ -137,7 +137,8 @@ def _entry(archive: str, buffer: bytes, at: int) -> Member:
         fields[i] for i in (3, 4, 7, 8, 9, 10, 11, 16)
     )
     at += ENTRY.size
-    name = buffer[at : at + name_length].decode("utf-8" if flags & UTF8 else "cp437")
+    # A name that is none is no table's, so that nothing asks for it.
+    name = buffer[at : at + name_length].decode("utf-8" if flags & UTF8 else "cp437", "replace")
     if flags & ENCRYPTED:
         raise DwmError(f"{archive}: member {name} is encrypted; unpack it and pack it without a password")
     at += name_length

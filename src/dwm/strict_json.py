@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from dwm.errors import DwmError
@@ -61,6 +62,13 @@ def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = Fa
 def lfs_pointer() -> str:
     """What is wrong with a file that Git LFS left its pointer for, and the fix."""
     return "is a pointer of Git LFS, not the file itself; run `git lfs pull` in its repository"
+
+
+def check_pointer(path: Path) -> None:
+    """Raises DwmError where the file is Git LFS's pointer to what should be there."""
+    with path.open("rb") as file:
+        if file.read(len(LFS)) == LFS:
+            raise DwmError(f"{path}: {lfs_pointer()}")
 
 
 def check_characters(value: Any, name: str, fix: str = AGAIN) -> None:

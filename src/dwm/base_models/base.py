@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoTokenizer,
@@ -25,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
 from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
 from dwm.errors import DwmError
-from dwm.strict_json import parse_json
+from dwm.strict_json import check_pointer, parse_json
 
 AUTOENCODERS = {
     "AutoencoderKL": (AutoencoderKL, Autoencoder),
@@ -39,6 +40,9 @@ KNOWN = {
     "CogVideoX-2b": "https://huggingface.co/THUDM/CogVideoX-2b (only vae/: about 0.9 GB)",
 }
 """Where the published folders are to be had."""
+LARGEST_WIDTH = 1 << 20
+LARGEST_POINTER = 1024
+"""Bytes; Git LFS's own are of about 130."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
     tokenizers = [_tokenizer(folder, name) for name in ("tokenizer", "tokenizer_2")]
     # The width of T5's tokens is needed without T5 too; SD3's own is 4096.
     config = folder / "text_encoder_3" / "config.json"
-    width = read_json(config, folder)["d_model"] if config.is_file() else 4096
+    width = read_json(config, folder).get("d_model") if config.is_file() else 4096
+    if not isinstance(width, int) or not 0 < width <= LARGEST_WIDTH:
+        raise DwmError(f"{config}: d_model is {str(width)[:40]}, not a number of channels; fetch it again")
     t5_model = _load(T5EncoderModel, folder, "text_encoder_3", dtype) if t5 else None
     t5_tokenizer = _tokenizer(folder, "tokenizer_3") if t5 or (folder / "tokenizer_3").is_dir() else None
     return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width).eval().requires_grad_(False)
@@ -124,25 +130,42 @@ def read_json(path: Path, folder: Path) -> dict:
 
 def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
+    check_pointers(folder / part)
     try:
         with quiet():
             return model_class.from_pretrained(
                 folder / part, torch_dtype=dtype, use_safetensors=True, local_files_only=True
             ).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+    except UNFIT as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DwmError(f"{folder / part}: cannot be loaded: {lines[0][:200]}; {_where(folder)}") from None
 
 
 def _tokenizer(folder: Path, part: str):
     _require(folder / part, folder)
+    check_pointers(folder / part)
     # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
     kind = PreTrainedTokenizerFast if (folder / part / "tokenizer.json").is_file() else AutoTokenizer
     try:
         with quiet():
             return kind.from_pretrained(folder / part, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{folder / part}: no tokenizer can be loaded: {str(error).splitlines()[0][:200]}") from None
+    except UNFIT as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DwmError(f"{folder / part}: no tokenizer can be loaded: {lines[0][:200]}") from None
+
+
+UNFIT = (
+    *(OSError, ValueError, RuntimeError, SafetensorError, ImportError),
+    *(LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+)
+"""What the libraries raise for configs and files that do not fit them, most of which they take on trust."""
+
+
+def check_pointers(folder: Path) -> None:
+    """Raises DwmError where a file of the folder is Git LFS's pointer to what should be there."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.stat().st_size < LARGEST_POINTER:
+            check_pointer(path)
 
 
 def _require(path: Path, folder: Path) -> None:

@@ -45,7 +45,10 @@ class Draw(str, Enum):
 
 def _seconds(text: str) -> float:
     try:
-        return float(text.removesuffix("s"))
+        seconds = float(text.removesuffix("s"))
+        if not 0 <= seconds < 1e9:
+            raise ValueError(text)
+        return seconds
     except ValueError as error:
         raise typer.BadParameter(f"--at {text}: expected seconds since the scene's start, for example 3.2") from error
 

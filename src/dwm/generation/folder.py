@@ -21,6 +21,7 @@ from dwm.errors import DwmError
 from dwm.generation.card import WeightsCard
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
+from dwm.strict_json import check_pointer
 
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package."""
@@ -70,6 +71,8 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
             with safe_open(path, "pt") as file:
                 found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
+            if path.is_file():
+                check_pointer(path)
             raise DwmError(f"{path}: cannot be read ({error}); fetch or write it again") from None
     different = [f"missing {key}" for key in expected if key not in found]
     different += [f"unexpected {key}" for key in found if key not in expected]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
-from dwm.strict_json import parse_json
+from dwm.storage.files import regular
+from dwm.strict_json import LFS, check_pointer, lfs_pointer, parse_json
 
 KEYS_SHOWN = 10
 SAFE = Version("2.10")
@@ -129,7 +131,9 @@ def rename_sd21(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
 def _read_pth(path: Path) -> object:
     """What a `.pth` holds, mapped from the file: tensors and plain containers only."""
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(64)
+    if start.startswith(LFS):
+        raise DwmError(f"{path}: {lfs_pointer()}")
     if start[:1] == b"\x80":
         raise DwmError(
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
@@ -145,14 +149,22 @@ def _read_pth(path: Path) -> object:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
         raise DwmError(f"{path}: holds other objects than tensors; give the file of a network's state dict") from None
-    except (RuntimeError, EOFError, OSError, ValueError):
+    except UNREADABLE:
         raise DwmError(f"{path}: not a whole .pth file: it ends early or is damaged; fetch it again") from None
+
+
+UNREADABLE = (
+    *(RuntimeError, EOFError, OSError, ValueError, MemoryError, RecursionError),
+    *(LookupError, AttributeError, TypeError, AssertionError, OverflowError, ArithmeticError, struct.error),
+)
+"""What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return load_file(regular(path))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        check_pointer(path)
         raise DwmError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
 
 
@@ -181,11 +193,29 @@ def _weight_map(index: Path) -> dict[str, str]:
 def _checked(path: Path, state: object) -> dict[str, Tensor]:
     if isinstance(state, Mapping) and {"state", "param_groups"} <= set(state):
         raise DwmError(f"{path}: holds an optimizer's state; give the file of the network's weights")
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    ):
         raise DwmError(f"{path}: holds no state dict (names and tensors); give the file of a network's weights")
+    for key, value in state.items():
+        if (wrong := _no_weight(value)) is not None:
+            raise DwmError(f"{path}: {key[:100]} {wrong}; save the network's plain state dict")
     if any(re.search(r"lora_(A|B|up|down)", key) for key in state):
         raise DwmError(f"{path}: holds LoRA weights, which change a network but are none; give the network's own file")
     return dict(state)
+
+
+def _no_weight(value: Tensor) -> str | None:
+    """What keeps a tensor from being a weight: None for plain numbers in memory."""
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        return f"is a {str(value.layout).removeprefix('torch.')} or quantized tensor, not a plain one"
+    if value.is_meta:
+        return "has a shape but no numbers (it was saved from the meta device)"
+    if value.is_complex():
+        return "holds complex numbers"
+    return None
 
 
 def _refuse(path: Path, state: Mapping[str, Tensor], net: nn.Module, allowed) -> None:
@@ -194,6 +224,15 @@ def _refuse(path: Path, state: Mapping[str, Tensor], net: nn.Module, allowed) ->
     missing = [key for key in expected if key not in state and not allowed(key)]
     surplus = [key for key in state if key not in expected]
     shapes = [key for key in state if key in expected and state[key].shape != expected[key].shape]
+    kinds = [
+        key for key in state if key in expected and state[key].is_floating_point() != expected[key].is_floating_point()
+    ]
+    if kinds and not (missing or surplus or shapes):
+        found = str(state[kinds[0]].dtype).removeprefix("torch.")
+        raise DwmError(
+            f"{path}: {len(kinds)} tensors are not of the config's kind of numbers ({kinds[0]} is {found}); quantized weights "
+            "are not read: give float16, bfloat16 or float32"
+        )
     if not (missing or surplus or shapes):
         return
     told = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in surplus]

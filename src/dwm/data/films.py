@@ -53,7 +53,7 @@ def container_format(file: BinaryIO, name: str) -> str:
         return "matroska"
     if head.startswith(b"RIFF") and head[8:11] == b"AVI":
         return "avi"
-    raise DwmError(f"{name}: is no MP4, MOV, MKV, WebM or AVI film, by its first bytes; fetch or write it again")
+    raise DwmError(f"{name}: cannot be decoded: it is no MP4, MOV, MKV, WebM or AVI film; fetch or write it again")
 
 
 def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:

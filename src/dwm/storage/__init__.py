@@ -1,6 +1,6 @@
 """Folders, zips, tars, S3 read as one tree; atomic writes. It never parses what it reads."""
 
-from dwm.storage.atomic import atomic_folder, atomic_write
+from dwm.storage.atomic import atomic_folder, atomic_write, working_folder
 from dwm.storage.cache import cache_folder, kept_tables, load_tables
 from dwm.storage.files import open_binary, read_file, regular
 from dwm.storage.members import SortedNames
@@ -29,5 +29,6 @@ __all__ = [
     "read_file",
     "regular",
     "union",
+    "working_folder",
     "zip_tar",
 ]

@@ -60,6 +60,20 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def working_folder(path: str | Path) -> Iterator[Path]:
+    """An empty folder beside `path` for what goes into that file; removed at the end, or, where the process is killed, by the next
+    that writes the same file."""
+    folder = _temporary(Path(path))
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        raise _refused(Path(path), error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{MACHINE}-{os.getpid()}-{secrets.token_hex(4)}.part")
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from dwm.errors import DwmError
 from dwm.progress import note
+from dwm.storage import seal
 from dwm.storage.atomic import atomic_folder
 from dwm.storage.files import open_own
 from dwm.storage.names import OWN
@@ -36,8 +37,7 @@ def cache_folder(beside: str | Path) -> Path:
         folder = Path(beside) / FOLDER
         if folder.is_symlink():
             warnings.warn(
-                f"{folder}: is a link, so that nothing is kept there; remove it, or name "
-                "another place with DWM_CACHE",
+                f"{folder}: is a link, so that nothing is kept there; remove it, or name another place with DWM_CACHE",
                 stacklevel=2,
             )
         elif _may_write(folder if folder.exists() else Path(beside)):
@@ -82,15 +82,22 @@ def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) 
 
 
 def load_tables(place: Path) -> Tables | None:
-    """The tables of a folder, mapped; None where it is not there or not readable."""
+    """The tables of a folder, mapped; None where it is not there, or not what was written (see `seal`)."""
     if place.is_symlink() or not place.is_dir():
         return None
     try:
-        files = sorted(place.glob("*.arrow"))
+        files = seal.sealed(place)
         if not all(stat.S_ISREG(file.lstat().st_mode) for file in files):
             return None  # a link or a pipe is not what was kept here
-        return {file.stem: _map(file) for file in files}
-    except (OSError, pa.ArrowInvalid):
+        if not (known := seal.is_known(place, files)) and not seal.is_whole(place):
+            return None
+        tables = {file.stem: _map(file) for file in files}
+        if not known:
+            for table in tables.values():
+                table.validate(full=True)  # else a forged one could lead outside of its own memory
+            seal.remember(place, files)
+        return tables
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
 
@@ -106,6 +113,7 @@ def _save(place: Path, tables: Tables) -> None:
         for name, table in tables.items():
             with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table.combine_chunks())
+        seal.write(folder)
 
 
 def _remove_older(folder: Path, name: str, place: Path) -> None:

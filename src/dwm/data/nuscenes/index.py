@@ -103,7 +103,7 @@ def build_index(tree: Tree, version: str) -> Index:
     frames, spans = _frames(read, version, walk, calibrations)
     boxes, samples, categories, instances = _boxes(read, version, walk)
     scenes = scenes.select(["token", "name", "description"])
-    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete))
+    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete, pa.bool_()))
     return Index(scenes, spans, frames, calibrations, samples, boxes, channels, categories, instances)
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
@@ -86,17 +87,54 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
         return schema.empty_table()
     try:
         with tree.open(name) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
             size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
             if size > LARGEST:
                 raise DwmError(f"{name}: holds {size >> 30} GB; split the package")
             content = parquet.read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DwmError(f"{name}: is no whole Parquet file ({str(error).splitlines()[0]}); write it again") from error
+            content.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise DwmError(f"{name}: is no whole Parquet file ({first_line(error)}); write it again") from error
     lost = [column for column in schema.names if column not in content.column_names]
     if lost:
         raise DwmError(f"{name}: lacks the column {lost[0]}; a package's {table} have {', '.join(schema.names)}")
     try:
-        return content.select(schema.names).cast(schema).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DwmError(f"{name}: a column is of the wrong type ({str(error).splitlines()[0]}); see the docs") from error
+        return _without_nulls(name, content.select(schema.names).cast(schema).combine_chunks())
+    except (pa.ArrowException, ValueError) as error:
+        raise DwmError(f"{name}: a column is of the wrong type ({first_line(error)}); see the docs") from error
+
+
+NOTHING = {
+    "description": "",
+    "visibility": "",
+    "attributes": [],
+    "lidar_points": 0,
+    "radar_points": 0,
+    "intrinsics": [],
+    "map": "",
+}
+"""What a null stands for in the columns that may have one; a caption's parts are left out by it."""
+
+
+def _without_nulls(name: str, table: pa.Table) -> pa.Table:
+    """The same table with nulls as what they stand for. Raises DwmError for one that stands for nothing."""
+    for place, field in enumerate(table.schema):
+        column = table[field.name]
+        nothing = (
+            ""
+            if name == "captions.parquet" and field.name not in ("scene", "sensor", "at")
+            else NOTHING.get(field.name)
+        )
+        if not column.null_count:
+            continue
+        if nothing is None:
+            row = pc.index(pc.is_null(column), True).as_py()
+            token = table["token"][row] if "token" in table.column_names else row
+            raise DwmError(f"{name}: row {token}: {field.name} is null; write the package again")
+        values = [nothing if value is None else value for value in column.to_pylist()]
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
 from dwm.errors import DwmError
 from dwm.geometry import quaternion_from_rotation
-from dwm.storage import atomic_folder, atomic_write
+from dwm.storage import atomic_folder, atomic_write, working_folder
 
 
 class PackageWriter:
@@ -180,7 +179,9 @@ def lane_rows(name: str, lane_map: LaneMap) -> list[dict[str, Any]]:
 def write_tables(folder: Path, manifest: Manifest, tables: Mapping[str, pa.Table]) -> None:
     """The manifest and all tables of a package into a folder that is not yet in its place."""
     for name, schema in SCHEMAS.items():
-        pq.write_table(tables[name].select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+        table = tables[name].select(schema.names).cast(schema)
+        # Pages have checksums, which reading verifies: zstd alone does not notice every torn page.
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -192,8 +193,7 @@ def staged(path: Path) -> Iterator[Path]:
         with atomic_folder(path) as folder:
             yield folder
         return
-    with atomic_write(path) as packed, TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        folder = Path(temporary)
+    with atomic_write(path) as packed, working_folder(path) as folder:
         yield folder
         with zipfile.ZipFile(packed, "w") as archive:
             for file in sorted(file for file in folder.rglob("*") if file.is_file()):

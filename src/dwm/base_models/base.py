@@ -149,7 +149,9 @@ def _tokenizer(folder: Path, part: str):
     try:
         with quiet():
             return kind.from_pretrained(folder / part, local_files_only=True)
-    except UNFIT as error:
+    except Exception as error:
+        if not isinstance(error, UNFIT) and type(error) is not Exception:  # which is what `tokenizers` raises
+            raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DwmError(f"{folder / part}: no tokenizer can be loaded: {lines[0][:200]}") from None
 

@@ -114,13 +114,20 @@ def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
     """Both files; large ones are kept as tables. Raises DwmError where one is missing, cut short or not UTF-8."""
     if tree.size(name) >= KEPT_FROM:
         return CaptionFiles(name, *kept_captions(tree, name, times, partial(_object, tree)))
-    return CaptionFiles(name, _object(tree, name), _object(tree, times))
+    return CaptionFiles(name, _object(tree, name), _checked_times(times, _object(tree, times)))
 
 
 def _object(tree: Tree, name: str) -> dict[str, Any]:
     content = parse_json(tree.read(name), name)
     if not isinstance(content, dict):
         raise DwmError(f"{name}: is {type(content).__name__}, not an object by scene and camera")
+    return content
+
+
+def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[int]]:
+    for place, stamps in content.items():
+        if not isinstance(stamps, list) or not all(type(stamp) is int and abs(stamp) < 2**62 for stamp in stamps):
+            raise DwmError(f"{name}: {place[:80]} is not a list of times in µs; correct it, or make both files anew")
     return content
 
 

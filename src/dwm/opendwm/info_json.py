@@ -26,7 +26,7 @@ def write_archive_info(source: Path, target: Path) -> int:
         found = _zip_members(source) if source.suffix == ".zip" else _tar_members(source)
     except FileNotFoundError:
         raise DwmError(f"{source}: no such file") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, ValueError) as error:
         raise DwmError(f"{source}: not a whole archive ({error}); fetch it again") from None
     _write(target, found)
     return len(found)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from dwm.clip import ClipBatch
@@ -30,6 +30,8 @@ BLACK = (448, 256)
 """Size (width, height) of the black picture that stands for one that is missing."""
 PACKAGES = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 KINDS = {"rgb": "frames", "3dbox": "layout_boxes", "hdmap": "layout_map"}
+LARGEST_EDGE = 65_535
+"""Pixels; no picture's format knows more."""
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -48,6 +50,18 @@ class PackageCamera(Options):
     )
     image_description: str = Field("", description="what is to be seen")
 
+    @field_validator("extrin", "intrin")
+    @classmethod
+    def _is_square(cls, matrix: Matrix | None, info: ValidationInfo) -> Matrix | None:
+        return square(matrix, 4 if info.field_name == "extrin" else 3)
+
+    @field_validator("image_size")
+    @classmethod
+    def _is_a_size(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and not all(0 < edge <= LARGEST_EDGE for edge in size):
+            raise ValueError(f"is {size[0]}×{size[1]}, not the width and height of a picture")
+        return size
+
     def file(self, kind: str) -> str | None:
         return self.boxes if kind == "3dbox" else getattr(self, kind)
 
@@ -57,9 +71,21 @@ class PackageFrame(Options):
 
     model_config = ConfigDict(extra="ignore")
 
-    timestamp: float = Field(..., description="seconds")
+    timestamp: float = Field(..., ge=-1e12, le=1e12, description="seconds")
     ego_pose: Matrix | None = Field(None, description="4×4, world from ego")
     camera_infos: dict[str, PackageCamera] = Field(..., description="cameras by name")
+
+    @field_validator("ego_pose")
+    @classmethod
+    def _is_square(cls, matrix: Matrix | None) -> Matrix | None:
+        return square(matrix, 4)
+
+
+def square(matrix: Matrix | None, size: int) -> Matrix | None:
+    """The same matrix. Raises ValueError where it is not of `size` rows and columns."""
+    if matrix is not None and [len(row) for row in matrix] != [size] * size:
+        raise ValueError(f"is not a matrix of {size}×{size} numbers")
+    return matrix
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import Tree
-from dwm.strict_json import LFS, lfs_pointer
+from dwm.strict_json import LFS, is_whole, lfs_pointer
 
 TEXT, STAMP, FLAG, WHOLE = pa.string(), pa.float64(), pa.bool_(), pa.int32()
 VECTOR, QUATERNION = pa.list_(pa.float64(), 3), pa.list_(pa.float64(), 4)
@@ -70,6 +70,7 @@ LARGEST: dict[str, tuple[float, str]] = {
     "translation": (1e8, "m"),
     "size": (1e4, "m"),
     "timestamp": (2.0**62, "µs"),
+    "time": (2.0**62, "µs"),
     "width": (65_535, "pixels"),
     "height": (65_535, "pixels"),
 }
@@ -106,7 +107,7 @@ def checked(name: str, table: pa.Table) -> pa.Table:
     for field in table.schema:
         if pa.types.is_fixed_size_list(field.type):
             _check_numbers(name, table, field.name, vectors(table, field.name))
-        elif field.name in LARGEST:
+        elif field.name in LARGEST and field.type != TEXT:
             values = table[field.name].cast(pa.float64()).to_numpy()
             _check_numbers(name, table, field.name, values.reshape(-1, 1))
     return table
@@ -179,6 +180,16 @@ def _skip(text: str, at: int, characters: str) -> int:
     while at < len(text) and text[at] in characters:
         at += 1
     return at
+
+
+def text_of(name: str, row: dict[str, Any], field: str) -> str:
+    """A text of a row that is used as it is read. Raises DwmError where it is none."""
+    value = row.get(field)
+    if not isinstance(value, str) or not is_whole(value):
+        raise DwmError(
+            f"{name}: row {_short(row.get('token'))}: {field} is {_short(value)}, not text; correct the table"
+        )
+    return value
 
 
 def _batch(name: str, part: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

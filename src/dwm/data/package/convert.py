@@ -22,7 +22,7 @@ from dwm.data.nuscenes.index import join, walk_samples
 from dwm.data.nuscenes.interpolate import BOX, FRAME, SAMPLE
 from dwm.data.nuscenes.maps import read_map
 from dwm.data.nuscenes.splits import scene_names
-from dwm.data.nuscenes.tables import read_table, rows
+from dwm.data.nuscenes.tables import read_table, rows, text_of
 from dwm.data.package.schema import SCHEMAS, Manifest, read_package_table
 from dwm.data.package.tables import nuscenes_tables
 from dwm.data.package.writer import lane_rows, staged, write_tables
@@ -119,7 +119,8 @@ def _boxes(tree: Tree, read, version: str, samples: pa.Array) -> pa.Table:
     boxes = read("sample_annotation", BOX)
     boxes = boxes.filter(pc.is_in(boxes["sample_token"], samples)).combine_chunks()
     instance = join(version, "sample_annotation", boxes, "instance_token", "instance", instances)
-    names = {row["token"]: row["name"] for row in rows(tree, f"{version}/attribute.json")}
+    file = f"{version}/attribute.json"
+    names = {text_of(file, row, "token"): text_of(file, row, "name") for row in rows(tree, file)}
     attributes = [[names.get(token, token) for token in tokens] for tokens in boxes["attribute_tokens"].to_pylist()]
     size = np.asarray(boxes["size"].combine_chunks().flatten()).reshape(-1, 3)[:, [1, 0, 2]]
     return pa.table(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
+from dwm.data.nuscenes.tables import checked
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.storage import Tree
@@ -99,9 +100,10 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
     if lost:
         raise DwmError(f"{name}: lacks the column {lost[0]}; a package's {table} have {', '.join(schema.names)}")
     try:
-        return _without_nulls(name, content.select(schema.names).cast(schema).combine_chunks())
+        plain = _without_nulls(name, content.select(schema.names).cast(schema).combine_chunks())
     except (pa.ArrowException, ValueError) as error:
         raise DwmError(f"{name}: a column is of the wrong type ({first_line(error)}); see the docs") from error
+    return checked(name, plain)
 
 
 NOTHING = {

@@ -37,7 +37,9 @@ def config(
     from dwm.opendwm.example_runs import ExampleRun
     from dwm.opendwm.runs import ODDITIES, convert
     from dwm.recipes import Recipe, save
+    from dwm.storage import check_file
 
+    check_file(output)
     made = convert(file)
     path = save(made.run, output.parent, output.name)
     told = made.translation
@@ -77,7 +79,9 @@ def weights(
     file: Annotated[Path, typer.Argument(help="A .pth, a .safetensors, a folder of these, or a training run's save.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.")],
     config: flags.Config = None,
-    name: Annotated[str | None, typer.Option("--as", help="A recipe, or published weights that these are like.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="A recipe, or published weights that these are like.")
+    ] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Numbers to store; as they are by default.")] = None,
     base: Annotated[
         bool, typer.Option("--base", help="Plain SD 3, SD 3.5 or SD 2.1: new blocks get starting values.")

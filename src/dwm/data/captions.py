@@ -23,7 +23,7 @@ from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
 
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
@@ -119,7 +119,7 @@ def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
 
 def _object(tree: Tree, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(tree.read(name))
+        content = json.loads(tree.read(name, limits.TEXT))
     except UnicodeDecodeError as error:
         raise DwmError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except json.JSONDecodeError as error:

@@ -16,7 +16,7 @@ from dwm.recipes.faults import as_error, options_in
 from dwm.recipes.overrides import SOURCE, apply_overrides
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.registry import find
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, read_file
 
 LARGEST = 64 * 2**20
 """No config has more bytes than this; a larger file is something else."""
@@ -27,13 +27,9 @@ def read_json(path: str | Path) -> Any:
     """The JSON in a file. Raises DwmError with line and column; repeated keys and NaN are refused."""
     path = Path(path)
     try:
-        if path.stat().st_size > LARGEST:
-            raise DwmError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB is too large for a config")
-        return json.loads(path.read_text("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except FileNotFoundError:
-        raise DwmError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DwmError(f"{path}: {error.strerror}") from None
+        return json.loads(
+            read_file(path, LARGEST).decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
     except json.JSONDecodeError as error:
         raise DwmError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
     except (UnicodeDecodeError, RecursionError, ValueError) as error:

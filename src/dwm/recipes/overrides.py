@@ -70,6 +70,8 @@ def _value(text: str, annotation: Any) -> Any:
         return None if text == "null" else text
     try:
         return json.loads(text)
+    except RecursionError:
+        raise DwmError(f"{SOURCE}: a value is nested too deep ({text[:20]}…)") from None
     except ValueError:
         if is_sequence(annotation):
             return [_value(part.strip(), Any) for part in text.strip("[]()").split(",") if part.strip()]

@@ -10,7 +10,7 @@ from shapely import GEOSException, Polygon, from_wkb
 from dwm.clip import MAP_LAYERS, LaneMap
 from dwm.data.package.schema import read_package_table
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits, plain_name
 
 FOLDERS = ("expansion", "maps/expansion")
 """Where the map archive's own layout, and the devkit's, put the files."""
@@ -18,6 +18,8 @@ FOLDERS = ("expansion", "maps/expansion")
 
 def read_map(tree: Tree, location: str) -> LaneMap:
     """The lanes, drivable areas and crossings of a location. Raises DwmError where there is no file for it or it is damaged."""
+    if location:
+        plain_name(location, f"{tree.where}: map")
     if tree.exists("lanes.parquet"):
         return _package_map(tree, location)
     name = next((name for folder in FOLDERS if tree.exists(name := f"{folder}/{location}.json")), None)
@@ -27,7 +29,7 @@ def read_map(tree: Tree, location: str) -> LaneMap:
             "put nuScenes-map-expansion-v1.3.zip beside the other archives, or read without maps"
         )
     try:
-        content = json.loads(tree.read(name))
+        content = json.loads(tree.read(name, limits.TEXT))
         return _layers(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.storage import Tree
+from dwm.storage import Tree, check_column, limits
 
 TEXT, STAMP, FLAG, WHOLE = pa.string(), pa.float64(), pa.bool_(), pa.int32()
 VECTOR, QUATERNION = pa.list_(pa.float64(), 3), pa.list_(pa.float64(), 4)
@@ -60,6 +60,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 """The fields that are used of the tables that are read; others are left unread."""
 
+PATHS, PARTS = frozenset(("filename", "channel")), frozenset(("location",))
+"""Fields that become paths below the data set, or one part of such a path."""
 OPTIONAL = frozenset(("width", "height"))
 QUATERNION_TOLERANCE = 1e-3
 MB = 1 << 20
@@ -87,6 +89,10 @@ def read_table(
 def checked(name: str, table: pa.Table) -> pa.Table:
     """The same table. Raises DwmError for tokens that are not unique, and for numbers that cannot be."""
     _check_tokens(name, table)
+    for column in PATHS & set(table.column_names):
+        check_column(name, table, column)
+    for column in PARTS & set(table.column_names):
+        check_column(name, table, column, single=True)
     for field in table.schema:
         if pa.types.is_fixed_size_list(field.type):
             _check_numbers(name, table, field.name)
@@ -121,6 +127,7 @@ def rows(tree: Tree, name: str, block: int = 1 << 20) -> Iterator[dict[str, Any]
                 for _ in range((read + len(data)) // MB - read // MB):
                     next(line, None)
                 read += len(data)
+                limits.check_size(f"{name}: row {row}", len(text) - at, limits.ROW)
                 try:
                     text, at = text[at:] + decode.decode(data, ended), 0
                 except UnicodeDecodeError as wrong:

@@ -6,18 +6,16 @@ import json
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
+from dwm.data.package.parquet import read_parquet
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree
+from dwm.storage import Tree, check_column
 
 MANIFEST = "package.json"
 PACKAGE = "package"
 """The version under which a data set opens that is a package."""
-LARGEST = 1 << 34
-"""Bytes of a table, unpacked, beyond which it is refused."""
 
 TEXT, STAMP, WHOLE = pa.string(), pa.float64(), pa.int32()
 VECTOR, QUATERNION = pa.list_(pa.float64(), 3), pa.list_(pa.float64(), 4)
@@ -48,6 +46,14 @@ SCHEMAS: dict[str, pa.Schema] = {
 (w, x, y, z). intrinsics: nine numbers by rows, empty for a LiDAR. Boxes: in the world; size is (length, width, height).
 polygon: WKB in the world's x, y. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
 `annotated` where the instant's boxes hold for it."""
+
+NAMES = {
+    "scenes": {"name": True, "map": True},
+    "sensors": {"name": False},
+    "frames": {"file": False},
+    "lanes": {"map": True},
+}
+"""Columns that become paths; true: of one part, without separators."""
 
 
 class Manifest(Options):
@@ -85,17 +91,16 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
         return schema.empty_table()
     try:
         with tree.open(name) as file:
-            parquet = pq.ParquetFile(file)
-            size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
-            if size > LARGEST:
-                raise DwmError(f"{name}: holds {size >> 30} GB; split the package")
-            content = parquet.read()
+            content = read_parquet(file, name)
     except (pa.ArrowInvalid, OSError) as error:
         raise DwmError(f"{name}: is no whole Parquet file ({str(error).splitlines()[0]}); write it again") from error
     lost = [column for column in schema.names if column not in content.column_names]
     if lost:
         raise DwmError(f"{name}: lacks the column {lost[0]}; a package's {table} have {', '.join(schema.names)}")
     try:
-        return content.select(schema.names).cast(schema).combine_chunks()
+        found = content.select(schema.names).cast(schema).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise DwmError(f"{name}: a column is of the wrong type ({str(error).splitlines()[0]}); see the docs") from error
+    for column, single in NAMES.get(table, {}).items():
+        check_column(name, found, column, "token" if "token" in schema.names else column, single)
+    return found

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel
 from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
+from dwm.base_models.trust import check_config, check_parts, check_sizes, weights_held
 from dwm.errors import DwmError
 from dwm.generation.card import WeightsCard
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
+from dwm.storage import regular
 
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package."""
@@ -36,7 +38,8 @@ NETWORKS = {
 
 def resolve(name: str | Path) -> Path:
     """The folder of weights: a path, or "town" for those that come with the package."""
-    folder = TOWN if str(name) == "town" and not Path(name).exists() else Path(name)
+    # A folder of that name, such as a data set, is in nobody's way unless it holds weights.
+    folder = TOWN if str(name) == "town" and not (Path(name) / "dwm.json").is_file() else Path(name)
     if not (folder / "dwm.json").is_file():
         known = "no weights come with this installation" if folder == TOWN else 'give a folder with one, or "town"'
         raise DwmError(f"{folder}: holds no dwm.json; {known}")
@@ -55,6 +58,8 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     if name not in NETWORKS:
         raise DwmError(f"{path}: _class_name {name!r} is not known; known: {', '.join(NETWORKS)}")
     network_class, options_class = NETWORKS[name]
+    check_config(path, config)
+    check_sizes(path, config, weights_held(folder / "transformer"))
     with torch.device("meta"):
         network = network_class(_options(options_class, path, config))
     load_state(network, folder / "transformer", dtype)
@@ -66,6 +71,7 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     expected = network.state_dict()
     found: dict[str, Tensor] = {}
     for path in _parts(folder):
+        regular(path)
         try:
             with safe_open(path, "pt") as file:
                 found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
@@ -159,10 +165,7 @@ def _parts(folder: Path) -> list[Path]:
     index = folder / f"{WEIGHTS}.index.json"
     if not index.is_file():
         return [folder / WEIGHTS]
-    names = sorted(set(read_json(index, folder).get("weight_map", {}).values()))
-    if any(Path(name).name != name for name in names):
-        raise DwmError(f"{index}: names files outside its folder; fetch it again")
-    return [folder / name for name in names]
+    return [folder / name for name in check_parts(index)]
 
 
 def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -3,6 +3,7 @@
 from dwm.storage.atomic import atomic_folder, atomic_write
 from dwm.storage.cache import cache_folder, kept_tables, load_tables
 from dwm.storage.files import open_binary, read_file, regular
+from dwm.storage.lock import held
 from dwm.storage.members import SortedNames
 from dwm.storage.names import check_column, inside, plain_name
 from dwm.storage.output import check_file, check_folder, check_output
@@ -20,6 +21,7 @@ __all__ = [
     "check_file",
     "check_folder",
     "check_output",
+    "held",
     "inside",
     "kept_tables",
     "load_tables",

@@ -80,7 +80,7 @@ def check_regular(path: str | Path, status: os.stat_result) -> None:
 def unreadable(path: str | Path, error: OSError | ValueError) -> DwmError:
     """The line for a file that the system does not give."""
     if isinstance(error, FileNotFoundError):
-        return DwmError(f"{path}: does not exist; check the path")
+        return DwmError(f"{path}: no such file; check the path")
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return DwmError(f"{path}: cannot be read ({reason}); check the path")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -74,12 +73,7 @@ def _taken(folder: Path) -> int:
     """The descriptor of the lock, which is this process's."""
     path = folder / NAME
     while True:
-        try:
-            file = open_own(path)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise DwmError(f"{path}: is a link, which no lock of ours is; remove it") from error
-            raise
+        file = open_own(path)
         try:
             holder = _holder(path, file)
             if not _lock(path, file, holder):

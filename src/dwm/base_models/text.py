@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+from dwm.storage import regular
 
 LONGEST = 77
 """Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
@@ -160,7 +161,7 @@ class StoredText:
     @classmethod
     def load(cls, path: Path | str) -> StoredText:
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(regular(path), "pt") as file:
                 prompts = json.loads((file.metadata() or {})["prompts"])
                 pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
                 return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))

@@ -22,7 +22,7 @@ from dwm.errors import DwmError
 from dwm.generation.card import WeightsCard
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
-from dwm.storage import regular
+from dwm.storage import check_folder, regular
 
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package."""
@@ -101,6 +101,7 @@ def write_folder(
 
     Without `base` the card says where the base model is.
     """
+    check_folder(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "dwm.json").is_file():
         raise DwmError(f"{folder}: holds other files than weights; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -132,13 +133,18 @@ def _write_network(folder: Path, network: nn.Module, dtype: torch.dtype) -> None
 
 def _write_base(folder: Path, base: BaseModel, dtype: torch.dtype) -> None:
     """The base model's parts. A part that was not loaded is copied from where the others came from."""
-    shutil.copytree(base.folder / "scheduler", folder / "scheduler")
+    _copy_part(base.folder / "scheduler", folder / "scheduler")
     if base.autoencoder is not None:
         _save_part(base.autoencoder.model, folder / "vae", dtype)
     written = _write_text(folder, base.text, dtype) if base.text is not None else set()
     for name in ("vae", *TEXT_PARTS):
         if name not in written and not (folder / name).exists() and (base.folder / name).is_dir():
-            shutil.copytree(base.folder / name, folder / name)
+            _copy_part(base.folder / name, folder / name)
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    """A folder with its files, links as what they lead to; a pipe or a device among them is refused."""
+    shutil.copytree(source, target, copy_function=lambda file, copy: shutil.copyfile(regular(file), copy))
 
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3")

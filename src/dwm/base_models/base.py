@@ -15,23 +15,29 @@ from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoTokenizer,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizerFast,
     PreTrainedTokenizerFast,
     T5EncoderModel,
+    T5TokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
 from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
+from dwm.base_models.trust import CONFIG, check_folder_configs, check_model
 from dwm.errors import DwmError
+from dwm.storage import limits, read_file, regular
 from dwm.strict_json import check_pointer, parse_json
 
 AUTOENCODERS = {
     "AutoencoderKL": (AutoencoderKL, Autoencoder),
     "AutoencoderKLCogVideoX": (AutoencoderKLCogVideoX, VideoAutoencoder),
 }
+
+TOKENIZERS = {("vocab.json", "merges.txt"): CLIPTokenizerFast, ("spiece.model",): T5TokenizerFast}
+"""Tokenizers that have no tokenizer.json, by their files."""
 
 KNOWN = {
     "stable-diffusion-3.5-medium": "https://huggingface.co/stabilityai/stable-diffusion-3.5-medium (about 16 GB)",
@@ -118,11 +124,7 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
 
 def read_json(path: Path, folder: Path) -> dict:
     _require(path, folder)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DwmError(f"{path}: cannot be read ({error.strerror}); fetch it again") from None
-    found = parse_json(content, str(path))
+    found = parse_json(read_file(path, CONFIG), str(path))
     if not isinstance(found, dict):
         raise DwmError(f"{path}: holds {type(found).__name__}, not an object; fetch it again")
     return found
@@ -131,6 +133,7 @@ def read_json(path: Path, folder: Path) -> dict:
 def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
     check_pointers(folder / part)
+    check_model(model_class, folder / part, read_json(folder / part / "config.json", folder))
     try:
         with quiet():
             return model_class.from_pretrained(
@@ -144,11 +147,11 @@ def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dt
 def _tokenizer(folder: Path, part: str):
     _require(folder / part, folder)
     check_pointers(folder / part)
-    # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
-    kind = PreTrainedTokenizerFast if (folder / part / "tokenizer.json").is_file() else AutoTokenizer
+    check_folder_configs(folder / part)
+    kind = _tokenizer_class(folder / part)
     try:
         with quiet():
-            return kind.from_pretrained(folder / part, local_files_only=True)
+            return kind.from_pretrained(folder / part, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         if not isinstance(error, UNFIT) and type(error) is not Exception:  # which is what `tokenizers` raises
             raise
@@ -168,6 +171,20 @@ def check_pointers(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.stat().st_size < LARGEST_POINTER:
             check_pointer(path)
+
+
+def _tokenizer_class(folder: Path) -> type:
+    """Which of the known classes reads a tokenizer's folder: never one that the folder brings."""
+    # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
+    if (folder / "tokenizer.json").exists():
+        regular(folder / "tokenizer.json", limits.TEXT)
+        return PreTrainedTokenizerFast
+    for names, kind in TOKENIZERS.items():
+        if all((folder / name).exists() for name in names):
+            for name in names:
+                regular(folder / name, limits.TEXT)
+            return kind
+    raise DwmError(f"{folder}: holds neither tokenizer.json nor the files of CLIP's or T5's tokenizer; fetch it again")
 
 
 def _require(path: Path, folder: Path) -> None:

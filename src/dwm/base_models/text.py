@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+from dwm.storage import regular
 from dwm.strict_json import check_characters, parse_json
 
 LONGEST = 77
@@ -161,7 +162,7 @@ class StoredText:
     @classmethod
     def load(cls, path: Path | str) -> StoredText:
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(regular(path), "pt") as file:
                 prompts = parse_json((file.metadata() or {})["prompts"], f"{path}: prompts")
                 pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
                 return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))

@@ -22,7 +22,7 @@ from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
 from dwm.strict_json import parse_json
 
 Captions = tuple[tuple[Caption, ...], ...]
@@ -118,7 +118,7 @@ def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
 
 
 def _object(tree: Tree, name: str) -> dict[str, Any]:
-    content = parse_json(tree.read(name), name)
+    content = parse_json(tree.read(name, limits.TEXT), name)
     if not isinstance(content, dict):
         raise DwmError(f"{name}: is {type(content).__name__}, not an object by scene and camera")
     return content

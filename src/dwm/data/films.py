@@ -16,8 +16,9 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from dwm.data.pictures import DECODED, check_pixels
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
 
 FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
 KEPT_OPEN = 16
@@ -85,6 +86,9 @@ class _Film:
     @classmethod
     def open(cls, tree: Tree, name: str) -> _Film:
         container = av.open(file := tree.open(name), format=container_format(file, name))
+        for stream in container.streams.video:
+            check_pixels(name, stream.width, stream.height)
+            stream.codec_context.options = {"max_pixels": str(limits.bound(DECODED) // 4)}  # of later pictures too
         if not container.streams.video:
             raise DwmError(f"{name}: holds no video")
         stamps = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)

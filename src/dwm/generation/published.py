@@ -9,6 +9,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dwm.base_models.trust import check_parts
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
-from dwm.storage.files import regular
-from dwm.strict_json import LFS, check_pointer, lfs_pointer, parse_json
+from dwm.storage import limits, open_binary, regular
+from dwm.strict_json import LFS, check_pointer, lfs_pointer
 
 KEYS_SHOWN = 10
 SAFE = Version("2.10")
@@ -130,7 +132,7 @@ def rename_sd21(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
 
 def _read_pth(path: Path) -> object:
     """What a `.pth` holds, mapped from the file: tensors and plain containers only."""
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         start = file.read(64)
     if start.startswith(LFS):
         raise DwmError(f"{path}: {lfs_pointer()}")
@@ -139,6 +141,7 @@ def _read_pth(path: Path) -> object:
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
             "state dict again"
         )
+    _check_packing(path)
     if Version(torch.__version__) < SAFE:
         warnings.warn(
             f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
@@ -160,7 +163,31 @@ UNREADABLE = (
 """What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
 
 
+def _check_packing(path: Path) -> None:
+    """Raises DwmError where the parts of a `.pth` are packed: torch.save packs none, and a few bytes may become any number."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise DwmError(f"{path}: not a whole .pth file: it ends early or is damaged; fetch it again") from None
+    for part in parts:
+        if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
+            raise DwmError(f"{path}: its part {part.filename} is packed, which torch.save never does; save it again")
+        if part.filename.endswith(".pkl"):
+            limits.check_size(f"{path}: {part.filename}", part.file_size, limits.TEXT)
+
+
+def _check_dense(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises DwmError for a tensor that claims more numbers than the file holds for it (a view with steps of zero)."""
+    for key, value in state.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise DwmError(
+                f"{path}: {key} claims {tuple(value.shape)}, more than the file holds; save it with .contiguous()"
+            )
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    regular(path)
     try:
         return load_file(regular(path))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -173,21 +200,11 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
     for name in ("diffusion_pytorch_model", "model"):
         index = folder / f"{name}.safetensors.index.json"
         if index.is_file():
-            parts = sorted(set(_weight_map(index).values()))
-            if any(Path(part).name != part for part in parts):
-                raise DwmError(f"{index}: names files outside its folder; fetch it again")
+            parts = check_parts(index)
             return {key: value for part in parts for key, value in _read_safetensors(folder / part).items()}
         if (folder / f"{name}.safetensors").is_file():
             return _read_safetensors(folder / f"{name}.safetensors")
     raise DwmError(f"{folder}: holds no diffusion_pytorch_model.safetensors and no index of parts")
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    found = parse_json(index.read_bytes(), str(index))
-    names = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise DwmError(f"{index}: not an index of weights (no files by tensor in weight_map); fetch it again")
-    return names
 
 
 def _checked(path: Path, state: object) -> dict[str, Tensor]:
@@ -204,6 +221,7 @@ def _checked(path: Path, state: object) -> dict[str, Tensor]:
             raise DwmError(f"{path}: {key[:100]} {wrong}; save the network's plain state dict")
     if any(re.search(r"lora_(A|B|up|down)", key) for key in state):
         raise DwmError(f"{path}: holds LoRA weights, which change a network but are none; give the network's own file")
+    _check_dense(path, state)
     return dict(state)
 
 

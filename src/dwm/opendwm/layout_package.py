@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from torch import Tensor
 
 from dwm.clip import ClipBatch
 from dwm.data.batch import crossview_mask
+from dwm.data.pictures import open_picture
 from dwm.data.windows import frame_windows
 from dwm.errors import DwmError
 from dwm.opendwm.vehicle_colors import without_vehicle_colors
 from dwm.options import Options
 from dwm.recipes.data import SourceOptions
 from dwm.recipes.files import read_json, validated
-from dwm.storage import Tree, open_tree
+from dwm.storage import Tree, limits, open_tree
 
 BLACK = (448, 256)
 """Size (width, height) of the black picture that stands for one that is missing."""
@@ -188,9 +188,9 @@ class LayoutPackage:
         return (height, width) if self.as_published else (width, height)
 
     def _image(self, name: str) -> Image.Image:
-        data = self.tree.read(name)
+        data = self.tree.read(name, limits.PICTURE)
         try:
-            with Image.open(io.BytesIO(data)) as picture:
+            with open_picture(data, name) as picture:
                 return picture.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DwmError(f"{self.name}: {name} is no whole picture ({error})") from None

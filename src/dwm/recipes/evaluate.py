@@ -20,7 +20,10 @@ from dwm.recipes.files import save
 from dwm.recipes.generate import loaded
 from dwm.recipes.sources import TownClips
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
+from dwm.storage import check_folder
 
+FILES = ("scores.json", "contact_sheet.png", "config.json", "report.html")
+"""What is written into the output."""
 HELD_OUT = 2_000
 """Scenes of a town from this number on are those that the built-in recipes never train on."""
 SHOWN = 4
@@ -61,6 +64,7 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
     from dwm.generation.folder import read_card, resolve
 
+    check_folder(output, FILES)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     return measured(run, chosen_clips(run, card), loaded(run), output)

@@ -16,7 +16,7 @@ from dwm.recipes.faults import as_error, options_in
 from dwm.recipes.overrides import SOURCE, apply_overrides
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.registry import find
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, read_file
 from dwm.strict_json import check_characters, parse_json
 
 LARGEST = 64 * 2**20
@@ -26,16 +26,7 @@ CONFIG_NAME = "config.json"
 
 def read_json(path: str | Path) -> Any:
     """The JSON in a file. Raises DwmError with line and column; repeated keys and NaN are refused."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST:
-            raise DwmError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB is too large for a config")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DwmError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    return parse_json(content, str(path), "correct the file", unique=True)
+    return parse_json(read_file(path, LARGEST), str(path), "correct the file", unique=True)
 
 
 def from_values(values: Any, source: str) -> Recipe:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from dwm.errors import DwmError
 from dwm.generation import WeightsCard
-from dwm.recipes.files import CONFIG_NAME, load, save
+from dwm.recipes.claim import claimed
 from dwm.recipes.on_base import make_base, train_on_base
 from dwm.recipes.recipe import Recipe
 from dwm.recipes.sources import training_clips, validation_clips
@@ -15,9 +16,6 @@ from dwm.town import caption_words
 from dwm.training.loop import Callback
 from dwm.training.parallel import group, place, restarted
 from dwm.training.stages import train
-
-RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
-"""Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
 
 
 def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
@@ -34,13 +32,18 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
 
 def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback]) -> Path:
     here, refused = place(), None
-    if here.first:
-        try:
-            _claim(run, output, resume)
-        except DwmError as error:
-            refused = error
-    if here.any(refused is not None)[0]:
-        raise refused or SystemExit(1)  # the first process says it for all
+    with ExitStack() as stack:
+        if here.first:
+            try:
+                stack.enter_context(claimed(run, output, resume))
+            except DwmError as error:
+                refused = error
+        if here.any(refused is not None)[0]:
+            raise refused or SystemExit(1)  # the first process says it for all
+        return _train(run, output, resume, callbacks)
+
+
+def _train(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback]) -> Path:
     preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
     if run.base_model is None and not run.autoencoder:
         run = make_base(run, output)
@@ -66,28 +69,3 @@ def card(run: Recipe) -> WeightsCard:
         sampling=run.sampling,
         compatibility=run.compatibility,
     )
-
-
-def _claim(run: Recipe, output: Path, resume: bool) -> None:
-    path = output / CONFIG_NAME
-    if path.exists():
-        before = load(path)
-        if not resume:
-            raise DwmError(f"{output}: holds a run of {before.name} already; add --resume, or choose another --output")
-        if different := _differences(before, run):
-            raise DwmError(
-                f"{path}: the run was started with another {different}; start a new one with another --output"
-            )
-    save(run, output)
-
-
-def _differences(before: Recipe, now: Recipe) -> str:
-    def comparable(run: Recipe) -> Recipe:
-        same = {key: getattr(Recipe().training, key) for key in RESUMABLE}
-        data = run.data.with_(workers=0, store=None)
-        return run.with_(
-            training=run.training.with_(**same), evaluation=Recipe().evaluation, data=data, device=Recipe().device
-        )
-
-    old, new = comparable(before), comparable(now)
-    return ", ".join(key for key in Recipe.model_fields if getattr(old, key) != getattr(new, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from dwm.errors import DwmError
@@ -10,6 +11,7 @@ from dwm.recipes.campaign import Campaign, campaign_from, started_from
 from dwm.recipes.files import CONFIG_NAME, read_json, save
 from dwm.recipes.train import train_run
 from dwm.screen import say
+from dwm.storage import check_folder, held
 from dwm.training.loop import Callback
 from dwm.training.parallel import group, place
 
@@ -20,9 +22,11 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
     Raises DwmError where `output` holds another campaign, or a stage was begun with other settings.
     """
     # One group of processes for all stages: a launcher's meeting place serves once.
-    with group(campaign.stages[0].run.device):
+    with group(campaign.stages[0].run.device), ExitStack() as stack:
         first = place().first
         if first:
+            check_folder(output)
+            stack.enter_context(held(output))
             _claim(campaign, output)
         stages = started_from(campaign, output)
         done = [(folder / "weights" / "dwm.json").is_file() for _, folder in stages]

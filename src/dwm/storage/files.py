@@ -5,8 +5,10 @@ A pipe would wait for ever, a device has no end. What is ours (locks, kept table
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,7 +82,7 @@ def check_regular(path: str | Path, status: os.stat_result) -> None:
 def unreadable(path: str | Path, error: OSError | ValueError) -> DwmError:
     """The line for a file that the system does not give."""
     if isinstance(error, FileNotFoundError):
-        return DwmError(f"{path}: does not exist; check the path")
+        return DwmError(f"{path}: no such file; check the path")
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return DwmError(f"{path}: cannot be read ({reason}); check the path")
 
@@ -88,18 +90,23 @@ def unreadable(path: str | Path, error: OSError | ValueError) -> DwmError:
 def open_own(path: Path) -> int:
     """A descriptor of a file of ours, made if missing: no link is followed, and what it holds stays.
 
-    Raises OSError where it is a link (ELOOP), and DwmError where it is no regular file or has other names beside.
+    Raises OSError where it is a link, is no regular file, or has another name elsewhere.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    if path.exists() and not path.is_symlink():
-        check_regular(path, path.lstat())
-    descriptor = os.open(path, flags, 0o644)
-    status = os.fstat(descriptor)
+    with suppress(FileNotFoundError):
+        _check_own(path, os.lstat(path))  # a device may act on being opened
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
-        check_regular(path, status)
-        if status.st_nlink > 1:
-            raise DwmError(f"{path}: has another name elsewhere (a hard link), so it is not ours; remove it")
+        _check_own(path, os.fstat(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _check_own(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(
+            errno.EINVAL, f"{path.name} is {kind_of(status.st_mode)}, not a file of ours: remove it", str(path)
+        )
+    if status.st_nlink > 1:
+        raise OSError(errno.EMLINK, f"{path.name} has another name elsewhere, so it is not ours: remove it", str(path))

@@ -1,4 +1,4 @@
-"""Names from outside as paths. Every name of a file, map, scene or camera that data bring goes through `inside` or `part`.
+"""Names from outside as paths. Every name of a file, map, scene or camera that data bring goes through `inside` or `plain_name`.
 
 What leads out of its folder, or means something else on another system, is refused, in reading as in writing.
 """
@@ -36,7 +36,7 @@ def inside(name: str, where: str) -> str:
     return name
 
 
-def part(name: str, where: str) -> str:
+def plain_name(name: str, where: str) -> str:
     """The same for a name that shall be one file or folder, without separators."""
     inside(name, where)
     if "/" in name:
@@ -79,7 +79,7 @@ def check_column(table: str, rows: pa.Table, column: str, key: str = "token", si
     for row in pc.indices_nonzero(pc.fill_null(odd, False)).to_pylist():
         name = names[row].as_py()
         if not (single and not name):
-            (part if single else inside)(name, f"{table}: row {rows[key][row]}: {column}")
+            (plain_name if single else inside)(name, f"{table}: row {rows[key][row]}: {column}")
 
 
 def check_inside(folder: Path, paths: Iterable[Path]) -> None:

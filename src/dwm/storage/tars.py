@@ -67,7 +67,7 @@ class Header(tarfile.TarInfo):
     def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
         with archive.fileobj.header():
             info = super().fromtarfile(archive)
-        if info.size < 0:
+        if not 0 <= info.size < 1 << 63:
             raise tarfile.ReadError(f"member {info.name[:80]} claims {info.size} bytes")
         return info
 

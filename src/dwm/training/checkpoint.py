@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dwm.errors import DwmError
 from dwm.screen import say
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, read_file, regular
 from dwm.strict_json import parse_json
 from dwm.training.ema import Ema
 from dwm.training.parallel import Place
@@ -186,13 +186,11 @@ def read_state(path: Path) -> dict[str, Any]:
     """A save's `state.json`. Raises DwmError where it is not one."""
     file = path / STATE
     try:
-        if file.stat().st_size > LARGEST_STATE:
-            raise ValueError("it is too large")
-        state = parse_json(file.read_bytes(), STATE)
+        state = parse_json(read_file(file, LARGEST_STATE), STATE)
         counts = all(isinstance(state[key], int) and state[key] >= 0 for key in ("step", "files", "average_updates"))
         if not counts or "scaler" not in state:
             raise ValueError("its counts are not numbers")
-    except (OSError, ValueError, KeyError, TypeError, DwmError) as error:
+    except (ValueError, KeyError, TypeError, DwmError) as error:
         raise DwmError(f"{file}: cannot be read ({error}); take an earlier save") from error
     return state
 
@@ -210,6 +208,7 @@ def saved_weights(path: Path, part: str = "average") -> dict[str, Tensor]:
 
 def load_weights(module: nn.Module, path: Path) -> None:
     """Loads a weights file into `module`; differing keys or shapes end in a DwmError that names ten of them."""
+    regular(path)
     try:
         weights = load_file(path)
     except Exception as error:

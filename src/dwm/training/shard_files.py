@@ -35,6 +35,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.futures import Future
 
 from dwm.errors import DwmError
+from dwm.storage import regular
 from dwm.strict_json import parse_json
 from dwm.training.sharded import local
 
@@ -89,6 +90,7 @@ def write(path: Path, pieces: Sequence[Piece], copies: Mapping[str, Tensor]) -> 
 
 def fault(path: Path) -> str | None:
     """What is wrong with a file: None where it is whole and as it was written."""
+    regular(path)
     try:
         with safe_open(path, "pt") as file:
             header = _header(file)
@@ -109,9 +111,15 @@ class Files(StorageReader):
         self._places: dict[MetadataIndex, Path] = {}
         for path in sorted(folder.glob(PATTERN)):
             self._note(path)
+        for name, tensor in self.tensors.items():
+            # Memory is taken for the size that a file claims.
+            if tensor.size.numel() > sum(chunk.sizes.numel() for chunk in tensor.chunks):
+                raise DwmError(
+                    f"{folder}: {name} claims {tuple(tensor.size)}, of which its files hold less; take an earlier save"
+                )
 
     def _note(self, path: Path) -> None:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             for name, piece in _header(file).items():
                 part = file.get_slice(name)
                 chunk = ChunkStorageMetadata(torch.Size(piece["offsets"]), torch.Size(part.get_shape()))

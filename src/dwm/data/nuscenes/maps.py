@@ -12,7 +12,7 @@ from shapely import GEOSException, Polygon, from_wkb, get_coordinates
 from dwm.clip import MAP_LAYERS, LaneMap
 from dwm.data.package.schema import read_package_table
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits, plain_name
 from dwm.strict_json import parse_json
 
 FOLDERS = ("expansion", "maps/expansion")
@@ -24,6 +24,8 @@ FARTHEST = 1e8
 
 def read_map(tree: Tree, location: str) -> LaneMap:
     """The lanes, drivable areas and crossings of a location. Raises DwmError where there is no file for it or it is damaged."""
+    if location:
+        plain_name(location, f"{tree.where}: map")
     if tree.exists("lanes.parquet"):
         return _package_map(tree, location)
     name = next((name for folder in FOLDERS if tree.exists(name := f"{folder}/{location}.json")), None)
@@ -32,7 +34,7 @@ def read_map(tree: Tree, location: str) -> LaneMap:
             f"{tree.where}: no map of {location} ({FOLDERS[0]}/{location}.json or {FOLDERS[1]}/{location}.json); "
             "put nuScenes-map-expansion-v1.3.zip beside the other archives, or read without maps"
         )
-    return _layers(name, parse_json(tree.read(name), name))
+    return _layers(name, parse_json(tree.read(name, limits.TEXT), name))
 
 
 def _layers(name: str, content: Any) -> LaneMap:

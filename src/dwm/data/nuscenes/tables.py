@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.storage import Tree
+from dwm.storage import Tree, check_column, limits
 from dwm.strict_json import LFS, is_whole, lfs_pointer
 
 TEXT, STAMP, FLAG, WHOLE = pa.string(), pa.float64(), pa.bool_(), pa.int32()
@@ -62,6 +62,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 """The fields that are used of the tables that are read; others are left unread."""
 
+PATHS, PARTS = frozenset(("filename", "channel")), frozenset(("location",))
+"""Fields that become paths below the data set, or one part of such a path."""
 OPTIONAL = frozenset(("width", "height"))
 MAY_BE_EMPTY = frozenset(("description", "camera_intrinsic", "prev", "next", "visibility_token"))
 """Columns where a null, or nothing, means that there is none."""
@@ -104,6 +106,10 @@ def checked(name: str, table: pa.Table) -> pa.Table:
             row = pc.index(pc.is_null(table[field.name]), True).as_py()
             raise DwmError(f"{name}: row {_called(table, row)}: {field.name} is null, not {_words(field.type)}")
     _check_tokens(name, table)
+    for column in PATHS & set(table.column_names):
+        check_column(name, table, column)
+    for column in PARTS & set(table.column_names):
+        check_column(name, table, column, single=True)
     for field in table.schema:
         if pa.types.is_fixed_size_list(field.type):
             _check_numbers(name, table, field.name, vectors(table, field.name))
@@ -154,6 +160,7 @@ def rows(tree: Tree, name: str, block: int = 1 << 20) -> Iterator[dict[str, Any]
                 for _ in range((read + len(data)) // MB - read // MB):
                     next(line, None)
                 read += len(data)
+                limits.check_size(f"{name}: row {row}", len(text) - at, limits.ROW)
                 try:
                     text, at = text[at:] + decode.decode(data, ended), 0
                 except UnicodeDecodeError as wrong:

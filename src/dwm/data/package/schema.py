@@ -7,20 +7,18 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from dwm.data.nuscenes.tables import checked
+from dwm.data.package.parquet import read_parquet
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree
+from dwm.storage import Tree, check_column
 from dwm.strict_json import parse_json
 
 MANIFEST = "package.json"
 PACKAGE = "package"
 """The version under which a data set opens that is a package."""
-LARGEST = 1 << 34
-"""Bytes of a table, unpacked, beyond which it is refused."""
 
 TEXT, STAMP, WHOLE = pa.string(), pa.float64(), pa.int32()
 VECTOR, QUATERNION = pa.list_(pa.float64(), 3), pa.list_(pa.float64(), 4)
@@ -51,6 +49,14 @@ SCHEMAS: dict[str, pa.Schema] = {
 (w, x, y, z). intrinsics: nine numbers by rows, empty for a LiDAR. Boxes: in the world; size is (length, width, height).
 polygon: WKB in the world's x, y. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
 `annotated` where the instant's boxes hold for it."""
+
+NAMES = {
+    "scenes": {"name": True, "map": True},
+    "sensors": {"name": False},
+    "frames": {"file": False},
+    "lanes": {"map": True},
+}
+"""Columns that become paths; true: of one part, without separators."""
 
 
 class Manifest(Options):
@@ -88,11 +94,7 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
         return schema.empty_table()
     try:
         with tree.open(name) as file:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
-            size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
-            if size > LARGEST:
-                raise DwmError(f"{name}: holds {size >> 30} GB; split the package")
-            content = parquet.read()
+            content = read_parquet(file, name)
             content.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise DwmError(f"{name}: is no whole Parquet file ({first_line(error)}); write it again") from error
@@ -103,6 +105,8 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
         plain = _without_nulls(name, content.select(schema.names).cast(schema).combine_chunks())
     except (pa.ArrowException, ValueError) as error:
         raise DwmError(f"{name}: a column is of the wrong type ({first_line(error)}); see the docs") from error
+    for column, single in NAMES.get(table, {}).items():
+        check_column(name, plain, column, "token" if "token" in schema.names else column, single)
     return checked(name, plain)
 
 

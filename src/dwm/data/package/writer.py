@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from jaxtyping import Float
-from PIL import Image
 
 from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
+from dwm.data.pictures import open_picture
 from dwm.errors import DwmError
 from dwm.geometry import quaternion_from_rotation
-from dwm.storage import atomic_folder, atomic_write, working_folder
+from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
 
 
 class PackageWriter:
@@ -52,10 +51,13 @@ class PackageWriter:
 
     def map(self, name: str, lane_map: LaneMap) -> None:
         """Adds a map that scenes may name."""
-        self.rows["lanes"] += lane_rows(name, lane_map)
+        self.rows["lanes"] += lane_rows(plain_name(name, f"{self.path}: map"), lane_map)
 
     def scene(self, name: str, map: str = "", description: str = "") -> SceneWriter:
         """Begins a scene on a map ("" for none)."""
+        plain_name(name, f"{self.path}: scene")
+        if map:
+            plain_name(map, f"{self.path}: scene {name}: map")
         self.rows["scenes"].append({"token": name, "name": name, "description": description, "map": map})
         return SceneWriter(self, name)
 
@@ -127,7 +129,7 @@ class SceneWriter:
         """
         name = self._file(f"{sensor}/{int(time)}.{ending}", data)
         try:
-            size = (0, 0) if ending == "bin" else Image.open(io.BytesIO(data)).size
+            size = (0, 0) if ending == "bin" else open_picture(data, name).size
         except OSError as error:
             raise DwmError(
                 f"{self.package.path}: {name}: is no picture ({len(data)} bytes); give a JPEG or PNG"
@@ -148,7 +150,7 @@ class SceneWriter:
             self._frame(sensor, time, world_from_ego, f"{name}#{number}", instant, size)
 
     def _file(self, name: str, data: bytes) -> str:
-        name = f"data/{self.scene}/{name}"
+        name = inside(f"data/{self.scene}/{name}", f"{self.package.path}: scene {self.scene}")
         target = self.package.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)

@@ -17,7 +17,7 @@ from dwm.data.caption_table import make_caption_files
 from dwm.data.films import read_film
 from dwm.data.package.writer import PackageWriter
 from dwm.errors import DwmError
-from dwm.storage import open_tree
+from dwm.storage import open_tree, seal
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def test_an_index_that_came_with_a_set_opens_no_file_elsewhere(data):
     assert name.encode() in content
     outside = ("../secret.jpg" + "/" * len(name))[: len(name)]
     (place / "frames.arrow").write_bytes(content.replace(name.encode(), outside.encode()))
+    seal.write(place)  # as whoever made the set to harm would
     with pytest.raises(DwmError):
         open_dataset(data)["scene-0103"].clip(0, 1, 2).pictures.load(0, 0)
 
@@ -136,10 +137,10 @@ DEEP = '{"scene": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}\n"
 @pytest.mark.parametrize(
     "line, words",
     [
-        (DEEP, "line 2: is nested too deep"),
+        (DEEP, "line 2: not JSON that we read: nested too deep"),
         ('{"scene": {"a": 1}}\n', "line 2: is no object of texts and numbers"),
         ("[1]\n", "line 2: is no object"),
-        ('{"scene": "x"\n', "line 2: is no JSON"),
+        ('{"scene": "x"\n', "line 2:1:14: not JSON"),
     ],
     ids=["deep", "object", "list", "cut"],
 )

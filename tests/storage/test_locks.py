@@ -23,9 +23,9 @@ import os, sys, time
 from dwm.storage import held
 with held(sys.argv[1]):
     if os.fork() == 0:
+        print("held", flush=True)
         time.sleep(20)
         os._exit(0)
-    print("held", flush=True)
     time.sleep(60)
 """
 
@@ -39,9 +39,9 @@ def holder(folder, script=HOLD) -> subprocess.Popen:
 def test_another_process_is_refused_and_told_who_holds_the_folder(tmp_path):
     first = holder(tmp_path / "run")
     try:
-        with pytest.raises(DwmError, match=rf"run: is in use by another run \(process {first.pid} on .*, since 20"):
-            with held(tmp_path / "run"):
-                pytest.fail("two hold it")
+        refused = pytest.raises(DwmError, match=rf"run: is in use by another run \(process {first.pid} on .*, since 20")
+        with refused, held(tmp_path / "run"):
+            pytest.fail("two hold it")
     finally:
         first.kill()
         first.wait()
@@ -104,6 +104,7 @@ for _ in range(200):
 """
     (tmp_path / "run").mkdir()
     started = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run"), str(tmp_path / "alone")]) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run"), str(tmp_path / "alone")])
+        for _ in range(3)
     ]
     assert [process.wait() for process in started] == [0, 0, 0]

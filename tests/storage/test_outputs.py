@@ -112,3 +112,11 @@ def test_opening_a_file_of_ours_leaves_what_it_holds(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="is a pipe"):
         open_own(tmp_path / "pipe")
+
+
+def test_a_seal_that_is_a_pipe_is_not_waited_for(tmp_path):
+    _, place = kept_tables(tmp_path / "cache", "index", "key", lambda: TABLES)
+    (place / "seal.json").unlink()
+    os.mkfifo(place / "seal.json")
+    tables, _ = kept_tables(tmp_path / "cache", "index", "key", lambda: TABLES)
+    assert tables["numbers"].num_rows == 2

@@ -62,9 +62,18 @@ def test_a_start_that_was_killed_before_its_first_save_is_not_in_the_way(data, b
     other = recipe(data, base, steps=9)
     save(other.with_(training=other.training.with_(seed=5)), output)
     (output / "base").mkdir()
-    (output / "base" / "of-other-settings").write_text("")
+    (output / "base" / "model_index.json").write_text("{}")
     train_run(recipe(data, base, steps=2), output, False)
     assert not (output / "base").exists() and (output / "weights").is_dir()
+
+
+def test_a_start_that_failed_leaves_what_was_in_the_folder(data, tmp_path):
+    output = tmp_path / "run"
+    (output / "base" / "mine").mkdir(parents=True)
+    (output / "notes").mkdir()
+    with pytest.raises(DwmError, match="is missing"):
+        train_run(recipe(data, tmp_path / "no-base"), output, False)
+    assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == ["base", "base/mine", "notes"]
 
 
 def test_a_folder_that_holds_a_run_is_not_taken_without_resume(finished):

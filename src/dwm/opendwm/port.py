@@ -19,6 +19,7 @@ from typing import Literal
 from dwm.devices import ascend
 from dwm.errors import DwmError
 from dwm.screen import say
+from dwm.storage import check_file
 
 Kind = Literal["precision", "performance"]
 RECIPE = "sd35-crossview-nuscenes"
@@ -104,6 +105,7 @@ def main() -> None:
 
 def start(run: PortRun) -> None:
     """Runs to the end; what it says goes to the terminal and to the log. Raises DwmError where it failed."""
+    check_file(run.log)
     run.log.parent.mkdir(parents=True, exist_ok=True)
     settings = ascend.PRECISION if run.kind == "precision" else ascend.PERFORMANCE
     environment = {**settings, **os.environ}

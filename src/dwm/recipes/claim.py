@@ -43,12 +43,11 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
     check_folder(output, (CONFIG_NAME, DATA_NAME))
     with held(output):
         digests = data_digests(run)
-        base = (output / "base").exists()
         if begun(output):
             check_same(run, digests, output, resume)
-        elif base and not _is_same(run, output):
+        elif _is_of_another(output, run):
             shutil.rmtree(output / "base")  # of a start with other settings that came to nothing
-            base = False
+        before = {path.name for path in output.iterdir()}
         save(run, output)
         with atomic_write(output / DATA_NAME) as temporary:
             temporary.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
@@ -56,7 +55,7 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
             yield
         except BaseException:
             if not begun(output):
-                _withdraw(output, base)
+                _withdraw(output, before)
             raise
 
 
@@ -151,19 +150,25 @@ def _known(output: Path) -> list[str | None] | None:
     return found
 
 
-def _is_same(run: Recipe, output: Path) -> bool:
+def _is_of_another(output: Path, run: Recipe) -> bool:
+    """Whether the base model below a folder is one that a run with other settings made there."""
+    if not (output / "base" / "model_index.json").is_file() or not (output / CONFIG_NAME).is_file():
+        return False
     try:
-        return not differences(load(output / CONFIG_NAME), run)
+        return bool(differences(load(output / CONFIG_NAME), run))
     except DwmError:
         return False
 
 
-def _withdraw(output: Path, base: bool) -> None:
-    """Removes what a start left that came to nothing; `base`: its base model was there before."""
+def _withdraw(output: Path, before: set[str]) -> None:
+    """Removes what a start left that came to nothing; what was in the folder `before` stays."""
     for name in (CONFIG_NAME, DATA_NAME):
         (output / name).unlink(missing_ok=True)
-    if not base:
-        shutil.rmtree(output / "base", ignore_errors=True)
-    for folder in sorted((path for path in output.rglob("*") if path.is_dir()), reverse=True):
-        with suppress(OSError):  # where anything lies in it
+    for folder in [path for path in output.iterdir() if path.name not in before and path.is_dir()]:
+        if folder.name == "base":
+            shutil.rmtree(folder, ignore_errors=True)
+        for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+            with suppress(OSError):  # where anything lies in it
+                inner.rmdir()
+        with suppress(OSError):
             folder.rmdir()

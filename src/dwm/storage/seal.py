@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -63,7 +64,8 @@ def _marks(files: list[Path]) -> dict[str, list[int | str]]:
 
 
 def _read(path: Path) -> dict[str, list]:
-    if path.is_symlink() or path.stat().st_size > LARGEST:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
         raise ValueError(f"{path.name} is not what was written")
     found = json.loads(path.read_text("utf-8"))
     if not isinstance(found, dict) or not all(isinstance(entry, list) for entry in found.values()):

@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
+from dwm.storage import regular
+from dwm.strict_json import check_characters, parse_json
 
 LONGEST = 77
 """Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
@@ -161,8 +163,8 @@ class StoredText:
     @classmethod
     def load(cls, path: Path | str) -> StoredText:
         try:
-            with safe_open(path, "pt") as file:
-                prompts = json.loads((file.metadata() or {})["prompts"])
+            with safe_open(regular(path), "pt") as file:
+                prompts = parse_json((file.metadata() or {})["prompts"], f"{path}: prompts")
                 pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
                 return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -172,6 +174,7 @@ class StoredText:
 
 
 def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
+    check_characters(prompts, "prompt", "write it in UTF-8")
     found = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )

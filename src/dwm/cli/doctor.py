@@ -12,6 +12,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush
+from dwm.screen import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +80,7 @@ def parity(
 
     settings = reproducible(device)
     if settings and not (quiet or as_json):
-        print("set: " + " ".join(f"{key}={value}" for key, value in settings.items()))
+        say("set: " + " ".join(f"{key}={value}" for key, value in settings.items()), to_result=True)
     results = run_parity(folder, pick_device(device), getattr(torch, dtype.value), base_models)
     failed = [result.name for result in results if not result.passed]
     values = {result.name: {"passed": result.passed, "error": result.error, "note": result.note} for result in results}

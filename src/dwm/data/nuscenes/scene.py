@@ -102,13 +102,14 @@ class Scene:
     @cached_property
     def seconds(self) -> float:
         """From the first to the last frame of the clock."""
-        stamps = self._stamps(self.channels()[0])
-        return float(stamps[-1] - stamps[0]) / 1e6
+        channels = self.channels()
+        stamps = self._stamps(channels[0]) if channels else ()
+        return float(stamps[-1] - stamps[0]) / 1e6 if len(stamps) else 0.0
 
     @cached_property
     def rate(self) -> float:
         """Frames per second of the first view, as recorded."""
-        stamps = self._stamps(self.views[0])
+        stamps = self._stamps(self.views[0]) if self.views else ()
         return 0.0 if len(stamps) < 2 or stamps[-1] == stamps[0] else round(1e6 / typical_step(stamps), 1)
 
     def windows(
@@ -121,6 +122,8 @@ class Scene:
         reference_oddity: bool = False,
     ) -> list[Window]:
         """All windows of `length` frames; see `frame_windows` for fps and stride (by index with fps 0)."""
+        if not self.views:  # `clip` says so; among other scenes it just gives no windows
+            return []
         channels = self.channels(views)
         self._tell_unevenness(channels, fps)
         stamps = [self._stamps(channel) for channel in channels]
@@ -136,6 +139,10 @@ class Scene:
         self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
     ) -> Clip:
         """`frames` frames from `start` (s) on, at `fps` (None: as recorded), each the one nearest to its time."""
+        if not self.views:
+            raise DwmError(
+                f"{self.name}: has no pictures of any camera in sample_data.json, so no clips; is a part of the tables missing?"
+            )
         channels, fps = self.channels(views), fps or self.rate or 1.0
         if frames < 1 or start < 0:
             raise DwmError(

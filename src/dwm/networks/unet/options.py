@@ -16,8 +16,8 @@ class UNetOptions(NetworkOptions):
     """The cross-view temporal U-Net: Stable Diffusion 2.1's, with blocks across views and frames in each transformer."""
 
     sample_size: int | None = Field(None, description="latent side of the base model; has no effect")
-    in_channels: int = Field(4, gt=0, description="channels of the latents")
-    out_channels: int = Field(4, gt=0, description="channels predicted")
+    in_channels: int = Field(4, gt=0, le=65536, description="channels of the latents")
+    out_channels: int = Field(4, gt=0, le=65536, description="channels predicted")
     down_block_types: tuple[DownBlock, ...] = Field(
         (*("CrossAttnDownBlockCrossviewTemporal",) * 3, "DownBlockCrossviewTemporal"),
         description="levels on the way down, with or without transformers",
@@ -27,15 +27,15 @@ class UNetOptions(NetworkOptions):
         description="levels on the way up, with or without transformers",
     )
     block_out_channels: tuple[int, ...] = Field((320, 640, 1280, 1280), description="width of each level")
-    addition_time_embed_dim: int = Field(256, gt=0, description="width of the sinusoid of each camera number")
+    addition_time_embed_dim: int = Field(256, gt=0, le=65536, description="width of the sinusoid of each camera number")
     projection_class_embeddings_input_dim: int | None = Field(
-        768, description="width of all sinusoids together; null: no camera numbers"
+        768, le=65536, description="width of all sinusoids together; null: no camera numbers"
     )
     layers_per_block: int = Field(
-        2, gt=0, description="residual blocks per level on the way down, one more on the way up"
+        2, gt=0, le=100, description="residual blocks per level on the way down, one more on the way up"
     )
-    cross_attention_dim: int = Field(1024, gt=0, description="width of the text sequence")
-    transformer_layers_per_block: int = Field(1, gt=0, description="blocks of each transformer")
+    cross_attention_dim: int = Field(1024, gt=0, le=65536, description="width of the text sequence")
+    transformer_layers_per_block: int = Field(1, gt=0, le=100, description="blocks of each transformer")
     num_attention_heads: tuple[int, ...] = Field((5, 10, 20, 20), description="heads of each level")
     enable_crossview: bool = Field(True, description="blocks across views")
     enable_temporal: bool = Field(True, description="blocks across frames")

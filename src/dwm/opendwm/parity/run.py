@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
 from dwm.errors import DwmError
 from dwm.opendwm.parity.cases import Case, Deviation, Setup, compare, find_cases, join_gradients
 from dwm.progress import track
+from dwm.screen import plain
 
 Handler = Callable[[Case, Setup], "Mapping[str, Tensor] | Sequence[Deviation]"]
 """Computes a case: tensors under the names of its outputs, or deviations that it has judged itself."""
@@ -96,12 +98,12 @@ def parity_table(results: Iterable[CaseResult]) -> Table:
     table = Table("case", "kind", "largest error", "relative L2", "worst tensor", "its bound", "s", "")
     for result in results:
         worst = result.worst
-        cells = ("–", "–", result.note, "–")
+        cells = ("–", "–", escape(plain(result.note)), "–")
         if worst is not None:
             bound = f"{worst.bound:.1e}" + ("" if result.strict else " rel.")
-            cells = (f"{result.error:.1e}", f"{result.relative:.1e}", worst.tensor, bound)
+            cells = (f"{result.error:.1e}", f"{result.relative:.1e}", escape(plain(worst.tensor)), bound)
         verdict = "[green]pass[/]" if result.passed else "[red]FAIL[/]"
-        table.add_row(result.name, result.kind, *cells, f"{result.seconds:.1f}", verdict)
+        table.add_row(escape(plain(result.name)), escape(plain(result.kind)), *cells, f"{result.seconds:.1f}", verdict)
     return table
 
 

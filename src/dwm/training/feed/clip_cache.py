@@ -29,7 +29,7 @@ from dwm.data.pixels import as_bytes
 from dwm.data.readers import Ask, Material, Part, where
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, regular
 
 LAYOUTS = frozenset(("layout_boxes", "layout_map"))
 PICTURES = ("frames", "layout_boxes", "layout_map")
@@ -120,7 +120,7 @@ class _Shard:
     def __init__(self, path: Path):
         self.path = path
         self._file: Any = None
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             words = json.loads(file.metadata()["words"])
             self.names = tuple(name for name in file.keys() if name != "keys")  # noqa: SIM118
             n, t, v = file.get_slice("times").get_shape()

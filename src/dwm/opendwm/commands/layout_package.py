@@ -52,7 +52,7 @@ class PackageCamera(Options):
 
     @field_validator("extrin", "intrin")
     @classmethod
-    def _is_square(cls, matrix: Matrix | None, info: ValidationInfo) -> Matrix | None:
+    def _is_square(cls, matrix: Matrix | None, info: Any) -> Matrix | None:
         return square(matrix, 4 if info.field_name == "extrin" else 3)
 
     @field_validator("image_size")

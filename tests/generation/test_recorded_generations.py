@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dwm.opendwm.parity import run_case
-from dwm.opendwm.parity_cases import Setup, find_cases
+from dwm.opendwm.parity_cases import Setup, read_case
 
 CASES = (
     "pipelines/images",
@@ -21,7 +21,7 @@ CASES = (
 
 @pytest.mark.parametrize("name", CASES)
 def test_recorded_generation(shared: Path, name: str) -> None:
-    case = find_cases(shared / "vectors" / name)[0]
-    result = run_case(case, Setup(torch.device("cpu"), torch.float32))
+    case = read_case(shared / "vectors" / name)
+    result = run_case(case.folder, Setup(torch.device("cpu"), torch.float32))
     assert result.passed, (result.note, [d for d in result.deviations if not d.passed])
     assert len(result.deviations) == len(case.outputs)

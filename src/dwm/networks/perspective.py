@@ -17,21 +17,28 @@ def sinusoid(values: Float[Tensor, "n"], width: int) -> Float[Tensor, "n width"]
 
 
 class RayEncoder(nn.Module):
-    """Origin and direction of the ray through each token's centre, as sines and cosines of octaves, projected linearly."""
+    """Origin and direction of the ray through each token's centre, as sines and cosines of octaves, projected linearly.
 
-    def __init__(self, width: int):
+    `position` and `direction` are the octaves of the two; published networks all have the defaults.
+    """
+
+    def __init__(
+        self, width: int, position: range = range(POSITION_OCTAVES), direction: range = range(DIRECTION_OCTAVES)
+    ):
         super().__init__()
-        self.proj = nn.Linear(6 * (POSITION_OCTAVES + DIRECTION_OCTAVES), width, bias=False)
+        self.position, self.direction = position, direction
+        self.proj = nn.Linear(6 * (len(position) + len(direction)), width, bias=False)
 
     def forward(self, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n h w 3"]) -> Float[Tensor, "n h w d"]:
-        origin = octaves(origins, POSITION_OCTAVES)[:, None, None].expand(*directions.shape[:3], -1)
-        features = torch.cat([origin, octaves(directions, DIRECTION_OCTAVES)], -1)
+        origin = octaves(origins, self.position)[:, None, None].expand(*directions.shape[:3], -1)
+        features = torch.cat([origin, octaves(directions, self.direction)], -1)
         return self.proj(features.to(self.proj.weight.dtype))
 
 
-def octaves(vectors: Float[Tensor, "*n 3"], count: int) -> Float[Tensor, "*n m"]:
-    """Sines, then cosines, of coordinate · π · 2^k; coordinates outermost, k = 0 … count−1 innermost."""
-    scales = torch.pi * 2.0 ** torch.arange(count, device=vectors.device, dtype=vectors.dtype)
+def octaves(vectors: Float[Tensor, "*n 3"], powers: range) -> Float[Tensor, "*n m"]:
+    """Sines, then cosines, of coordinate · π · 2^k; coordinates outermost, the k of `powers` innermost."""
+    exponents = torch.arange(powers.start, powers.stop, device=vectors.device, dtype=vectors.dtype)
+    scales = torch.pi * 2.0**exponents
     angles = (vectors[..., None] * scales).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], -1)
 

@@ -42,14 +42,10 @@ def changed(
     return read_case(target)
 
 
-def merged(values: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    found = {
-        **values,
-        **{
-            key: merged(values.get(key) or {}, value) if isinstance(value, dict) else value
-            for key, value in change.items()
-        },
-    }
+def merged(values: Any, change: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(values) if isinstance(values, Mapping) else {}
+    for key, value in change.items():
+        found[key] = merged(found.get(key), value) if isinstance(value, dict) else value
     return {key: value for key, value in found.items() if value is not None or key not in change}
 
 

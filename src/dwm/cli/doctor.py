@@ -100,9 +100,9 @@ def parity(
 
 
 def _named(results: list[CaseResult]) -> dict[str, CaseResult]:
-    """The results by name; where two groups have a case of one name, with the group before it."""
+    """The results by name, or by folder where several cases have one name."""
     count = Counter(result.name for result in results)
-    return {result.name if count[result.name] == 1 else f"{result.group}/{result.name}": result for result in results}
+    return {result.name if count[result.name] == 1 else str(result.folder): result for result in results}
 
 
 def _show(table: Table) -> None:

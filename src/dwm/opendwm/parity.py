@@ -55,8 +55,7 @@ class CaseResult:
     deviations: tuple[Deviation, ...]
     seconds: float
     note: str = ""
-    group: str = ""
-    """The folder that the case lies in: names are unique in it."""
+    folder: Path = Path()
 
     @property
     def error(self) -> float:

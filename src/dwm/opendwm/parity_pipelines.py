@@ -115,7 +115,7 @@ def _generate(
         yield from _streamed(sampler, batch, length, inference.get("text_prompt_interval", 1), watch)
         return
     overlap = inference.get("reference_frame_count", 1)
-    given = not inference.get("generate_frames_for_reference", True)
+    given = overlap > 0 and not inference.get("generate_frames_for_reference", True)
     if given and batch.frames is None:
         raise DwmError("inputs.safetensors: lacks vae_images, from which the first frames are to come")
     if forcing:

@@ -181,6 +181,8 @@ def _session(case: Case, setup: Setup) -> Session:
     network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
     network = network.to(setup.device, setup.dtype).requires_grad_(True).train()
     freeze(network, loop["freeze"])
+    # OpenDWM runs blocks that no clip wants, so that their parameters get a gradient of zero and decay.
+    network.agreed = lambda wanted: True
     objective = ObjectiveOptions(**loop["objective"])
     if inference.get("vae_pre", 0):
         objective = objective.in_latents(inference.get("vae_stride", 1))

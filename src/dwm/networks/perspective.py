@@ -45,8 +45,8 @@ def octaves(vectors: Float[Tensor, "*n 3"], powers: range) -> Float[Tensor, "*n 
 
 def token_intrinsics(norm: Float[Tensor, "n 3 3"], height: int, width: int) -> Float[Tensor, "n 3 3"]:
     """Intrinsics that are relative to the picture's size, in units of a height × width grid of tokens."""
-    size = norm.new_tensor([width, height, 1.0])
-    return norm * size[:, None]
+    # Row by row: a tensor of the two numbers would have to be copied to the device first.
+    return torch.stack([norm[:, 0] * width, norm[:, 1] * height, norm[:, 2]], 1)
 
 
 def rays(
@@ -58,6 +58,7 @@ def rays(
     y = torch.arange(height, device=k.device, dtype=k.dtype) + 0.5
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     pixels = torch.stack([columns, rows, torch.ones_like(rows)], -1)
-    back = pose[:, :3, :3] @ torch.linalg.inv(k)
+    # `inv` would wait for the device to see whether there is an inverse.
+    back = pose[:, :3, :3] @ torch.linalg.inv_ex(k).inverse
     directions = torch.einsum("nij,hwj->nhwi", back, pixels)
     return pose[:, :3, 3], directions / directions.norm(dim=-1, keepdim=True)

@@ -144,8 +144,10 @@ class CrossviewTemporalUNet(nn.Module):
             crossview_mask=conditions.crossview_mask,
             disable_crossview=conditions.disable_crossview,
             disable_temporal=conditions.disable_temporal,
-            run_crossview=self.options.enable_crossview and self._wanted(conditions.disable_crossview),
-            run_temporal=self.options.enable_temporal and self._wanted(conditions.disable_temporal),
+            run_crossview=self.options.enable_crossview
+            and self._wanted(conditions.disable_crossview, conditions.any_crossview),
+            run_temporal=self.options.enable_temporal
+            and self._wanted(conditions.disable_temporal, conditions.any_temporal),
         )
 
     def forward(
@@ -170,10 +172,11 @@ class CrossviewTemporalUNet(nn.Module):
         for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
             level.recompute = enabled
 
-    def _wanted(self, disable: Tensor | None) -> bool:
+    def _wanted(self, disable: Tensor | None, known: bool | None) -> bool:
+        """Whether extra blocks must run at all; where it is not `known`, this waits for the device."""
         if disable is None:
             return True
-        wanted = not bool(disable.all())
+        wanted = not bool(disable.all()) if known is None else known
         return self.agreed(wanted) if self.training else wanted
 
     def _camera(self, ids: Float[Tensor, "b t v i"] | None) -> Float[Tensor, "btv e"] | None:

@@ -144,7 +144,7 @@ class Session:
         )
         # A style replaces what common_config says about the blocks over time.
         if self.objective.style is not None:
-            told = replace(told, disable_temporal=inputs.alone)
+            told = replace(told, disable_temporal=inputs.alone, any_temporal=None)
         return first_layout(told) if self.first_layout_alone else told
 
     def _masking(self, draws: Draws) -> tuple[Masking, ...]:

@@ -20,11 +20,11 @@ class Multistep:
 
     def __init__(self, steps: int, scheduler: dict[str, Any], device: torch.device | str = "cpu"):
         """A solver by the configuration of an SD scheduler folder."""
-        self._count, self._device = steps, device
+        self._count = steps
         self._inner = DPMSolverMultistepScheduler.from_config(scheduler)
         self._begin()
         times: Int[Tensor, "steps"] = self._inner.timesteps
-        self.times = torch.cat([times, times.new_zeros(1)])
+        self.times = torch.cat([times, times.new_zeros(1)]).to(device)
 
     @property
     def sigmas(self) -> Float[Tensor, "steps+1"]:
@@ -42,6 +42,6 @@ class Multistep:
         return self._inner.step(predicted.float(), self._inner.timesteps[index], sample.float()).prev_sample
 
     def _begin(self) -> None:
-        self._inner.set_timesteps(self._count, device=self._device)
-        # Told where it is, it need not look for a time in its table, which would wait for the device.
+        # Its table stays in the processor's memory, and it is told where it is: nothing is copied or looked for on a device.
+        self._inner.set_timesteps(self._count)
         self._inner.set_begin_index(0)

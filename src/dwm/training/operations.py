@@ -25,6 +25,8 @@ def operations(
 ) -> float:
     """Products and sums of one pass forward and backward without recomputation, every block in use."""
     options = without_switches(network.options, shape) if isinstance(network, CrossviewTemporalDiT) else network.options
+    if (adapter := options.condition_image_adapter_config) is not None:
+        options = options.with_(condition_image_adapter_config=adapter.with_(gradient_checkpointing=False))
     with torch.device("meta"):
         twin = type(network)(options).train()
     layout = next((p for p in (clips.layout_boxes, clips.layout_map) if p is not None), None)

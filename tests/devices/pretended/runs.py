@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ pretended.load()
 
 import torch  # noqa: E402
 from diffusers import AutoencoderKL  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from dwm.base_models import Autoencoder, StoredText, TextEmbedding  # noqa: E402
+from dwm.base_models import Autoencoder, Moments, StoredText, TextEmbedding  # noqa: E402
 from dwm.clip import ClipBatch  # noqa: E402
 from dwm.conditions import ConditionOptions  # noqa: E402
 from dwm.devices import autocast  # noqa: E402
@@ -35,6 +38,7 @@ from dwm.training.feed import DrivingBatch  # noqa: E402
 from dwm.training.loop import step_generator  # noqa: E402
 from dwm.training.noising import DdpmNoising  # noqa: E402
 from dwm.training.objective import ObjectiveOptions  # noqa: E402
+from dwm.training.operations import operations  # noqa: E402
 from dwm.training.optimizers import OptimizerOptions, build_optimizers  # noqa: E402
 from dwm.training.scaler import Scaler  # noqa: E402
 from pretended.device import CUDA, Device  # noqa: E402
@@ -128,7 +132,7 @@ class Loaded:
 
 
 def train(options: DiTOptions | UNetOptions, told: Told) -> Work:
-    """Two steps of two micro-batches, in the loop's own order; without its meter, whose marks need a real device."""
+    """A step of one micro-batch, in the loop's own order; without its meter, whose marks need a real device."""
     dit = isinstance(options, DiTOptions)
     text = words(4096, 154, 2048) if dit else words(1024, 77, None)
     net = network(options)
@@ -138,19 +142,16 @@ def train(options: DiTOptions | UNetOptions, told: Told) -> Work:
     optimizers = build_optimizers(named, OptimizerOptions())
     ema, scaler = Ema(task.module, 0.999), Scaler(told.dtype)
 
-    def steps() -> None:
-        batches = task.batches(0)
-        for step in range(2):
-            for micro in range(2):
-                losses = task.losses(next(batches), step_generator(0, 2 * step + micro))
-                (losses.loss * 0.5).backward()
-            scaler.clip([parameter for _, parameter in named], 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            ema.update()
+    def step() -> None:
+        losses = task.losses(next(task.batches(0)), step_generator(0, 0))
+        (losses.loss * 0.5).backward()
+        scaler.clip([parameter for _, parameter in named], 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        ema.update()
 
-    return steps
+    return step
 
 
 def sampler(options: DiTOptions | UNetOptions, conditions: ConditionOptions, solver: Solver) -> Sampler:
@@ -201,8 +202,27 @@ def train_sd21() -> Work:
     return train(sd21_network(), Told(text, TASKS, DdpmNoising.create(SD21), dtype=BFLOAT16))
 
 
+def count_operations() -> Work:
+    """A step from stored latents, everything kept: what it computes, over what the log says that it needs."""
+    options = sd35(action=True).with_(temporal_gradient_checkpointing=False, crossview_gradient_checkpointing=False)
+    options = options.with_(
+        condition_image_adapter_config=options.condition_image_adapter_config.with_(gradient_checkpointing=False)
+    )
+    task = DrivingTask(network(options), Loaded(words(4096, 154, 2048)), Told(ALL, TASKS, dtype=BFLOAT16), device=CUDA)
+    latents = torch.zeros(2, 6, 6, 16, SIZE[1] // 8, SIZE[0] // 8)
+    batch = replace(next(task.batches(0)), latents=Moments(latents, latents).map(Tensor.pin_memory))
+
+    def step() -> dict[str, float]:
+        with FlopCounterMode(display=False) as counter:
+            task.losses(batch, step_generator(0, 1)).loss.backward()
+        needed = operations(task.network, tuple(latents.shape), 154, batch.clips)
+        return {"executed": counter.get_total_flops(), "needed": needed}
+
+    return step
+
+
 def generate_windows() -> Work:
-    made, batch = sampler(sd35(action=True), ALL, flow(3)), clips(1, 10).to(CUDA)
+    made, batch = sampler(sd35(action=True), ALL, flow(2)), clips(1, 10).to(CUDA)
     return lambda: roll_out(made, batch, 6, 2, 2)
 
 
@@ -212,12 +232,12 @@ def generate_explicit_views() -> Work:
 
 
 def generate_by_forcing() -> Work:
-    made, batch = sampler(sd35(action=True), ALL, flow(6)), clips(1, 5).to(CUDA)
-    return lambda: list(force_frames(made, batch, 3, given=1))
+    made, batch = sampler(sd35(action=True), ALL, flow(2)), clips(1, 3).to(CUDA)
+    return lambda: list(force_frames(made, batch, 2, given=1))
 
 
 def generate_a_stream() -> Work:
-    stream, batch = Stream(sampler(sd35(action=True), ALL, flow(6)), 3), clips(1, 5).to(CUDA)
+    stream, batch = Stream(sampler(sd35(action=True), ALL, flow(2)), 2), clips(1, 3).to(CUDA)
     return lambda: list(stream.run(batch))
 
 
@@ -228,11 +248,11 @@ def _sd21(solver: Solver) -> Work:
 
 
 def generate_by_ddim() -> Work:
-    return _sd21(Ddim.create(3, SD21, CUDA))
+    return _sd21(Ddim.create(2, SD21, CUDA))
 
 
 def generate_by_multistep() -> Work:
-    return _sd21(Multistep(3, SD21, CUDA))
+    return _sd21(Multistep(2, SD21, CUDA))
 
 
 RUNS: dict[str, Callable[[], Work]] = {
@@ -242,6 +262,7 @@ RUNS: dict[str, Callable[[], Work]] = {
         train_explicit_views,
         train_forcing,
         train_sd21,
+        count_operations,
         generate_windows,
         generate_explicit_views,
         generate_by_forcing,
@@ -252,16 +273,17 @@ RUNS: dict[str, Callable[[], Work]] = {
 }
 
 
-def noted(name: str) -> Device:
-    """What was noted from when all was loaded on."""
+def noted(name: str) -> tuple[Device, Any]:
+    """What was noted from when all was loaded on, and what the work gave."""
     with on_pretended_device() as device:
         work = RUNS[name]()
         device.begin()
-        with torch.set_grad_enabled(name.startswith("train")):
-            work()
-    return device
+        with torch.set_grad_enabled(not name.startswith("generate")):
+            result = work()
+    return device, result
 
 
 if __name__ == "__main__":
-    found = noted(sys.argv[1])
-    print(json.dumps({"waits": found.waits, "copies": dict(found.copies)}))
+    found, result = noted(sys.argv[1])
+    numbers = result if isinstance(result, dict) else {}
+    print(json.dumps({"waits": found.waits, "copies": found.copies["to"], **numbers}))

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dwm.devices import send, send_numbers
 from dwm.errors import DwmError
 from dwm.storage import regular
 from dwm.strict_json import check_characters, parse_json
@@ -64,7 +65,7 @@ class TextEncoder(nn.Module):
                 torch.cat([piece.sequence for piece in pieces]),
                 None if pieces[0].pooled is None else torch.cat([piece.pooled for piece in pieces]),
             )
-            return found[torch.tensor([position[prompt] for prompt in prompts], device=found.sequence.device)]
+            return found[send_numbers([position[prompt] for prompt in prompts], found.sequence.device)]
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
         raise NotImplementedError
@@ -142,8 +143,7 @@ class StoredText:
         missing = next((prompt for prompt in prompts if prompt not in self.index), None)
         if missing is not None:
             raise DwmError(f"prompt {missing[:60]!r} is not among the {len(self.index)} stored embeddings")
-        order = torch.tensor([self.index[prompt] for prompt in prompts], device=self.embedding.sequence.device)
-        return self.embedding[order]
+        return self.embedding[send_numbers([self.index[prompt] for prompt in prompts], self.embedding.sequence.device)]
 
     def to(self, *target: torch.device | torch.dtype | str) -> StoredText:
         return StoredText(list(self.index), self.embedding.to(*target))
@@ -178,7 +178,7 @@ def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
     found = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
-    return found["input_ids"].to(device)
+    return send(found["input_ids"], device)
 
 
 def _length(tokenizer) -> int:

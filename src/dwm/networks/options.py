@@ -51,7 +51,10 @@ class NetworkOptions(Options):
 
     def without_recomputation(self: Self) -> Self:
         """The same, keeping what the backward pass needs."""
-        return self
+        adapter = getattr(self, "condition_image_adapter_config", None)
+        if adapter is None:
+            return self
+        return self.with_(condition_image_adapter_config=adapter.with_(gradient_checkpointing=False))
 
     def without_switches(self: Self, frames: int, views: int) -> Self:
         """The same arithmetic without per-item switches, whose values a network without numbers cannot ask for; and without

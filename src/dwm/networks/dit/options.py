@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,7 +49,7 @@ class MaskOptions(Options):
     mask_token_type: Literal["temporal"] | None = Field(None, description="temporal: one learned vector per frame")
     temporal_pos_embed_size: int | None = Field(None, le=65536, description="frames of the temporal mask token")
     decoder_pos_embed_recipe: str | None = Field("shared", description="kept for old configs; has no effect")
-    mask_embed_config: dict[str, str] | None = Field(None, description="kept for old configs; has no effect")
+    mask_embed_config: dict[str, Any] | None = Field(None, description="kept for old configs; has no effect")
 
 
 class DiTOptions(NetworkOptions):
@@ -131,7 +131,8 @@ class DiTOptions(NetworkOptions):
         return self.with_(compatibility=compatibility)
 
     def without_recomputation(self) -> DiTOptions:
-        return self.with_(temporal_gradient_checkpointing=False, crossview_gradient_checkpointing=False)
+        plain = super().without_recomputation()
+        return plain.with_(temporal_gradient_checkpointing=False, crossview_gradient_checkpointing=False)
 
     def without_switches(self, frames: int, views: int) -> DiTOptions:
         return self.with_(
@@ -147,7 +148,8 @@ class DiTOptions(NetworkOptions):
         """Published configs write null for "no layers" and for "no perspective"."""
         if not isinstance(values, dict):
             return values
-        empty = {"crossview_block_layers": (), "temporal_block_layers": (), "perspective_modeling_type": ""}
+        layers = ("crossview_block_layers", "temporal_block_layers", "dual_attention_layers")
+        empty = {**dict.fromkeys(layers, ()), "perspective_modeling_type": ""}
         return {k: empty[k] if v is None and k in empty else v for k, v in values.items()}
 
     @model_validator(mode="after")
@@ -173,7 +175,7 @@ class DiTOptions(NetworkOptions):
                     f"{name} must name different blocks from 0 to {self.num_layers - 1}, found {list(layers)}"
                 )
         adapter = self.condition_image_adapter_config
-        if adapter is not None and any(c != self.width for c in adapter.channels):
+        if adapter is not None and any(c != self.width for c in adapter.channels[: self.num_layers]):
             raise ValueError(
                 f"condition_image_adapter_config.channels must all be {self.width}, found {adapter.channels}"
             )

@@ -52,11 +52,23 @@ class Case:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        return self.data["config"]
+        return self.need("config")
 
     @property
     def call(self) -> Mapping[str, Any]:
         return self.data.get("call", {})
+
+    def need(self, key: str) -> Any:
+        """An entry of case.json that this kind of case cannot do without."""
+        if key not in self.data:
+            raise DwmError(f"{self.folder / 'case.json'}: lacks {key}")
+        return self.data[key]
+
+    def input(self, name: str) -> Tensor:
+        """A tensor that this kind of case cannot do without."""
+        if name not in self.inputs:
+            raise DwmError(f"{self.folder / 'inputs.safetensors'}: lacks {name}")
+        return self.inputs[name]
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
@@ -76,6 +88,8 @@ class Case:
 
     def find(self, name: str, setup: Setup | None = None) -> Path:
         """A file or folder that the case names: beside it or in any parent; `base_models/…` also where the setup says."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DwmError(f"{self.folder / 'case.json'}: {name!r} leaves the folders of the cases")
         head, _, rest = name.partition("/")
         if head == "base_models" and setup is not None and setup.base_models is not None:
             return _existing(setup.base_models / rest, self.folder, name)
@@ -96,14 +110,25 @@ class Deviation:
     passed: bool
 
 
-def find_cases(root: Path) -> list[Case]:
-    """The case in `root`, or all cases in the folders below it, by path. Raises DwmError where there is none."""
+def find_cases(root: Path) -> list[Path]:
+    """The folder of the case in `root`, or of all cases below it, in order. Raises DwmError where there is none."""
     if not root.is_dir():
         raise DwmError(f"{root}: no such folder; give a case, a group of cases, or the folder of all")
-    cases = [_read(path) for path in _walk(root)]
-    if not cases:
+    folders = [path.parent for path in _walk(root)]
+    if not folders:
         raise DwmError(f"{root}: no case.json in it or below it")
-    return cases
+    return folders
+
+
+def read_case(folder: Path) -> Case:
+    """The case in a folder. Raises DwmError where its case.json is not one that can be computed."""
+    path = folder / "case.json"
+    data = parse_json(read_file(path, limits.TEXT), str(path), "record the case again")
+    if not isinstance(data, dict):
+        raise DwmError(f"{path}: expected an object {{…}}, found {type(data).__name__}")
+    if "kind" not in data:
+        raise DwmError(f"cases of the group {folder.parent.name!r} cannot be computed yet: case.json names no kind")
+    return Case(folder, data)
 
 
 def compare(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
@@ -148,7 +173,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _allowed(case: Case, name: str, want: Tensor) -> Tensor:
     """The bound of each element, from whichever form of tolerance the case states."""
-    tolerance = case.data["tolerance"]
+    tolerance = case.need("tolerance")
     if "float32" in tolerance:
         return torch.full_like(want, tolerance["float32"]["suggested_abs"])
     if name == "images":
@@ -161,16 +186,6 @@ def _walk(root: Path) -> Iterator[Path]:
         yield root / "case.json"
         return
     yield from sorted(root.rglob("case.json"))
-
-
-def _read(path: Path) -> Case:
-    data = parse_json(read_file(path, limits.TEXT), str(path), "record the case again")
-    if not isinstance(data, dict):
-        raise DwmError(f"{path}: is {type(data).__name__}, not an object; record the case again")
-    missing = [key for key in ("kind", "config", "tolerance") if key not in data]
-    if missing:
-        raise DwmError(f"{path}: lacks {', '.join(missing)}")
-    return Case(path.parent, data)
 
 
 def _existing(path: Path, folder: Path, name: str) -> Path:

@@ -107,7 +107,11 @@ class DrivingTask:
             latent_frames=latents.shape[1],
             gradients=told.train_text,
         )
-        conditions = replace(conditions, disable_temporal=conditions.disable_temporal | inputs.alone)
+        conditions = replace(
+            conditions,
+            disable_temporal=conditions.disable_temporal | inputs.alone,
+            any_temporal=conditions.any_temporal and inputs.any_together,
+        )
         with autocast(self.device, told.dtype):
             prepared = self.network.prepare(conditions, latents.shape)
             predicted = self.network(inputs.sample, inputs.timestep, prepared)

@@ -23,7 +23,7 @@ class Conditions:
     added_ids: Float[Tensor, "b t v i"] | None = None
     intrinsics_norm: Float[Tensor, "b t v 3 3"] | None = None
     ego0_from_camera: Float[Tensor, "b t v 4 4"] | None = None
-    crossview_mask: Bool[Tensor, "b v v"] | None = None
+    crossview_mask: Bool[Tensor, "_ v v"] | None = None
     crossview_index: Int[Tensor, "b w"] | None = None
     disable_crossview: Bool[Tensor, "b *_"] | None = None
     disable_temporal: Bool[Tensor, "b *_"] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 from shapely import GEOSException, Polygon, from_wkb
@@ -12,6 +13,8 @@ from dwm.data.package.schema import read_package_table
 from dwm.errors import DwmError
 from dwm.storage import Tree
 
+VERSION = (1, 3)
+NUSCENES_PLACES = ("singapore-onenorth", "singapore-hollandvillage", "singapore-queenstown", "boston-seaport")
 FOLDERS = ("expansion", "maps/expansion")
 """Where the map archive's own layout, and the devkit's, put the files."""
 
@@ -28,11 +31,27 @@ def read_map(tree: Tree, location: str) -> LaneMap:
         )
     try:
         content = json.loads(tree.read(name))
+        _check_version(name, location, content)
         return _layers(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error
     except (KeyError, TypeError) as error:
         raise DwmError(f"{name}: {error} is missing or of the wrong kind; is this map expansion v1.3?") from error
+
+
+def _check_version(name: str, location: str, content: dict[str, Any]) -> None:
+    """Raises DwmError for an outdated map of nuScenes' own places; warns of another map that does not say its version."""
+    found = str(content.get("version", ""))
+    numbers = tuple(int(part) for part in found.split(".") if part.isdecimal())
+    if numbers >= VERSION:
+        return
+    told = f"{name}: is of version {found}" if found else f"{name}: has no version, as map expansion 1.0 had none"
+    if location in NUSCENES_PLACES:
+        raise DwmError(f"{told}: nuScenes has corrected its maps since; fetch nuScenes-map-expansion-v1.3.zip")
+    wanted = ".".join(map(str, VERSION))
+    warnings.warn(
+        f'{told}; read as {wanted}: if it is a map of your own, write "version": "{wanted}" into it', stacklevel=3
+    )
 
 
 def _layers(content: dict[str, Any]) -> LaneMap:

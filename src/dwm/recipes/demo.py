@@ -19,6 +19,7 @@ from dwm.devices import peak_memory
 from dwm.evaluation import Scores, layout_retrieval, thumbnails
 from dwm.evaluation.prompts import brightness, respond
 from dwm.generation import DrivingPipeline
+from dwm.generation.folder import resolve
 from dwm.options import Options
 from dwm.recipes.files import save
 from dwm.recipes.generate import beside, loaded, stepping
@@ -84,6 +85,7 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
     """Does everything and writes it into `output`; `say` is told what happens next."""
     clock = Clock()
     say(f"building {run.scenes} scenes of the town as a nuScenes data set")
+    resolve(run.weights)  # what is not there is said before a town is built
     data = town_data(run, output / "town")
     clip, others = chosen(run, data)
     clock.lap("town")

@@ -152,7 +152,7 @@ def make_base(run: Recipe, output: Path) -> Recipe:
 
 
 def _is_towns(run: Recipe) -> bool:
-    return run.base_model == "town" and not Path("town").exists()
+    return run.base_model == "town" and not (Path("town") / "vae" / "config.json").is_file()
 
 
 def frames_per_latent(run: Recipe) -> int:

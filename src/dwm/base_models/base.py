@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
+from dwm.base_models.finite import require_finite
 from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
 from dwm.base_models.trust import CONFIG, check_folder_configs, check_model
 from dwm.errors import DwmError
@@ -136,12 +137,14 @@ def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dt
     check_model(model_class, folder / part, read_json(folder / part / "config.json", folder))
     try:
         with quiet():
-            return model_class.from_pretrained(
+            model = model_class.from_pretrained(
                 folder / part, torch_dtype=dtype, use_safetensors=True, local_files_only=True
             ).eval()
     except UNFIT as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DwmError(f"{folder / part}: cannot be loaded: {lines[0][:200]}; {_where(folder)}") from None
+    require_finite(folder / part, model.state_dict())
+    return model
 
 
 def _tokenizer(folder: Path, part: str):

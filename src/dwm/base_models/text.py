@@ -6,10 +6,11 @@ Distinct prompts are encoded once per call. It knows no clip and no network.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,8 @@ LONGEST = 77
 """Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
 
 PROMPTS_AT_ONCE = 32
+SHOWN = 60
+"""Letters of a text that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,42 @@ class TextEncoder(nn.Module):
         raise NotImplementedError
 
     @property
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizers by the name of the encoder that each serves."""
+        raise NotImplementedError
+
+    def unread(self, prompts: Sequence[str]) -> str | None:
+        """What of `prompts` no encoder reads, as one line; None where all is read.
+
+        The encoders that read furthest decide: one that is shorter on purpose (T5's part of the embedded weights) is named
+        with the others, but does not complain by itself.
+        """
+        lengths = {name: _length(tokenizer) for name, tokenizer in self.tokenizers.items()}
+        longest = max(lengths.values())
+        cut: dict[str, str] = {}
+        for name, tokenizer in self.tokenizers.items():
+            if lengths[name] < longest:
+                continue
+            for prompt, ids in zip(prompts, tokenizer(list(prompts), verbose=False)["input_ids"], strict=True):
+                if len(ids) > longest:
+                    rest = tokenizer.decode(ids[longest - 1 : -1], skip_special_tokens=True).strip()
+                    cut[prompt] = max(cut.get(prompt, ""), rest, key=len)
+        if not cut:
+            return None
+        prompt, rest = next(iter(cut.items()))
+        which = f"the text {_shown(prompt)!r}" if len(cut) == 1 else f"{len(cut)} texts, the first {_shown(prompt)!r},"
+        limits = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        return f"{which} is longer than what is read (tokens: {limits}): not read of it is {_shown(rest)!r}; say it in fewer words"
+
+    def say_unread(self, prompts: Sequence[str]) -> None:
+        """Warns of what is not read, for the first of many calls in which something is not: every caption would be a line."""
+        if not self._said and (unread := self.unread(sorted(set(prompts)))) is not None:
+            self._said = True
+            warnings.warn(f"{unread} (said of the first captions only)", stacklevel=3)
+
+    _said = False
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
@@ -103,6 +142,11 @@ class Sd3TextEncoder(TextEncoder):
         return TextEmbedding(torch.cat([sequence, self._t5(prompts).to(sequence.dtype)], 1), pooled)
 
     @property
+    def tokenizers(self) -> dict[str, Any]:
+        found = {f"text_encoder{'_2' * place}": tokenizer for place, tokenizer in enumerate(self.clip_tokenizers)}
+        return found if self.t5 is None else found | {"text_encoder_3": self.t5_tokenizer}
+
+    @property
     def length(self) -> int:
         return _length(self.clip_tokenizers[0]) + self._t5_length
 
@@ -122,6 +166,10 @@ class Sd21TextEncoder(TextEncoder):
     def __init__(self, clip: nn.Module, tokenizer):
         super().__init__()
         self.clip, self.tokenizer = clip, tokenizer
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        return {"text_encoder": self.tokenizer}
 
     @property
     def length(self) -> int:
@@ -179,6 +227,10 @@ def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
     return send(found["input_ids"], device)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _length(tokenizer) -> int:

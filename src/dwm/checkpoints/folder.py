@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
 from dwm.base_models.base import quiet, read_json
+from dwm.base_models.finite import require_finite
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.base_models.trust import check_config, check_parts, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
@@ -28,6 +29,7 @@ from dwm.strict_json import check_pointer
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package."""
 
+CARD = "dwm.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEYS_SHOWN = 10
 NETWORKS = {
@@ -38,13 +40,32 @@ NETWORKS = {
 
 
 def resolve(name: str | Path) -> Path:
-    """The folder of weights: a path, or "town" for those that come with the package."""
-    # A folder of that name, such as a data set, is in nobody's way unless it holds weights.
-    folder = TOWN if str(name) == "town" and not (Path(name) / "dwm.json").is_file() else Path(name)
-    if not (folder / "dwm.json").is_file():
+    """The folder of weights: a path, or "town" for those that come with the package.
+
+    A folder called town in the working directory counts only if it holds weights. Raises DwmError for a folder without, naming
+    the one that was probably meant.
+    """
+    if "://" in str(name):
+        raise DwmError(f"{name}: weights are read from folders of this machine; fetch them first")
+    folder = Path(name)
+    if str(name) == "town" and not (folder / CARD).is_file():
+        folder = TOWN
+    if not (folder / CARD).is_file():
         known = "no weights come with this installation" if folder == TOWN else 'give a folder with one, or "town"'
-        raise DwmError(f"{folder}: holds no dwm.json; {known}")
+        raise DwmError(f"{folder}: holds no {CARD}; {_deeper(folder) or known}")
     return folder
+
+
+def _deeper(folder: Path) -> str:
+    """Where weights lie in the folder of a run or of a campaign, or around the one given, as advice; empty where nowhere."""
+    inside = [path.parent for pattern in ("*", "*/*") for path in sorted(folder.glob(f"{pattern}/{CARD}"))]
+    if inside:
+        more = f" (or {', '.join(map(str, inside[:-1][:3]))})" if len(inside) > 1 else ""
+        return f"weights lie in {inside[-1]}{more}: give that folder"
+    if (folder / "state.json").is_file():
+        return f"this is a save of training: dwm convert weights {folder} -o weights/mine"
+    around = next((parent for parent in (folder.parent, folder.parent.parent) if (parent / CARD).is_file()), None)
+    return "" if around is None else f"weights lie in {around}: give that folder"
 
 
 def read_card(folder: Path) -> WeightsCard:
@@ -75,11 +96,13 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
         regular(path)
         try:
             with safe_open(path, "pt") as file:
-                found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
+                read = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             if path.is_file():
                 check_pointer(path)
             raise DwmError(f"{path}: cannot be read ({error}); fetch or write it again") from None
+        require_finite(path, read)
+        found.update({key: _converted(value, dtype) for key, value in read.items()})
     different = [f"missing {key}" for key in expected if key not in found]
     different += [f"unexpected {key}" for key in found if key not in expected]
     different += [

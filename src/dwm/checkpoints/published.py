@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dwm.base_models.finite import require_finite
 from dwm.base_models.trust import check_parts
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
@@ -76,14 +77,18 @@ class LoadReport:
 def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict, mapped from its file. Raises DwmError for what is no state dict: other pickles, LoRA, optimizers."""
     if path.is_dir():
-        return _read_folder(path)
+        state = _read_folder(path)
+        require_finite(path, state)
+        return state
     if not path.is_file():
         raise DwmError(f"{path}: no such file of weights")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     for name in WHOLE_PARTS:
         if isinstance(state, Mapping) and set(state) >= {name} and isinstance(state[name], Mapping):
             state = state[name]
-    return _checked(path, state)
+    checked = _checked(path, state)
+    require_finite(path, checked)
+    return checked
 
 
 def load_published(

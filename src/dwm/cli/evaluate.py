@@ -12,6 +12,7 @@ from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import saved, verb_of
+from dwm.errors import DwmError
 
 if TYPE_CHECKING:
     from dwm.runs.evaluate import Evaluated
@@ -33,6 +34,7 @@ def evaluate(
     guidance: flags.Guidance = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
@@ -44,7 +46,7 @@ def evaluate(
     from dwm.runs.evaluate import evaluate as run_evaluation
 
     given = {
-        "data": None if data is None else str(data),
+        "data": data,
         "weights": weights,
         "split": split,
         "clips": clips,
@@ -54,9 +56,10 @@ def evaluate(
         "steps": steps,
         "guidance": guidance,
         "device": device,
+        "key_frames_only": key_frames or None,
     }
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, given, output)
+        made = training_run(config, {**given, "scores": scores, "seed": seed}, output)
         finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
         return
     run = saved(EvaluationRun, config, given)
@@ -79,4 +82,8 @@ def training_run(config: Path, flags: dict[str, Any], output: Path) -> Evaluated
     from dwm.opendwm.runs import load_recipe
 
     clips = flags.pop("clips")
+    if flags.pop("scores") is not None:
+        raise DwmError(
+            f"--scores: {config} is a training run, whose own evaluation says what is measured; change it there"
+        )
     return score_run(changed_run(load_recipe(config), flags, str(config)), output, clips, source=str(config))

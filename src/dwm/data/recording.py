@@ -131,7 +131,7 @@ class _Recorder:
         self._log("world/lidar", self.rerun.Points3D(points, colors=colors, radii=0.05))
 
     def _camera(self, frame: int, view: int) -> None:
-        rig, place = self.clip.rig, f"world/cameras/{self.clip.views[view]}"
+        rig, place = self.clip.rig.at(frame), f"world/cameras/{self.clip.views[view]}"
         self._log(place, self._transform(self.clip.world_from_ego[frame, view] @ rig.ego_from_camera[view]))
         width = min(self.options.tile_width, int(rig.image_size[view, 0]))
         scale = width / rig.image_size[view, 0]

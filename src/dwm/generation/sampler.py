@@ -5,6 +5,7 @@ Everything random comes from one generator on the CPU. Nothing in the loop waits
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,13 +15,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, StoredText, TextSource
+from dwm.base_models.text import TextEncoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver
+from dwm.errors import DwmError
 
 Latents = Float[Tensor, "b t v c h w"]
 OnStep = Callable[[int, Latents], Latents]
+
+
+def require_numbers(values: Float[Tensor, "b t v ..."], maker: str) -> None:
+    """Raises DwmError for NaN and infinite numbers, which would be shown as grey or black. Waits for the device."""
+    good = torch.isfinite(values).flatten(3).all(-1)
+    if not good.all():
+        raise DwmError(
+            f"{maker} gave numbers that are not finite in {int((~good).sum())} of {good.numel()} pictures; compute in float32, "
+            "or take a lower guidance"
+        )
 
 
 @dataclass
@@ -59,6 +72,8 @@ class Sampler:
         for clip in batch.captions or ():
             words.update(prompt for frame in clip for prompt in frame)
         prompts = sorted(words)
+        if isinstance(self.text, TextEncoder) and (unread := self.text.unread(prompts)) is not None:
+            warnings.warn(unread, stacklevel=3)
         return replace(self, text=StoredText(prompts, self.text.encode(prompts)))
 
     def latent_shape(self, batch: ClipBatch, frames: int | None = None) -> tuple[int, ...]:
@@ -131,7 +146,11 @@ class Sampler:
         return self.autoencoder.encode(frames)
 
     def decode(self, latents: Latents) -> Float[Tensor, "b t v 3 H W"]:
-        return self.autoencoder.decode(latents)
+        """Pictures of finished latents. Raises DwmError where sampling or decoding gave what is no number."""
+        require_numbers(latents, "sampling")
+        pictures = self.autoencoder.decode(latents)
+        require_numbers(pictures, "the autoencoder")
+        return pictures
 
     def _stepped(self, index: int, latents: Latents) -> Latents:
         return latents if self.on_step is None else self.on_step(index, latents)

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from dwm.checkpoints.folder import resolve
 from dwm.clip import Caption, Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, collate, open_dataset
@@ -92,6 +93,7 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
     check_folder(output, FILES)
     clock = Clock()
     say(f"building {run.scenes} scenes of the town as a nuScenes data set")
+    resolve(run.weights)  # what is not there is said before a town is built
     data = town_data(run, output / "town")
     clip, others = chosen(run, data)
     clock.lap("town")

@@ -105,6 +105,7 @@ def card(run: Recipe) -> WeightsCard:
         views=source.views,
         fps=source.rates[0][0] or 1,
         conditions=run.conditions,
+        optional=run.training.objective.optional,
         layout=run.data.layout,
         captions=source.words,
         sampling=run.sampling,

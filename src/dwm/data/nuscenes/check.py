@@ -41,8 +41,11 @@ class Checked:
         return tuple(finding for finding in self.findings if finding.is_fault)
 
 
-def check_dataset(path: str | Path, version: str | None = None, read_files: bool = False) -> Checked:
-    """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there."""
+def check_dataset(
+    path: str | Path, version: str | None = None, read_files: bool = False, key_frames_only: bool = False
+) -> Checked:
+    """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there (`key_frames_only`:
+    those of key frames)."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -54,7 +57,7 @@ def check_dataset(path: str | Path, version: str | None = None, read_files: bool
     findings = [Finding("archives", 1, str(one.message), False) for one in told]
     complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
     findings += [*_incomplete(index), *lost_rows(tree, version)]
-    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False))
+    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False, key_frames_only=key_frames_only))
     if not dataset.scenes:
         findings.append(
             Finding("scenes", 1, f"{version}/scene.json has none that is whole, so that there are no clips")
@@ -88,13 +91,19 @@ def _incomplete(index) -> Iterator[Finding]:
 
 def _missing_files(dataset: Dataset) -> Iterator[Finding]:
     names = pc.replace_substring_regex(dataset.index.frames["filename"], r"#\d+$", "")
+    if dataset.options.key_frames_only:
+        names = names.filter(pa.array(dataset.columns.key))
     folders = pc.replace_substring_regex(names, r"[^/]*$", "")
     for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
         wanted = names.filter(pc.equal(folders, folder))
         there = pa.array(dataset.tree.names(folder), pa.string())
         lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
         if len(lost):
-            yield Finding(f"missing files in {folder}", len(lost), f"{lost[0]}; is an archive missing?")
+            yield Finding(
+                f"missing files in {folder}",
+                len(lost),
+                f"{lost[0]}; is an archive missing? (or --key-frames)",
+            )
 
 
 def _missing_cameras(dataset: Dataset) -> Iterator[Finding]:
@@ -181,7 +190,7 @@ def _maps(dataset: Dataset) -> Iterator[Finding]:
             except DwmError as error:
                 yield Finding("maps", 1, str(error))
         for one in told:
-            yield Finding("maps", 1, str(one.message), False)
+            yield Finding("maps of another version", 1, str(one.message), False)
 
 
 def _captions(dataset: Dataset) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from dwm.storage import Tree, cache_folder, kept_tables, load_tables
 
 UNUSED = ("attribute", "visibility", "map")
 """Tables of which nothing is taken: they may be missing, but not be broken."""
-FORMAT = "index 1"
+FORMAT = "index 2"
 """Raised when the index's columns change, so that older ones are built anew."""
 
 
@@ -224,7 +224,29 @@ def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) 
     chosen = poses.select(["translation", "rotation"]).take(pose.take(taken))
     for name in chosen.column_names:
         frames = frames.append_column(name, chosen[name])
-    return frames.combine_chunks(), _spans(scene[order], channel[order])
+    spans = _spans(scene[order], channel[order])
+    _check_unit(f"{version}/sample_data.json", rows["timestamp"].to_numpy()[order], spans)
+    return frames.combine_chunks(), spans
+
+
+def _check_unit(name: str, stamps: np.ndarray, spans: pa.Table) -> None:
+    """Raises DwmError for times that cannot be µs: frames of most channels lie less than 1 ms, or more than 8 s, apart."""
+    first, stop = spans["start"].to_numpy(), spans["stop"].to_numpy()
+    several = stop - first > 1
+    first, last = first[several], stop[several] - 1
+    steps = (stamps[last] - stamps[first]) / np.maximum(1, last - first)
+    steps = steps[steps > 0]
+    if not len(steps) or SHORTEST <= (step := float(np.median(steps))) <= LONGEST:
+        return
+    unit = "nanoseconds" if step > LONGEST else "milliseconds" if step > 1 else "seconds"
+    raise DwmError(
+        f"{name}: frames lie {step:.4g} apart, as if timestamp were in {unit}; nuScenes counts microseconds: convert the times "
+        "of all tables (and of captions)"
+    )
+
+
+SHORTEST, LONGEST = 1e3, 8e6
+"""µs between frames beyond which times are of another unit: from 1000 pictures a second to one in 8 seconds."""
 
 
 def _spans(scene: np.ndarray, channel: np.ndarray) -> pa.Table:

@@ -15,6 +15,8 @@ from dwm.errors import DwmError
 from dwm.storage import Tree, limits, plain_name
 from dwm.strict_json import parse_json
 
+NEWEST = (1, 3)
+NUSCENES_PLACES = ("singapore-onenorth", "singapore-hollandvillage", "singapore-queenstown", "boston-seaport")
 FOLDERS = ("expansion", "maps/expansion")
 """Where the map archive's own layout, and the devkit's, put the files."""
 VERSION = "is this map expansion v1.3?"
@@ -34,7 +36,24 @@ def read_map(tree: Tree, location: str) -> LaneMap:
             f"{tree.where}: no map of {location} ({FOLDERS[0]}/{location}.json or {FOLDERS[1]}/{location}.json); "
             "put nuScenes-map-expansion-v1.3.zip beside the other archives, or read without maps"
         )
-    return _layers(name, parse_json(tree.read(name, limits.TEXT), name))
+    content = parse_json(tree.read(name, limits.TEXT), name)
+    _check_version(name, location, content)
+    return _layers(name, content)
+
+
+def _check_version(name: str, location: str, content: Any) -> None:
+    """Raises DwmError for an outdated map of nuScenes' own places; warns of another map that does not say its version."""
+    found = str(content.get("version", "")) if isinstance(content, dict) else ""
+    numbers = tuple(int(part) for part in found[:20].split(".") if part.isascii() and part.isdecimal())
+    if numbers >= NEWEST:
+        return
+    told = f"{name}: is of version {found[:20]}" if found else f"{name}: has no version, as map expansion 1.0 had none"
+    if location in NUSCENES_PLACES:
+        raise DwmError(f"{told}: nuScenes has corrected its maps since; fetch nuScenes-map-expansion-v1.3.zip")
+    newest = ".".join(map(str, NEWEST))
+    warnings.warn(
+        f'{told}; read as {newest}: if it is a map of your own, write "version": "{newest}" into it', stacklevel=3
+    )
 
 
 def _layers(name: str, content: Any) -> LaneMap:

@@ -221,6 +221,8 @@ UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if kind == STAMP and any(type(value) is int and 1 << 53 < value < 1 << 63 for value in values):
+        values = list(map(float, values))  # ns since 1970: exact they need not be, as they are refused
     if not pa.types.is_fixed_size_list(kind) or not values:
         return pa.array(values, kind)
     try:  # several times as quick as Arrow's own way through nested lists

@@ -174,7 +174,7 @@ def to_nuscenes(tree: Tree, output: Path, version: str = "v1.0-mini", files: boo
 
 def expansion(lane_map: LaneMap) -> dict[str, Any]:
     """A map in the form of the map expansion, with the layers that it has."""
-    content: dict[str, Any] = {"node": [], "polygon": []}
+    content: dict[str, Any] = {"version": "1.3", "node": [], "polygon": []}
 
     def ring(points: Iterable[tuple[float, ...]]) -> list[str]:
         tokens = []

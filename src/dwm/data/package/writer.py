@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
 from dwm.data.pictures import open_picture
 from dwm.errors import DwmError
-from dwm.geometry import quaternion_from_rotation
+from dwm.geometry import apply, points_inside, quaternion_from_rotation, rotation_from_quaternion, transform
 from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
 
 
@@ -35,6 +36,10 @@ class PackageWriter:
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
         self.annotated: set[str] = set()
         """Instants whose boxes are known, be it none."""
+        self.uncounted: dict[str, Boxes] = {}
+        """Boxes by instant whose points in the LiDAR's sweeps are to be counted."""
+        self.sweeps: list[tuple[str, Float[np.ndarray, "4 4"], str]] = []
+        """Instant, world from LiDAR and file of each sweep."""
         self._open = ExitStack()
 
     def __enter__(self) -> PackageWriter:
@@ -47,6 +52,7 @@ class PackageWriter:
 
     def _finish(self, kind: type | None, error: Any, trace: Any) -> None:
         if kind is None:
+            self._count_points()
             write_tables(self.folder, self.manifest, self._tables())
 
     def map(self, name: str, lane_map: LaneMap) -> None:
@@ -60,6 +66,31 @@ class PackageWriter:
             plain_name(map, f"{self.path}: scene {name}: map")
         self.rows["scenes"].append({"token": name, "name": name, "description": description, "map": map})
         return SceneWriter(self, name)
+
+    def _count_points(self) -> None:
+        """How many points of its instant's sweeps lie in each box: what evaluations of detectors leave boxes out by."""
+        found: dict[str, int] = {}
+        for instant, world_from_lidar, name in self.sweeps:
+            if (boxes := self.uncounted.get(instant)) is None:
+                continue
+            points = np.frombuffer((self.folder / name).read_bytes(), np.float32).reshape(-1, 5)[:, :3]
+            counts = points_inside(
+                apply(world_from_lidar, points.astype(np.float64)), boxes.center, boxes.size, boxes.rotation
+            )
+            for thing, count in zip(boxes.instance, counts.tolist(), strict=True):
+                token = f"{instant}/{thing}"
+                found[token] = found.get(token, 0) + count
+        blind = 0
+        for row in self.rows["boxes"]:
+            if row["instant"] in self.uncounted:
+                blind += row["token"] not in found
+                row["lidar_points"] = found.get(row["token"], 0)
+        if blind:
+            warnings.warn(
+                f"{self.path}: {blind} boxes belong to no LiDAR sweep: their lidar_points are 0, and tools for detectors leave "
+                "such boxes out; give instant(…, lidar_points=[…]) where the numbers are known",
+                stacklevel=3,
+            )
 
     def _tables(self) -> dict[str, pa.Table]:
         tables = {}
@@ -94,13 +125,22 @@ class SceneWriter:
         row = {"token": f"{self.scene}/{name}", "name": name, "kind": kind, "intrinsics": numbers}
         self.package.rows["sensors"].append(row | _pose(ego_from_sensor))
 
-    def instant(self, time: float, boxes: Boxes | None = None) -> str:
-        """A moment that frames belong to, with the boxes in the world at it (None: not annotated). Gives its name."""
+    def instant(self, time: float, boxes: Boxes | None = None, lidar_points: Sequence[int] | None = None) -> str:
+        """A moment that frames belong to, with the boxes in the world at it (None: not annotated). Gives its name.
+
+        lidar_points: of each box; None: counted in the sweeps of this instant.
+        """
+        if lidar_points is not None and len(lidar_points) != (0 if boxes is None else len(boxes)):
+            raise DwmError(
+                f"{self.scene}: instant at {time:g}: {len(lidar_points)} lidar_points, one for each box is needed"
+            )
         rows = self.package.rows
         token = f"{self.scene}/{int(time)}"
         rows["instants"].append({"token": token, "scene": self.scene, "time": float(time)})
         if boxes is not None:
             self.package.annotated.add(token)
+            if lidar_points is None and len(boxes):
+                self.package.uncounted[token] = boxes
         for i in range(0 if boxes is None else len(boxes)):
             row = {
                 "token": f"{token}/{boxes.instance[i]}",
@@ -111,7 +151,8 @@ class SceneWriter:
                 "size": boxes.size[i].tolist(),
                 "rotation": quaternion_from_rotation(boxes.rotation[i]).tolist(),
             }
-            rows["boxes"].append(row | {"visibility": "", "attributes": [], "lidar_points": 0, "radar_points": 0})
+            points = {"lidar_points": 0 if lidar_points is None else int(lidar_points[i]), "radar_points": 0}
+            rows["boxes"].append(row | {"visibility": "", "attributes": []} | points)
         return token
 
     def frame(
@@ -127,6 +168,10 @@ class SceneWriter:
 
         A sweep has the ending `bin`: float32 x, y, z, intensity, ring of each point, in the LiDAR's frame.
         """
+        if ending == "bin" and len(data) % 20:
+            raise DwmError(
+                f"{self.scene}: {sensor} at {time:g}: {len(data)} bytes are no whole number of points of 20 bytes"
+            )
         name = self._file(f"{sensor}/{int(time)}.{ending}", data)
         try:
             size = (0, 0) if ending == "bin" else open_picture(data, name).size
@@ -135,6 +180,15 @@ class SceneWriter:
                 f"{self.package.path}: {name}: is no picture ({len(data)} bytes); give a JPEG or PNG"
             ) from error
         self._frame(sensor, time, world_from_ego, name, instant, size)
+        if ending == "bin":
+            self.package.sweeps.append((instant, world_from_ego @ self._mounting(sensor), name))
+
+    def _mounting(self, sensor: str) -> Float[np.ndarray, "4 4"]:
+        token = f"{self.scene}/{sensor}"
+        row = next((row for row in self.package.rows["sensors"] if row["token"] == token), None)
+        if row is None:
+            raise DwmError(f"{self.scene}: sensor {sensor} is not known; call sensor({sensor!r}, …) before its frames")
+        return transform(rotation_from_quaternion(np.array(row["rotation"])), np.array(row["translation"]))
 
     def film(
         self,

@@ -11,6 +11,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dwm.base_models.finite import require_finite
 from dwm.checkpoints.published import NETWORKS, LoadReport, load_base, network_of, read_state
 from dwm.config import Recipe, load
 from dwm.config.files import CONFIG_NAME
@@ -73,6 +74,7 @@ def network_weights(source: Path) -> dict[str, Tensor]:
     found = {name: value for (part, name), value in saved.items() if part == "transformer"}
     if not found:
         raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
+    require_finite(source, found)
     return found
 
 

@@ -51,7 +51,7 @@ def _frame(
     clip: Clip, number: int, folder: Path, size: tuple[int, int], layout: LayoutOptions, photograph: bool
 ) -> PackageFrame:
     stamp = round(number / (clip.fps or 1), 4)
-    cameras = {}
+    cameras, rig = {}, clip.rig.at(number)
     for view, name in enumerate(clip.views):
         pictures = {
             "3dbox": draw_boxes(clip, number, view, size, layout),
@@ -67,9 +67,9 @@ def _frame(
             Image.fromarray(picture).save(path)
         cameras[name] = PackageCamera(
             **files,
-            extrin=clip.rig.ego_from_camera[view].tolist(),
-            intrin=clip.rig.intrinsics[view].tolist(),
-            image_size=tuple(clip.rig.image_size[view].tolist()),
+            extrin=rig.ego_from_camera[view].tolist(),
+            intrin=rig.intrinsics[view].tolist(),
+            image_size=tuple(rig.image_size[view].tolist()),
             image_description="" if clip.captions is None else clip.captions[number][view].text(),
         )
     return PackageFrame(timestamp=stamp, ego_pose=clip.world_from_ego[number, 0].tolist(), camera_infos=cameras)

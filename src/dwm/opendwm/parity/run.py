@@ -94,9 +94,7 @@ def run_case(folder: Path, setup: Setup) -> CaseResult:
         note = _line(error)
     worst = max(found, key=lambda deviation: _badness(deviation, setup), default=None)
     passed = bool(found) and all(deviation.passed for deviation in found)
-    return CaseResult(
-        name, kind, passed, setup.strict, worst, found, time.perf_counter() - started, note, folder
-    )
+    return CaseResult(name, kind, passed, setup.strict, worst, found, time.perf_counter() - started, note, folder)
 
 
 def parity_table(results: Iterable[CaseResult]) -> Table:

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from dwm.clip import TIME_INDEXED, Clip, ClipBatch, as_floats
 from dwm.data import collate
-from dwm.data.digests import picture_keys
-from dwm.data.pixels import as_bytes
+from dwm.data.digests import as_bytes, picture_keys
 from dwm.data.readers import Ask, Material, Part, where
 from dwm.errors import DwmError
 from dwm.progress import track

@@ -77,6 +77,12 @@ class ObjectiveOptions(Options):
             raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
         return self
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Conditions that some clips lose, by themselves or (`layout`: boxes and map) together: weights can do without them."""
+        alone = tuple(name for name in ("text", "boxes", "map") if getattr(self, f"keep_{name}") < 1)
+        return tuple(dict.fromkeys((*alone, *(("text", "layout") if self.drop_all else ()))))
+
     def flow(self) -> FlowNoising:
         """The rectified flow of these options."""
         return FlowNoising(self.shift, self.times)

@@ -99,6 +99,8 @@ class DrivingTask:
         draws = draw(latents.shape, told.objective, generator, told.conditions.explicit_view_modeling, told.noising)
         inputs = noised(latents, draws, told.objective, told.noising, references)
         source: TextSource | None = batch.text or self.text
+        if isinstance(source, TextEncoder) and told.conditions.text and batch.clips.captions is not None:
+            source.say_unread([text for clip in batch.clips.captions for row in clip for text in row])
         conditions = build_conditions(
             batch.clips,
             self._conditions(batch),

@@ -6,7 +6,6 @@ models; and build a billion layers before they look at the weights. Asked here, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 from dwm.errors import DwmError
 from dwm.storage import read_file, regular
 from dwm.storage.names import fault, shown
+from dwm.strict_json import parse_json
 
 CODE = {
     "auto_map": "names Python code of the folder, which is never run",
@@ -163,11 +163,7 @@ def check_folder_configs(folder: Path) -> None:
 
 def read_config(path: Path) -> Any:
     """A config's values. Raises DwmError where it is no JSON."""
-    try:
-        return json.loads(read_file(path, CONFIG).decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise DwmError(f"{path}: is not JSON ({reason}); fetch it again") from None
+    return parse_json(read_file(path, CONFIG), str(path))
 
 
 def _entries(path: Path, values: Any) -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ from dwm.data.package.parquet import read_parquet
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError, nearest
 from dwm.storage import atomic_write, check_folder, limits, open_binary, read_file, regular
+from dwm.strict_json import parse_json
 
 PLACE = ("scene", "camera", "at", "timestamp")
 """Where a row belongs: the scene (name or token), its camera (empty: all), seconds since its start or µs (empty: all of it)."""
@@ -154,12 +155,7 @@ def _read_lines(file: Path) -> pa.Table:
             continue
         where = f"{file}: line {number}"
         limits.check_size(where, len(line), limits.ROW)
-        try:
-            row = json.loads(line)
-        except RecursionError:
-            raise DwmError(f"{where}: is nested too deep; a row is an object of texts and numbers") from None
-        except ValueError as error:
-            raise DwmError(f"{where}: is no JSON in UTF-8 ({str(error).splitlines()[0]}); correct it") from None
+        row = parse_json(line, where, "correct it")
         if not isinstance(row, dict) or any(isinstance(value, dict | list) for value in row.values()):
             raise DwmError(f'{where}: is no object of texts and numbers; a row looks like {{"scene": …, "text": …}}')
         rows.append({name: "" if value is None else str(value) for name, value in row.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions
+from dwm.strict_json import parse_json
 
 CONDITION_KEYS = frozenset(ConditionOptions.model_fields) - {"text", "boxes", "map"}
 
@@ -58,7 +58,9 @@ def read_case_batch(folder: Path, case: Mapping[str, Any]) -> ClipBatch:
     tensors = load_file(folder / "inputs.safetensors")
     for name in case["uint8_inputs"]:
         tensors[name] = tensors[name].float() / 255
-    return clip_batch(tensors, json.loads((folder / "inputs.json").read_text(encoding="utf-8")).get("clip_text"))
+    return clip_batch(
+        tensors, parse_json((folder / "inputs.json").read_bytes(), str(folder / "inputs.json")).get("clip_text")
+    )
 
 
 def condition_options(common_config: Mapping[str, Any], layout: bool) -> ConditionOptions:

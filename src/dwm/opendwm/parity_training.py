@@ -5,7 +5,6 @@ OpenDWM draws from two generators, adds gradients up over calls without dividing
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from dwm.opendwm.parity_cases import Case, Deviation, Setup
 from dwm.opendwm.parity_pipelines import CONDITIONS, driving_network, load_base, reduced
 from dwm.opendwm.parity_training_judge import judge
 from dwm.opendwm.schedules import Schedule, constant_schedule, read_schedule
+from dwm.strict_json import parse_json
 from dwm.training.freezing import freeze
 from dwm.training.noising import DdpmNoising, FlowNoising, Noising
 from dwm.training.objective import Noised, ObjectiveOptions, draw, losses_of, noised, sides
@@ -204,7 +204,7 @@ def _batch(case: Case, step: int) -> ClipBatch:
     for name in case.data["uint8_inputs"]:
         if name in tensors:
             tensors[name] = tensors[name].float() / 255
-    words = json.loads((case.folder / "inputs.json").read_text(encoding="utf-8"))["steps"][step]
+    words = parse_json((case.folder / "inputs.json").read_bytes(), str(case.folder / "inputs.json"))["steps"][step]
     return clip_batch(tensors, words.get("clip_text"))
 
 

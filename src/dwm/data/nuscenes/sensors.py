@@ -15,6 +15,14 @@ from dwm.data.pictures import open_picture
 from dwm.data.resize import resize
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits
+from dwm.strict_json import LFS, lfs_pointer
+
+
+def _read(tree: Tree, name: str) -> bytes:
+    data = tree.read(name, limits.PICTURE)
+    if data.startswith(LFS):
+        raise DwmError(f"{name}: {lfs_pointer()}")
+    return data
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class TreePictures:
         return resize(np.array(whole), size)
 
     def _decoded(self, name: str, size: tuple[int, int] | None) -> Image.Image:
-        data = self.tree.read(name, limits.PICTURE)
+        data = _read(self.tree, name)
         try:
             with open_picture(data, name) as picture:
                 if size is not None and not self.exact:
@@ -71,7 +79,7 @@ class TreePoints(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return TreePoints(self.tree, self.files[index])
-        data = self.tree.read(self.files[index], limits.PICTURE)
+        data = _read(self.tree, self.files[index])
         if len(data) % 20:
             raise DwmError(
                 f"{self.files[index]}: {len(data)} bytes are no whole number of points (20 bytes each); fetch it again"

@@ -105,7 +105,10 @@ def _time(file: BinaryIO, path: Path, size: int) -> int:
         elif kind in (1, 5):
             file.seek(8 if kind == 1 else 4, 1)
         elif kind == 2:
-            file.seek(_varint(file), 1)
+            length = _varint(file)
+            if length > end - file.tell():
+                break
+            file.seek(length, 1)
         else:
             break
     raise DwmError(f"{path}: a record holds no frame of Waymo's (no time)")

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 import dwm
+from dwm import versions
 from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
@@ -113,7 +114,7 @@ def outcome(work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if line := _known_fault(error):
+        if line := _known_fault(error) or versions.explanation(error):
             return _line(line, FAULT)
         traceback.print_exc()
         return _line(

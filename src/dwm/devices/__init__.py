@@ -3,9 +3,11 @@
 from dwm.devices.attention import attention, rms_norm
 from dwm.devices.machine import (
     autocast,
+    complete_cpu_streams,
     default_dtype,
     describe,
     group_backend,
+    has_fused_adamw,
     mark,
     memory,
     peak_memory,
@@ -20,9 +22,11 @@ from dwm.devices.rate import peak_rate
 __all__ = [
     "attention",
     "autocast",
+    "complete_cpu_streams",
     "default_dtype",
     "describe",
     "group_backend",
+    "has_fused_adamw",
     "mark",
     "memory",
     "peak_memory",

@@ -89,6 +89,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+def has_fused_adamw(device: torch.device) -> bool:
+    """Whether AdamW is one kernel there: PyTorch's own devices have one since 2.4, `torch_npu` brings one in newer releases."""
+    keys = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
+    kernel = "aten::_fused_adamw_"
+    return device.type in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[device.type])
+
+
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done all that it was given; for measuring only."""
     if device.type != "cpu":
@@ -102,6 +109,13 @@ def mark(device: torch.device) -> Any:
     event = _module(device.type).Event()
     event.record()
     return event
+
+
+def complete_cpu_streams() -> None:
+    """Gives a CPU's stream, which does everything in order, the two methods without effect that PyTorch 2.6 has not yet."""
+    for name in ("record_event", "wait_event"):
+        if not hasattr(torch.cpu.Stream, name):
+            setattr(torch.cpu.Stream, name, lambda stream, *_: None)
 
 
 def memory(device: torch.device) -> Memory:

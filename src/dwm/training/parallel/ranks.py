@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dwm.devices import group_backend, pick_device
+from dwm.devices import complete_cpu_streams, group_backend, pick_device
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.training.loop.task import Losses, Task
@@ -237,7 +237,7 @@ class Spread:
     def _shard(
         self, computation: Computation, blocks: list[nn.Module], options: ParallelOptions, task: Task[Any]
     ) -> None:
-        fully_shard, policy = _fsdp()
+        fully_shard, policy = _fsdp(task.device)
         shape = options.shape(self.here.ranks)
         mesh = dist.init_device_mesh(task.device.type, shape, mesh_dim_names=("copies", "shards"))
         if shape[0] == 1:
@@ -277,13 +277,29 @@ def _copies(computation: Computation, device: torch.device) -> nn.Module:
     )
 
 
-def _fsdp() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    try:
+def without_shards(kind: str) -> str | None:
+    """Why this PyTorch cannot shard weights on devices of this kind (`cpu`, …), as one line; None where it can."""
+    release = torch.__version__.split("+")[0]
+    if kind == "cpu" and not _has_general_fsdp():
+        return f"fsdp on a CPU needs PyTorch 2.6 or newer, this is {release}; use ddp"
+    return None
+
+
+def _has_general_fsdp() -> bool:
+    """PyTorch 2.5 has FSDP2 under a private name, and asks CUDA's streams there whatever the device."""
+    import torch.distributed.fsdp as fsdp  # takes a while, and most runs need none of it
+
+    return hasattr(fsdp, "fully_shard")
+
+
+def _fsdp(device: torch.device) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    if why := without_shards(device.type):
+        raise DwmError(f"training.parallel.mode: {why}")
+    complete_cpu_streams()
+    if _has_general_fsdp():
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-    except ImportError:
-        raise DwmError(
-            f"training.parallel.mode: fsdp needs PyTorch 2.6 or newer, this is {torch.__version__}; use ddp"
-        ) from None
+    else:
+        from torch.distributed._composable.fsdp import MixedPrecisionPolicy, fully_shard
     return fully_shard, MixedPrecisionPolicy
 
 

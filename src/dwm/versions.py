@@ -23,7 +23,10 @@ Transformers leave PyTorch out without a word of error."""
 def bounds(torch: str) -> tuple[str, ...]:
     """What pip must be told beside this release of PyTorch: `("diffusers<0.41", …)`; empty where the newest will do."""
     return tuple(
-        f"{name}<{limit}" for torch_limit, limits in BESIDE.items() if _parts(torch) < torch_limit for name, limit in limits.items()
+        f"{name}<{limit}"
+        for torch_limit, limits in BESIDE.items()
+        if _parts(torch) < torch_limit
+        for name, limit in limits.items()
     )
 
 
@@ -35,7 +38,8 @@ def misfit() -> str | None:
     if torch is None:
         return "PyTorch is not installed here: pip install torch, then pip install . in dwm's folder"
     if _parts(torch) < TORCH:
-        return f"PyTorch {'.'.join(map(str, TORCH))} or newer is needed, this is {torch}: pip install 'torch>={TORCH[0]}.{TORCH[1]}'"
+        least = ".".join(map(str, TORCH))
+        return f"PyTorch {least} or newer is needed, this is {torch}: pip install 'torch>={least}'"
     wrong = [text for text in bounds(torch) if not _older(*text.split("<"))]
     if not wrong:
         return None

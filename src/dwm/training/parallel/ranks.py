@@ -26,6 +26,7 @@ from dwm.devices import complete_cpu_streams, group_backend, pick_device
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.training.loop.task import Losses, Task
+from dwm.training.parallel.meeting import Meeting
 
 PATIENCE = timedelta(days=1)
 """How long a process waits while the first one alone prepares clips or draws a preview."""
@@ -140,14 +141,13 @@ def group(device: str = "auto") -> Iterator[torch.device]:
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ or dist.is_initialized():
         yield pick_device(device)
         return
-    mine = pick_device(device)
+    meeting, mine = Meeting.of(os.environ), pick_device(device)
     if mine.type != "cpu":
-        mine = torch.device(mine.type, int(os.environ.get("LOCAL_RANK", 0)))
+        mine = pick_device(f"{mine.type}:{os.environ.get('LOCAL_RANK', '0')}")
         getattr(torch, mine.type).set_device(mine)
     # After a restart torchrun's store still holds the addresses of the processes before: each attempt has names of its own.
-    store, rank, ranks = next(dist.rendezvous("env://"))
-    attempt = dist.PrefixStore(f"attempt-{_restarts()}", store)
-    dist.init_process_group(group_backend(mine), store=attempt, rank=rank, world_size=ranks)
+    attempt = dist.PrefixStore(f"attempt-{_restarts()}", meeting.meet())
+    dist.init_process_group(group_backend(mine), store=attempt, rank=meeting.rank, world_size=meeting.ranks)
     try:
         yield mine
         place().barrier()

@@ -17,7 +17,7 @@ from dwm import versions
 from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
-from dwm.errors import DwmError
+from dwm.errors import DwmError, leave_reason
 
 USAGE, INTERRUPTED, FAULT = 2, 130, 1
 UsageError = typer.BadParameter.__base__
@@ -145,7 +145,9 @@ def _known_fault(error: Exception) -> str | None:
 
 
 def _line(text: str, code: int) -> int:
-    print("dwm: " + " ".join(text.split("\n")), file=sys.stderr)
+    text = " ".join(text.split("\n"))
+    if not leave_reason(text):
+        print("dwm: " + text, file=sys.stderr)
     return code
 
 

@@ -6,6 +6,7 @@ from dwm.devices.machine import (
     complete_cpu_streams,
     default_dtype,
     describe,
+    device_count,
     group_backend,
     has_fused_adamw,
     mark,
@@ -16,6 +17,7 @@ from dwm.devices.machine import (
     reset_peak_memory,
     supports_bf16,
     synchronize,
+    usable_cores,
 )
 from dwm.devices.rate import peak_rate
 
@@ -25,6 +27,7 @@ __all__ = [
     "complete_cpu_streams",
     "default_dtype",
     "describe",
+    "device_count",
     "group_backend",
     "has_fused_adamw",
     "mark",
@@ -37,4 +40,5 @@ __all__ = [
     "rms_norm",
     "supports_bf16",
     "synchronize",
+    "usable_cores",
 ]

@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dwm.config import Recipe, resolve
-from dwm.devices import ascend, pick_device
+from dwm.devices import ascend
 from dwm.errors import REASONS, DwmError, first_reason
-from dwm.opendwm.commands.before_start import check_devices, check_files, check_memory
-from dwm.training.parallel.meeting import check_port
-from dwm.training.parallel.ranks import without_shards
+
+if TYPE_CHECKING:
+    from dwm.config import Recipe
 
 Kind = Literal["precision", "performance"]
 RECIPE = "sd35-crossview-nuscenes"
@@ -93,6 +92,8 @@ class PortRun:
     @property
     def recipe(self) -> Recipe:
         """What the processes will train. Raises DwmError for a setting that is not known."""
+        from dwm.config import resolve
+
         name, *overrides = self.arguments[: self.arguments.index("--resume")]
         return resolve(name, overrides=overrides)
 
@@ -133,6 +134,12 @@ def main() -> None:
 
 def checked(run: PortRun) -> PortRun:
     """The run, when all is there that it needs. Raises DwmError for the first that is not, before any process is started."""
+    # Here, since networks take seconds to import and a mistyped word is said at once.
+    from dwm.devices import pick_device
+    from dwm.opendwm.commands.before_start import check_devices, check_files, check_memory
+    from dwm.training.parallel.meeting import check_port
+    from dwm.training.parallel.ranks import without_shards
+
     recipe = run.recipe
     device = pick_device(recipe.device)
     script = f"bash test/{SCRIPTS[run.kind]}"

@@ -3,7 +3,6 @@
 from dwm.devices.attention import attention, rms_norm
 from dwm.devices.machine import (
     autocast,
-    complete_cpu_streams,
     default_dtype,
     describe,
     device_count,
@@ -24,7 +23,6 @@ from dwm.devices.rate import peak_rate
 __all__ = [
     "attention",
     "autocast",
-    "complete_cpu_streams",
     "default_dtype",
     "describe",
     "device_count",

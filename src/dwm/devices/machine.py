@@ -121,13 +121,6 @@ def mark(device: torch.device) -> Any:
     return event
 
 
-def complete_cpu_streams() -> None:
-    """Gives a CPU's stream, which does everything in order, the two methods without effect that PyTorch 2.6 has not yet."""
-    for name in ("record_event", "wait_event"):
-        if not hasattr(torch.cpu.Stream, name):
-            setattr(torch.cpu.Stream, name, lambda stream, *_: None)
-
-
 def memory(device: torch.device) -> Memory:
     """The device's memory; on a CPU the machine's."""
     if device.type != "cpu":

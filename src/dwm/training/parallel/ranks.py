@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dwm.devices import complete_cpu_streams, group_backend, pick_device
+from dwm.devices import group_backend, pick_device
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.training.loop.task import Losses, Task
@@ -279,26 +279,20 @@ def _copies(computation: Computation, device: torch.device) -> nn.Module:
 
 def without_shards(kind: str) -> str | None:
     """Why this PyTorch cannot shard weights on devices of this kind (`cpu`, …), as one line; None where it can."""
-    release = torch.__version__.split("+")[0]
-    if kind == "cpu" and not _has_general_fsdp():
-        return f"fsdp on a CPU needs PyTorch 2.6 or newer, this is {release}; use ddp"
+    # FSDP2 asks CUDA's streams in 2.5 whatever the device; in 2.6 it asks a CPU's for what they have not, and its gathered
+    # weights count as changed between forward and backward.
+    if kind == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        release = torch.__version__.split("+")[0]
+        return f"fsdp on a CPU needs a PyTorch newer than 2.6 (2.13 is tried), this is {release}; use ddp"
     return None
-
-
-def _has_general_fsdp() -> bool:
-    """PyTorch 2.5 has FSDP2 under a private name, and asks CUDA's streams there whatever the device."""
-    import torch.distributed.fsdp as fsdp  # takes a while, and most runs need none of it
-
-    return hasattr(fsdp, "fully_shard")
 
 
 def _fsdp(device: torch.device) -> tuple[Callable[..., Any], Callable[..., Any]]:
     if why := without_shards(device.type):
         raise DwmError(f"training.parallel.mode: {why}")
-    complete_cpu_streams()
-    if _has_general_fsdp():
+    try:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-    else:
+    except ImportError:  # its name in PyTorch 2.5
         from torch.distributed._composable.fsdp import MixedPrecisionPolicy, fully_shard
     return fully_shard, MixedPrecisionPolicy
 

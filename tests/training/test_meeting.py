@@ -35,8 +35,9 @@ def test_a_wrong_environment_is_one_line(change: dict[str, str | None], sentence
 
 def test_a_busy_port_is_named_with_a_free_one():
     with socket.create_server(("", 0)) as taken:
-        with pytest.raises(DwmError, match=rf"MASTER_PORT={taken.getsockname()[1]}: is in use.*such as MASTER_PORT=\d+"):
-            check_port(taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        with pytest.raises(DwmError, match=rf"MASTER_PORT={port}: is in use.*such as MASTER_PORT=\d+"):
+            check_port(port)
     check_port(free_port())
 
 

@@ -66,6 +66,8 @@ def evaluate() -> None:
     if given.resume_from is not None:
         run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
     made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
+    if made is None:  # of several processes the first one scores
+        return
     for line in made.scores.lines():
         print(f"{line.name}: {line.value}")
     print(f"written: {given.output_path}")

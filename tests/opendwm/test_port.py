@@ -137,6 +137,15 @@ def test_a_log_step_is_also_a_line_of_the_ports(tmp_path: Path):
     assert not list(port._as_the_port("waiting at 127.0.0.1:2 for 2 processes\n"))
 
 
+def test_where_weights_cannot_be_sharded_each_process_holds_a_copy_and_that_is_said(monkeypatch, capsys):
+    run = told(TINY="1", DEVICE="cpu")
+    monkeypatch.setattr(torch.cpu, "Stream", type("Stream", (), {}))  # as in PyTorch 2.6
+    found = checked(run)
+    assert "fsdp on a CPU needs a PyTorch newer than 2.6" in capsys.readouterr().out
+    parallel = found.recipe.training.parallel
+    assert (parallel.mode, parallel.mesh) == ("ddp", None) and run.recipe.training.parallel.mode == "fsdp"
+
+
 @pytest.mark.slow
 def test_a_failed_run_says_why_once_in_its_last_line_and_leaves_its_name_free(tmp_path: Path):
     environment = {**os.environ, "TINY": "1", "OUTPUT": str(tmp_path), "OMP_NUM_THREADS": "1"}

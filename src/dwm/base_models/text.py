@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dwm.devices import send, send_numbers
 from dwm.errors import DwmError
+from dwm.storage import regular
+from dwm.strict_json import check_characters, parse_json
 
 LONGEST = 77
 """Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
@@ -29,8 +32,8 @@ PROMPTS_AT_ONCE = 32
 class TextEmbedding:
     """n prompts as token sequences and, where the family has it, as one pooled vector each."""
 
-    sequence: Float[Tensor, "n l d"]
-    pooled: Float[Tensor, "n p"] | None
+    sequence: Float[Tensor, "*n l d"]
+    pooled: Float[Tensor, "*n p"] | None
 
     def __getitem__(self, index: Tensor | slice) -> TextEmbedding:
         return TextEmbedding(self.sequence[index], None if self.pooled is None else self.pooled[index])
@@ -39,6 +42,7 @@ class TextEmbedding:
         return TextEmbedding(self.sequence.to(*target), None if self.pooled is None else self.pooled.to(*target))
 
 
+@runtime_checkable
 class TextSource(Protocol):
     """What turns prompts into embeddings: encoders in memory, or embeddings that were stored before."""
 
@@ -61,7 +65,7 @@ class TextEncoder(nn.Module):
                 torch.cat([piece.sequence for piece in pieces]),
                 None if pieces[0].pooled is None else torch.cat([piece.pooled for piece in pieces]),
             )
-            return found[torch.tensor([position[prompt] for prompt in prompts], device=found.sequence.device)]
+            return found[send_numbers([position[prompt] for prompt in prompts], found.sequence.device)]
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
         raise NotImplementedError
@@ -139,8 +143,7 @@ class StoredText:
         missing = next((prompt for prompt in prompts if prompt not in self.index), None)
         if missing is not None:
             raise DwmError(f"prompt {missing[:60]!r} is not among the {len(self.index)} stored embeddings")
-        order = torch.tensor([self.index[prompt] for prompt in prompts], device=self.embedding.sequence.device)
-        return self.embedding[order]
+        return self.embedding[send_numbers([self.index[prompt] for prompt in prompts], self.embedding.sequence.device)]
 
     def to(self, *target: torch.device | torch.dtype | str) -> StoredText:
         return StoredText(list(self.index), self.embedding.to(*target))
@@ -160,8 +163,8 @@ class StoredText:
     @classmethod
     def load(cls, path: Path | str) -> StoredText:
         try:
-            with safe_open(path, "pt") as file:
-                prompts = json.loads((file.metadata() or {})["prompts"])
+            with safe_open(regular(path), "pt") as file:
+                prompts = parse_json((file.metadata() or {})["prompts"], f"{path}: prompts")
                 pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
                 return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -171,10 +174,11 @@ class StoredText:
 
 
 def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
+    check_characters(prompts, "prompt", "write it in UTF-8")
     found = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
-    return found["input_ids"].to(device)
+    return send(found["input_ids"], device)
 
 
 def _length(tokenizer) -> int:

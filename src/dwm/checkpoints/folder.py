@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel
 from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
+from dwm.base_models.trust import check_config, check_parts, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
+from dwm.storage import check_folder, regular
+from dwm.strict_json import check_pointer
 
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package."""
@@ -36,7 +39,8 @@ NETWORKS = {
 
 def resolve(name: str | Path) -> Path:
     """The folder of weights: a path, or "town" for those that come with the package."""
-    folder = TOWN if str(name) == "town" and not Path(name).exists() else Path(name)
+    # A folder of that name, such as a data set, is in nobody's way unless it holds weights.
+    folder = TOWN if str(name) == "town" and not (Path(name) / "dwm.json").is_file() else Path(name)
     if not (folder / "dwm.json").is_file():
         known = "no weights come with this installation" if folder == TOWN else 'give a folder with one, or "town"'
         raise DwmError(f"{folder}: holds no dwm.json; {known}")
@@ -55,6 +59,8 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     if name not in NETWORKS:
         raise DwmError(f"{path}: _class_name {name!r} is not known; known: {', '.join(NETWORKS)}")
     network_class, options_class = NETWORKS[name]
+    check_config(path, config)
+    check_sizes(path, config, weights_held(folder / "transformer"))
     with torch.device("meta"):
         network = network_class(_options(options_class, path, config))
     load_state(network, folder / "transformer", dtype)
@@ -66,10 +72,13 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     expected = network.state_dict()
     found: dict[str, Tensor] = {}
     for path in _parts(folder):
+        regular(path)
         try:
             with safe_open(path, "pt") as file:
                 found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
+            if path.is_file():
+                check_pointer(path)
             raise DwmError(f"{path}: cannot be read ({error}); fetch or write it again") from None
     different = [f"missing {key}" for key in expected if key not in found]
     different += [f"unexpected {key}" for key in found if key not in expected]
@@ -95,6 +104,7 @@ def write_folder(
 
     Without `base` the card says where the base model is.
     """
+    check_folder(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "dwm.json").is_file():
         raise DwmError(f"{folder}: holds other files than weights; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,13 +136,18 @@ def _write_network(folder: Path, network: nn.Module, dtype: torch.dtype) -> None
 
 def _write_base(folder: Path, base: BaseModel, dtype: torch.dtype) -> None:
     """The base model's parts. A part that was not loaded is copied from where the others came from."""
-    shutil.copytree(base.folder / "scheduler", folder / "scheduler")
+    _copy_part(base.folder / "scheduler", folder / "scheduler")
     if base.autoencoder is not None:
         _save_part(base.autoencoder.model, folder / "vae", dtype)
     written = _write_text(folder, base.text, dtype) if base.text is not None else set()
     for name in ("vae", *TEXT_PARTS):
         if name not in written and not (folder / name).exists() and (base.folder / name).is_dir():
-            shutil.copytree(base.folder / name, folder / name)
+            _copy_part(base.folder / name, folder / name)
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    """A folder with its files, links as what they lead to; a pipe or a device among them is refused."""
+    shutil.copytree(source, target, copy_function=lambda file, copy: shutil.copyfile(regular(file), copy))
 
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3")
@@ -159,10 +174,7 @@ def _parts(folder: Path) -> list[Path]:
     index = folder / f"{WEIGHTS}.index.json"
     if not index.is_file():
         return [folder / WEIGHTS]
-    names = sorted(set(read_json(index, folder).get("weight_map", {}).values()))
-    if any(Path(name).name != name for name in names):
-        raise DwmError(f"{index}: names files outside its folder; fetch it again")
-    return [folder / name for name in names]
+    return [folder / name for name in check_parts(index)]
 
 
 def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -37,7 +37,9 @@ def config(
     from dwm.config import Recipe, save
     from dwm.opendwm.commands.example_runs import ExampleRun
     from dwm.opendwm.runs import ODDITIES, convert
+    from dwm.storage import check_file
 
+    check_file(output)
     made = convert(file)
     path = save(made.run, output.parent, output.name)
     told = made.translation

@@ -45,7 +45,10 @@ class Draw(str, Enum):
 
 def _seconds(text: str) -> float:
     try:
-        return float(text.removesuffix("s"))
+        seconds = float(text.removesuffix("s"))
+        if not 0 <= seconds < 1e9:
+            raise ValueError(text)
+        return seconds
     except ValueError as error:
         raise typer.BadParameter(f"--at {text}: expected seconds since the scene's start, for example 3.2") from error
 
@@ -77,7 +80,9 @@ def show(
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
     from dwm.data.recording import save_recording
     from dwm.report.film import Film
+    from dwm.storage import check_file
 
+    check_file(output)
     left_out = {item.value for item in without or ()}
     drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
     options = ReadOptions(maps=drawn.map, missing_captions="empty")
@@ -192,11 +197,11 @@ def interpolate(
     from dwm.data.nuscenes.interpolate import NAME
     from dwm.data.nuscenes.interpolate import interpolate as run
     from dwm.errors import DwmError
-    from dwm.storage import open_tree
+    from dwm.storage import check_folder, open_tree
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    folder = (output or Path(data)) / NAME
+    folder = check_folder((output or Path(data)) / NAME, empty=True)
     keep(f"nothing was written to {folder}; run the command again")
     tree = open_tree(data)
     made = run(tree, choose_version(tree, version, recorded=True), folder, grouping.value, split)

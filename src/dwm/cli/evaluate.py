@@ -68,7 +68,7 @@ def evaluate(
 
 
 def _lines(made: Evaluated) -> list[str]:
-    scores = [f"{line.name}: {line.value}\n    {line.meaning}" for line in made.scores.lines()]
+    scores = [text for line in made.scores.lines() for text in (f"{line.name}: {line.value}", f"    {line.meaning}")]
     return [*scores, "written:", *written(made.files)]
 
 

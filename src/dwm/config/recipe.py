@@ -10,14 +10,14 @@ from dwm.base_models.tiny import TinyOptions
 from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
 from dwm.config.data import DataOptions
-from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions
-from dwm.networks import DiTOptions, UNetOptions
+from dwm.networks import DiTOptions, NetworkOptions, UNetOptions
 from dwm.options import Options
 from dwm.training.loop.step import LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages.autoencoder_stage import AutoencoderStage
 from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage, StagesOptions
+from dwm.training.stages.driving_stage import DrivingStage
 
 
 def _which_network(values: Any) -> str:
@@ -110,21 +110,9 @@ class Recipe(Options):
     stream: StreamOptions | None = Field(None, description="live generation; none: not this run")
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
 
-    def stages(self) -> StagesOptions:
-        """The same run in the training room's terms."""
-        return StagesOptions(
-            size=self.data.size,
-            workers=max(1, self.data.workers),
-            base=self.tiny,
-            network=self.dit(),
-            conditions=self.conditions,
-            autoencoder=tuple(map(self._placed, self.autoencoder)),
-            driving=self.driving_stages(),
-            seed=self.training.seed,
-            compatibility=self.compatibility,
-            preview_every=self.preview.every,
-            autocast=self.autocast,
-        )
+    def autoencoder_stages(self) -> tuple[AutoencoderStage, ...]:
+        """The stages of an autoencoder of its own, one after another."""
+        return tuple(map(self._placed, self.autoencoder))
 
     def driving_stages(self) -> tuple[DrivingStage, ...]:
         """The stages of the driving network, one after another."""
@@ -137,8 +125,6 @@ class Recipe(Options):
         follow = {name: getattr(self.training, name) for name in said if said[name] == getattr(plain, name)}
         return stage.with_(loop=stage.loop.with_(**follow))
 
-    def dit(self) -> DiTOptions:
-        """The driving transformer, with this run's compatibility. Raises DwmError where the run has a U-Net."""
-        if not isinstance(self.network, DiTOptions):
-            raise DwmError(f"{self.name or 'config'}: network is SD 2.1's U-Net; this works with the transformer only")
-        return self.network.with_(compatibility=self.compatibility)
+    def driving_network(self) -> NetworkOptions:
+        """The driving network's options, with this run's compatibility."""
+        return self.network.with_compatibility(self.compatibility)

@@ -10,14 +10,15 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
+from dwm.data.pictures import DECODED, check_pixels
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
 
 FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
 KEPT_OPEN = 16
@@ -29,6 +30,8 @@ AHEAD = 24
 def film_of(name: str) -> tuple[str, int] | None:
     """The film's file and the picture's number that a name stands for; None for a file of one picture."""
     match = FILM.fullmatch(name)
+    if match and len(match[2]) > 9:
+        raise DwmError(f"{name[:60]}…: no film has a picture of so high a number (from 0)")
     return (match[1], int(match[2])) if match else None
 
 
@@ -36,6 +39,22 @@ def file_of(name: str) -> str:
     """The file that a picture's name leads to."""
     found = film_of(name)
     return found[0] if found else name
+
+
+def container_format(file: BinaryIO, name: str) -> str:
+    """FFmpeg's name of the film's container, by its first bytes. Raises DwmError for any other than those of `FILM`.
+
+    Left to guess, FFmpeg also takes texts for films that make it open other files and the network: playlists, SDP, concat.
+    """
+    head = file.read(16)
+    file.seek(0)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"):
+        return "mov"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "matroska"
+    if head.startswith(b"RIFF") and head[8:11] == b"AVI":
+        return "avi"
+    raise DwmError(f"{name}: cannot be decoded: it is no MP4, MOV, MKV, WebM or AVI film; fetch or write it again")
 
 
 def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -66,7 +85,10 @@ class _Film:
 
     @classmethod
     def open(cls, tree: Tree, name: str) -> _Film:
-        container = av.open(tree.open(name))
+        container = av.open(file := tree.open(name), format=container_format(file, name))
+        for stream in container.streams.video:
+            check_pixels(name, stream.width, stream.height)
+            stream.codec_context.options = {"max_pixels": str(limits.bound(DECODED) // 4)}  # of later pictures too
         if not container.streams.video:
             raise DwmError(f"{name}: holds no video")
         stamps = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)

@@ -36,10 +36,14 @@ def save_recording(clip: Clip, path: str | Path, options: LookOptions = LookOpti
     except ImportError as error:
         raise DwmError(f"{path}: a .rrd is written by Rerun, which is not here: pip install 'dwm[rerun]'") from error
     recorder = _Recorder(clip, options, rerun, rerun.RecordingStream(f"dwm {clip.scene}"))
+    # Rerun's own way to a file says nothing of a full disk: the recording is made in memory, and written as any other file.
+    memory = recorder.stream.memory_recording()
+    recorder.stream.send_blueprint(recorder.arrangement())
+    recorder.record()
+    content = memory.drain_as_bytes()
+    recorder.stream.disconnect()
     with atomic_write(path) as temporary:
-        recorder.stream.save(str(temporary), default_blueprint=recorder.arrangement())
-        recorder.record()
-        recorder.stream.disconnect()
+        temporary.write_bytes(content)
     return Path(path)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dwm.base_models import Autoencoder, StoredText, TextSource
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
+from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver
 
 Latents = Float[Tensor, "b t v c h w"]
@@ -67,7 +68,7 @@ class Sampler:
 
     def noise(self, shape: tuple[int, ...]) -> Latents:
         """Fresh noise, drawn on the CPU so that every device gets the same."""
-        return torch.randn(shape, generator=self.generator).to(self.device) * self.solver.initial_noise
+        return send(torch.randn(shape, generator=self.generator), self.device) * self.solver.initial_noise
 
     def prepare(
         self, batch: ClipBatch, latent_shape: tuple[int, ...], pose_before: Float[Tensor, "b v 4 4"] | None = None
@@ -119,8 +120,8 @@ class Sampler:
     ) -> Latents:
         """One step with an index of the solver for each frame; frames that are not `moving` stay as they are."""
         b, _, v = latents.shape[:3]
-        spread = torch.tensor(index).to(self.device, non_blocking=True)[None, :, None].expand(b, -1, v)
-        moves = torch.tensor(moving).to(self.device, non_blocking=True)[None, :, None, None, None, None]
+        spread = send_numbers(index, self.device)[None, :, None].expand(b, -1, v)
+        moves = send_numbers(moving, self.device)[None, :, None, None, None, None]
         time = self.solver.times[spread].to(torch.float32)
         stepped = self.solver.step(latents, self.predict(latents, time, prepared), spread)
         return self._stepped(counter, torch.where(moves, stepped, latents))

@@ -21,7 +21,10 @@ from dwm.options import Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
 from dwm.runs.clips import TownClips
 from dwm.runs.generate import loaded
+from dwm.storage import check_folder
 
+FILES = ("scores.json", "contact_sheet.png", "config.json", "report.html")
+"""What is written into the output."""
 HELD_OUT = 2_000
 """Scenes of a town from this number on are those that the built-in recipes never train on."""
 SHOWN = 4
@@ -62,6 +65,7 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
     from dwm.checkpoints.folder import read_card, resolve
 
+    check_folder(output, FILES)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     return measured(run, chosen_clips(run, card), loaded(run), output)

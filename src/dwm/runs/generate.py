@@ -22,6 +22,14 @@ from dwm.options import Options
 from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
 from dwm.runs.blank_clip import plain_clip
+from dwm.storage import check_folder
+
+FILES = (
+    "config.json",
+    "report.html",
+    *(f"{name}.{kind}" for name in ("generated", "comparison") for kind in ("png", "mp4")),
+)
+"""What is written into the output."""
 
 
 class GenerationRun(Options):
@@ -65,6 +73,7 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
     from dwm.checkpoints.folder import read_card, resolve
 
+    check_folder(output, FILES)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)

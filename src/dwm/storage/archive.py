@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from dwm.errors import DwmError
-from dwm.storage import tars, zips
+from dwm.storage import limits, tars, zips
 from dwm.storage.cache import cache_folder, kept_tables
 from dwm.storage.folder import missing
 from dwm.storage.members import STORED, Member, Members, check_bounds
@@ -51,10 +51,13 @@ class Archive:
     def exists(self, name: str) -> bool:
         return self.members.find(name) is not None
 
-    def read(self, name: str) -> bytes:
-        return (tars if self.is_tar else zips).read_member(self.source, self._find(name))
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        member = self._find(name)
+        check_bounds(self.where, member, self.source.size)
+        limits.check_size(f"{self.where}: member {name}", member.size, most)
+        return (tars if self.is_tar else zips).read_member(self.source, member)
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         member = self._find(name)
         if self.is_tar:
             check_bounds(self.where, member, self.source.size)
@@ -97,7 +100,7 @@ class Inflating(io.RawIOBase):
     """A deflated member as a file that is inflated while it is read; going back begins anew. Length and checksum are verified
     by who reads it to its end."""
 
-    def __init__(self, stored: BinaryIO, member: Member, where: str) -> None:
+    def __init__(self, stored: IO[bytes], member: Member, where: str) -> None:
         self.stored, self.member, self.where = stored, member, where
         self._begin()
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm.errors import DwmError, nearest
+from dwm.storage import limits
 from dwm.storage.archive import SUFFIXES, Archive
 from dwm.storage.cache import cache_folder, kept_tables
 from dwm.storage.folder import Folder, RemoteFolder, missing
-from dwm.storage.source import LocalSource, RemoteSource
+from dwm.storage.source import LocalSource, RemoteSource, check_url
 
 PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 COMPARED_ANEW = 5000
@@ -22,6 +24,7 @@ COMPARED_ANEW = 5000
 OVERLAP = pa.schema({"later": pa.string(), "earlier": pa.string(), "count": pa.int64(), "example": pa.string()})
 
 
+@runtime_checkable
 class Tree(Protocol):
     """Files by name, read only; picklable, and safe to share over fork."""
 
@@ -33,11 +36,11 @@ class Tree(Protocol):
 
     def exists(self, name: str) -> bool: ...
 
-    def read(self, name: str) -> bytes:
-        """The whole file. Raises DwmError where it is missing or damaged."""
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        """The whole file. Raises DwmError where it is missing or damaged, or (before it is read) has more than `most` bytes."""
         ...
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         """The file as a seekable stream, for what is too large to read at once."""
         ...
 
@@ -80,6 +83,7 @@ def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = No
 
 
 def _open_remote(url: str, endpoint: str | None) -> Tree:
+    check_url(url)
     if url.endswith((*SUFFIXES, ".tgz", ".tar.gz")):
         return Archive(RemoteSource(url, endpoint))
     folder = RemoteFolder(url, endpoint)
@@ -97,10 +101,10 @@ class Union:
     def exists(self, name: str) -> bool:
         return any(tree.exists(name) for tree in self.trees)
 
-    def read(self, name: str) -> bytes:
-        return self._holder(name).read(name)
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        return self._holder(name).read(name, most)
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         return self._holder(name).open(name)
 
     def names(self, prefix: str = "") -> Iterator[str]:
@@ -119,6 +123,9 @@ class Union:
         for tree in self.trees:
             if tree.exists(name):
                 return tree
+        for tree in self.trees:
+            if isinstance(tree, Folder) and (tree.path / name).exists():
+                return tree  # a pipe or a device, which it refuses
         raise missing(self.where, name)
 
 

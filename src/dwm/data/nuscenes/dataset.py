@@ -120,7 +120,8 @@ class Dataset:
         place = {instance: row for row, instance in enumerate(numbers(last, "instance").tolist())}
         follows = [place.get(instance, -1) for instance in numbers(first, "instance").tolist()]
         stays = [row for row, other in enumerate(follows) if other >= 0]
-        first, last = first.take(stays), last.take([follows[row] for row in stays])
+        whole = pa.int64()  # an empty list has no type of its own
+        first, last = first.take(pa.array(stays, whole)), last.take(pa.array([follows[row] for row in stays], whole))
         centres = (1 - share) * vectors(first, "translation") + share * vectors(last, "translation")
         turned = between_rotations(vectors(first, "rotation"), vectors(last, "rotation"), np.array([share]))
         return self._as_boxes(first, centres, turned[:, 0])

@@ -3,9 +3,10 @@ is a slice and nothing is an object per row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ class Index:
     def tables(self) -> dict[str, pa.Table]:
         return {name: getattr(self, name) for name in TABLES}
 
+    def digest(self) -> str:
+        """Changes when anything in the tables does, not when they are moved or written anew."""
+        found = blake2b(digest_size=16)
+        for name, table in self.tables().items():
+            for column in table.column_names:
+                found.update(f"{name}.{column} {len(table)} ".encode())
+                for part in content(table[column].combine_chunks()):
+                    found.update(part)
+        return found.hexdigest()
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.place is not None:
             return mapped_index, (self.place,)
@@ -62,6 +73,22 @@ class Index:
 
 
 TABLES = tuple(field.name for field in fields(Index) if field.name != "place")
+
+
+def content(values: pa.Array) -> Iterator[Any]:
+    """What a column holds, as bytes that are the same wherever it lies in memory."""
+    if isinstance(values, pa.ChunkedArray):
+        for chunk in values.chunks:
+            yield from content(chunk)
+    elif pa.types.is_fixed_size_list(values.type):
+        yield from content(values.flatten())
+    elif pa.types.is_string(values.type):
+        yield pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
+        _, places, text = values.buffers()
+        places = np.frombuffer(places or bytes(4), np.int32)[values.offset :]
+        yield memoryview(text or b"")[int(places[0]) : int(places[len(values)])]
+    else:
+        yield np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
 
 def open_index(tree: Tree, version: str) -> Index:
@@ -103,7 +130,7 @@ def build_index(tree: Tree, version: str) -> Index:
     frames, spans = _frames(read, version, walk, calibrations)
     boxes, samples, categories, instances = _boxes(read, version, walk)
     scenes = scenes.select(["token", "name", "description"])
-    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete))
+    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete, pa.bool_()))
     return Index(scenes, spans, frames, calibrations, samples, boxes, channels, categories, instances)
 
 

@@ -22,7 +22,7 @@ from dwm.data.nuscenes import motion as between
 from dwm.data.nuscenes.index import SampleWalk, join, walk_samples
 from dwm.data.nuscenes.motion import STEPS, Grouping
 from dwm.data.nuscenes.splits import scene_names
-from dwm.data.nuscenes.tables import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, read_table, rows, vectors
+from dwm.data.nuscenes.tables import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, read_table, rows, text_of, vectors
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import Tree, atomic_folder
@@ -63,7 +63,11 @@ class Interpolation:
 
 
 def interpolate(
-    tree: Tree, version: str, output: Path, grouping: Grouping = "by_time", split: str | Path | None = None
+    tree: Tree,
+    version: str,
+    output: Path,
+    grouping: Grouping = "by_time",
+    split: str | Path | Iterable[str] | None = None,
 ) -> Interpolation:
     """Writes the thirteen tables of 12 Hz into the folder `output`, beside and renamed when complete.
 
@@ -98,7 +102,7 @@ class _Source:
     channels: dict[str, str]
 
     @classmethod
-    def read(cls, tree: Tree, version: str, split: str | Path | None) -> _Source:
+    def read(cls, tree: Tree, version: str, split: str | Path | Iterable[str] | None) -> _Source:
         scenes = read_table(tree, version, "scene")
         if split is not None:
             names = scene_names(split, scenes["name"].to_pylist())
@@ -275,9 +279,11 @@ def _channels(tree: Tree, version: str) -> dict[str, str]:
 
 
 def _recounted(tree: Tree, version: str, table: str, field: str, counts: dict[str, int]) -> Iterator[Row]:
-    for row in rows(tree, f"{version}/{table}.json"):
-        if row["token"] in counts:
-            yield row | {field: counts[row["token"]]}
+    name = f"{version}/{table}.json"
+    for row in rows(tree, name):
+        token = text_of(name, row, "token")
+        if token in counts:
+            yield row | {field: counts[token]}
 
 
 def _plain(stamp: float) -> int | float:

@@ -102,13 +102,14 @@ class Scene:
     @cached_property
     def seconds(self) -> float:
         """From the first to the last frame of the clock."""
-        stamps = self._stamps(self.channels()[0])
-        return float(stamps[-1] - stamps[0]) / 1e6
+        channels = self.channels()
+        stamps = self._stamps(channels[0]) if channels else ()
+        return float(stamps[-1] - stamps[0]) / 1e6 if len(stamps) else 0.0
 
     @cached_property
     def rate(self) -> float:
         """Frames per second of the first view, as recorded."""
-        stamps = self._stamps(self.views[0])
+        stamps = self._stamps(self.views[0]) if self.views else ()
         return 0.0 if len(stamps) < 2 or stamps[-1] == stamps[0] else round(1e6 / typical_step(stamps), 1)
 
     def windows(
@@ -121,6 +122,8 @@ class Scene:
         reference_oddity: bool = False,
     ) -> list[Window]:
         """All windows of `length` frames; see `frame_windows` for fps and stride (by index with fps 0)."""
+        if not self.views:  # `clip` says so; among other scenes it just gives no windows
+            return []
         channels = self.channels(views)
         self._tell_unevenness(channels, fps)
         stamps = [self._stamps(channel) for channel in channels]
@@ -136,6 +139,10 @@ class Scene:
         self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
     ) -> Clip:
         """`frames` frames from `start` (s) on, at `fps` (None: as recorded), each the one nearest to its time."""
+        if not self.views:
+            raise DwmError(
+                f"{self.name}: has no pictures of any camera in sample_data.json, so no clips; is a part of the tables missing?"
+            )
         channels, fps = self.channels(views), fps or self.rate or 1.0
         if frames < 1 or start < 0:
             raise DwmError(
@@ -210,7 +217,7 @@ class Scene:
 
     def _boxes(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Boxes | None, ...], ...]:
         columns = self.dataset.columns
-        known = {sample: self.dataset.boxes_of(sample) for sample in np.unique(columns.sample[rows])}
+        known = {sample: self.dataset.boxes_of(int(sample)) for sample in np.unique(columns.sample[rows])}
         return tuple(
             tuple(known[columns.sample[row]] if columns.key[row] else self._boxes_between(row) for row in line)
             for line in rows
@@ -226,7 +233,7 @@ class Scene:
         if not 0 < after < len(times):
             return None
         share = (time - times[after - 1]) / (times[after] - times[after - 1])
-        return self.dataset.boxes_between(samples[after - 1], samples[after], share)
+        return self.dataset.boxes_between(int(samples[after - 1]), int(samples[after]), float(share))
 
     @cached_property
     def _moments(self) -> tuple[Float[np.ndarray, "m"], Int[np.ndarray, "m"]]:

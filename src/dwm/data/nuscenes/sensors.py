@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -12,9 +11,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from dwm.data.films import film_of, read_film
+from dwm.data.pictures import open_picture
 from dwm.data.resize import resize
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class TreePictures:
         return resize(np.array(whole), size)
 
     def _decoded(self, name: str, size: tuple[int, int] | None) -> Image.Image:
-        data = self.tree.read(name)
+        data = self.tree.read(name, limits.PICTURE)
         try:
-            with Image.open(io.BytesIO(data)) as picture:
+            with open_picture(data, name) as picture:
                 if size is not None and not self.exact:
                     picture.draft("RGB", size)
                 picture.load()
@@ -71,7 +71,7 @@ class TreePoints(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return TreePoints(self.tree, self.files[index])
-        data = self.tree.read(self.files[index])
+        data = self.tree.read(self.files[index], limits.PICTURE)
         if len(data) % 20:
             raise DwmError(
                 f"{self.files[index]}: {len(data)} bytes are no whole number of points (20 bytes each); fetch it again"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from jaxtyping import Float
-from PIL import Image
 
 from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
+from dwm.data.pictures import open_picture
 from dwm.errors import DwmError
 from dwm.geometry import quaternion_from_rotation
-from dwm.storage import atomic_folder, atomic_write
+from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
 
 
 class PackageWriter:
@@ -53,10 +51,13 @@ class PackageWriter:
 
     def map(self, name: str, lane_map: LaneMap) -> None:
         """Adds a map that scenes may name."""
-        self.rows["lanes"] += lane_rows(name, lane_map)
+        self.rows["lanes"] += lane_rows(plain_name(name, f"{self.path}: map"), lane_map)
 
     def scene(self, name: str, map: str = "", description: str = "") -> SceneWriter:
         """Begins a scene on a map ("" for none)."""
+        plain_name(name, f"{self.path}: scene")
+        if map:
+            plain_name(map, f"{self.path}: scene {name}: map")
         self.rows["scenes"].append({"token": name, "name": name, "description": description, "map": map})
         return SceneWriter(self, name)
 
@@ -128,7 +129,7 @@ class SceneWriter:
         """
         name = self._file(f"{sensor}/{int(time)}.{ending}", data)
         try:
-            size = (0, 0) if ending == "bin" else Image.open(io.BytesIO(data)).size
+            size = (0, 0) if ending == "bin" else open_picture(data, name).size
         except OSError as error:
             raise DwmError(
                 f"{self.package.path}: {name}: is no picture ({len(data)} bytes); give a JPEG or PNG"
@@ -149,7 +150,7 @@ class SceneWriter:
             self._frame(sensor, time, world_from_ego, f"{name}#{number}", instant, size)
 
     def _file(self, name: str, data: bytes) -> str:
-        name = f"data/{self.scene}/{name}"
+        name = inside(f"data/{self.scene}/{name}", f"{self.package.path}: scene {self.scene}")
         target = self.package.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -180,7 +181,9 @@ def lane_rows(name: str, lane_map: LaneMap) -> list[dict[str, Any]]:
 def write_tables(folder: Path, manifest: Manifest, tables: Mapping[str, pa.Table]) -> None:
     """The manifest and all tables of a package into a folder that is not yet in its place."""
     for name, schema in SCHEMAS.items():
-        pq.write_table(tables[name].select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+        table = tables[name].select(schema.names).cast(schema)
+        # Pages have checksums, which reading verifies: zstd alone does not notice every torn page.
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -192,8 +195,7 @@ def staged(path: Path) -> Iterator[Path]:
         with atomic_folder(path) as folder:
             yield folder
         return
-    with atomic_write(path) as packed, TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        folder = Path(temporary)
+    with atomic_write(path) as packed, working_folder(path) as folder:
         yield folder
         with zipfile.ZipFile(packed, "w") as archive:
             for file in sorted(file for file in folder.rglob("*") if file.is_file()):

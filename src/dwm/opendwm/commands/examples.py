@@ -21,7 +21,7 @@ from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_folder
 from dwm.training.parallel.ranks import group, place
 
 
@@ -52,6 +52,7 @@ def run_example(
     say: Callable[[str], None] = print,
 ) -> list[Timed]:
     """Generates every input into `output`/{i}.png or .mp4, and writes `inference_stats.json`. `tiny`: the built-in weights."""
+    check_folder(output, ("config.json", "inference_stats.json"))
     with group("auto" if tiny else example.run.device) as device:
         return _shared_example(example, output, repeat, tiny, source, say, device)
 

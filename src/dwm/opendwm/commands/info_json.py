@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dwm.errors import DwmError
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_file, open_binary, regular
 from dwm.storage.source import RemoteSource, as_file, reaching, remote
+from dwm.storage.tars import open_tar
 
 SUFFIXES = (".zip", ".tar")
 RECORDS = "_with_camera_labels.tfrecord"
@@ -26,12 +27,13 @@ def write_archive_info(source: str | Path, target: Path, endpoint: str | None = 
 
     `source` may be a URL; `endpoint` is the address of its S3 service.
     """
+    check_file(target)
     try:
         with _opened(source, endpoint) as file:
             members = _zip_members(file) if str(source).endswith(".zip") else _tar_members(file)
     except FileNotFoundError:
         raise DwmError(f"{source}: no such file") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, ValueError) as error:
         raise DwmError(f"{source}: not a whole archive ({error}); fetch it again") from None
     _write(target, members)
     return len(members)
@@ -52,6 +54,7 @@ def write_dataset_info(
 
 def write_waymo_info(source: str | Path, target: Path, split: str = "", endpoint: str | None = None) -> int:
     """{scene: [[time in µs, bytes, offset] of each frame]} of the records in a folder; returns how many scenes."""
+    check_file(target)
     files = [path for path in _entries(source, endpoint) if path.endswith(RECORDS) and split in _name(path)]
     if not files:
         raise DwmError(f"{source}: holds no segment-…{RECORDS}")
@@ -88,14 +91,15 @@ def _zip_members(file: BinaryIO) -> dict[str, list[Any]]:
 
 
 def _tar_members(file: BinaryIO) -> dict[str, list[Any]]:
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with open_tar(file) as archive:
         return {item.name: [item.offset_data, item.size, item.isdir()] for item in archive}
 
 
 def _opened(source: str | Path, endpoint: str | None) -> BinaryIO:
     if "://" in str(source):
         return as_file(RemoteSource(str(source), endpoint))
-    return Path(source).open("rb")
+    regular(Path(source))
+    return open_binary(Path(source))
 
 
 def _entries(folder: str | Path, endpoint: str | None) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from dwm.errors import CheckFailed
+from dwm.screen import say
 
 
 def _parser(what: str) -> argparse.ArgumentParser:
@@ -27,7 +28,7 @@ def generation_example() -> None:
 
     example = read_example(given.config_path)
     run_example(example, given.output_path, max(1, given.repeat), given.tiny, str(given.config_path))
-    print(f"written: {given.output_path}")
+    say(f"written: {given.output_path}", to_result=True)
 
 
 def preview() -> None:
@@ -47,7 +48,7 @@ def preview() -> None:
     text = read_preview_config(given.preview_config_path)
     how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
     run_previews(load_recipe(given.config_path), given.output_path, how, str(given.config_path))
-    print(f"written: {given.output_path / 'preview'}")
+    say(f"written: {given.output_path / 'preview'}", to_result=True)
 
 
 def evaluate() -> None:
@@ -69,8 +70,8 @@ def evaluate() -> None:
     if made is None:  # of several processes the first one scores
         return
     for line in made.scores.lines():
-        print(f"{line.name}: {line.value}")
-    print(f"written: {given.output_path}")
+        say(f"{line.name}: {line.value}", to_result=True)
+    say(f"written: {given.output_path}", to_result=True)
 
 
 def train() -> None:
@@ -91,7 +92,7 @@ def train() -> None:
     parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
     given = vars(parser.parse_args())
     path, output = given.pop("config_path"), given.pop("output_path")
-    print(f"written: {train_config(path, output, Flags(**given))}")
+    say(f"written: {train_config(path, output, Flags(**given))}", to_result=True)
 
 
 def export_packages() -> None:
@@ -106,7 +107,7 @@ def export_packages() -> None:
     from dwm.opendwm.runs import load_recipe
 
     for path in export(load_recipe(given.config_path), given.output_path, given.reference_frame_count, given.count):
-        print(path)
+        say(path, to_result=True)
 
 
 def archive_info() -> None:
@@ -120,7 +121,7 @@ def archive_info() -> None:
     from dwm.opendwm.commands.info_json import below, write_archive_info
 
     source, endpoint = below(given.fs_config_path, given.input_path)
-    print(f"{given.output_path}: {write_archive_info(source, given.output_path, endpoint)} members")
+    say(f"{given.output_path}: {write_archive_info(source, given.output_path, endpoint)} members", to_result=True)
 
 
 def dataset_info() -> None:
@@ -142,10 +143,10 @@ def dataset_info() -> None:
     source, endpoint = below(given.fs_config_path, given.input_path)
     if given.dataset_type == "waymo":
         count = write_waymo_info(source, given.output_path, given.split, endpoint)
-        print(f"{given.output_path}: {count} scenes")
+        say(f"{given.output_path}: {count} scenes", to_result=True)
         return
     for path in write_dataset_info(source, given.output_path, given.split, endpoint):
-        print(path)
+        say(path, to_result=True)
 
 
 def tar_to_zip() -> None:
@@ -167,6 +168,6 @@ def tar_to_zip() -> None:
 
     endings = tuple(filter(None, re.split(r"[|:]", given.extensions_to_compress)))
     made = zip_tar(given.input_path, given.output_path, endings, given.verify, given.salvage)
-    print(f"{made.path}: {made.files} files")
+    say(f"{made.path}: {made.files} files", to_result=True)
     if made.missing:
         raise CheckFailed(f"{given.input_path}: {made.missing}; {made.path} holds what is whole, fetch the rest again")

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Literal
 
 from dwm.devices import ascend
 from dwm.errors import REASONS, DwmError, first_reason
+from dwm.screen import say
+from dwm.storage import check_file
 
 if TYPE_CHECKING:
     from dwm.config import Recipe
@@ -129,7 +131,7 @@ def main() -> None:
     run = PortRun.of(kind, given, os.environ)
     run = checked(run)
     start(run)
-    print("\n".join(summary(run)))
+    say(*summary(run), to_result=True)
 
 
 def checked(run: PortRun) -> PortRun:
@@ -151,13 +153,14 @@ def checked(run: PortRun) -> PortRun:
     shards = parallel.shape(run.processes * run.nodes)[1] if parallel.mode == "fsdp" else 1
     check_memory(recipe, device, run.processes, shards)
     if parallel.mode == "fsdp" and (why := without_shards(device.type)):
-        print(f"{why.replace('use ddp', 'each process holds a copy instead (ddp)')}", flush=True)
+        say(why.replace("use ddp", "each process holds a copy instead (ddp)"), to_result=True)
         return run.with_copies()
     return run
 
 
 def start(run: PortRun) -> None:
     """Runs to the end; what it says goes to the terminal and to the log. Raises DwmError with the reason where it failed."""
+    check_file(run.log)
     run.log.parent.mkdir(parents=True, exist_ok=True)
     if run.kind == "performance":
         _put_aside(run.folder)

@@ -28,7 +28,7 @@ from dwm.options import Options
 from dwm.report.film import Film
 from dwm.runs.generate import stepping
 from dwm.runs.published import published_pipeline
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_folder
 from dwm.training.parallel.ranks import group, place
 
 TOWN_FRAMES = 8
@@ -104,15 +104,17 @@ def run_previews(
     """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file."""
     if not run.data.validation:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to look at")
+    check_folder(output, ("config.json",))
+    check_folder(output / "preview")
     with group("auto" if preview.tiny else run.device) as device:
-        return _shared_previews(run.with_(device=str(device)), output, preview, source, say)
+        return _shared_previews(run, str(device), output, preview, source, say)
 
 
 def _shared_previews(
-    run: Recipe, output: Path, preview: Preview, source: str, say: Callable[[str], None]
+    run: Recipe, device: str, output: Path, preview: Preview, source: str, say: Callable[[str], None]
 ) -> list[Path]:
     """What this process makes: of several that torchrun started each takes its share of the clips, so that each is made once."""
-    pipe, here = _pipeline(run, preview, source), place()
+    pipe, here = _pipeline(run.with_(device=device), preview, source), place()
     count = preview.count
     if preview.tiny and (other := _with_town(run, pipe.card.fps, say if here.first else _unsaid)) is not run:
         run, count = other, count or len(other.data.validation)

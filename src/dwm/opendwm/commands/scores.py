@@ -11,8 +11,9 @@ from dwm.config import Recipe
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.clips import validation_clips
-from dwm.runs.evaluate import Evaluated, EvaluationRun, measured
+from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
+from dwm.storage import check_folder
 from dwm.training.parallel.ranks import group, place
 
 CLIPS = 16
@@ -27,6 +28,7 @@ def score_run(
     Of several processes the first does so, and the others get None: scores compare each clip with all others. Raises DwmError
     for sets without photographs of their own (packages), or that cannot be read.
     """
+    check_folder(output, FILES)
     held_out = run.data.validation
     if not held_out:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to measure against")

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,13 +29,14 @@ from dwm.data.pixels import as_bytes
 from dwm.data.readers import Ask, Material, Part, where
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, regular
 
 LAYOUTS = frozenset(("layout_boxes", "layout_map"))
 PICTURES = ("frames", "layout_boxes", "layout_map")
 """What is stored as bytes and given as floats in [0, 1]."""
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Clips of one shape by number; picklable, so that worker processes can share the work."""
 
@@ -119,7 +120,7 @@ class _Shard:
     def __init__(self, path: Path):
         self.path = path
         self._file: Any = None
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             words = json.loads(file.metadata()["words"])
             self.names = tuple(name for name in file.keys() if name != "keys")  # noqa: SIM118
             n, t, v = file.get_slice("times").get_shape()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from dwm import progress
 from dwm.errors import DwmError
 from dwm.options import Options
+from dwm.screen import say
 
 SHOWN = {
     "gradient_norm": "gradient {:.3g}",
@@ -44,6 +44,7 @@ class WatchOptions(Options):
     )
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Takes the numbers of a log step and shows them somewhere."""
 
@@ -67,7 +68,7 @@ class Lines:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         if not progress.QUIET:
-            print(line(values, self.steps), file=sys.stderr, flush=True)
+            say(line(values, self.steps))
 
     def close(self) -> None:
         """Every line is closed already."""

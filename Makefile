@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEVKIT := .venv-devkit
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint versions clean
 demo: $(VENV)/.ready
 	$(BIN)/dwm demo
 
@@ -19,8 +19,12 @@ lint: $(VENV)/.ready-test
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/lint-imports
 
+# The fast tests and the tiny scripts on the oldest and the newest PyTorch; the first time fetches gigabytes for each.
+versions:
+	.ci/versions
+
 # torch first and by its exact version: an open range may bring gigabytes of CUDA libraries to a machine without a GPU.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -40,4 +44,4 @@ $(DEVKIT)/.ready:
 		&& touch $@ || echo "no nuScenes devkit here (it needs Python 3.11 or older): its tests will be skipped"
 
 clean:
-	rm -rf $(VENV) $(DEVKIT) output
+	rm -rf $(VENV) $(DEVKIT) .venv-torch-* output

@@ -6,7 +6,9 @@ from dwm.devices.machine import (
     autocast,
     default_dtype,
     describe,
+    device_count,
     group_backend,
+    has_fused_adamw,
     mark,
     memory,
     peak_memory,
@@ -15,6 +17,7 @@ from dwm.devices.machine import (
     reset_peak_memory,
     supports_bf16,
     synchronize,
+    usable_cores,
 )
 from dwm.devices.rate import peak_rate
 
@@ -23,7 +26,9 @@ __all__ = [
     "autocast",
     "default_dtype",
     "describe",
+    "device_count",
     "group_backend",
+    "has_fused_adamw",
     "mark",
     "memory",
     "peak_memory",
@@ -37,4 +42,5 @@ __all__ = [
     "send_together",
     "supports_bf16",
     "synchronize",
+    "usable_cores",
 ]

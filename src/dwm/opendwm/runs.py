@@ -14,9 +14,11 @@ from dwm.errors import DwmError
 from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translated_example
 from dwm.opendwm.config.names import UNET
 from dwm.opendwm.config.networks import dit_options, unet_options
+from dwm.opendwm.config.places import check_places, with_root
 from dwm.opendwm.config.reader import CLASS
 from dwm.opendwm.config.translation import Translation, is_upstream, translate
 from dwm.options import Options
+from dwm.runs.clips import check_kinds
 
 ODDITIES = (
     "sampling: noise levels are shifted twice",
@@ -104,11 +106,30 @@ def read_run(path: str | Path) -> Recipe | ExampleRun | LidarRun | FilesRun:
     return validated(kinds[verb], values, str(path)) if verb in kinds else from_values(values, str(path))
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """A training run (or that of an example) from a file of OpenDWM's or ours."""
+def load_recipe(path: str | Path, root: Path | None = None) -> Recipe:
+    """A training run (or that of an example) from a file of OpenDWM's or ours; with `root`, its files lie below there."""
     run = read_run(path)
     if isinstance(run, LidarRun):
         run.build()
     if isinstance(run, FilesRun):
         raise DwmError(f"{path}: describes where files lie, not a run")
-    return run.run if isinstance(run, ExampleRun) else run
+    recipe = run.run if isinstance(run, ExampleRun) else run
+    return recipe if root is None else with_root(recipe, root, str(path))
+
+
+def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bool = True) -> Recipe:
+    """The run of the file `path`, where this house reads all its data sets and none of its files lies on a foreign machine.
+
+    `train`: whether its training sets are read, not the held-out ones alone; `networks`: whether its weights are. Raises
+    DwmError for the first that is not so, before anything is opened.
+    """
+    if train:
+        check_kinds(run.data.train)
+    check_kinds(run.data.validation, also=() if train else ("package",))
+    check_places(run, read_json(path), str(path), train, networks)
+    return run
+
+
+def ready_recipe(path: str | Path, root: Path | None = None, train: bool = False, networks: bool = True) -> Recipe:
+    """`load_recipe`, and `check_ready`."""
+    return check_ready(load_recipe(path, root), path, train, networks)

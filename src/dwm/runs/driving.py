@@ -24,6 +24,7 @@ from dwm.generation import DrivingPipeline
 from dwm.networks import CrossviewTemporalUNet, UNetOptions
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
+from dwm.runs.fetch import IN_TRAINING, require
 from dwm.town import caption_words
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
@@ -178,8 +179,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
             return NETWORKS[type(options)](options).to(dtype), None
         given = Path(run.weights)
         folder = given / "transformer" if (given / "transformer").is_dir() else given
-        if not folder.exists():
-            raise DwmError(f"weights: {given} does not exist; fetch or train it first, or set weights=null")
+        require(folder, "weights", run.name or "config", IN_TRAINING["weights"])
         return (load_published if run.weights_strict else load_published_base)(options, folder, dtype)
 
 

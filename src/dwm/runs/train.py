@@ -9,8 +9,9 @@ from dwm.checkpoints import WeightsCard
 from dwm.config.files import CONFIG_NAME, load, save
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
-from dwm.runs.clips import training_clips, validation_clips
+from dwm.runs.clips import check_kinds, training_clips, validation_clips
 from dwm.runs.driving import make_base, train_on_base
+from dwm.runs.fetch import require_networks
 from dwm.town import caption_words
 from dwm.training.loop.step import Callback
 from dwm.training.parallel.ranks import group, place, restarted
@@ -18,6 +19,9 @@ from dwm.training.stages import train
 
 RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
 """Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
+
+BEGUN = ("log.jsonl", "state.json")
+"""Files of which a run has one as soon as it has done something; a folder without any may be used again."""
 
 
 def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
@@ -36,6 +40,9 @@ def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callba
     here, refused = place(), None
     if here.first:
         try:
+            if run.base_model is not None:
+                require_networks(run, run.name or "config")
+            check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
             _claim(run, output, resume)
         except DwmError as error:
             refused = error
@@ -70,7 +77,7 @@ def card(run: Recipe) -> WeightsCard:
 
 def _claim(run: Recipe, output: Path, resume: bool) -> None:
     path = output / CONFIG_NAME
-    if path.exists():
+    if path.exists() and any(any(output.rglob(name)) for name in BEGUN):
         before = load(path)
         if not resume:
             raise DwmError(f"{output}: holds a run of {before.name} already; add --resume, or choose another --output")

@@ -100,7 +100,10 @@ def read_preview_config(path: Path | None) -> TextChange | None:
 def run_previews(
     run: Recipe, output: Path, preview: Preview = Preview(), source: str = "config", say: Callable[[str], None] = print
 ) -> list[Path]:
-    """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file."""
+    """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file.
+
+    `output` may be the folder of a training run, of which nothing is changed.
+    """
     if not run.data.validation:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to look at")
     pipe = _pipeline(run, preview, source)
@@ -118,7 +121,7 @@ def run_previews(
         say(f"{', '.join(batch.scenes)}: {generated.shape[1]} frames → {files[-1]}")
         if preview.export:
             files.append(_export(batch, place.with_suffix(".json")))
-    save(run, output)
+    save(run, output / "preview")
     return files
 
 

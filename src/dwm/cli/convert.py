@@ -26,6 +26,7 @@ app = typer.Typer(
 def config(
     file: Annotated[Path, typer.Argument(help="A JSON config of OpenDWM.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -38,7 +39,7 @@ def config(
     from dwm.opendwm.commands.example_runs import ExampleRun
     from dwm.opendwm.runs import ODDITIES, convert
 
-    made = convert(file)
+    made = convert(file, root)
     path = save(made.run, output.parent, output.name)
     told = made.translation
     lines = [f"{item.path}: left out; {item.reason}" for item in told.ignored]

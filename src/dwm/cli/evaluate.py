@@ -34,6 +34,7 @@ def evaluate(
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     config: flags.Config = None,
+    root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -56,7 +57,7 @@ def evaluate(
         "device": device,
     }
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, given, output)
+        made = training_run(config, given, output, root)
         finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
         return
     run = saved(EvaluationRun, config, given)
@@ -72,11 +73,12 @@ def _lines(made: Evaluated) -> list[str]:
     return [*scores, "written:", *written(made.files)]
 
 
-def training_run(config: Path, flags: dict[str, Any], output: Path) -> Evaluated:
+def training_run(config: Path, flags: dict[str, Any], output: Path, root: Path | None = None) -> Evaluated:
     """Scores of a training run's published weights over its own validation sets."""
     from dwm.opendwm.commands.previews import changed_run
     from dwm.opendwm.commands.scores import score_run
-    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.runs import check_ready, load_recipe
 
     clips = flags.pop("clips")
-    return score_run(changed_run(load_recipe(config), flags, str(config)), output, clips, source=str(config))
+    run = check_ready(changed_run(load_recipe(config, root), flags, str(config)), config)
+    return score_run(run, output, clips, source=str(config))

@@ -16,9 +16,13 @@ Run = TypeVar("Run", bound="Options")
 
 
 def chosen(
-    name: str | None, config: Path | None, overrides: Sequence[str] | None, default: str | None = None
+    name: str | None,
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    default: str | None = None,
+    root: Path | None = None,
 ) -> Recipe:
-    """The resolved run. NAME and -c exclude one another; a NAME with `=` in it is an override."""
+    """The resolved run; `root` is the folder below which the files of a config lie. NAME and -c exclude one another; a NAME with `=` in it is an override."""
     overrides = list(overrides or ())
     if name and "=" in name:
         name, overrides = None, [name, *overrides]
@@ -29,11 +33,15 @@ def chosen(
     from dwm.config import resolve
 
     if config:
-        return resolve(values=read(config), overrides=overrides)
+        return resolve(values=read(config, root), overrides=overrides)
+    if root:
+        raise DwmError("--root is for the files that a config (-c) names; for a recipe give --data, or KEY=VALUE")
     return resolve(name or default, overrides=overrides)
 
 
-def chosen_training(name: str | None, config: Path | None, overrides: Sequence[str] | None) -> Recipe | Campaign:
+def chosen_training(
+    name: str | None, config: Path | None, overrides: Sequence[str] | None, root: Path | None = None
+) -> Recipe | Campaign:
     """The same for what is trained, which may be a campaign of several runs."""
     from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
@@ -46,14 +54,14 @@ def chosen_training(name: str | None, config: Path | None, overrides: Sequence[s
         if isinstance(values, dict) and "stages" in values:
             given = [text for text in (name, *(overrides or ())) if text]
             return changed(campaign_from(values, str(config)), given)
-    return chosen(name, config, overrides)
+    return chosen(name, config, overrides, root=root)
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path, root: Path | None = None) -> Recipe:
     """A saved run, or a config of OpenDWM."""
     from dwm.opendwm.runs import load_recipe
 
-    return load_recipe(path)
+    return load_recipe(path, root)
 
 
 def verb_of(path: Path) -> str:

@@ -21,6 +21,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     data: flags.Data = None,
     config: flags.Config = None,
+    root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -31,13 +32,17 @@ def train(
     overrides = list(overrides or ())
     if data is not None:
         overrides += [f"data.train.0.path={data}", f"data.validation.0.path={data}"]
-    run = chosen_training(name, config, overrides)
+    run = chosen_training(name, config, overrides, root)
     output = output or Path("runs") / (run.name or "run")
     keep(lambda: _kept(name, config, output))
-    from dwm.config import Campaign
+    from dwm.config import Campaign, Recipe
     from dwm.runs.campaign import train_campaign
     from dwm.runs.train import train_run
 
+    if config is not None and isinstance(run, Recipe):
+        from dwm.opendwm.runs import check_ready
+
+        check_ready(run, config, train=True)
     weights = train_campaign(run, output) if isinstance(run, Campaign) else train_run(run, output, resume)
     lines = [
         f"trained {run.name}; weights:",

@@ -58,20 +58,32 @@ class FilesRun(Options):
     endpoint: str | None = Field(None, description="address of the S3 service")
 
 
+AnyRun = Recipe | ExampleRun | LidarRun | FilesRun
+
+
 @dataclass(frozen=True)
 class Converted:
     """A translated file as typed options, and what the translation has to say."""
 
-    run: Recipe | ExampleRun | LidarRun | FilesRun
+    run: AnyRun
     translation: Translation
 
 
-def convert(path: str | Path) -> Converted:
-    """An OpenDWM config as one of ours. Raises DwmError for a file that is not OpenDWM's, or says what we do not know."""
+def convert(path: str | Path, root: Path | None = None) -> Converted:
+    """An OpenDWM config as one of ours; with `root`, its files lie below there. Raises DwmError for a file that is not OpenDWM's, or says what we do not know."""
     values = read_json(path)
     if not is_upstream(values):
         raise DwmError(f"{path}: is not a config of OpenDWM (it names no classes)")
-    return converted(values, str(path))
+    made = converted(values, str(path))
+    return made if root is None else Converted(_below(made.run, root, str(path)), made.translation)
+
+
+def _below(run: AnyRun, root: Path, source: str) -> AnyRun:
+    if isinstance(run, ExampleRun):
+        return run.with_(run=with_root(run.run, root, source))
+    if isinstance(run, Recipe):
+        return with_root(run, root, source)
+    raise DwmError(f"{source}: --root is for runs; this file names no data set or weights that could be moved")
 
 
 def converted(values: dict[str, Any], source: str) -> Converted:

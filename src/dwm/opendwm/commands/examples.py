@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from dwm.config import read_json, save
+from dwm.config import save
 from dwm.devices import pick_device, synchronize
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
-from dwm.opendwm.config.places import check_places, with_root
+from dwm.opendwm.config.places import with_root
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
@@ -33,19 +33,12 @@ class Timed:
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def read_example(path: str | Path, root: Path | None = None, tiny: bool = False) -> ExampleRun:
-    """An example of OpenDWM's or ours, its files below `root` where one is given.
-
-    Raises DwmError where the file holds no inputs, or (unless `tiny`, which needs none) files of a foreign machine.
-    """
+def read_example(path: str | Path, root: Path | None = None) -> ExampleRun:
+    """An example of OpenDWM's or ours, its files below `root` where one is given. Raises DwmError where it holds no inputs."""
     run = read_run(path)
     if not isinstance(run, ExampleRun):
         raise DwmError(f"{path}: holds no inputs; examples with a data set are run by src/dwm/preview.py")
-    if root is not None:
-        run = run.with_(run=with_root(run.run, root, str(path)))
-    if not tiny:
-        check_places(run.run, read_json(path), str(path), train=False)
-    return run
+    return run if root is None else run.with_(run=with_root(run.run, root, str(path)))
 
 
 def run_example(

@@ -43,8 +43,11 @@ def generation_example() -> None:
     given = parser.parse_args()
 
     from dwm.opendwm.commands.examples import read_example, run_example
+    from dwm.opendwm.runs import check_ready
 
-    example = read_example(given.config_path, given.root, given.tiny)
+    example = read_example(given.config_path, given.root)
+    if not given.tiny:
+        check_ready(example.run, given.config_path)
     run_example(example, given.output_path, max(1, given.repeat), given.tiny, str(given.config_path))
     print(f"written: {given.output_path}")
 

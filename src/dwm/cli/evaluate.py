@@ -60,6 +60,7 @@ def evaluate(
         made = training_run(config, given, output, root)
         finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
         return
+    flags.no_root(root)
     run = saved(EvaluationRun, config, given)
     measured = {key: value for key, value in {"scores": flags.names(scores), "seed": seed}.items() if value is not None}
     if measured:

@@ -28,6 +28,14 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def no_root(root: Path | None) -> None:
+    """Refuses --root where no config names files that could lie below it."""
+    if root is not None:
+        raise typer.BadParameter(
+            "--root is for the files that a training run's config (-c) names; give --data, --weights"
+        )
+
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
 OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.")]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]

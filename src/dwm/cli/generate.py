@@ -66,6 +66,7 @@ def generate(
         files = training_run(config, given, output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
         return
+    flags.no_root(root)
     run = saved(GenerationRun, config, given)
     made = run_generation(run, output)
     lines = [

@@ -22,7 +22,10 @@ def chosen(
     default: str | None = None,
     root: Path | None = None,
 ) -> Recipe:
-    """The resolved run; `root` is the folder below which the files of a config lie. NAME and -c exclude one another; a NAME with `=` in it is an override."""
+    """The resolved run; `root` is the folder below which the files of a config lie.
+
+    NAME and -c exclude one another; a NAME with `=` in it is an override.
+    """
     overrides = list(overrides or ())
     if name and "=" in name:
         name, overrides = None, [name, *overrides]

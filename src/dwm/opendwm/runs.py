@@ -70,7 +70,10 @@ class Converted:
 
 
 def convert(path: str | Path, root: Path | None = None) -> Converted:
-    """An OpenDWM config as one of ours; with `root`, its files lie below there. Raises DwmError for a file that is not OpenDWM's, or says what we do not know."""
+    """An OpenDWM config as one of ours; with `root`, its files lie below there.
+
+    Raises DwmError for a file that is not OpenDWM's, or says what we do not know.
+    """
     values = read_json(path)
     if not is_upstream(values):
         raise DwmError(f"{path}: is not a config of OpenDWM (it names no classes)")
@@ -106,7 +109,7 @@ def recipe_of(values: dict[str, Any], source: str) -> Recipe:
     return validated(Recipe, {**values, "network": typed.model_dump(mode="json")}, source)
 
 
-def read_run(path: str | Path) -> Recipe | ExampleRun | LidarRun | FilesRun:
+def read_run(path: str | Path) -> AnyRun:
     """Whatever a file of OpenDWM's or ours holds."""
     values = read_json(path)
     if is_upstream(values):

@@ -16,10 +16,12 @@ from dwm.config.data import SourceOptions
 from dwm.errors import DwmError
 from dwm.runs.fetch import Needed, needed_data, needed_networks
 
-PRIVATE = re.compile(r"/(cache|mnt)/|THUDM/")
-"""Beginnings of paths that only the authors' machines have; the last one is a name on a hub, which is no path."""
+PRIVATE = re.compile(r"/(cache|mnt)/|THUDM/|\{")
+"""Beginnings of paths that only the authors' machines have; a name on a hub, and words in braces, are no path at all."""
 PRIVATE_SERVICE = "aoss-internal"
 """Part of the addresses of the authors' S3 services."""
+NUSCENES = "https://www.nuscenes.org/nuscenes#download"
+OPENDWM_DATA = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 ARCHIVE = r"[^/]+\.(?:zip|tar)"
 PLACES = tuple(
     (re.compile(pattern), place)
@@ -33,10 +35,10 @@ PLACES = tuple(
         (r"(?:^|/)(av2_[^/]*caption[^/]*\.json)$", r"data/argoverse/\1"),
         (rf"/opendv/({ARCHIVE})$", r"data/opendv/\1"),
         (r"(?i)/((?:opendv)[^/]*?(?:\.json)?)$", r"data/opendv/\1"),
-        (r"(?:^|/)((?:stable-diffusion|CogVideoX)-[^/]+(?:/.*)?)$", r"base_model/\1"),
+        (r"(?:^|[/ ])((?:stable-diffusion|CogVideoX)-[^/ ]+(?:/[^ ]+)?)(?:$| )", r"base_model/\1"),
         (r"/Tasks/([^/]+)/checkpoints/(\d+)000\.pth$", r"pretrained/\1_\2k.pth"),
         (r"/([^/]+\.(?:pth|safetensors))$", r"pretrained/\1"),
-        (r"/([^/]+_package/[^/]+\.json)$", r"data/\1"),
+        (r"[/ ]([^/ ]+_package/[^/]+\.json)\}?$", r"data/\1"),
     )
 )
 """What a path ends with → its place in the port's folder; the first that fits."""
@@ -50,6 +52,19 @@ def is_private(path: str) -> bool:
 def port_place(path: str) -> str | None:
     """Where the port has such a file, from its folder; None for what it knows nothing of."""
     return next((found.expand(place) for known, place in PLACES if (found := known.search(path))), None)
+
+
+def _fetch(path: str) -> str | None:
+    """How a file of the port's nuScenes folder is come by; None for other files."""
+    place, name = port_place(path), basename(path)
+    if place != f"data/nuscenes/{name}":
+        return None
+    packed = next((file for end in (".tgz", ".tar.gz") if (file := Path(path).with_suffix(end)).exists()), None)
+    if packed is not None:
+        return f"{packed.name} lies beside: python src/dwm/tools/tar2zip.py -i {packed} -o {path}"
+    if name.startswith(("interp_", "nuscenes_")):
+        return f"fetch it from {OPENDWM_DATA} and put it there"
+    return f"fetch it from {NUSCENES} (a .tgz becomes a .zip by src/dwm/tools/tar2zip.py) and put it there"
 
 
 def with_root(run: Recipe, root: Path, source: str) -> Recipe:
@@ -94,13 +109,16 @@ def with_root(run: Recipe, root: Path, source: str) -> Recipe:
 def check_places(
     run: Recipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True
 ) -> None:
-    """Raises DwmError for the first private path that a run would open, with the key of the file to set and the port's place.
+    """Raises DwmError for the first private path that a run would open, with the key of the file to set and the port's place;
+    and for a file of the port's nuScenes folder that is missing, with where it is to be had.
 
     `values` is the file's own content. `train`: whether its training sets are read; `networks`: whether its weights are.
     """
     for needed in (*needed_data(run, train=train), *(needed_networks(run) if networks else ())):
         if is_private(needed.path):
             raise DwmError(f"{source}: {_line(needed, values)}")
+        if "://" not in needed.path and not Path(needed.path).exists() and (how := _fetch(needed.path)):
+            raise DwmError(f"{source}: the {needed.what} {needed.path} is not here (seen from {Path.cwd()}); {how}")
 
 
 def _line(needed: Needed, values: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ lint: $(VENV)/.ready-test
 	$(BIN)/lint-imports
 
 # torch first and by its exact version: an open range may bring gigabytes of CUDA libraries to a machine without a GPU.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .

@@ -13,10 +13,11 @@ from typing import Any
 import typer
 
 import dwm
+from dwm import versions
 from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
-from dwm.errors import DwmError
+from dwm.errors import DwmError, leave_reason
 
 USAGE, INTERRUPTED, FAULT = 2, 130, 1
 UsageError = typer.BadParameter.__base__
@@ -113,7 +114,7 @@ def outcome(work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if line := _known_fault(error):
+        if line := _known_fault(error) or versions.explanation(error):
             return _line(line, FAULT)
         traceback.print_exc()
         return _line(
@@ -144,7 +145,9 @@ def _known_fault(error: Exception) -> str | None:
 
 
 def _line(text: str, code: int) -> int:
-    print("dwm: " + " ".join(text.split("\n")), file=sys.stderr)
+    text = " ".join(text.split("\n"))
+    if not leave_reason(text):
+        print("dwm: " + text, file=sys.stderr)
     return code
 
 

@@ -3,9 +3,12 @@
 from dwm.devices.attention import attention, rms_norm
 from dwm.devices.machine import (
     autocast,
+    complete_cpu_streams,
     default_dtype,
     describe,
+    device_count,
     group_backend,
+    has_fused_adamw,
     mark,
     memory,
     peak_memory,
@@ -14,15 +17,19 @@ from dwm.devices.machine import (
     reset_peak_memory,
     supports_bf16,
     synchronize,
+    usable_cores,
 )
 from dwm.devices.rate import peak_rate
 
 __all__ = [
     "attention",
     "autocast",
+    "complete_cpu_streams",
     "default_dtype",
     "describe",
+    "device_count",
     "group_backend",
+    "has_fused_adamw",
     "mark",
     "memory",
     "peak_memory",
@@ -33,4 +40,5 @@ __all__ = [
     "rms_norm",
     "supports_bf16",
     "synchronize",
+    "usable_cores",
 ]

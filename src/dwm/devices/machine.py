@@ -45,10 +45,20 @@ def pick_device(name: str = "auto") -> torch.device:
         from dwm.devices import ascend
 
         ascend.load()
-    count = 1 if kind == "cpu" else _module(kind).device_count()
+    count = device_count(kind)
     if index and int(index) >= count:
         raise DwmError(f"device: {name} does not exist; this machine has {count} of its kind, counted from 0")
     return torch.device(name)
+
+
+def device_count(kind: str) -> int:
+    """How many devices of a kind this machine has; a processor counts as one."""
+    return 1 if kind == "cpu" else _module(kind).device_count()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reproducible(name: str) -> Mapping[str, str]:
@@ -89,6 +99,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+def has_fused_adamw(device: torch.device) -> bool:
+    """Whether AdamW is one kernel there: PyTorch's own devices have one since 2.4, `torch_npu` brings one in newer releases."""
+    keys = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
+    kernel = "aten::_fused_adamw_"
+    return device.type in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[device.type])
+
+
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done all that it was given; for measuring only."""
     if device.type != "cpu":
@@ -102,6 +119,13 @@ def mark(device: torch.device) -> Any:
     event = _module(device.type).Event()
     event.record()
     return event
+
+
+def complete_cpu_streams() -> None:
+    """Gives a CPU's stream, which does everything in order, the two methods without effect that PyTorch 2.6 has not yet."""
+    for name in ("record_event", "wait_event"):
+        if not hasattr(torch.cpu.Stream, name):
+            setattr(torch.cpu.Stream, name, lambda stream, *_: None)
 
 
 def memory(device: torch.device) -> Memory:

@@ -47,7 +47,7 @@ def needed_networks(run: Recipe) -> Iterator[Needed]:
         yield Needed("base_model", run.base_model, "base model")
     if run.autoencoder_folder is not None:
         yield Needed("autoencoder_folder", run.autoencoder_folder, "autoencoder")
-    if run.weights is not None:
+    if run.weights not in (None, "town"):
         yield Needed("weights", run.weights, "weights")
 
 

@@ -24,6 +24,7 @@ from dwm.config import Recipe, resolve
 from dwm.devices import ascend, pick_device
 from dwm.errors import REASONS, DwmError, first_reason
 from dwm.opendwm.commands.before_start import check_devices, check_files, check_memory
+from dwm.opendwm.runs import load_recipe
 from dwm.training.parallel.meeting import check_port
 from dwm.training.parallel.ranks import without_shards
 
@@ -50,14 +51,18 @@ class PortRun:
     nodes: int = 1
     node: int = 0
     tiny: bool = False
+    config: Path | None = None
 
     @classmethod
     def of(cls, kind: Kind, given: Sequence[str], environment: Mapping[str, str]) -> PortRun:
-        """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, OUTPUT; NNODES, NODE_RANK).
+        """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, CONFIG, OUTPUT; NNODES, NODE_RANK).
 
         Raises DwmError for a value that is not meant.
         """
         tiny = environment.get("TINY", "0") not in ("", "0")
+        config = Path(environment["CONFIG"]) if environment.get("CONFIG") else None
+        if tiny and config is not None:
+            raise DwmError(f"TINY=1 and CONFIG={config}: TINY is of our recipe; give one of them")
         nodes = _count(environment, "NNODES", 1)
         each = _count(environment, "NPROC", TINY_PROCESSES if tiny else PROCESSES)
         processes = nodes * each
@@ -66,8 +71,8 @@ class PortRun:
         settings = {
             "training.steps": (TINY_STEPS if tiny else STEPS)[kind],
             "training.log_every": TINY_LOG_EVERY if tiny else LOG_EVERY,
-            # One clip a process, as in the port's config.
-            "training.accumulate": processes,
+            # As many micro-batches a process as the config says; in the port's, and ours, one.
+            "training.accumulate": processes * (load_recipe(config).training.accumulate if config else 1),
             "training.parallel.mode": "fsdp",
             MESH: f"[{copies},{shards}]",
             "device": environment.get("DEVICE", "auto"),
@@ -77,14 +82,15 @@ class PortRun:
         overrides = [f"{key}={value}" for key, value in settings.items()]
         overrides += [text for text in given if "=" in text]
         folder = _due(Path(environment.get("OUTPUT", "output/train_out")), kind)
-        arguments = (RECIPE + "-tiny" * tiny, *overrides, "--resume", "-o", str(folder))
+        named = (RECIPE + "-tiny" * tiny,) if config is None else ("-c", str(config))
+        arguments = (*named, *overrides, "--resume", "-o", str(folder))
         node = _count(environment, "NODE_RANK", 0, least=0)
         if node >= nodes:
             raise DwmError(f"NODE_RANK={node}, but NNODES={nodes}: machines count from 0 to {nodes - 1}")
         if nodes > 1 and address is None:
             raise DwmError(f"NNODES={nodes}: give the first machine's address: bash test/{SCRIPTS[kind]} ADDRESS")
         _count(environment, "MASTER_PORT", int(PORT))
-        return cls(kind, folder, each, arguments, address, nodes, node, tiny)
+        return cls(kind, folder, each, arguments, address, nodes, node, tiny, config)
 
     @property
     def log(self) -> Path:
@@ -93,8 +99,10 @@ class PortRun:
     @property
     def recipe(self) -> Recipe:
         """What the processes will train. Raises DwmError for a setting that is not known."""
-        name, *overrides = self.arguments[: self.arguments.index("--resume")]
-        return resolve(name, overrides=overrides)
+        given = self.arguments[: self.arguments.index("--resume")]
+        if self.config is None:
+            return resolve(given[0], overrides=given[1:])
+        return resolve(values=load_recipe(self.config), overrides=given[2:])
 
     def with_copies(self) -> PortRun:
         """The same run with a copy of the network in each process in place of shards."""
@@ -139,7 +147,7 @@ def checked(run: PortRun) -> PortRun:
     check_devices(device.type, run.processes, script, alone=run.tiny or recipe.device != "auto")
     if run.node == 0 and (run.address is not None or run.nodes > 1):
         check_port(int(os.environ.get("MASTER_PORT", PORT)))
-    check_files(recipe)
+    check_files(recipe, run.config)
     parallel = recipe.training.parallel
     shards = parallel.shape(run.processes * run.nodes)[1] if parallel.mode == "fsdp" else 1
     check_memory(recipe, device, run.processes, shards)

@@ -41,7 +41,7 @@ OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Fol
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", help="Folder that holds data/, base_model/ and pretrained/: the config's files lie there."),
+    typer.Option("--root", help="Folder that holds data/, base_model/ and pretrained/: the run's files lie there."),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="A data set: a folder, or the folder of its zips.")]
 Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]

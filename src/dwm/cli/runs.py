@@ -22,7 +22,7 @@ def chosen(
     default: str | None = None,
     root: Path | None = None,
 ) -> Recipe:
-    """The resolved run; `root` is the folder below which the files of a config lie.
+    """The resolved run; `root` is the folder below which its files lie.
 
     NAME and -c exclude one another; a NAME with `=` in it is an override.
     """
@@ -37,9 +37,11 @@ def chosen(
 
     if config:
         return resolve(values=read(config, root), overrides=overrides)
-    if root:
-        raise DwmError("--root is for the files that a config (-c) names; for a recipe give --data, or KEY=VALUE")
-    return resolve(name or default, overrides=overrides)
+    from dwm.config import find
+    from dwm.opendwm.config.places import with_root
+
+    named = find(name or default or "town")
+    return resolve(values=with_root(named, root) if root else named, overrides=overrides)
 
 
 def chosen_training(

@@ -83,9 +83,9 @@ def convert(path: str | Path, root: Path | None = None) -> Converted:
 
 def _below(run: AnyRun, root: Path, source: str) -> AnyRun:
     if isinstance(run, ExampleRun):
-        return run.with_(run=with_root(run.run, root, source))
+        return run.with_(run=with_root(run.run, root))
     if isinstance(run, Recipe):
-        return with_root(run, root, source)
+        return with_root(run, root)
     raise DwmError(f"{source}: --root is for runs; this file names no data set or weights that could be moved")
 
 
@@ -129,7 +129,7 @@ def load_recipe(path: str | Path, root: Path | None = None) -> Recipe:
     if isinstance(run, FilesRun):
         raise DwmError(f"{path}: describes where files lie, not a run")
     recipe = run.run if isinstance(run, ExampleRun) else run
-    return recipe if root is None else with_root(recipe, root, str(path))
+    return recipe if root is None else with_root(recipe, root)
 
 
 def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bool = True) -> Recipe:

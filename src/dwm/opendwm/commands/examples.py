@@ -38,7 +38,7 @@ def read_example(path: str | Path, root: Path | None = None) -> ExampleRun:
     run = read_run(path)
     if not isinstance(run, ExampleRun):
         raise DwmError(f"{path}: holds no inputs; examples with a data set are run by src/dwm/preview.py")
-    return run if root is None else run.with_(run=with_root(run.run, root, str(path)))
+    return run if root is None else run.with_(run=with_root(run.run, root))
 
 
 def run_example(

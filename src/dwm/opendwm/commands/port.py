@@ -20,10 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from dwm.config import Recipe, resolve
+from dwm.config import Recipe, find, resolve
 from dwm.devices import ascend, pick_device
 from dwm.errors import REASONS, DwmError, first_reason
 from dwm.opendwm.commands.before_start import check_devices, check_files, check_memory
+from dwm.opendwm.config.places import with_root
 from dwm.opendwm.runs import load_recipe
 from dwm.training.parallel.meeting import check_port
 from dwm.training.parallel.ranks import without_shards
@@ -52,10 +53,11 @@ class PortRun:
     node: int = 0
     tiny: bool = False
     config: Path | None = None
+    root: Path | None = None
 
     @classmethod
     def of(cls, kind: Kind, given: Sequence[str], environment: Mapping[str, str]) -> PortRun:
-        """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, CONFIG, OUTPUT; NNODES, NODE_RANK).
+        """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, CONFIG, ROOT, OUTPUT; NNODES, NODE_RANK).
 
         Raises DwmError for a value that is not meant.
         """
@@ -82,15 +84,17 @@ class PortRun:
         overrides = [f"{key}={value}" for key, value in settings.items()]
         overrides += [text for text in given if "=" in text]
         folder = _due(Path(environment.get("OUTPUT", "output/train_out")), kind)
+        root = Path(environment["ROOT"]) if environment.get("ROOT") else None
         named = (RECIPE + "-tiny" * tiny,) if config is None else ("-c", str(config))
-        arguments = (*named, *overrides, "--resume", "-o", str(folder))
+        below = () if root is None else ("--root", str(root))
+        arguments = (*named, *overrides, "--resume", "-o", str(folder), *below)
         node = _count(environment, "NODE_RANK", 0, least=0)
         if node >= nodes:
             raise DwmError(f"NODE_RANK={node}, but NNODES={nodes}: machines count from 0 to {nodes - 1}")
         if nodes > 1 and address is None:
             raise DwmError(f"NNODES={nodes}: give the first machine's address: bash test/{SCRIPTS[kind]} ADDRESS")
         _count(environment, "MASTER_PORT", int(PORT))
-        return cls(kind, folder, each, arguments, address, nodes, node, tiny, config)
+        return cls(kind, folder, each, arguments, address, nodes, node, tiny, config, root)
 
     @property
     def log(self) -> Path:
@@ -100,9 +104,9 @@ class PortRun:
     def recipe(self) -> Recipe:
         """What the processes will train. Raises DwmError for a setting that is not known."""
         given = self.arguments[: self.arguments.index("--resume")]
-        if self.config is None:
-            return resolve(given[0], overrides=given[1:])
-        return resolve(values=load_recipe(self.config), overrides=given[2:])
+        named = find(given[0]) if self.config is None else load_recipe(self.config)
+        values = named if self.root is None else with_root(named, self.root)
+        return resolve(values=values, overrides=given[1 if self.config is None else 2 :])
 
     def with_copies(self) -> PortRun:
         """The same run with a copy of the network in each process in place of shards."""

@@ -67,43 +67,35 @@ def _fetch(path: str) -> str | None:
     return f"fetch it from {NUSCENES} (a .tgz becomes a .zip by src/dwm/tools/tar2zip.py) and put it there"
 
 
-def with_root(run: Recipe, root: Path, source: str) -> Recipe:
+def with_root(run: Recipe, root: Path) -> Recipe:
     """The run with its files below `root`: private paths at the port's places, relative ones as they are.
 
-    Absolute paths of one's own, and URLs, stay. Raises DwmError for a private path that has no place.
+    Absolute paths of one's own, URLs, and private paths that the port has no place for stay (`check_places` names those).
     """
 
-    def at(path: str | None, key: str) -> str | None:
+    def at(path: str | None) -> str | None:
         if path is None or "://" in path or (Path(path).is_absolute() and not is_private(path)):
             return path
-        if not is_private(path):
-            return str(root / path)
-        place = port_place(path)
-        if place is None:
-            raise DwmError(f"{source}: {key} is {path}, for which --root knows no place; set it to where the file lies")
-        return str(root / place)
+        place = port_place(path) if is_private(path) else path
+        return path if place is None else str(root / place)
 
-    def moved(part: SourceOptions, key: str) -> SourceOptions:
-        captions = part.captions and tuple(at(name, f"{key}.captions") for name in part.captions if name)
-        part = part.with_(captions=captions or None, index=at(part.index, f"{key}.index"))
+    def moved(part: SourceOptions) -> SourceOptions:
+        captions = part.captions and tuple(at(name) or "" if name else "" for name in part.captions)
+        part = part.with_(captions=captions, index=at(part.index))
         private = PRIVATE_SERVICE in (part.endpoint or "")
         if part.path is None or (part.endpoint and not private):
             return part
-        if not part.archives:
-            return part.with_(path=at(f"/mnt/{part.path}" if private else part.path, f"{key}.path"), endpoint=None)
         start = f"/mnt/{part.path}" if private else part.path
-        whole = [at(f"{start}/{name}", f"{key}.archives") for name in part.archives]
+        if not part.archives:
+            return part.with_(path=at(start), endpoint=None)
+        whole = [at(f"{start}/{name}") for name in part.archives]
         folder = commonpath([dirname(path) for path in whole])
         return part.with_(path=folder, archives=tuple(relpath(path, folder) for path in whole), endpoint=None)
 
-    groups = {
-        group: tuple(moved(part, f"data.{group}.{place}") for place, part in enumerate(getattr(run.data, group)))
-        for group in ("train", "validation")
-    }
-    networks = {key: at(getattr(run, key), key) for key in ("base_model", "autoencoder_folder", "weights")}
-    if run.base_model == "town":
-        networks["base_model"] = "town"
-    return run.with_(data=run.data.with_(**groups), **networks)
+    sets = {group: tuple(moved(part) for part in getattr(run.data, group)) for group in ("train", "validation")}
+    networks = {key: at(getattr(run, key)) for key in ("base_model", "autoencoder_folder", "weights")}
+    networks |= {key: "town" for key in ("base_model", "weights") if getattr(run, key) == "town"}
+    return run.with_(data=run.data.with_(**sets), **networks)
 
 
 def check_places(

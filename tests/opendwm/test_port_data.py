@@ -114,6 +114,18 @@ def test_what_is_ones_own_stays_where_it_is(shared: Path, tmp_path: Path) -> Non
     assert run.data.train[0].path == str(tmp_path / "root/data/nuscenes")
 
 
+def test_what_lies_in_a_bucket_is_not_sought_on_this_machine(shared: Path, tmp_path: Path) -> None:
+    values = json.loads((shared / PORT).read_text())
+    service = {"_class_name": "dwm.fs.s3fs.ForkableS3FileSystem", "endpoint_url": "http://my.store"}
+    values["global_state"]["nuscenes_fs"]["fs"] |= {"path": "bucket", "fs": service}
+    for name in ("training_dataset", "validation_dataset"):
+        settings = values[name]["base_dataset"]["image_description_settings"]
+        settings |= dict.fromkeys(("path", "time_list_dict_path"), "https://example.org/captions.json")
+    (tmp_path / "c.json").write_text(json.dumps(values))
+    run = ready_recipe(tmp_path / "c.json", tmp_path, train=True)
+    assert (run.data.train[0].path, run.data.train[0].endpoint) == ("bucket", "http://my.store")
+
+
 def test_a_missing_archive_says_where_it_is_to_be_had_or_how_its_tar_becomes_one(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,8 @@ def chosen_training(
     from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
     if config is None and is_campaign(name):
+        if root is not None:
+            raise DwmError(f"--root: {name} is a campaign of several runs; give each setting by KEY=VALUE")
         return resolved(name, list(overrides or ()))
     if config is not None and (not name or "=" in name):
         from dwm.config import read_json

@@ -58,8 +58,9 @@ def needed_data(run: Recipe, train: bool = True, validation: bool = True) -> Ite
             where, root = f"data.{group}.{place}", source.path
             if root is None or source.kind == "town":
                 continue
-            yield from (Needed(f"{where}.archives", f"{root}/{name}", "data set") for name in source.archives)
-            if not source.archives:
+            if source.endpoint is None:  # else they lie in a bucket
+                yield from (Needed(f"{where}.archives", f"{root}/{name}", "data set") for name in source.archives)
+            if source.endpoint is None and not source.archives:
                 yield Needed(f"{where}.path", root, "layout package" if source.kind == "package" else "data set")
             yield from (Needed(f"{where}.captions", name, "caption file") for name in source.captions or () if name)
             if source.index is not None:

@@ -41,7 +41,8 @@ def test_files_that_are_missing_are_named_with_their_source(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     example = read_example(EXAMPLES / "ctsd_35_6views_image_generation.json")
     with pytest.raises(
-        DwmError, match=r"base model .* is not here; fetch it from https://.* \(about 16 GB\) and put it at"
+        DwmError,
+        match=r"base model .* is not here; fetch it from https://.*16 GB; gated: .*licence there first\) and put it at",
     ):
         run_example(example, tmp_path / "out")
     Path(example.run.base_model).mkdir(parents=True)

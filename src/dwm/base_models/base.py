@@ -40,9 +40,10 @@ AUTOENCODERS = {
 TOKENIZERS = {("vocab.json", "merges.txt"): CLIPTokenizerFast, ("spiece.model",): T5TokenizerFast}
 """Tokenizers that have no tokenizer.json, by their files."""
 
+GATED = "about 16 GB; gated: sign in and accept its licence there first"
 KNOWN = {
-    "stable-diffusion-3.5-medium": "https://huggingface.co/stabilityai/stable-diffusion-3.5-medium (about 16 GB)",
-    "stable-diffusion-3-medium-diffusers": "https://huggingface.co/stabilityai/stable-diffusion-3-medium-diffusers (about 16 GB)",
+    "stable-diffusion-3.5-medium": f"https://huggingface.co/stabilityai/stable-diffusion-3.5-medium ({GATED})",
+    "stable-diffusion-3-medium-diffusers": f"https://huggingface.co/stabilityai/stable-diffusion-3-medium-diffusers ({GATED})",
     "stable-diffusion-2-1": "https://huggingface.co/stabilityai/stable-diffusion-2-1 (about 5 GB)",
     "CogVideoX-2b": "https://huggingface.co/THUDM/CogVideoX-2b (only vae/: about 0.9 GB)",
 }
@@ -213,9 +214,14 @@ def _require(path: Path, folder: Path) -> None:
         raise DwmError(f"{path}: is missing; {_where(folder)}")
 
 
+def where_to_fetch(path: Path) -> str | None:
+    """Where a published base model's folder, or what lies in it, is to be had, with its size; None for others."""
+    return next((KNOWN[name] for name in reversed(path.parts) if name in KNOWN), None)
+
+
 def _where(folder: Path) -> str:
-    source = KNOWN.get(
-        folder.name, "a folder in the layout of Stable Diffusion 3 (scheduler, vae, text_encoder*, tokenizer*)"
+    source = where_to_fetch(folder) or (
+        "a folder in the layout of Stable Diffusion 3 (scheduler, vae, text_encoder*, tokenizer*)"
     )
     return f"fetch {source} and put it at {folder}"
 

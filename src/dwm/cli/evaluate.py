@@ -36,6 +36,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
+    root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -59,9 +60,10 @@ def evaluate(
         "key_frames_only": key_frames or None,
     }
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, {**given, "scores": scores, "seed": seed}, output)
+        made = training_run(config, {**given, "scores": scores, "seed": seed}, output, root)
         finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
         return
+    flags.no_root(root)
     run = saved(EvaluationRun, config, given)
     measured = {key: value for key, value in {"scores": flags.names(scores), "seed": seed}.items() if value is not None}
     if measured:
@@ -75,15 +77,16 @@ def _lines(made: Evaluated) -> list[str]:
     return [*scores, "written:", *written(made.files)]
 
 
-def training_run(config: Path, flags: dict[str, Any], output: Path) -> Evaluated:
+def training_run(config: Path, flags: dict[str, Any], output: Path, root: Path | None = None) -> Evaluated:
     """Scores of a training run's published weights over its own validation sets."""
     from dwm.opendwm.commands.previews import changed_run
     from dwm.opendwm.commands.scores import score_run
-    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.runs import check_ready, load_recipe
 
     clips = flags.pop("clips")
     if flags.pop("scores") is not None:
         raise DwmError(
             f"--scores: {config} is a training run, whose own evaluation says what is measured; change it there"
         )
-    return score_run(changed_run(load_recipe(config), flags, str(config)), output, clips, source=str(config))
+    run = check_ready(changed_run(load_recipe(config, root), flags, str(config)), config)
+    return score_run(run, output, clips, source=str(config))

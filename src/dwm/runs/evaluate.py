@@ -141,8 +141,9 @@ def written(
         Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", made)])
         for number, (made, real) in enumerate(shown)
     ]
+    rate = f"{run.frames} frames at {run.fps:g} a second" if run.fps else "single pictures"
     facts = {
-        "clips": f"{scores.clips} of {run.data or f'town {run.town_seed}'}, {run.frames} frames at {run.fps:g} a second",
+        "clips": f"{scores.clips} of {run.data or f'town {run.town_seed}'}, {rate}",
         "weights": run.weights,
         "sampling": f"{run.steps} steps, guidance {run.guidance:g}",
         "time": f"{scores.seconds:.0f} s",

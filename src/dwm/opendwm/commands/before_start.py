@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from dwm.config import Recipe
-from dwm.config.cost import base_model_folder, parameters
+from dwm.config import Recipe, read_json
+from dwm.config.cost import parameters
 from dwm.devices import device_count, memory, usable_cores
 from dwm.errors import DwmError
 from dwm.networks import DiTOptions
+from dwm.opendwm.config.places import check_places
 from dwm.runs.clips import training_readers, validation_clips
-from dwm.runs.fetch import require
+from dwm.runs.fetch import require_networks
 
 FLOAT32 = 4
 GB = 1e9
@@ -42,13 +43,14 @@ def check_devices(kind: str, processes: int, script: str, alone: bool) -> None:
     )
 
 
-def check_files(run: Recipe) -> None:
-    """Opens the run's data sets, and looks for its base model and weights. Raises DwmError for the first that is missing."""
-    name = run.name or "config"
-    if run.base_model not in (None, "town"):
-        require(base_model_folder(run), "base model", name)
-    if run.weights not in (None, "town"):
-        require(Path(run.weights or ""), "weights", name)
+def check_files(run: Recipe, config: Path | None = None) -> None:
+    """Looks for the run's base model and weights, and opens its data sets. Raises DwmError for the first that is missing.
+
+    `config` is the file that the run was read from, if there is one.
+    """
+    name = str(config or run.name or "config")
+    check_places(run, {} if config is None else read_json(config), name)
+    require_networks(run, name)
     if any(source.kind != "town" for source in run.data.train):
         training_readers(run.data)
     if run.preview.every and any(source.kind != "town" for source in run.data.validation):

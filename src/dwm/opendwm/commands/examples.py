@@ -18,6 +18,7 @@ from dwm.devices import synchronize
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
+from dwm.opendwm.config.places import with_root
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
@@ -35,12 +36,12 @@ class Timed:
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def read_example(path: str | Path) -> ExampleRun:
-    """An example of OpenDWM's or ours. Raises DwmError where the file holds no inputs."""
+def read_example(path: str | Path, root: Path | None = None) -> ExampleRun:
+    """An example of OpenDWM's or ours, its files below `root` where one is given. Raises DwmError where it holds no inputs."""
     run = read_run(path)
     if not isinstance(run, ExampleRun):
         raise DwmError(f"{path}: holds no inputs; examples with a data set are run by src/dwm/preview.py")
-    return run
+    return run if root is None else run.with_(run=with_root(run.run, root))
 
 
 def run_example(

@@ -51,14 +51,19 @@ class PortRun:
     nodes: int = 1
     node: int = 0
     tiny: bool = False
+    config: Path | None = None
+    root: Path | None = None
 
     @classmethod
     def of(cls, kind: Kind, given: Sequence[str], environment: Mapping[str, str]) -> PortRun:
-        """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, OUTPUT; NNODES, NODE_RANK).
+        """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, CONFIG, ROOT, OUTPUT; NNODES, NODE_RANK).
 
         Raises DwmError for a value that is not meant.
         """
         tiny = environment.get("TINY", "0") not in ("", "0")
+        config = Path(environment["CONFIG"]) if environment.get("CONFIG") else None
+        if tiny and config is not None:
+            raise DwmError(f"TINY=1 and CONFIG={config}: TINY is of our recipe; give one of them")
         nodes = _count(environment, "NNODES", 1)
         each = _count(environment, "NPROC", TINY_PROCESSES if tiny else PROCESSES)
         processes = nodes * each
@@ -67,8 +72,8 @@ class PortRun:
         settings = {
             "training.steps": (TINY_STEPS if tiny else STEPS)[kind],
             "training.log_every": TINY_LOG_EVERY if tiny else LOG_EVERY,
-            # One clip a process, as in the port's config.
-            "training.accumulate": processes,
+            # As many micro-batches a process as the config says; in the port's, and ours, one.
+            "training.accumulate": processes * (load_recipe(config).training.accumulate if config else 1),
             "training.parallel.mode": "fsdp",
             MESH: f"[{copies},{shards}]",
             "device": environment.get("DEVICE", "auto"),
@@ -78,14 +83,17 @@ class PortRun:
         overrides = [f"{key}={value}" for key, value in settings.items()]
         overrides += [text for text in given if "=" in text]
         folder = _due(Path(environment.get("OUTPUT", "output/train_out")), kind)
-        arguments = (RECIPE + "-tiny" * tiny, *overrides, "--resume", "-o", str(folder))
+        root = Path(environment["ROOT"]) if environment.get("ROOT") else None
+        named = (RECIPE + "-tiny" * tiny,) if config is None else ("-c", str(config))
+        below = () if root is None else ("--root", str(root))
+        arguments = (*named, *overrides, "--resume", "-o", str(folder), *below)
         node = _count(environment, "NODE_RANK", 0, least=0)
         if node >= nodes:
             raise DwmError(f"NODE_RANK={node}, but NNODES={nodes}: machines count from 0 to {nodes - 1}")
         if nodes > 1 and address is None:
             raise DwmError(f"NNODES={nodes}: give the first machine's address: bash test/{SCRIPTS[kind]} ADDRESS")
         _count(environment, "MASTER_PORT", int(PORT))
-        return cls(kind, folder, each, arguments, address, nodes, node, tiny)
+        return cls(kind, folder, each, arguments, address, nodes, node, tiny, config, root)
 
     @property
     def log(self) -> Path:
@@ -94,10 +102,14 @@ class PortRun:
     @property
     def recipe(self) -> Recipe:
         """What the processes will train. Raises DwmError for a setting that is not known."""
-        from dwm.config import resolve
+        from dwm.config import find, resolve
+        from dwm.opendwm.config.places import with_root
+        from dwm.opendwm.runs import load_recipe
 
-        name, *overrides = self.arguments[: self.arguments.index("--resume")]
-        return resolve(name, overrides=overrides)
+        given = self.arguments[: self.arguments.index("--resume")]
+        named = find(given[0]) if self.config is None else load_recipe(self.config)
+        values = named if self.root is None else with_root(named, self.root)
+        return resolve(values=values, overrides=given[1 if self.config is None else 2 :])
 
     def with_copies(self) -> PortRun:
         """The same run with a copy of the network in each process in place of shards."""
@@ -148,7 +160,7 @@ def checked(run: PortRun) -> PortRun:
     check_devices(device.type, run.processes, script, alone=run.tiny or recipe.device != "auto")
     if run.node == 0 and (run.address is not None or run.nodes > 1):
         check_port(int(os.environ.get("MASTER_PORT", PORT)))
-    check_files(recipe)
+    check_files(recipe, run.config)
     parallel = recipe.training.parallel
     shards = parallel.shape(run.processes * run.nodes)[1] if parallel.mode == "fsdp" else 1
     check_memory(recipe, device, run.processes, shards)

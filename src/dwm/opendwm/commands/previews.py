@@ -101,7 +101,10 @@ def read_preview_config(path: Path | None) -> TextChange | None:
 def run_previews(
     run: Recipe, output: Path, preview: Preview = Preview(), source: str = "config", say: Callable[[str], None] = print
 ) -> list[Path]:
-    """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file."""
+    """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file.
+
+    `output` may be the folder of a training run, of which nothing is changed.
+    """
     if not run.data.validation:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to look at")
     check_folder(output, ("config.json",))
@@ -132,7 +135,7 @@ def _shared_previews(
         if preview.export:
             files.append(_export(batch, place_of.with_suffix(".json")))
     if here.first:
-        save(run, output)
+        save(run, output / "preview")
     return files
 
 

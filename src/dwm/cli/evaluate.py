@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,15 @@ def evaluate(
     weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
     split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
     scores: Annotated[
-        str | None, typer.Option("--scores", help="layout_retrieval,prompt_response,town_fid (all by default).")
+        str | None,
+        typer.Option(
+            "--scores",
+            help="Some of layout_retrieval,prompt_response,town_fid (by default), "
+            "imagenet_fid,fid,kid,precision_recall,fvd.",
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="Folder of the feature files that fid and fvd need (`dwm fetch`).")
     ] = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="How many clips (16).")] = None,
     frames: flags.Frames = None,
@@ -55,16 +62,17 @@ def evaluate(
         "guidance": guidance,
         "device": device,
     }
+    chosen = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, given, output)
-        finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+        made = training_run(config, given, chosen, output)
+        finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
         return
     run = saved(EvaluationRun, config, given)
-    measured = {key: value for key, value in {"scores": flags.names(scores), "seed": seed}.items() if value is not None}
-    if measured:
-        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **measured}})
+    if chosen:
+        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **chosen}})
     made = run_evaluation(run, output)
-    finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+    finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
 
 
 def _lines(made: Evaluated) -> list[str]:
@@ -72,11 +80,18 @@ def _lines(made: Evaluated) -> list[str]:
     return [*scores, "written:", *written(made.files)]
 
 
-def training_run(config: Path, flags: dict[str, Any], output: Path) -> Evaluated:
-    """Scores of a training run's published weights over its own validation sets."""
+def training_run(config: Path, flags: dict[str, Any], chosen: dict[str, Any], output: Path) -> Evaluated:
+    """Scores of a training run's published weights over its own validation sets; `chosen` changes what is measured."""
+    from dwm.config.files import validated
+    from dwm.evaluation import EvaluationOptions
     from dwm.opendwm.commands.previews import changed_run
     from dwm.opendwm.commands.scores import score_run
     from dwm.opendwm.runs import load_recipe
 
     clips = flags.pop("clips")
-    return score_run(changed_run(load_recipe(config), flags, str(config)), output, clips, source=str(config))
+    run = changed_run(load_recipe(config), flags, str(config))
+    if chosen:
+        run = run.with_(
+            evaluation=validated(EvaluationOptions, {**run.evaluation.model_dump(), **chosen}, "command line")
+        )
+    return score_run(run, output, clips, source=str(config))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm.errors import DwmError
-from dwm.report import Video
+from dwm.report import ScoreLine, Video
 
 THUMBNAIL = (28, 16)
 """(width, height) of the pictures that are compared: enough for road, sky, houses and near vehicles, not for texture."""
@@ -32,6 +32,33 @@ class Retrieval:
     ranks: tuple[int, ...]
     hits_without_colour: int
     ranks_without_colour: tuple[int, ...]
+
+    def line(self) -> ScoreLine:
+        meaning = (
+            f"For {self.hits} of {self.clips} clips the generated video is nearer to its own real video than to each of the other "
+            f"{self.candidates - 1}, compared as pictures of 28×16 pixels; {self.hits_without_colour} when each clip's mean colour "
+            f"is taken away first. Guessing finds {self.clips / self.candidates:.2g}."
+        )
+        return ScoreLine("layout_retrieval", f"{self.hits} of {self.clips}", meaning)
+
+
+class RetrievalScore:
+    """Keeps tiny pictures of every clip."""
+
+    def __init__(self) -> None:
+        self._generated: list[Tensor] = []
+        self._real: list[Tensor] = []
+        self._candidates: list[Tensor] = []
+
+    def add(self, generated: Video, real: Video) -> None:
+        self._generated.append(thumbnails(generated))
+        self._real.append(thumbnails(real))
+
+    def add_candidate(self, real: Video) -> None:
+        self._candidates.append(thumbnails(real))
+
+    def result(self) -> Retrieval:
+        return layout_retrieval(torch.cat(self._generated), torch.cat([*self._real, *self._candidates]))
 
 
 def thumbnails(video: Video, size: tuple[int, int] = THUMBNAIL) -> Thumbnails:

@@ -13,8 +13,9 @@ from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, open_dataset
+from dwm.devices import pick_device
 from dwm.errors import DwmError
-from dwm.evaluation import EvaluationOptions, Scores
+from dwm.evaluation import EvaluationOptions, Scores, Tools
 from dwm.evaluation import evaluate as run_scores
 from dwm.generation import DrivingPipeline
 from dwm.options import Options
@@ -78,7 +79,8 @@ def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, o
     def generated(clip: Clip, seed: int) -> Video:
         return sampled(pipe, clip, run, seed)
 
-    scores = run_scores(generated, clips, run.scores, on_clip=remember)
+    tools = Tools(run.scores, pick_device(run.device))
+    scores = run_scores(generated, clips, run.scores, on_clip=remember, tools=tools)
     return Evaluated(run, scores, tuple(written(run, clips, shown, scores, output)))
 
 

@@ -20,6 +20,23 @@ LOOSE_BOUNDS = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 5e-3, t
 """Relative L2 allowed where the recorded tolerance (float32 on a CPU) does not apply."""
 
 
+SCORES = (
+    "byte_conversion",
+    "clips",
+    "fid",
+    "fvd",
+    "i3d_features",
+    "inception_features",
+    "kid",
+    "libraries",
+    "pictures",
+    "prc",
+    "resize",
+    "sharding",
+)
+"""Kinds whose cases lie in folders of these names and say no kind themselves."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """Where and in which precision cases are computed; base_models replaces the folder of that name beside the cases."""
@@ -167,10 +184,19 @@ def _read(path: Path) -> Case:
         data = json.loads(path.read_text())
     except ValueError as error:
         raise DwmError(f"{path}: not JSON ({error})") from None
+    data = _with_kind(path.parent, data)
     missing = [key for key in ("kind", "config", "tolerance") if key not in data]
     if missing:
         raise DwmError(f"{path}: lacks {', '.join(missing)}")
     return Case(path.parent, data)
+
+
+def _with_kind(folder: Path, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A score's case with its kind, which its folder's name is or holds; any other as it is."""
+    kinds = [kind for kind in SCORES if kind in folder.name]
+    if "kind" in data or not kinds:
+        return data
+    return {"tolerance": None, "config": {}, **data, "kind": max(kinds, key=len)}
 
 
 def _existing(path: Path, folder: Path, name: str) -> Path:

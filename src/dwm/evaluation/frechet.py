@@ -13,7 +13,7 @@ from dwm.errors import DwmError
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean and unbiased covariance of features, float64. `rank` bounds the covariance's rank: one less than the samples it is of."""
+    """Mean and unbiased covariance of features, float64. `rank` bounds the covariance's: one less than the samples it is of."""
 
     mean: Float[Tensor, "d"]
     covariance: Float[Tensor, "d d"]
@@ -83,8 +83,8 @@ def frechet(a: Gaussian, b: Gaussian) -> Frechet:
     """The same by its parts.
 
     The usual way, eigenvalues of Σ₁Σ₂, is noisy with fewer samples than features: zeros come out as ±1e-14, whose roots
-    add up to 1e-4. Here Σ = F Fᵀ with as many columns as its rank can be, and tr √(Σ₁Σ₂) is the sum of the singular values of F₁ᵀF₂:
-    real, the same both ways, and the trace itself where the sets are equal.
+    add up to 1e-4. Here Σ = F Fᵀ with as many columns as its rank can be, and tr √(Σ₁Σ₂) is the sum of the singular values of
+    F₁ᵀF₂: real, the same both ways, and the trace itself where the sets are equal.
     """
     root = torch.linalg.svdvals(_factor(a).T @ _factor(b)).sum()
     means = (a.mean - b.mean).square().sum()

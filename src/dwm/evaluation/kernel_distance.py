@@ -17,7 +17,7 @@ SUBSETS, SUBSET_SIZE, SEED = 100, 1000, 2020
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Mean and population deviation over `subsets` of `subset_size` samples a side; a single subset of 0 samples is all of both sets."""
+    """Mean and population deviation over `subsets` of `subset_size` samples a side; size 0 means all samples of both sets."""
 
     mean: float
     deviation: float

@@ -1,4 +1,4 @@
-"""The table of scores: to add one, write a file like its sisters and name it here, or in the entry points `dwm.scores` of a package."""
+"""The table of scores: to add one, write a file like its sisters and name it here, or in a package's entry points `dwm.scores`."""
 
 from __future__ import annotations
 

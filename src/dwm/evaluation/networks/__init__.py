@@ -1,1 +1,1 @@
-"""The networks whose features Fréchet scores compare, under the names of their published files. Nothing here trains or downloads."""
+"""The networks whose features Fréchet scores compare, under the names of their published files. Nothing here downloads."""

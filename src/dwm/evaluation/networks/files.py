@@ -110,7 +110,7 @@ def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
     wrong = [key for key in sorted(expected.keys() | state.keys()) if _shape(expected, key) != _shape(state, key)]
     if wrong:
         raise DwmError(
-            f"{path}: {len(wrong)} of {len(expected)} tensors are missing, surplus or of another shape ({', '.join(wrong[:3])}, …); "
+            f"{path}: {len(wrong)} tensors are missing, surplus or of another shape ({', '.join(wrong[:3])}, …); "
             f"needed: {file.told()}"
         )
     if file.sha256 is not None and digest(path) != file.sha256:
@@ -158,7 +158,7 @@ def _shape(state: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
 
 
 def _places(file: FeatureFile, folder: Path | None) -> Iterator[Path]:
-    """The given folder first; then ours, torch's cache (torch-fidelity, pytorch-fid and the Ascend port's users), the reference's."""
+    """The given folder first; then ours, torch's cache (torch-fidelity, pytorch-fid, the Ascend port), the reference's."""
     if folder is not None:
         yield folder
     if file.package is not None:

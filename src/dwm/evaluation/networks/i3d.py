@@ -48,10 +48,8 @@ class I3D(nn.Module):
         self.logits = Classes(1024, CLASSES)
 
     def forward(self, clips: Float[Tensor, "n 3 t 224 224"]) -> Float[Tensor, "n 400"]:
-        x = clips
-        for _, x in self.stages(clips):
-            pass
-        return self.logits(x).mean(dim=(2, 3, 4))
+        *_, (_, pooled) = self.stages(clips)
+        return self.logits(pooled).mean(dim=(2, 3, 4))
 
     def stages(self, clips: Float[Tensor, "n 3 t 224 224"]) -> Iterator[tuple[str, Float[Tensor, "n c t h w"]]]:
         """Each stage's name and result, in order, up to the last pool."""

@@ -1,7 +1,7 @@
 """Cases of FID, KID, FVD, precision and recall: bytes, resizers, features, distances, each against its record.
 
-A case says in its own words what its numbers are of (`a16_b24`: the first 16 pictures of set A against the first 24 of B); these names
-are read here, so that further cases of the same kinds are computed as they stand.
+A case says what its numbers are of (`a16_b24`: the first 16 pictures of set A against the first 24 of B); these names are read
+here, so that further cases of the same kinds are computed as they stand.
 """
 
 from __future__ import annotations
@@ -355,7 +355,7 @@ def _stages(case: Case, setup: Setup, bound: float) -> Iterator[Deviation]:
 
 
 def _judge(name: str, got: Any, wanted: Any, bound: float) -> Deviation:
-    got, wanted = (torch.as_tensor(np.asarray(value)).double() for value in (_plain(got), _plain(wanted)))
+    got, wanted = (torch.from_numpy(np.array(value)).double() for value in (_plain(got), _plain(wanted)))
     if got.shape != wanted.shape:
         raise DwmError(f"{name} has shape {tuple(got.shape)}, recorded {tuple(wanted.shape)}")
     off = (got - wanted).abs()

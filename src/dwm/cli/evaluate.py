@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    records: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[A B]", help="Two records of scores to compare; nothing is generated."),
+    ] = None,
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
     weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
@@ -47,6 +51,9 @@ def evaluate(
     """Generate clips that training never saw and measure them against their real videos."""
     hush(quiet or as_json)
     keep(f"nothing of these scores; start it again with the same command (output {output})")
+    if records:
+        compare(records, quiet, as_json)
+        return
     from dwm.runs.evaluate import EvaluationRun
     from dwm.runs.evaluate import evaluate as run_evaluation
 
@@ -73,6 +80,18 @@ def evaluate(
         run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **chosen}})
     made = run_evaluation(run, output)
     finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
+
+
+def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
+    """Prints the numbers of two records side by side."""
+    if len(records) != 2:
+        raise typer.BadParameter(f"two records are compared (folders, or their scores.json), {len(records)} given")
+    from dwm.runs.score_record import compare as side_by_side
+
+    found = side_by_side(*records)
+    width = max(map(len, found), default=0)
+    lines = [f"{key:{width}}  {a:>12.6g}  {b:>12.6g}" for key, (a, b) in found.items()]
+    finish([f"{'':{width}}  {records[0]}  {records[1]}", *lines], found, quiet, as_json)
 
 
 def _lines(made: Evaluated) -> list[str]:

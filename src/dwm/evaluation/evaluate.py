@@ -39,6 +39,8 @@ class Scores:
     seconds: float
     results: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    not_computed: Mapping[str, str] = field(default_factory=dict)
+    """Optional scores that could not be had, with the reason."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in known_scores():
@@ -48,7 +50,12 @@ class Scores:
     def values(self) -> dict[str, Any]:
         """Everything as plain values, each score under its name."""
         values = {name: asdict(result) for name, result in self.results.items()}
-        return {"clips": self.clips, "seconds": self.seconds, **values, "left_out": list(self.left_out)}
+        return {"clips": self.clips, "seconds": self.seconds, **values, **self._remarks()}
+
+    def _remarks(self) -> dict[str, Any]:
+        """What else is to be known; nothing where all went well."""
+        remarks = {"left_out": list(self.left_out), "not_computed": dict(self.not_computed)}
+        return {name: value for name, value in remarks.items() if value}
 
     def save(self, path: str | Path, record: Mapping[str, Any] | None = None) -> Path:
         """Writes the scores as JSON, with what else is to be known of them."""
@@ -81,23 +88,39 @@ def evaluate(
     if not clips:
         raise DwmError("evaluate: no clips were given; name scenes, or take another --data")
     started = time.monotonic()
-    gathering = Gathering(options, prepared(clips, options, tools or Tools(options, town=features)))
+    made, missing = prepared(clips, options, tools or Tools(options, town=features))
+    gathering = Gathering(options, made)
     for number, clip in enumerate(track(clips, "evaluate", unit="clips")):
         generated, real = gathering.add(generate, clip, options.seed + number)
         if on_clip is not None:
             on_clip(number, generated, real)
     for clip in candidates:
         gathering.add_candidate(clip)
-    return gathering.scores(len(clips), time.monotonic() - started)
+    return gathering.scores(len(clips), time.monotonic() - started, missing)
 
 
-def prepared(clips: Sequence[Clip], options: EvaluationOptions, tools: Tools) -> dict[str, Score]:
-    """The scores that are asked for, ready to gather. Raises DwmError for what can be seen to fail."""
+def prepared(
+    clips: Sequence[Clip], options: EvaluationOptions, tools: Tools
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """The scores that are asked for, ready to gather; and the optional ones that cannot be had, with the reason.
+
+    Raises DwmError for what can be seen to fail.
+    """
     first, kinds = clips[0], known_scores()
     plan = Plan(len(clips), first.length, len(first.views))
     for name in options.scores:
         kinds[name].check(name, plan)
-    return {name: kinds[name].make(tools) for name in options.scores}
+    made = {name: kinds[name].make(tools) for name in options.scores}
+    missing = {}
+    for name in options.optional:
+        if name not in made:
+            try:
+                kinds[name].check(name, plan)
+                made[name] = kinds[name].make(tools)
+            except DwmError as error:
+                missing[name] = str(error)
+                note(f"not computed: {error}")
+    return made, missing
 
 
 @dataclass
@@ -136,11 +159,11 @@ class Gathering:
             if isinstance(score, TakesCandidates):
                 score.add_candidate(real)
 
-    def scores(self, clips: int, seconds: float) -> Scores:
+    def scores(self, clips: int, seconds: float, missing: Mapping[str, str]) -> Scores:
         if len(self.left_out) == clips:
             raise DwmError(f"evaluate: nothing can be scored: {self.left_out[0]}")
         results: dict[str, Result] = {name: score.result() for name, score in self.by_name.items()}
-        return Scores(clips, seconds, results, tuple(self.left_out))
+        return Scores(clips, seconds, results, tuple(self.left_out), missing)
 
     def _sized(self, video: Video, clip: Clip) -> Video:
         """At the protocol's size; without one, all clips must have the first one's."""

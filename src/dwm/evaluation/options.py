@@ -28,6 +28,10 @@ class EvaluationOptions(Options):
     """What is measured."""
 
     scores: tuple[str, ...] = Field(DEFAULT_SCORES, description="which scores are computed")
+    optional: tuple[str, ...] = Field(
+        (),
+        description="scores that are computed where they can be, and told where they cannot: no feature file, too few frames",
+    )
     seed: int = Field(0, ge=0, description="noise of the first clip; each further clip takes the next number")
     night: str = Field("night", description="prompt_response: the caption's time of the version that must be darker")
     day: str = Field("day", description="prompt_response: the caption's time of the version that must be brighter")
@@ -52,7 +56,7 @@ class EvaluationOptions(Options):
     def preparation(self) -> Preparation:
         return PREPARATIONS[self.fid_as]
 
-    @field_validator("scores")
+    @field_validator("scores", "optional")
     @classmethod
     def _known(cls, names: tuple[str, ...], _: Any) -> tuple[str, ...]:
         from dwm.evaluation.table import known_scores  # the table's scores take these options

@@ -73,23 +73,25 @@ class Tools:
     options: EvaluationOptions
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     town: FeatureExtractor | None = None
+    remembered: int = 2
+    """Videos whose features are kept for the next score: a generated one and its real one."""
 
     @cached_property
     def inception(self) -> FeatureExtractor:
         network = self._loaded(Inception(), "inception")
-        return SeenOnce(InceptionFeatures(network, self.options.preparation))
+        return SeenOnce(InceptionFeatures(network, self.options.preparation), self.remembered)
 
     @cached_property
     def i3d(self) -> FeatureExtractor:
-        return SeenOnce(VideoFeatures(self._loaded(I3D(), "i3d"), self.options.fvd_frames))
+        return SeenOnce(VideoFeatures(self._loaded(I3D(), "i3d"), self.options.fvd_frames), self.remembered)
 
     @cached_property
     def imagenet(self) -> FeatureExtractor:
-        return SeenOnce(ImagenetFeatures(self._loaded(EfficientNetLite0(), "efficientnet")))
+        return SeenOnce(ImagenetFeatures(self._loaded(EfficientNetLite0(), "efficientnet")), self.remembered)
 
     @cached_property
     def town_features(self) -> FeatureExtractor:
-        return SeenOnce(self.town or town_features())
+        return SeenOnce(self.town or town_features(), self.remembered)
 
     def _loaded(self, network: nn.Module, name: str) -> nn.Module:
         folder = None if self.options.features is None else Path(self.options.features)
@@ -97,10 +99,10 @@ class Tools:
 
 
 class SeenOnce:
-    """An extractor that remembers the last two videos: several scores look at the same generated and real one."""
+    """An extractor that remembers the videos that it saw last: several scores look at the same generated and real one."""
 
-    def __init__(self, extractor: FeatureExtractor) -> None:
-        self._extractor = extractor
+    def __init__(self, extractor: FeatureExtractor, remembered: int = 2) -> None:
+        self._extractor, self._remembered = extractor, remembered
         self._last: list[tuple[Video, Tensor]] = []
 
     @property
@@ -112,7 +114,7 @@ class SeenOnce:
             if seen is video:
                 return features
         features = self._extractor(video)
-        self._last = [*self._last[-1:], (video, features)]
+        self._last = [*self._last, (video, features)][-self._remembered :]
         return features
 
 

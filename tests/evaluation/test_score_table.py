@@ -94,6 +94,18 @@ def test_what_cannot_be_scored_is_told_before_anything_is_generated(
         scored(name, never)
 
 
+def test_what_is_optional_is_told_where_it_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    scores = scored("town_fid", optional=("fid", "fvd"))
+    assert scores.town_fid is not None and scores.fid is None
+    assert "feature file" in scores.not_computed["fid"] and "at least 10 frames" in scores.not_computed["fvd"]
+    assert "not computed: fid" in capsys.readouterr().err
+    assert set(json.loads(scores.save(tmp_path / "s.json").read_text())["not_computed"]) == {"fid", "fvd"}
+
+
 def test_one_sample_is_refused_in_a_line() -> None:
     kind = known_scores()["fvd"]
     with pytest.raises(DwmError, match=r"fvd: 1 clips of 16 frames and 1 views give 1 samples, it needs at least 2"):

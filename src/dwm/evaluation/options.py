@@ -38,6 +38,9 @@ class EvaluationOptions(Options):
     features: str | None = Field(
         None, description="folder of feature files (`dwm fetch`); null: ./features and where other tools keep them"
     )
+    i3d_file: str | None = Field(
+        None, description="fvd: I3D's file itself, where it lies elsewhere or has another name"
+    )
     size: tuple[int, int] | None = Field(
         None, description="width and height to which both sides are resized first; null: as generated, all of one size"
     )

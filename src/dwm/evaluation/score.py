@@ -94,8 +94,13 @@ class Tools:
         return SeenOnce(self.town or town_features(), self.remembered)
 
     def _loaded(self, network: nn.Module, name: str) -> nn.Module:
-        folder = None if self.options.features is None else Path(self.options.features)
-        return load_features(network, name, folder).to(self.device)
+        return load_features(network, name, *places_of(self.options, name)).to(self.device)
+
+
+def places_of(options: EvaluationOptions, name: str) -> tuple[Path | None, Path | None]:
+    """The folder and the file that options name for a feature network."""
+    named = options.i3d_file if name == "i3d" else None
+    return (None if options.features is None else Path(options.features)), (None if named is None else Path(named))
 
 
 class SeenOnce:

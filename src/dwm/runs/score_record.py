@@ -16,6 +16,7 @@ from dwm.clip import Clip
 from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions, known_scores
 from dwm.evaluation.networks.files import FILES, digest, find
+from dwm.evaluation.score import places_of
 
 RECORD_VERSION = 1
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "av")
@@ -45,7 +46,7 @@ def protocol(
         "size": list(size),
         "times_of_day": dict(sorted(times.items())),
         "reference_frames": 0,
-        "options": options.model_dump(mode="json", exclude={"scores", "optional", "features"}),
+        "options": options.model_dump(mode="json", exclude={"scores", "optional", "features", "i3d_file"}),
         "feature_files": {
             name: _file_digest(name, options) for name in sorted({NEEDS[score] for score in scores if score in NEEDS})
         },
@@ -86,7 +87,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def compare(first: Path, second: Path) -> dict[str, tuple[Any, Any]]:
-    """The numbers that both records have, side by side, by `score.field`. Raises DwmError with the fields in which protocols differ."""
+    """The numbers of both records side by side, by `score.field`. Raises DwmError with the fields of the protocols that differ."""
     records = read(first), read(second)
     ours, theirs = (_flat(record["protocol"]) for record in records)
     unlike = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
@@ -118,7 +119,7 @@ def _clips_digest(clips: Sequence[Clip]) -> str:
 
 
 def _file_digest(name: str, options: EvaluationOptions) -> str:
-    found = digest(find(name, None if options.features is None else Path(options.features)))
+    found = digest(find(name, *places_of(options, name)))
     return "published" if found == FILES[name].sha256 else found
 
 

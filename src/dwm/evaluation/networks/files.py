@@ -78,24 +78,30 @@ FILES = {
 """Name in `dwm fetch` → file. Sizes and checksums are of the published files; a None is unknown, not unchecked."""
 
 
-def find(name: str, folder: Path | None = None) -> Path:
-    """The file's place. Raises DwmError saying what is missing, how large it is, its checksum, and where to put it."""
+def find(name: str, folder: Path | None = None, named: Path | None = None) -> Path:
+    """The file's place: `named` itself where that is there, then by its published names in `folder` and the usual places.
+
+    Raises DwmError saying what is missing, how large it is, its checksum, and where to put it.
+    """
     file = FILES[name]
+    if named is not None and named.is_file():
+        return named
     places = list(_places(file, folder))
     for place in places:
         for called in file.names:
             if (place / called).is_file():
                 return place / called
     get = f"`dwm fetch {name}`" if file.install is None else f"`{file.install}`"
+    places = places if named is None else [named, *places]
     raise DwmError(
         f"{file.scores}: the feature file {file.told()} is not here; get it by {get}, or put it into {folder or HERE}/; not in: "
         f"{', '.join(map(str, places))}"
     )
 
 
-def load_features(network: nn.Module, name: str, folder: Path | None = None) -> nn.Module:
+def load_features(network: nn.Module, name: str, folder: Path | None = None, named: Path | None = None) -> nn.Module:
     """The network with its published weights, ready to look. Raises DwmError for a file that is missing, cut short or another's."""
-    return load_file(network, find(name, folder), FILES[name])
+    return load_file(network, find(name, folder, named), FILES[name])
 
 
 def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:

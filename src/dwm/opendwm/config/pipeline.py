@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from dwm.errors import nearest
@@ -246,7 +245,7 @@ def metrics(section: Section) -> dict[str, Any]:
             values["optional"].append("fvd")
             frames = score.take_as(int, "sequence_count", -1)
             values["fvd_frames"] = frames if frames >= 0 else None
-            values["features"] = str(Path(score.take_as(str, "inception_3d_checkpoint_path")).parent)
+            values["i3d_file"] = score.take_as(str, "inception_3d_checkpoint_path")
         score.close()
     found.close()
     return {"evaluation": values}

@@ -25,9 +25,11 @@ from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.config import Recipe, find, load, save
 from dwm.config.data import SourceOptions
 from dwm.recipes.tiny import tiny
-from dwm.runs.driving import driving_task, load_parts, new_network
+from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.encode import encode_run
+from dwm.runs.train import card, context
 from dwm.training.loop.step import step_generator
+from dwm.training.stages.driving_stage import driving_trainings
 
 BASE = TinyOptions(
     clip_tokens=77,
@@ -102,8 +104,9 @@ def report(run: Recipe, folder: Path, steps: int) -> None:
 def measure(run: Recipe, steps: int) -> dict[str, float]:
     """Seconds of a step and of its wait for data; memory of this process at its most, and of its workers together."""
     torch.set_num_threads(1)
-    stage = run.training.stage("driving")
-    task = driving_task(run, stage, new_network(run), load_parts(run), torch.device("cpu"))
+    here = context(run, Path("not written"))
+    material = driving_material(run, card(run), load_parts(run), here.device)
+    task = driving_trainings(run.driving_stages()[-1:], material, here.folder)[0].task(here)
     optimizer = torch.optim.AdamW(task.module.parameters(), 1e-4)
     batches, waited, started, processor = task.batches(0), 0.0, 0.0, 0.0
     for number in range(steps + 2):

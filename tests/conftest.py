@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
+from jaxtyping import install_import_hook
+
+# Every shape that a signature or a field states is checked in every test. Before anything of dwm is imported.
+install_import_hook("dwm", "shape_checks.checked")
+
+import torch  # noqa: E402
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 SHARED = Path(os.environ.get("DWM_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()

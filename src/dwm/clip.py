@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import shapely
@@ -135,6 +135,7 @@ class Caption:
         return ". ".join(part for part in (getattr(self, key) for key in keys) if part)
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """The photographs of a clip, read or rendered when asked for; picklable and safe over fork."""
 

@@ -38,7 +38,7 @@ def _start(output: Path, pause: float) -> subprocess.Popen:
 def losses(output: Path) -> dict[str, dict[int, float]]:
     """By stage and step; a step that was done twice must have given the same loss twice."""
     found: dict[str, dict[int, float]] = {}
-    for stage in ("autoencoder", "decoder", "pictures", "videos"):
+    for stage in ("autoencoder", "decoder", "pictures", "driving"):
         path = output / stage / "log.jsonl"
         steps = found.setdefault(stage, {})
         for line in path.read_text().splitlines() if path.exists() else []:
@@ -63,7 +63,7 @@ def test_a_killed_run_gives_the_losses_of_one_that_was_never_killed(tmp_path, st
     whole = start(tmp_path / "whole", 0)
     assert whole.wait(timeout=200) == 0, whole.stderr.read()
     # In the middle of each kind of stage, and once right where a save is written.
-    for stage, step in (("autoencoder", 3), ("decoder", 9), ("pictures", 6), ("videos", 8)):
+    for stage, step in (("autoencoder", 3), ("decoder", 9), ("pictures", 6), ("driving", 8)):
         process = start(tmp_path / "killed", 0.2)
         wait_for(tmp_path / "killed", stage, step, process)
         process.send_signal(signal.SIGKILL)

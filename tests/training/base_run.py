@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
+
 from dwm.conditions import ConditionOptions
 from dwm.config import Recipe
 from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import PreviewOptions, TrainingOptions
 from dwm.data import CaptionOptions
 from dwm.networks import AdapterOptions, DiTOptions
+from dwm.runs.driving import driving_material, load_parts
+from dwm.runs.train import card, context
 from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.driving import BatchOptions
+from dwm.training.stages.driving import BatchOptions, DrivingTask
+from dwm.training.stages.driving_stage import driving_trainings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write
@@ -86,3 +91,10 @@ def recipe(data: Path, base: Path, steps: int = 4, **changes) -> Recipe:
         device="cpu",
     )
     return options.with_(**changes)
+
+
+def driving_task(run: Recipe) -> DrivingTask:
+    """The last stage of a run as the loop trains it, from the weights that the run starts with."""
+    material = driving_material(run, card(run), load_parts(run), torch.device("cpu"))
+    (training,) = driving_trainings(run.driving_stages()[-1:], material, Path("not written"), run.training.freeze)
+    return training.task(context(run, Path("not written")))

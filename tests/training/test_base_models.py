@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 import torch
-from base_run import made_up, network, recipe, source
+from base_run import driving_task, made_up, recipe, source
 
 from dwm.checkpoints.folder import load_network, read_card
 from dwm.cli.main import run as command
@@ -16,7 +16,7 @@ from dwm.config.files import save
 from dwm.data import CaptionOptions
 from dwm.errors import DwmError
 from dwm.networks import UNetOptions
-from dwm.runs.driving import driving_task, load_parts, new_network
+from dwm.runs.driving import load_parts, start_network
 from dwm.runs.encode import encode_run
 from dwm.runs.train import train_run
 from dwm.training.loop.step import step_generator
@@ -40,7 +40,7 @@ def losses(folder):
 
 def some_losses(run, numbers=range(2), seed=0):
     """Losses of the first micro-batches, before any step."""
-    task = driving_task(run, run.training.stage("driving"), new_network(run), load_parts(run), torch.device("cpu"))
+    task = driving_task(run)
     batches = islice(task.batches(0), len(numbers))
     return [task.losses(batch, step_generator(seed, n)).loss.item() for n, batch in zip(numbers, batches, strict=True)]
 
@@ -133,9 +133,7 @@ def test_sizes_lengths_and_single_views_mix_in_one_run(whole, tmp_path):
         )
     )
     encode_run(mixed)
-    task = driving_task(
-        mixed, mixed.training.stage("driving"), new_network(mixed), load_parts(mixed), torch.device("cpu")
-    )
+    task = driving_task(mixed)
     batches = list(islice(task.batches(0), 2 * task.feed.plan.steps))
     shapes = [(*batch.clips.shape, *batch.latents.mean.shape[-2:]) for batch in batches]
     assert shapes[0::2] == shapes[1::2]
@@ -191,7 +189,7 @@ def test_the_u_net_learns_from_noise_as_its_scheduler_says(data, shared, tmp_pat
     stored = run.with_(data=run.data.with_(store=str(tmp_path / "store")))
     encode_run(stored)
     assert some_losses(stored) == pytest.approx(some_losses(run), rel=5e-3)
-    task = driving_task(run, run.training.stage("driving"), new_network(run), load_parts(run), torch.device("cpu"))
+    task = driving_task(run)
     work = task.work(task.feed.batch(0))
     assert work.tokens == 3 * 2 * 4 * 8 and work.operations > 1e6 and len(task.blocks()) > 6
 
@@ -207,23 +205,17 @@ def test_a_video_autoencoder_makes_latents_of_windows_with_references_apart(data
     stored = run.with_(data=run.data.with_(store=str(tmp_path)))
     encode_run(stored)
     assert some_losses(stored) == pytest.approx(some_losses(run), rel=5e-3)
-    batch = driving_task(
-        stored, stored.training.stage("driving"), network_of(stored), load_parts(stored), torch.device("cpu")
-    ).feed.batch(0)
+    batch = driving_task(stored).feed.batch(0)
     assert batch.latents.mean.shape == (1, 2, 2, 16, 4, 8) and batch.references.mean.shape[:3] == (1, 1, 2)
     short = stored.with_(training=stored.training.with_(batch=run.training.batch.with_(frames=1)))
     with pytest.raises(DwmError, match=r"latents of whole windows.*set data.train.0.frames=1"):
         some_losses(short)
 
 
-def network_of(run):
-    return new_network(run.with_(network=network()))
-
-
 def test_weights_to_start_from_must_be_there_and_fit(whole, tmp_path):
     run, folder = whole
     again = run.with_(weights=str(folder / "weights"))
     state = load_network(folder / "weights").state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in new_network(again).state_dict().items())
+    assert all(torch.equal(value, state[name]) for name, value in start_network(again)[0].state_dict().items())
     with pytest.raises(DwmError, match="does not exist; fetch or train it first"):
-        new_network(run.with_(weights=str(tmp_path / "none")))
+        start_network(run.with_(weights=str(tmp_path / "none")))

@@ -2,32 +2,42 @@ import json
 
 import pytest
 import torch
-from tiny_run import CARD, WORDS, InventedClips, options
+from tiny_run import InventedClips, options, train
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints.folder import load_network, read_card
+from dwm.config.recipe import PreviewOptions
 from dwm.data import collate
 from dwm.data.readers import Ask
 from dwm.errors import DwmError
 from dwm.latents.store import StoredLatents
+from dwm.runs.own_base import make_own_base, own_material
+from dwm.runs.train import card, context
 from dwm.training.feed.clip_cache import ClipCache, fill
-from dwm.training.stages import train
-from dwm.training.stages.from_nothing import Run
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    return output, train(options(), InventedClips(), WORDS, CARD, output)
+    return output, train(options(), output)
 
 
 def test_a_run_from_nothing_ends_in_a_weights_folder(trained):
     output, weights = trained
-    assert read_card(weights) == CARD
-    assert {path.name for path in output.iterdir()} >= {"clips", "base", "autoencoder", "decoder", "pictures", "videos"}
+    assert read_card(weights) == card(options())
+    assert {path.name for path in output.iterdir()} >= {
+        "clips",
+        "base",
+        "autoencoder",
+        "decoder",
+        "pictures",
+        "driving",
+    }
     network, base = load_network(weights), BaseModel.load(weights)
-    run = Run(options(), output)
-    for name, value in run.network(2)[0].state_dict().items():
+    own = make_own_base(options(), InventedClips(), context(options(), output))
+    material = own_material(options(), card(options()), own, context(options(), output))
+    last, _ = material.load(output / "driving" / "weights.safetensors")
+    for name, value in last.state_dict().items():
         assert torch.allclose(network.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     assert base.text.encode(["day", "night"]).pooled.shape == (2, 32)
 
@@ -35,7 +45,8 @@ def test_a_run_from_nothing_ends_in_a_weights_folder(trained):
 def test_latents_are_normalised_and_the_decoder_stage_leaves_the_encoder_alone(trained):
     output, weights = trained
     cache = ClipCache(output / "clips")
-    stored = StoredLatents(Run(options(), output).store, [cache.size])
+    own = make_own_base(options(), InventedClips(), context(options(), output))
+    stored = StoredLatents(own.store, [cache.size])
 
     def latents_of(index):
         part = cache.read(Ask(index, cache.size))
@@ -55,13 +66,13 @@ def test_finished_stages_are_not_trained_again(trained):
     output, _ = trained
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
     before = {path: time for path, time in before.items() if "weights" not in path.parts[-3:]}
-    train(options(), InventedClips(), WORDS, CARD, output)
+    train(options(), output)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path.parent.name != "transformer")
 
 
 def test_every_stage_logs_its_losses(trained):
     output, _ = trained
-    for stage in ("autoencoder", "decoder", "pictures", "videos"):
+    for stage in ("autoencoder", "decoder", "pictures", "driving"):
         folder = output / stage
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == list(range(1, 7))
@@ -98,9 +109,9 @@ def test_an_empty_cache_says_so(tmp_path):
 
 def test_previews_are_written_and_change_no_loss(trained, tmp_path):
     output, _ = trained
-    looked = options().with_(preview_every=3)
-    train(looked, InventedClips(), WORDS, CARD, tmp_path / "run", preview=InventedClips(9)[8])
-    for stage in ("pictures", "videos"):
+    previewed = options().with_(preview=PreviewOptions(every=3))
+    train(previewed, tmp_path / "run", preview=InventedClips(9)[8])
+    for stage in ("pictures", "driving"):
         with_previews, without = (folder / stage / "log.jsonl" for folder in (tmp_path / "run", output))
         losses = [
             [json.loads(line)["loss"] for line in path.read_text().splitlines()] for path in (with_previews, without)

@@ -14,20 +14,22 @@ import torch
 from shapely.geometry import box
 
 from dwm.base_models.tiny import TinyOptions
-from dwm.checkpoints.card import WeightsCard
 from dwm.clip import ArrayPictures, Boxes, Caption, Clip, LaneMap, Rig
 from dwm.conditions import ConditionOptions
+from dwm.config import Recipe
+from dwm.config.data import DataOptions, SourceOptions
+from dwm.config.recipe import PreviewOptions, TrainingOptions
 from dwm.networks import AdapterOptions, DiTOptions
+from dwm.runs.train import context, train_stages
 from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
 from dwm.training.loop.step import LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages import train
 from dwm.training.stages.autoencoder import AutoencoderStageOptions
+from dwm.training.stages.autoencoder_stage import AutoencoderStage
 from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage, StagesOptions
+from dwm.training.stages.driving_stage import DrivingStage
 
 VIEWS = ("CAM_FRONT", "CAM_FRONT_RIGHT")
-WORDS = ("day", "night", "street")
 CONDITIONS = ConditionOptions(added_time_ids="fps_camera_transforms", uncondition_image_color=0.125)
 
 
@@ -100,7 +102,7 @@ def network_options(width: int = 32) -> DiTOptions:
     )
 
 
-def options(steps: int = 6) -> StagesOptions:
+def options(steps: int = 6) -> Recipe:
     muon = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3)
 
     def loop(count: int) -> LoopOptions:
@@ -123,11 +125,14 @@ def options(steps: int = 6) -> StagesOptions:
     base = TinyOptions(
         clip_tokens=8, t5_tokens=4, clip_width=16, t5_width=32, latent_channels=4, autoencoder_widths=(8, 8, 8, 16)
     )
-    return StagesOptions(
-        size=(32, 32),
-        base=base,
+    source = SourceOptions(kind="town", views=VIEWS, frames=3, rates=((4, 0.5),))
+    return Recipe(
+        name="tiny",
+        tiny=base,
+        data=DataOptions(train=(source,), validation=(), size=(32, 32)),
         network=network_options(),
         conditions=CONDITIONS,
+        preview=PreviewOptions(every=0),
         autoencoder=(
             AutoencoderStage(
                 name="autoencoder", loop=loop(steps), pictures=AutoencoderStageOptions(crop=(16, 16), batch=2)
@@ -138,31 +143,30 @@ def options(steps: int = 6) -> StagesOptions:
                 pictures=AutoencoderStageOptions(decoder_only=True, crop=(32, 32), batch=1),
             ),
         ),
-        driving=(
+        warmup=(
             DrivingStage(
                 name="pictures",
                 loop=loop(steps),
                 batch=BatchOptions(clips=4, views=1, train_text=True, sample_latents=False),
                 objective=tasks.with_(style=None),
             ),
-            DrivingStage(
-                name="videos",
-                loop=loop(steps),
-                batch=BatchOptions(clips=2, frames=3, sample_latents=False),
-                objective=tasks,
-            ),
+        ),
+        training=TrainingOptions(
+            **{name: getattr(loop(steps), name) for name in LoopOptions.model_fields},
+            batch=BatchOptions(clips=2, frames=3, sample_latents=False),
+            objective=tasks,
         ),
     )
 
 
-CARD = WeightsCard(
-    name="tiny", sizes=((32, 32),), lengths=(3,), view_counts=(2,), views=VIEWS, conditions=CONDITIONS, fps=4
-)
+def train(run: Recipe, output: Path, callbacks=(), preview: Clip | None = None) -> Path:
+    """The run on invented clips, from nothing or from where it was stopped."""
+    return train_stages(run, context(run, output, callbacks=callbacks), InventedClips(), preview)
 
 
 def main(output: str, steps: int, pause: float) -> None:
     torch.set_num_threads(1)
-    train(options(steps), InventedClips(), WORDS, CARD, Path(output), callbacks=[lambda moment: time.sleep(pause)])
+    train(options(steps), Path(output), [lambda moment: time.sleep(pause)])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,7 @@ class TextEmbedding:
         return TextEmbedding(self.sequence.to(*target), None if self.pooled is None else self.pooled.to(*target))
 
 
+@runtime_checkable
 class TextSource(Protocol):
     """What turns prompts into embeddings: encoders in memory, or embeddings that were stored before."""
 

@@ -16,8 +16,9 @@ from dwm.networks import DiTOptions, UNetOptions
 from dwm.options import Options
 from dwm.training.loop.step import LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.stages.autoencoder_stage import AutoencoderStage
 from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage, StagesOptions
+from dwm.training.stages.driving_stage import DrivingStage
 
 
 def _which_network(values: Any) -> str:
@@ -110,21 +111,9 @@ class Recipe(Options):
     stream: StreamOptions | None = Field(None, description="live generation; none: not this run")
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
 
-    def stages(self) -> StagesOptions:
-        """The same run in the training room's terms."""
-        return StagesOptions(
-            size=self.data.size,
-            workers=max(1, self.data.workers),
-            base=self.tiny,
-            network=self.dit(),
-            conditions=self.conditions,
-            autoencoder=tuple(map(self._placed, self.autoencoder)),
-            driving=self.driving_stages(),
-            seed=self.training.seed,
-            compatibility=self.compatibility,
-            preview_every=self.preview.every,
-            autocast=self.autocast,
-        )
+    def autoencoder_stages(self) -> tuple[AutoencoderStage, ...]:
+        """The stages of an autoencoder of its own, one after another."""
+        return tuple(map(self._placed, self.autoencoder))
 
     def driving_stages(self) -> tuple[DrivingStage, ...]:
         """The stages of the driving network, one after another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -17,6 +17,7 @@ from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 
 
+@runtime_checkable
 class Windows(Protocol):
     """Anything that cuts clips by number: windows of a nuScenes set, scenes of the town, a list of clips."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class Material:
     where: str
 
 
+@runtime_checkable
 class Reader(Protocol):
     """The clips of one source, all of one length and number of views. Picklable."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,6 +14,7 @@ from dwm.diffusion.multistep import Multistep
 __all__ = ["Ddim", "FlowMatchEuler", "Multistep", "Solver"]
 
 
+@runtime_checkable
 class Solver(Protocol):
     """Steps a sample from noise to pictures. Index `steps` is a finished frame: it is told time 0 and does not move."""
 

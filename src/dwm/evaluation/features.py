@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ BATCH = 64
 PATCH, STRIDE = 8, 4
 
 
+@runtime_checkable
 class FeatureExtractor(Protocol):
     """What a Fréchet score needs: `width` numbers for each picture (FID) or each view's clip (FVD) of a video."""
 

@@ -13,8 +13,9 @@ from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
 from dwm.training.loop.step import LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
 from dwm.training.stages.autoencoder import AutoencoderStageOptions
+from dwm.training.stages.autoencoder_stage import AutoencoderStage
 from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.from_nothing import AutoencoderStage, DrivingStage
+from dwm.training.stages.driving_stage import DrivingStage
 
 WIDTH = 128
 MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, betas=(0.9, 0.97), weight_decay=0)

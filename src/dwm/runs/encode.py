@@ -6,8 +6,8 @@ from dwm.config.recipe import Recipe
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.latents.encode import Encoded, Wanted, encode
+from dwm.runs.base import base_folder, load_base
 from dwm.runs.clips import training_readers
-from dwm.runs.driving import base_folder, load_base
 from dwm.runs.feed import buckets, check_storable, store_of
 
 

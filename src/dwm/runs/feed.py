@@ -16,7 +16,7 @@ from dwm.training.feed.batches import Feed, Stored
 from dwm.training.feed.concatenation import Joined
 from dwm.training.feed.plan import Bucket, Plan
 from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.from_nothing import DrivingStage
+from dwm.training.stages.driving_stage import DrivingStage
 
 
 def stage_feed(

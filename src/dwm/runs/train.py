@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
+from dwm.checkpoints.folder import write_folder
+from dwm.clip import Clip
 from dwm.config.files import CONFIG_NAME, load, save
 from dwm.config.recipe import Recipe
+from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
+from dwm.networks import UNetOptions
+from dwm.runs.base import base_folder, is_towns, make_base
 from dwm.runs.clips import training_clips, validation_clips
-from dwm.runs.driving import make_base, train_on_base
-from dwm.town import caption_words
+from dwm.runs.driving import driving_material, load_parts
+from dwm.runs.own_base import make_own_base, own_material
+from dwm.training.feed.clip_cache import ClipSource
 from dwm.training.loop.step import Callback
+from dwm.training.objectives.noising import DdpmNoising
 from dwm.training.parallel.ranks import group, place, restarted
-from dwm.training.stages import train
+from dwm.training.stages.driving_stage import WEIGHTS, driving_trainings
+from dwm.training.stages.stage import Context, run_stages
 
 RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
 """Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
@@ -29,24 +40,60 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
     if not run.data.train:
         raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
     with group(run.device):
-        return _trained(run, output, resume or restarted(), callbacks)
+        resume = resume or restarted()
+        here, refused = place(), None
+        if here.first:
+            try:
+                _claim(run, output, resume)
+            except DwmError as error:
+                refused = error
+        if here.any(refused is not None)[0]:
+            raise refused or SystemExit(1)  # the first process says it for all
+        preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+        return train_stages(run, context(run, output, resume, callbacks), preview=preview)
 
 
-def _trained(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback]) -> Path:
-    here, refused = place(), None
-    if here.first:
-        try:
-            _claim(run, output, resume)
-        except DwmError as error:
-            refused = error
-    if here.any(refused is not None)[0]:
-        raise refused or SystemExit(1)  # the first process says it for all
-    preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+def context(run: Recipe, output: Path, resume: bool = True, callbacks: Sequence[Callback] = ()) -> Context:
+    """What all stages of a run have in common."""
+    device = pick_device(run.device)
+    dtype = default_dtype(device) if run.autocast is None else getattr(torch, run.autocast)
+    return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), run.compatibility)
+
+
+def train_stages(run: Recipe, context: Context, source: ClipSource | None = None, preview: Clip | None = None) -> Path:
+    """Trains all stages of a run that are not finished and writes its weights folder, which is returned.
+
+    source: the clips of a run that makes a base model of its own, None for those of its data. preview: a clip that is
+    generated on the way. Every process of a run must call it.
+    """
+    output = context.folder
     if run.base_model is None and not run.autoencoder:
         run = make_base(run, output)
-    if run.base_model is not None:
-        return train_on_base(run, card(run), output, resume, callbacks, preview)
-    return train(run.stages(), training_clips(run.data), caption_words(), card(run), output, resume, callbacks, preview)
+    if run.base_model is None:
+        own = make_own_base(run, source or training_clips(run.data), context)
+        saw, material, base_is_own = card(run), own_material(run, card(run), own, context, preview), True
+    else:
+        parts = load_parts(run)
+        saw = _predicting(card(run), run, parts.base)
+        material = driving_material(run, saw, parts, context.device, preview)
+        base_is_own = (
+            is_towns(run) or base_folder(run).parent == output
+        )  # small, and nowhere else: goes with the weights
+    trainings = driving_trainings(run.driving_stages(), material, output, run.training.freeze, run.training.epochs)
+    run_stages(trainings, context)
+    if context.here.first:
+        network, base = material.load(output / trainings[-1].name / WEIGHTS)
+        saw = saw if base_is_own else saw.with_(base_model=run.base_model)
+        write_folder(output / "weights", saw, network, base if base_is_own else None)
+    context.here.barrier()
+    return output / "weights"
+
+
+def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
+    """The card with what SD 2.1's network predicts, which its base model says."""
+    if not isinstance(run.network, UNetOptions):
+        return card
+    return card.with_(prediction=DdpmNoising.create(base.scheduler).prediction)
 
 
 def card(run: Recipe) -> WeightsCard:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
@@ -24,6 +24,7 @@ FIXES = {
 """By the error's name, what its user can do."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """A file whose bytes are read by position."""
 

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ PICTURES = ("frames", "layout_boxes", "layout_map")
 """What is stored as bytes and given as floats in [0, 1]."""
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Clips of one shape by number; picklable, so that worker processes can share the work."""
 

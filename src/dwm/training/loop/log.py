@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -44,6 +44,7 @@ class WatchOptions(Options):
     )
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Takes the numbers of a log step and shows them somewhere."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,7 @@ class Work:
     operations: float = 0.0
 
 
+@runtime_checkable
 class Task(Protocol, Generic[Batch]):
     """What is trained. `losses` must draw all its random numbers from the generator it is given."""
 

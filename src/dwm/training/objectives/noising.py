@@ -6,7 +6,7 @@ Knows no network and no task; where in its schedule a clip or a frame is, is dra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -32,6 +32,7 @@ class Noisy:
     sigma: Float[Tensor, "b t v"] | None = None
 
 
+@runtime_checkable
 class Noising(Protocol):
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Places in the schedule, one per clip (b) or frame (b, t). Each kind uses one of the two generators."""

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwm.devices import autocast
 from dwm.options import Options
 from dwm.training.feed.clip_cache import ClipCache
 from dwm.training.loop.step import step_generator
@@ -52,7 +53,7 @@ def autoencoder_loss(
 ) -> Float[Tensor, ""]:
     """The loss of the first stage: encoder and decoder together."""
     posterior = network.encode(pictures).latent_dist
-    noise = torch.randn(posterior.mean.shape, generator=generator)
+    noise = torch.randn(posterior.mean.shape, generator=generator).to(pictures.device)
     got = network.decode(posterior.mean + posterior.std * noise).sample
     return reconstruction_loss(got, pictures, options) + options.kl * posterior.kl().mean() / posterior.mean[0].numel()
 
@@ -91,9 +92,17 @@ class AutoencoderStageOptions(Options):
 class AutoencoderTask:
     """Trains an autoencoder on random crops of a cache's pictures."""
 
-    def __init__(self, network: AutoencoderKL, cache: ClipCache, seed: int, options: AutoencoderStageOptions):
+    def __init__(
+        self,
+        network: AutoencoderKL,
+        cache: ClipCache,
+        seed: int,
+        options: AutoencoderStageOptions,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.network, self.cache, self.seed, self.options = network, cache, seed, options
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.device, self.dtype = torch.device(device), dtype
         network.requires_grad_(True)
         self.module = nn.ModuleDict({"autoencoder": network})
         if options.decoder_only:
@@ -101,7 +110,7 @@ class AutoencoderTask:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.module["judge"] = PatchDiscriminator()
-        self.module.to(memory_format=torch.channels_last)
+        self.module.to(self.device, memory_format=torch.channels_last)
 
     def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
         number = start
@@ -110,9 +119,11 @@ class AutoencoderTask:
             number += every
 
     def losses(self, batch: Pictures, generator: torch.Generator) -> Losses:
-        if not self.options.decoder_only:
-            return Losses(autoencoder_loss(self.network, batch, self.options.loss, generator))
-        return decoder_losses(self.network, self.module["judge"], batch, self.options.loss, generator)
+        batch, options = batch.to(self.device), self.options
+        with autocast(self.device, self.dtype):
+            if not options.decoder_only:
+                return Losses(autoencoder_loss(self.network, batch, options.loss, generator))
+            return decoder_losses(self.network, self.module["judge"], batch, options.loss, generator)
 
     def work(self, batch: Pictures) -> Work:
         return Work(clips=len(batch))
@@ -151,8 +162,8 @@ def decoder_losses(
     """The losses of the second stage: the decoder on slightly noisy latents, and the discriminator beside it."""
     with torch.no_grad():
         latents = network.encode(pictures).latent_dist.mean
-    noise = torch.randn(latents.shape, generator=generator)
-    strength = options.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    strength = options.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator).to(latents.device)
     got = network.decode(latents + strength * noise).sample
     closeness = reconstruction_loss(got, pictures, options)
     # The decoder sees the verdict through frozen copies, so that one backward pass serves both networks.

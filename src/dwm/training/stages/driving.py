@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -40,6 +40,7 @@ class BatchOptions(Options):
     )
 
 
+@runtime_checkable
 class Batches(Protocol):
     """What gives micro-batches by number: see `feed`."""
 

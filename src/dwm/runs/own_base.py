@@ -1,0 +1,81 @@
+"""A base model of a run's own: clips, a tiny base model, its autoencoder stage by stage, and the latents of all clips.
+
+What it leaves below the run's folder: `clips/`, `base/`, a folder for each stage of the autoencoder, `store/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from dwm.base_models import BaseModel
+from dwm.base_models.base import load_autoencoder, load_text
+from dwm.base_models.tiny import create_tiny_base_model
+from dwm.checkpoints import WeightsCard
+from dwm.clip import Clip
+from dwm.config.recipe import Recipe
+from dwm.latents.encode import Wanted, encode
+from dwm.latents.store import Store, StoredLatents
+from dwm.networks import zero_extra_blocks, zero_modulation
+from dwm.runs.driving import Parts, blank_network, driving_material
+from dwm.town import caption_words
+from dwm.training.feed.batches import Stored
+from dwm.training.feed.clip_cache import ClipCache, ClipSource, fill
+from dwm.training.stages.autoencoder_stage import AutoencoderStages
+from dwm.training.stages.driving import Network
+from dwm.training.stages.driving_stage import DrivingMaterial
+from dwm.training.stages.stage import Context, run_stages
+
+
+@dataclass(frozen=True)
+class OwnBase:
+    """What there is once a base model was made."""
+
+    folder: Path
+    stages: AutoencoderStages
+    cache: ClipCache
+    store: Store
+
+    def load(self) -> BaseModel:
+        """The base model with the newest autoencoder; its text encoders are untrained."""
+        base = BaseModel.load(self.folder, autoencoder=False)
+        return replace(base, autoencoder=load_autoencoder(self.stages.newest))
+
+
+def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
+    """Everything that comes before the driving network. What was done before is not done again; every process must call it."""
+    folder, base = context.folder, context.folder / "base"
+    with context.here.first_alone():
+        fill(folder / "clips", source, run.data.size, workers=max(1, run.data.workers))
+        if not base.exists():
+            create_tiny_base_model(base, caption_words(), run.training.seed, run.tiny)
+    cache, stages = ClipCache(folder / "clips"), AutoencoderStages(run.autoencoder_stages(), folder, base)
+    # A small autoencoder gains little from half precision and loses colours: it takes it only where the run asks for it.
+    plain = context if run.autocast is not None else replace(context, dtype=torch.float32)
+    run_stages(stages.trainings(cache, run.training.seed), plain)
+    store = Store.of(folder / "store", base, stages.encoder)
+    with context.here.first_alone():
+        encode([cache], Wanted([cache.size]), store, load_autoencoder(stages.encoder), None, device=context.device)
+    return OwnBase(base, stages, cache, store)
+
+
+def own_material(
+    run: Recipe, card: WeightsCard, own: OwnBase, context: Context, preview: Clip | None = None
+) -> DrivingMaterial:
+    """What the stages of the driving network share that is trained on a base model of its own."""
+    samples = any(stage.batch.sample_latents for stage in run.driving_stages())
+    parts = Parts(own.load(), Stored(StoredLatents(own.store, [own.cache.size], samples)), lambda: [own.cache])
+    return replace(
+        driving_material(run, card, parts, context.device, preview),
+        start=lambda: _at_identity(blank_network(run)),
+        own_text=lambda: load_text(own.folder),
+    )
+
+
+def _at_identity(network: Network) -> Network:
+    """New blocks and modulation begin as if they were not there, which a network from nothing learns fastest from."""
+    zero_modulation(network)
+    zero_extra_blocks(network)
+    return network

@@ -1,0 +1,117 @@
+"""Stages of the driving network: each starts from the averaged weights of the one before and leaves `weights.safetensors`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwm.base_models import BaseModel, TextEncoder
+from dwm.options import Options
+from dwm.training.feed.batches import Feed
+from dwm.training.loop.step import Callback, LoopOptions
+from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.saves import checkpoint
+from dwm.training.stages.driving import BatchOptions, DrivingTask, Network, Told
+from dwm.training.stages.freezing import freeze
+from dwm.training.stages.stage import Context
+
+WEIGHTS = "weights.safetensors"
+
+
+class DrivingStage(Options):
+    name: str = Field(..., description="name of the stage's folder")
+    loop: LoopOptions = LoopOptions()
+    batch: BatchOptions = BatchOptions()
+    objective: ObjectiveOptions = ObjectiveOptions()
+
+
+@dataclass(frozen=True)
+class DrivingMaterial:
+    """What the stages of one driving network share.
+
+    start: the network as the first stage finds it. blank: one of the same shape, whose numbers do not matter. base: its text
+    encoders or its autoencoder may be missing where the feed brings embeddings or latents. own_text: text encoders that belong
+    to the run, untrained: they may learn, and are kept beside the network. watchers: previews and scores of a stage.
+    """
+
+    start: Callable[[], Network]
+    blank: Callable[[], Network]
+    base: BaseModel
+    feed: Callable[[DrivingStage], Feed]
+    told: Callable[[DrivingStage, torch.dtype], Told]
+    own_text: Callable[[], TextEncoder] | None = None
+    watchers: Callable[[DrivingStage, Network, BaseModel], Sequence[Callback]] = lambda stage, network, base: ()
+
+    def load(self, path: Path | None) -> tuple[Network, BaseModel]:
+        """Network and base model as a finished stage left them; None: as the first one finds them.
+
+        Both are new: what was sharded in one stage cannot be filled from a file for the next.
+        """
+        base = self.base if self.own_text is None else replace(self.base, text=self.own_text())
+        if path is None:
+            return self.start(), base
+        network = self.blank()
+        own = {"text": base.text} if self.own_text is not None and base.text is not None else {}
+        checkpoint.load_weights(nn.ModuleDict({"transformer": network, **own}), path)
+        return network, base
+
+
+@dataclass(frozen=True)
+class DrivingTraining:
+    """One stage. `before` is the file of the stage before, None for the first. freezing: the pattern of modules that stay as
+    they are. epochs: end after so many passes over the data where that is sooner than the stage's steps."""
+
+    options: DrivingStage
+    material: DrivingMaterial
+    before: Path | None = None
+    freezing: str | None = None
+    epochs: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    def finished(self, context: Context) -> bool:
+        return (context.folder / self.name / WEIGHTS).exists()
+
+    def task(self, context: Context) -> DrivingTask:
+        network, base = self.material.load(self.before)
+        frozen = freeze(network.requires_grad_(True), self.freezing)
+        if self.freezing is not None and context.here.first:
+            print("\n".join(frozen.lines()), file=sys.stderr)
+        told = self.material.told(self.options, context.dtype)
+        return DrivingTask(network, self.material.feed(self.options), told, base.text, base.autoencoder, context.device)
+
+    def loop(self, task: DrivingTask) -> LoopOptions:
+        loop = self.options.loop
+        if self.epochs is None:
+            return loop
+        return loop.with_(steps=min(loop.steps, self.epochs * task.feed.plan.steps))
+
+    def callbacks(self, context: Context, task: DrivingTask) -> Sequence[Callback]:
+        return self.material.watchers(self.options, task.network, replace(self.material.base, text=task.text))
+
+    def write(self, context: Context, task: DrivingTask, averaged: Mapping[str, Tensor]) -> None:
+        # `averaged` is all that the task trains; text encoders of the run are kept though they did not learn in this stage.
+        own = task.text if self.material.own_text is not None else None
+        text = {} if own is None else {f"text.{name}": value for name, value in own.state_dict().items()}
+        checkpoint.save_weights({**text, **averaged}, context.folder / self.name / WEIGHTS)
+
+
+def driving_trainings(
+    stages: Sequence[DrivingStage],
+    material: DrivingMaterial,
+    folder: Path,
+    freezing: str | None = None,
+    epochs: int | None = None,
+) -> list[DrivingTraining]:
+    """The stages of a run below `folder`, one after another; `freezing` and `epochs` are of the last one."""
+    files = [None, *(folder / stage.name / WEIGHTS for stage in stages)]
+    trainings = [DrivingTraining(stage, material, before) for stage, before in zip(stages, files, strict=False)]
+    return [*trainings[:-1], replace(trainings[-1], freezing=freezing, epochs=epochs)]

@@ -12,7 +12,7 @@ from test_scores import clip, features, painter, videos
 
 from dwm.clip import NUSCENES_VIEWS
 from dwm.errors import DwmError
-from dwm.evaluation import EvaluationOptions, ScoreKind, Tools, evaluate, known_scores
+from dwm.evaluation import EvaluationOptions, Plan, ScoreKind, Tools, evaluate, known_scores
 from dwm.evaluation.fid import FidScore
 from dwm.evaluation.fvd import FvdScore
 from dwm.evaluation.imagenet_fid import ImagenetFidScore, SetFacts
@@ -109,7 +109,7 @@ def test_what_is_optional_is_told_where_it_cannot_be_had(
 def test_one_sample_is_refused_in_a_line() -> None:
     kind = known_scores()["fvd"]
     with pytest.raises(DwmError, match=r"fvd: 1 clips of 16 frames and 1 views give 1 samples, it needs at least 2"):
-        kind.check("fvd", type("Plan", (), {"clips": 1, "frames": 16, "views": 1})())
+        kind.check("fvd", Plan(1, 16, 1))
 
 
 def test_one_clip_is_enough_where_its_pictures_are_samples() -> None:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dwm.devices import full_float32
 from dwm.errors import DwmError
 from dwm.evaluation.networks import i3d, inception
 from dwm.report import Video
@@ -23,6 +24,7 @@ class InceptionFeatures:
     def __init__(self, network: inception.Inception, prepare: inception.Preparation = inception.REFERENCE) -> None:
         self._network, self._prepare = network.eval(), prepare
 
+    @full_float32()
     @torch.no_grad()
     def __call__(self, video: Video) -> Float[Tensor, "n 2048"]:
         pictures = video.frames.flatten(0, 2)
@@ -45,6 +47,7 @@ class VideoFeatures:
     def __call__(self, video: Video) -> Float[Tensor, "n 400"]:
         return self.of_frames(video.frames.transpose(1, 2).flatten(0, 1))
 
+    @full_float32()
     @torch.no_grad()
     def of_frames(self, clips: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n 400"]:
         """Raises DwmError where fewer than 10 frames are left: the network's answer would mean little."""

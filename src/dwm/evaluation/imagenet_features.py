@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dwm.devices import full_float32
 from dwm.evaluation.networks.efficientnet import WIDTH, EfficientNetLite0, as_seen
 from dwm.report import Video
 
@@ -18,6 +19,7 @@ class ImagenetFeatures:
     def __init__(self, network: EfficientNetLite0) -> None:
         self._network = network.eval()
 
+    @full_float32()
     @torch.no_grad()
     def __call__(self, video: Video) -> Float[Tensor, "n 1280"]:
         pictures = video.frames.flatten(0, 2)

@@ -20,6 +20,8 @@ ROUNDING = 1e-6
 """Distances (pictures in 0 … 1) that differ by less are the same."""
 
 Thumbnails = Float[Tensor, "b t v 3 h w"]
+Candidates = Float[Tensor, "m #t #v 3 #h #w"]
+"""Tiny pictures of more clips than are ranked."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def thumbnails(video: Video, size: tuple[int, int] = THUMBNAIL) -> Thumbnails:
 
 
 def layout_retrieval(
-    generated: Video | Thumbnails, real: Video | Thumbnails, own: Sequence[int] | None = None
+    generated: Video | Thumbnails, real: Video | Candidates, own: Sequence[int] | None = None
 ) -> Retrieval:
     """Ranks each generated clip's own real clip (index `own[i]`, by default i) among all real clips by pixel distance.
 
@@ -87,7 +89,7 @@ def layout_retrieval(
     return Retrieval(ranks.count(1), len(made), len(candidates), ranks, plain.count(1), plain)
 
 
-def pixel_distances(a: Thumbnails, b: Thumbnails) -> Float[Tensor, "n m"]:
+def pixel_distances(a: Thumbnails, b: Candidates) -> Float[Tensor, "b m"]:
     """The root mean square difference of every clip of `a` to every clip of `b`."""
     return torch.stack([(clip[None] - b).double().square().flatten(1).mean(dim=1).sqrt() for clip in a])
 

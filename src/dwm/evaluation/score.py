@@ -25,6 +25,7 @@ from dwm.evaluation.options import EvaluationOptions
 from dwm.report import ScoreLine, Video
 
 
+@runtime_checkable
 class Result(Protocol):
     """A frozen dataclass of plain numbers."""
 
@@ -33,6 +34,7 @@ class Result(Protocol):
         ...
 
 
+@runtime_checkable
 class Score(Protocol):
     """Gathers clip by clip; keeps features, sums or tiny pictures, never videos."""
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import shapely
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Num, UInt8
 from shapely import STRtree
 from shapely.geometry import Polygon
 from torch import Tensor
@@ -171,14 +171,23 @@ class PartOfPictures:
         return self.whole.load(self.frames[frame], self.views[view], size)
 
 
+@runtime_checkable
+class Sweeps(Protocol):
+    """Sweeps by number: n points (x, y, z, intensity, ring) each, read when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Float[np.ndarray, "n 5"]: ...
+
+
 @dataclass(frozen=True)
 class LidarTrack:
     """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring)."""
 
-    times: Int[np.ndarray, "t"]
+    times: Num[np.ndarray, "t"]
     world_from_ego: Float[np.ndarray, "t 4 4"]
     ego_from_lidar: Float[np.ndarray, "4 4"]
-    points: Sequence[Float[np.ndarray, "n 5"]]
+    points: Sweeps
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,7 @@ class Clip:
     scene: str
     fps: float
     rig: Rig
-    times: Int[np.ndarray, "t v"]
+    times: Num[np.ndarray, "t v"]
     world_from_ego: Float[np.ndarray, "t v 4 4"]
     pictures: Pictures | None = None
     boxes: tuple[tuple[Boxes | None, ...], ...] | None = None
@@ -254,8 +263,8 @@ class ClipBatch:
     intrinsics: Float[Tensor, "b t v 3 3"]
     ego_from_camera: Float[Tensor, "b t v 4 4"]
     world_from_ego: Float[Tensor, "b t v 4 4"]
-    image_size: Int[Tensor, "b t v 2"]
-    frames: Float[Tensor, "b t v 3 h w"] | None = None
+    image_size: Num[Tensor, "b t v 2"]
+    frames: Float[Tensor, "b t v 3 h w"] | UInt8[Tensor, "b t v 3 h w"] | None = None
     layout_boxes: Float[Tensor, "b t v 3 h w"] | None = None
     layout_map: Float[Tensor, "b t v 3 h w"] | None = None
     captions: tuple[tuple[tuple[str, ...], ...], ...] | None = None

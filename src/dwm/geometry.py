@@ -6,8 +6,10 @@ z up, origin on the ground below the rear axle), camera (x right, y down, z forw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 
 NEAR = 0.05
 """Depth in metres below which nothing is drawn."""
@@ -50,7 +52,7 @@ def quaternion_from_rotation(rotation: Float[np.ndarray, "3 3"]) -> Float[np.nda
     return q if q[0] >= 0 else -q
 
 
-def rotation_z(yaw: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n 3 3"]:
+def rotation_z(yaw: Num[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n 3 3"]:
     """Rotation by `yaw` radians about the z axis, counter-clockwise seen from above."""
     yaw = np.asarray(yaw, dtype=np.float64)
     c, s, o, i = np.cos(yaw), np.sin(yaw), np.zeros_like(yaw), np.ones_like(yaw)
@@ -58,7 +60,7 @@ def rotation_z(yaw: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n 3 
 
 
 def transform(
-    rotation: Float[np.ndarray, "*n 3 3"], translation: Float[np.ndarray, "*n 3"]
+    rotation: Num[np.ndarray, "*n 3 3"], translation: Num[np.ndarray, "*n 3"] | Sequence[float]
 ) -> Float[np.ndarray, "*n 4 4"]:
     """4×4 matrices from rotations and translations in metres."""
     rotation, translation = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)

@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dwm.config import find
-from dwm.config.cost import Shape, _inputs, generation_cost, parameters, training_cost
 from dwm.config.files import read_json
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
+from dwm.networks.cost import Shape, generation_cost, inputs, parameters, skeleton, training_cost
 from dwm.networks.dryrun import _Live
 
 SHAPE = Shape(b=1, t=3, v=6, h=6, w=10, text=12)
@@ -37,7 +37,7 @@ def _measured(options: DiTOptions, training: bool) -> tuple[int, int]:
     """(arithmetic of the step, peak of live bytes) of the network with real numbers."""
     network = CrossviewTemporalDiT(options).train(training)
     sample, times, conditions = (
-        _real(item) if isinstance(item, torch.Tensor) else item for item in _inputs(options, SHAPE, torch.float32)
+        _real(item) if isinstance(item, torch.Tensor) else item for item in inputs(skeleton(options), SHAPE)
     )
     conditions = Conditions(**{item.name: _real(getattr(conditions, item.name)) for item in fields(Conditions)})
     counter, live = FlopCounterMode(display=False), _Live()

@@ -48,7 +48,11 @@ FREEZING = [name for name in recipes() if find(name).training.freeze]
 def test_patterns_of_recipes_fit_their_networks_and_leave_what_was_added(name: str):
     run = find(name)
     with torch.device("meta"):
-        network = CrossviewTemporalUNet(run.network) if name.startswith("sd21") else CrossviewTemporalDiT(run.dit())
+        network = (
+            CrossviewTemporalUNet(run.network)
+            if name.startswith("sd21")
+            else CrossviewTemporalDiT(run.driving_network())
+        )
     frozen = freeze(network, run.training.freeze)
     learning = {key.split(".")[0] for key, p in network.named_parameters() if p.requires_grad}
     assert 0.1 < frozen.trained / frozen.total < 0.9

@@ -29,8 +29,8 @@ PROMPTS_AT_ONCE = 32
 class TextEmbedding:
     """n prompts as token sequences and, where the family has it, as one pooled vector each."""
 
-    sequence: Float[Tensor, "n l d"]
-    pooled: Float[Tensor, "n p"] | None
+    sequence: Float[Tensor, "*n l d"]
+    pooled: Float[Tensor, "*n p"] | None
 
     def __getitem__(self, index: Tensor | slice) -> TextEmbedding:
         return TextEmbedding(self.sequence[index], None if self.pooled is None else self.pooled[index])

@@ -11,7 +11,8 @@ from dwm.cli import flags
 from dwm.cli.output import finish
 
 if TYPE_CHECKING:
-    from dwm.config.cost import Cost, Estimate
+    from dwm.config.cost import Estimate
+    from dwm.networks.cost import Cost
 
 
 class Dtype(str, Enum):

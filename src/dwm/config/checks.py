@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
-from dwm.networks import DiTOptions
 
 AUTOENCODER_FACTOR = 8
 """Pixels of a side that one latent place stands for; the same in every base model that we know."""
@@ -38,7 +37,7 @@ def _sets(run: Recipe) -> Iterator[str]:
 
 
 def _size(run: Recipe) -> Iterator[str]:
-    patch = run.network.patch_size if isinstance(run.network, DiTOptions) else 1
+    patch = run.network.latent_multiple
     multiple = AUTOENCODER_FACTOR * patch
     for name, (width, height) in _sizes(run):
         if width % multiple or height % multiple or min(width, height) <= 0:
@@ -47,7 +46,7 @@ def _size(run: Recipe) -> Iterator[str]:
                 f"{name} is {width}×{height}, not a multiple of {multiple} (autoencoder {AUTOENCODER_FACTOR} × patch "
                 f"{patch}); nearest: {good[0]}×{good[1]}"
             )
-        known = run.network.pos_embed_max_size if isinstance(run.network, DiTOptions) else None
+        known = run.network.largest_side
         if known is not None and max(width, height) // multiple > known:
             tokens = max(width, height) // multiple
             yield f"{name} {width}×{height} has {tokens} tokens in a side, network.pos_embed_max_size knows {known}"
@@ -68,9 +67,9 @@ def _layout(run: Recipe) -> Iterator[str]:
         )
     if adapter is None and wanted:
         yield "conditions.boxes and conditions.map need network.condition_image_adapter_config; or set both to false"
-    if adapter is not None and isinstance(run.network, DiTOptions):
+    if adapter is not None and run.network.tokens_follow_layout:
         halvings = sum(adapter.is_downblocks)
-        multiple = AUTOENCODER_FACTOR * run.network.patch_size
+        multiple = AUTOENCODER_FACTOR * run.network.latent_multiple
         if adapter.downscale_factor * 2**halvings != multiple:
             yield (
                 f"network.condition_image_adapter_config shrinks by {adapter.downscale_factor}·2^{halvings}, the tokens "
@@ -81,7 +80,7 @@ def _layout(run: Recipe) -> Iterator[str]:
 def _cameras(run: Recipe) -> Iterator[str]:
     told, network = run.conditions, run.network
     width = network.projection_class_embeddings_input_dim or 0
-    kind = network.perspective_modeling_type if isinstance(network, DiTOptions) else "implicit" if width else ""
+    kind = network.perspective
     if kind == "implicit" and told.id_count * 256 != width:
         yield (
             f"network.projection_class_embeddings_input_dim is {width}, but conditions.added_time_ids = "

@@ -10,9 +10,8 @@ from dwm.base_models.tiny import TinyOptions
 from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
 from dwm.config.data import DataOptions
-from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions
-from dwm.networks import DiTOptions, UNetOptions
+from dwm.networks import DiTOptions, NetworkOptions, UNetOptions
 from dwm.options import Options
 from dwm.training.loop.step import LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
@@ -126,8 +125,6 @@ class Recipe(Options):
         follow = {name: getattr(self.training, name) for name in said if said[name] == getattr(plain, name)}
         return stage.with_(loop=stage.loop.with_(**follow))
 
-    def dit(self) -> DiTOptions:
-        """The driving transformer, with this run's compatibility. Raises DwmError where the run has a U-Net."""
-        if not isinstance(self.network, DiTOptions):
-            raise DwmError(f"{self.name or 'config'}: network is SD 2.1's U-Net; this works with the transformer only")
-        return self.network.with_(compatibility=self.compatibility)
+    def driving_network(self) -> NetworkOptions:
+        """The driving network's options, with this run's compatibility."""
+        return self.network.with_compatibility(self.compatibility)

@@ -54,8 +54,8 @@ class CaptionFiles:
     """The two files: captions by "scene token|channel|µs", and the µs that exist by "scene token|channel"."""
 
     name: str
-    captions: Mapping[str, Mapping[str, str]]
-    times: Mapping[str, Sequence[int]]
+    captions: Mapping[str, Any]
+    times: Mapping[str, Sequence[float]]
 
     def at(self, scene: str, channel: str, stamp: float, strict: bool = True) -> Caption | None:
         """The caption nearest in time (the earlier of two), None where the channel has none.

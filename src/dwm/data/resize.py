@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
-def resize(picture: Picture, size: tuple[int, int]) -> Picture:
+def resize(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     """The picture at `size` (width, height): bilinear with antialiasing, within one level of what Pillow gives.
 
     PyTorch does the same sums for many pixels at once, which takes a quarter of Pillow's time.

@@ -1,11 +1,13 @@
 """The driving networks: the DiT, the UNet, their blocks and adapters. They know no files, devices, parallelism or training."""
 
 from dwm.networks.dit.mask import Masking
-from dwm.networks.dit.options import AdapterOptions, DiTOptions
+from dwm.networks.dit.options import DiTOptions
 from dwm.networks.dit.prepared import Prepared
 from dwm.networks.dit.transformer import CrossviewTemporalDiT
 from dwm.networks.initialize import zero_extra_blocks, zero_modulation
 from dwm.networks.inputs import Conditions
+from dwm.networks.options import AdapterOptions, NetworkOptions
+from dwm.networks.protocol import DrivingNetwork
 from dwm.networks.unet.network import CrossviewTemporalUNet
 from dwm.networks.unet.options import UNetOptions
 from dwm.networks.unet.prepared import UNetPrepared
@@ -16,7 +18,9 @@ __all__ = [
     "CrossviewTemporalDiT",
     "CrossviewTemporalUNet",
     "DiTOptions",
+    "DrivingNetwork",
     "Masking",
+    "NetworkOptions",
     "Prepared",
     "UNetOptions",
     "UNetPrepared",

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dwm.networks.dit.options import AdapterOptions
+from dwm.networks.options import AdapterOptions
 
 
 class ResidualUnit(nn.Module):

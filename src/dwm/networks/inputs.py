@@ -24,5 +24,5 @@ class Conditions:
     ego0_from_camera: Float[Tensor, "b t v 4 4"] | None = None
     crossview_mask: Bool[Tensor, "b v v"] | None = None
     crossview_index: Int[Tensor, "b w"] | None = None
-    disable_crossview: Bool[Tensor, "b"] | None = None
-    disable_temporal: Bool[Tensor, "b"] | None = None
+    disable_crossview: Bool[Tensor, "b *_"] | None = None
+    disable_temporal: Bool[Tensor, "b *_"] | None = None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 POSITION_OCTAVES = 8
 DIRECTION_OCTAVES = 4
 
 
-def sinusoid(values: Float[Tensor, "n"], width: int) -> Float[Tensor, "n width"]:
+def sinusoid(values: Num[Tensor, "n"], width: int) -> Float[Tensor, "n width"]:
     """Cosines, then sines, of value · 10000^(−k / (width/2)), in float32."""
     return get_timestep_embedding(values, width, flip_sin_to_cos=True, downscale_freq_shift=0)
 

@@ -19,7 +19,6 @@ from dwm.config.recipe import Recipe
 from dwm.data.readers import Reader
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
-from dwm.networks import UNetOptions
 from dwm.runs.base import base_folder, frames_per_latent, load_base
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
@@ -89,7 +88,7 @@ def told_by(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dic
     return Told(
         run.conditions,
         stage.objective.in_latents(per_latent) if per_latent > 1 else stage.objective,
-        DdpmNoising.create(scheduler) if isinstance(run.network, UNetOptions) else None,
+        DdpmNoising.create(scheduler) if run.network.process == "ddpm" else None,
         batch.sample_latents,
         batch.train_text,
         run.training.references_alone if per_latent > 1 else 0,
@@ -99,7 +98,7 @@ def told_by(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dic
 
 def blank_network(run: Recipe) -> Network:
     """The driving network with first numbers, which depend on the seed alone."""
-    options = run.network if isinstance(run.network, UNetOptions) else run.dit()
+    options = run.driving_network()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
         return NETWORKS[type(options)](options).to(getattr(torch, run.weights_dtype))
@@ -109,7 +108,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
     """The driving network with the weights that the run starts from; what they lack begins at random numbers."""
     if run.weights is None:
         return blank_network(run), None
-    options = run.network if isinstance(run.network, UNetOptions) else run.dit()
+    options = run.driving_network()
     given = Path(run.weights)
     folder = given / "transformer" if (given / "transformer").is_dir() else given
     if not folder.exists():

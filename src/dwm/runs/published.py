@@ -12,7 +12,6 @@ from dwm.checkpoints.published import load_published
 from dwm.config.recipe import Recipe
 from dwm.devices import pick_device
 from dwm.generation import DrivingPipeline
-from dwm.networks import UNetOptions
 from dwm.runs.fetch import require
 
 
@@ -61,7 +60,7 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
 
 
 def _prediction(run: Recipe) -> str:
-    if not isinstance(run.network, UNetOptions):
+    if run.network.process != "ddpm":
         return "flow"
     path = Path(run.base_model or "") / "scheduler" / "scheduler_config.json"
     if not path.is_file():

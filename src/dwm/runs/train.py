@@ -15,7 +15,6 @@ from dwm.config.files import CONFIG_NAME, load, save
 from dwm.config.recipe import Recipe
 from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
-from dwm.networks import UNetOptions
 from dwm.runs.base import base_folder, is_towns, make_base
 from dwm.runs.clips import training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
@@ -91,7 +90,7 @@ def train_stages(run: Recipe, context: Context, source: ClipSource | None = None
 
 def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
     """The card with what SD 2.1's network predicts, which its base model says."""
-    if not isinstance(run.network, UNetOptions):
+    if run.network.process != "ddpm":
         return card
     return card.with_(prediction=DdpmNoising.create(base.scheduler).prediction)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from dwm.errors import DwmError
 from dwm.storage import tars, zips
@@ -54,7 +54,7 @@ class Archive:
     def read(self, name: str) -> bytes:
         return (tars if self.is_tar else zips).read_member(self.source, self._find(name))
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         member = self._find(name)
         if self.is_tar:
             check_bounds(self.where, member, self.source.size)
@@ -97,7 +97,7 @@ class Inflating(io.RawIOBase):
     """A deflated member as a file that is inflated while it is read; going back begins anew. Length and checksum are verified
     by who reads it to its end."""
 
-    def __init__(self, stored: BinaryIO, member: Member, where: str) -> None:
+    def __init__(self, stored: IO[bytes], member: Member, where: str) -> None:
         self.stored, self.member, self.where = stored, member, where
         self._begin()
 

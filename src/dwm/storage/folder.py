@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from fsspec.spec import AbstractFileSystem
 
@@ -31,7 +31,7 @@ class Folder:
         with self.open(name) as file:
             return file.read()
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         try:
             return (self.path / name).open("rb")
         except FileNotFoundError as error:
@@ -93,7 +93,7 @@ class RemoteFolder:
             except FileNotFoundError as error:
                 raise missing(self.where, name) from error
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         if not self.exists(name):
             raise missing(self.where, name)
         return as_file(RemoteSource(f"{self.where}/{name}", self.endpoint))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,7 +39,7 @@ class Tree(Protocol):
         """The whole file. Raises DwmError where it is missing or damaged."""
         ...
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         """The file as a seekable stream, for what is too large to read at once."""
         ...
 
@@ -101,7 +102,7 @@ class Union:
     def read(self, name: str) -> bytes:
         return self._holder(name).read(name)
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> io.BufferedIOBase:
         return self._holder(name).open(name)
 
     def names(self, prefix: str = "") -> Iterator[str]:

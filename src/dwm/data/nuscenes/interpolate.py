@@ -63,7 +63,11 @@ class Interpolation:
 
 
 def interpolate(
-    tree: Tree, version: str, output: Path, grouping: Grouping = "by_time", split: str | Path | None = None
+    tree: Tree,
+    version: str,
+    output: Path,
+    grouping: Grouping = "by_time",
+    split: str | Path | Iterable[str] | None = None,
 ) -> Interpolation:
     """Writes the thirteen tables of 12 Hz into the folder `output`, beside and renamed when complete.
 
@@ -98,7 +102,7 @@ class _Source:
     channels: dict[str, str]
 
     @classmethod
-    def read(cls, tree: Tree, version: str, split: str | Path | None) -> _Source:
+    def read(cls, tree: Tree, version: str, split: str | Path | Iterable[str] | None) -> _Source:
         scenes = read_table(tree, version, "scene")
         if split is not None:
             names = scene_names(split, scenes["name"].to_pylist())

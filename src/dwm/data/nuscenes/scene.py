@@ -210,7 +210,7 @@ class Scene:
 
     def _boxes(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Boxes | None, ...], ...]:
         columns = self.dataset.columns
-        known = {sample: self.dataset.boxes_of(sample) for sample in np.unique(columns.sample[rows])}
+        known = {sample: self.dataset.boxes_of(int(sample)) for sample in np.unique(columns.sample[rows])}
         return tuple(
             tuple(known[columns.sample[row]] if columns.key[row] else self._boxes_between(row) for row in line)
             for line in rows
@@ -226,7 +226,7 @@ class Scene:
         if not 0 < after < len(times):
             return None
         share = (time - times[after - 1]) / (times[after] - times[after - 1])
-        return self.dataset.boxes_between(samples[after - 1], samples[after], share)
+        return self.dataset.boxes_between(int(samples[after - 1]), int(samples[after]), float(share))
 
     @cached_property
     def _moments(self) -> tuple[Float[np.ndarray, "m"], Int[np.ndarray, "m"]]:

@@ -6,33 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from dwm.networks.options import AdapterOptions, Compatibility, NetworkOptions
 from dwm.options import Options
 
 SINUSOID = 256
 """Width of the sinusoid of each camera number in the implicit perspective embedding."""
 
 QkNorm = Literal["rms_norm", "layer_norm"]
-
-
-class AdapterOptions(Options):
-    """The layout adapter: pictures of boxes and maps to residuals of the transformer's blocks."""
-
-    in_channels: int = Field(3, description="channels of the layout, 3 per picture (6 = boxes and map)")
-    channels: tuple[int, ...] = Field((320, 320, 640, 1280, 1280), description="width of each level, one residual each")
-    is_downblocks: tuple[bool, ...] = Field(
-        (False, True, True, True, False), description="levels that halve the size first"
-    )
-    num_res_blocks: int = Field(2, description="residual units per level")
-    downscale_factor: int = Field(8, description="pixels per side folded into channels before the first level")
-    use_zero_convs: bool = Field(False, description="a 1×1 convolution, zero at first, after each level")
-    zero_gate_coef: float | None = Field(None, description="outputs are scaled by tanh(coef · learned gate); null: not")
-    gradient_checkpointing: bool = Field(True, description="recompute levels in the backward pass")
-
-    @model_validator(mode="after")
-    def _levels(self) -> AdapterOptions:
-        if len(self.channels) != len(self.is_downblocks):
-            raise ValueError(f"channels has {len(self.channels)} levels, is_downblocks {len(self.is_downblocks)}")
-        return self
 
 
 class MaskTokenSources(Options):
@@ -72,7 +52,7 @@ class MaskOptions(Options):
     mask_embed_config: dict[str, str] | None = Field(None, description="kept for old configs; has no effect")
 
 
-class DiTOptions(Options):
+class DiTOptions(NetworkOptions):
     """The cross-view temporal transformer: Stable Diffusion 3's, with blocks across views and frames between its own."""
 
     patch_size: int = Field(2, gt=0, description="latent pixels per token and side")
@@ -121,13 +101,43 @@ class DiTOptions(Options):
     crossview_gradient_checkpointing: bool = Field(False, description="recompute cross-view blocks in training")
     temporal_gradient_checkpointing: bool = Field(False, description="recompute temporal blocks in training")
     mask_module: MaskOptions | None = Field(None, description="masked reconstruction in training; null: off")
-    compatibility: Literal["reference", "ours"] = Field(
+    compatibility: Compatibility = Field(
         "ours", description="reference: keep OpenDWM's oddities (order of the mask module's modulation)"
     )
 
     @property
     def width(self) -> int:
         return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def latent_multiple(self) -> int:
+        return self.patch_size
+
+    @property
+    def largest_side(self) -> int | None:
+        return self.pos_embed_max_size
+
+    @property
+    def perspective(self) -> Literal["implicit", "explicit", ""]:
+        return self.perspective_modeling_type
+
+    @property
+    def recomputes(self) -> bool:
+        return self.temporal_gradient_checkpointing
+
+    def with_compatibility(self, compatibility: Compatibility) -> DiTOptions:
+        return self.with_(compatibility=compatibility)
+
+    def without_recomputation(self) -> DiTOptions:
+        return self.with_(temporal_gradient_checkpointing=False, crossview_gradient_checkpointing=False)
+
+    def without_switches(self, frames: int, views: int) -> DiTOptions:
+        return self.with_(
+            merge_strategy="learned",
+            mixer_type="AlphaBlender",
+            enable_temporal=self.enable_temporal and frames > 1,
+            enable_crossview=self.enable_crossview and views > 1,
+        )
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,8 @@ Parameter names are those of published weights. It never reads a file, picks a d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.attention import JointTransformerBlock
@@ -27,6 +28,19 @@ from dwm.networks.perspective import RayEncoder, rays, sinusoid, token_intrinsic
 
 class CrossviewTemporalDiT(nn.Module):
     """Predicts the flow's velocity (noise − clean latent) for all frames and views of a clip together."""
+
+    parts: ClassVar[Mapping[str, str]] = {
+        "temporal_transformer_blocks": "temporal",
+        "time_mixers": "temporal",
+        "time_pos_embeds": "temporal",
+        "crossview_transformer_blocks": "cross-view",
+        "view_mixers": "cross-view",
+        "view_pos_embeds": "cross-view",
+        "view_embedding": "cameras",
+        "rayencoder": "cameras",
+        "condition_image_adapter": "layout",
+        "transformer_blocks": "spatial",
+    }
 
     def __init__(self, options: DiTOptions):
         super().__init__()
@@ -125,7 +139,7 @@ class CrossviewTemporalDiT(nn.Module):
 
     def _blocks(
         self, layers: range, x: Tensor, text: Tensor, temb: Tensor, prepared: Prepared
-    ) -> tuple[Float[Tensor, "btv n d"], Float[Tensor, "btv l d"]]:
+    ) -> tuple[Float[Tensor, "btv n d"], Float[Tensor, "btv l d"] | None]:
         for i in layers:
             if i < len(prepared.residuals):
                 x = x + prepared.residuals[i]
@@ -142,6 +156,35 @@ class CrossviewTemporalDiT(nn.Module):
         x, text = self._blocks(range(count - last), x, prepared.text, temb, at_kept)
         x = self.mask_module.refill(x, dropped, temb, prepared.text, prepared.grid)
         return self._blocks(range(count - last, count), x, text, temb, prepared)[0]
+
+    def blocks(self) -> list[nn.Module]:
+        names = ("transformer_blocks", "crossview_transformer_blocks", "temporal_transformer_blocks")
+        return [block for name in names for block in getattr(self, name, ())]
+
+    def tokens(self, latent_shape: tuple[int, ...]) -> int:
+        b, t, v, _, h, w = latent_shape
+        return b * t * v * (h // self.options.patch_size) * (w // self.options.patch_size)
+
+    def blank_conditions(self, latent_shape: tuple[int, ...], text: int, layout: tuple[int, int]) -> Conditions:
+        o, lead = self.options, latent_shape[:3]
+        adapter, ids = o.condition_image_adapter_config, o.projection_class_embeddings_input_dim or 0
+
+        def empty(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.empty(*lead, *size, dtype=dtype, device=self.proj_out.weight.device)
+
+        rays = o.perspective == "explicit"
+        return Conditions(
+            text=empty(text, o.joint_attention_dim, dtype=self.dtype),
+            pooled=empty(o.pooled_projection_dim, dtype=self.dtype),
+            layout=None if adapter is None else empty(adapter.in_channels, *layout, dtype=self.dtype),
+            added_ids=empty(ids // SINUSOID) if o.perspective == "implicit" else None,
+            intrinsics_norm=empty(3, 3) if rays else None,
+            ego0_from_camera=empty(4, 4) if rays else None,
+            crossview_mask=empty(latent_shape[2], dtype=torch.bool)[:, 0],
+        )
+
+    def with_every_block(self, prepared: Prepared, latent_shape: tuple[int, ...]) -> Prepared:
+        return prepared
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute the spatial blocks in the backward pass; the options decide it for the extra ones."""
@@ -181,7 +224,7 @@ class CrossviewTemporalDiT(nn.Module):
         )
         return self.view_mixers[k](stream, block, prepared.disable_crossview).flatten(0, 2)
 
-    def _recomputed(self, wanted: bool, block: nn.Module, *inputs: object) -> Tensor:
+    def _recomputed(self, wanted: bool, block: nn.Module, *inputs: object) -> Any:
         if wanted and self.training and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)

@@ -5,7 +5,9 @@ Parameter names are those of published weights. It never reads a file, picks a d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -99,6 +101,14 @@ class UpLevel(Level):
 class CrossviewTemporalUNet(nn.Module):
     """Predicts noise or v for all frames and views of a clip together."""
 
+    parts: ClassVar[Mapping[str, str]] = {
+        "add_embedding": "cameras",
+        "condition_image_adapter": "layout",
+        "down_blocks": "down",
+        "mid_block": "middle",
+        "up_blocks": "up",
+    }
+
     def __init__(self, options: UNetOptions):
         super().__init__()
         self.options = o = options
@@ -159,6 +169,33 @@ class CrossviewTemporalUNet(nn.Module):
         for level in self.up_blocks:
             x = level(x, temb, prepared, skips)
         return self.conv_out(silu(self.conv_norm_out(x))).unflatten(0, sample.shape[:3])
+
+    def blocks(self) -> list[nn.Module]:
+        levels = (*self.down_blocks, self.mid_block, *self.up_blocks)
+        return [block for level in levels for block in (*level.resnets, *getattr(level, "attentions", ()))]
+
+    def tokens(self, latent_shape: tuple[int, ...]) -> int:
+        b, t, v, _, h, w = latent_shape
+        return b * t * v * h * w
+
+    def blank_conditions(self, latent_shape: tuple[int, ...], text: int, layout: tuple[int, int]) -> Conditions:
+        o, lead = self.options, latent_shape[:3]
+        adapter, ids = o.condition_image_adapter_config, o.projection_class_embeddings_input_dim or 0
+
+        def empty(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.empty(*lead, *size, dtype=dtype, device=self.conv_out.weight.device)
+
+        return Conditions(
+            text=empty(text, o.cross_attention_dim, dtype=self.dtype),
+            layout=None if adapter is None else empty(adapter.in_channels, *layout, dtype=self.dtype),
+            added_ids=empty(ids // o.addition_time_embed_dim) if ids else None,
+            crossview_mask=empty(latent_shape[2], dtype=torch.bool)[:, 0],
+        )
+
+    def with_every_block(self, prepared: UNetPrepared, latent_shape: tuple[int, ...]) -> UNetPrepared:
+        # Its blenders always ask for flags; given after `prepare`, which would ask for their values.
+        flags = torch.empty(latent_shape[0], dtype=torch.bool, device=self.conv_out.weight.device)
+        return replace(prepared, disable_crossview=flags, disable_temporal=flags)
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute residual blocks and transformers in the backward pass."""

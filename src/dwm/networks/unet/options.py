@@ -6,14 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dwm.networks.dit.options import AdapterOptions
-from dwm.options import Options
+from dwm.networks.options import AdapterOptions, NetworkOptions
 
 DownBlock = Literal["CrossAttnDownBlockCrossviewTemporal", "DownBlockCrossviewTemporal"]
 UpBlock = Literal["CrossAttnUpBlockCrossviewTemporal", "UpBlockCrossviewTemporal"]
 
 
-class UNetOptions(Options):
+class UNetOptions(NetworkOptions):
     """The cross-view temporal U-Net: Stable Diffusion 2.1's, with blocks across views and frames in each transformer."""
 
     sample_size: int | None = Field(None, description="latent side of the base model; has no effect")
@@ -44,6 +43,14 @@ class UNetOptions(Options):
     enable_rowwise_temporal: bool = Field(False, description="see one row of tokens across frames instead of one place")
     merge_factor: float = Field(0.5, description="initial weight of the untouched stream, before the sigmoid")
     condition_image_adapter_config: AdapterOptions | None = Field(None, description="layout adapter; null: no layout")
+
+    @property
+    def perspective(self) -> Literal["implicit", "explicit", ""]:
+        return "implicit" if self.projection_class_embeddings_input_dim else ""
+
+    @property
+    def process(self) -> Literal["flow", "ddpm"]:
+        return "ddpm"
 
     @model_validator(mode="before")
     @classmethod

@@ -129,7 +129,7 @@ def _hit(
     return enter_ellipsoid(start, along) if solids.round[i] else enter_box(start, along)
 
 
-def enter_box(start: Float[np.ndarray, "*r 3"], along: Float[np.ndarray, "*r 3"]) -> Float[np.ndarray, "*r"]:
+def enter_box(start: Float[np.ndarray, "*#r 3"], along: Float[np.ndarray, "*r 3"]) -> Float[np.ndarray, "*r"]:
     """Where rays enter the cube [-1, 1]³, in units of `along` (inf: never, or from inside)."""
     along = np.where(np.abs(along) < 1e-12, 1e-12, along)
     one, two = (-1 - start) / along, (1 - start) / along
@@ -137,7 +137,7 @@ def enter_box(start: Float[np.ndarray, "*r 3"], along: Float[np.ndarray, "*r 3"]
     return np.where((enter <= leave) & (enter > 0), enter, np.inf)
 
 
-def enter_ellipsoid(start: Float[np.ndarray, "*r 3"], along: Float[np.ndarray, "*r 3"]) -> Float[np.ndarray, "*r"]:
+def enter_ellipsoid(start: Float[np.ndarray, "*#r 3"], along: Float[np.ndarray, "*r 3"]) -> Float[np.ndarray, "*r"]:
     """Where rays enter the unit ball, in units of `along` (inf: never, or from inside)."""
     a, b, c = (along * along).sum(-1), (start * along).sum(-1), (start * start).sum(-1) - 1
     root = b * b - a * c

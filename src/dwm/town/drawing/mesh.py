@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Colour = tuple[float, float, float]
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
 
 LAMP_WARM: Colour = (1.0, 0.85, 0.55)
 """The light of street lamps."""
@@ -87,11 +87,11 @@ class MeshBuilder:
 
     def face(
         self,
-        points: Sequence[Point],
+        points: Sequence[Point] | np.ndarray,
         colour: Colour,
         *,
         outward: Point | None = None,
-        uv: Sequence[Point] | None = None,
+        uv: Sequence[Point] | np.ndarray | None = None,
         glow: bool = False,
         alpha: float = 1.0,
         shaded: bool = True,

@@ -17,7 +17,7 @@ from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import autocast
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
-from dwm.networks.operations import operations, tokens
+from dwm.networks.cost import Shape, operations
 from dwm.options import Options
 from dwm.training.feed.batches import DrivingBatch
 from dwm.training.loop.task import Losses, Work
@@ -116,18 +116,14 @@ class DrivingTask:
     def work(self, batch: DrivingBatch) -> Work:
         shape = self._latent_shape(batch)
         if shape not in self._operations:
-            self._operations[shape] = operations(self.network, shape, self._text_shape(batch), batch.clips)
-        return Work(shape[0], tokens(self.network, shape), self._operations[shape])
+            self._operations[shape] = operations(self.network.options, self._seen(batch, shape))
+        return Work(shape[0], self.network.tokens(shape), self._operations[shape])
 
     def identity(self, batch: DrivingBatch) -> str:
         return ", ".join(batch.places)
 
     def blocks(self) -> Sequence[nn.Module]:
-        if isinstance(self.network, CrossviewTemporalDiT):
-            names = ("transformer_blocks", "crossview_transformer_blocks", "temporal_transformer_blocks")
-            return [block for name in names for block in getattr(self.network, name, ())]
-        levels = (*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks)
-        return [block for level in levels for block in (*level.resnets, *getattr(level, "attentions", ()))]
+        return self.network.blocks()
 
     def _conditions(self, batch: DrivingBatch) -> ConditionOptions:
         """Alone, a frame or a view has no other to look at."""
@@ -168,8 +164,12 @@ class DrivingTask:
         b, t, v, _, height, width = batch.clips.frames.shape
         return (b, *self.autoencoder.latent_shape(t, v, (width, height)))
 
-    def _text_shape(self, batch: DrivingBatch) -> int:
-        """Tokens of a text."""
+    def _seen(self, batch: DrivingBatch, latents: tuple[int, ...]) -> Shape:
+        """What the network sees of a micro-batch."""
         if batch.text is not None:
-            return batch.text.embedding.sequence.shape[1]
-        return 0 if self.text is None else self.text.length
+            text = batch.text.embedding.sequence.shape[1]
+        else:
+            text = 0 if self.text is None else self.text.length
+        pictures = next((p for p in (batch.clips.layout_boxes, batch.clips.layout_map) if p is not None), None)
+        b, t, v, _, h, w = latents
+        return Shape(b, t, v, h, w, text) if pictures is None else Shape(b, t, v, h, w, text, pictures.shape[-1] // w)

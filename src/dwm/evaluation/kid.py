@@ -39,5 +39,5 @@ class KidScore:
     def result(self) -> Kid:
         """Raises DwmError where a side has fewer than two pictures."""
         generated, real = self._sets.generated, self._sets.real
-        found = kernel_distance(generated, real, self._options.kid_subsets, self._options.kid_subset_size)
-        return Kid(found.mean, found.deviation, found.subsets, found.subset_size, len(generated), len(real))
+        kernel = kernel_distance(generated, real, self._options.kid_subsets, self._options.kid_subset_size)
+        return Kid(kernel.mean, kernel.deviation, kernel.subsets, kernel.subset_size, len(generated), len(real))

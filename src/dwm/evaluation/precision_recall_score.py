@@ -35,7 +35,7 @@ class PrecisionRecallScore:
     def result(self) -> PrecisionRecallResult:
         """Raises DwmError where a side has no more pictures than neighbours are asked for."""
         generated, real = self._sets.generated, self._sets.real
-        found = precision_recall(generated, real, self._neighbours)
+        shares = precision_recall(generated, real, self._neighbours)
         return PrecisionRecallResult(
-            found.precision, found.recall, found.f_score, self._neighbours, len(generated), len(real)
+            shares.precision, shares.recall, shares.f_score, self._neighbours, len(generated), len(real)
         )

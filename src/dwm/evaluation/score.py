@@ -80,22 +80,22 @@ class Tools:
 
     @cached_property
     def inception(self) -> FeatureExtractor:
-        network = self._loaded(Inception(), "inception")
-        return SeenOnce(InceptionFeatures(network, self.options.preparation), self.remembered)
+        network = self._load(Inception(), "inception")
+        return Memory(InceptionFeatures(network, self.options.preparation), self.remembered)
 
     @cached_property
     def i3d(self) -> FeatureExtractor:
-        return SeenOnce(VideoFeatures(self._loaded(I3D(), "i3d"), self.options.fvd_frames), self.remembered)
+        return Memory(VideoFeatures(self._load(I3D(), "i3d"), self.options.fvd_frames), self.remembered)
 
     @cached_property
     def imagenet(self) -> FeatureExtractor:
-        return SeenOnce(ImagenetFeatures(self._loaded(EfficientNetLite0(), "efficientnet")), self.remembered)
+        return Memory(ImagenetFeatures(self._load(EfficientNetLite0(), "efficientnet")), self.remembered)
 
     @cached_property
     def town_features(self) -> FeatureExtractor:
-        return SeenOnce(self.town or town_features(), self.remembered)
+        return Memory(self.town or town_features(), self.remembered)
 
-    def _loaded(self, network: nn.Module, name: str) -> nn.Module:
+    def _load(self, network: nn.Module, name: str) -> nn.Module:
         return load_features(network, name, *places_of(self.options, name)).to(self.device)
 
 
@@ -105,7 +105,7 @@ def places_of(options: EvaluationOptions, name: str) -> tuple[Path | None, Path 
     return (None if options.features is None else Path(options.features)), (None if named is None else Path(named))
 
 
-class SeenOnce:
+class Memory:
     """An extractor that remembers the videos that it saw last: several scores look at the same generated and real one."""
 
     def __init__(self, extractor: FeatureExtractor, remembered: int = 2) -> None:

@@ -83,11 +83,11 @@ def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, o
 
     tools = Tools(run.scores, pick_device(run.device))
     scores = run_scores(generated, clips, run.scores, on_clip=remember, tools=tools)
-    record = recorded(run, clips, shown[0][0].size, scores)
+    record = record_of(run, clips, shown[0][0].size, scores)
     return Evaluated(run, scores, tuple(written(run, clips, shown, scores, record, output)))
 
 
-def recorded(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], scores: Scores) -> dict[str, Any]:
+def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], scores: Scores) -> dict[str, Any]:
     """What stands beside the numbers in `scores.json`."""
     named = Path(run.weights)
     weights = TOWN if run.weights == "town" and not named.exists() else named

@@ -92,8 +92,8 @@ def compare(first: Path, second: Path) -> dict[str, tuple[Any, Any]]:
     ours, theirs = (_flat(record["protocol"]) for record in records)
     unlike = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
     if unlike:
-        told = "; ".join(f"{key} {_short(ours.get(key))} and {_short(theirs.get(key))}" for key in sorted(unlike))
-        raise DwmError(f"{first} and {second} were measured differently and cannot be compared: {told}")
+        fields = "; ".join(f"{key} {_short(ours.get(key))} and {_short(theirs.get(key))}" for key in sorted(unlike))
+        raise DwmError(f"{first} and {second} were measured differently and cannot be compared: {fields}")
     a, b = (_flat({name: record[name] for name in known_scores() if name in record}) for record in records)
     return {key: (a[key], b[key]) for key in a if key in b and isinstance(a[key], int | float)}
 
@@ -112,25 +112,25 @@ def _short(value: Any) -> str:
 
 def _clips_digest(clips: Sequence[Clip]) -> str:
     """Which clips: scenes and the microseconds of their frames."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for clip in clips:
-        found.update(json.dumps([clip.scene, clip.times.tolist()]).encode())
-    return found.hexdigest()
+        checksum.update(json.dumps([clip.scene, clip.times.tolist()]).encode())
+    return checksum.hexdigest()
 
 
 def _file_digest(name: str, options: EvaluationOptions) -> str:
-    found = digest(find(name, *places_of(options, name)))
-    return "published" if found == FILES[name].sha256 else found
+    checksum = digest(find(name, *places_of(options, name)))
+    return "published" if checksum == FILES[name].sha256 else checksum
 
 
 def _weights_digest(path: Path) -> str:
     """Of all weights in a folder, with their names in it; or of a file."""
     if path.is_file():
         return digest(path)
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for file in sorted(item for item in path.rglob("*") if item.suffix in WEIGHT_FILES):
-        found.update(f"{file.relative_to(path).as_posix()} {digest(file)}\n".encode())
-    return found.hexdigest()
+        checksum.update(f"{file.relative_to(path).as_posix()} {digest(file)}\n".encode())
+    return checksum.hexdigest()
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -147,9 +147,9 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return process.stdout.strip() or None

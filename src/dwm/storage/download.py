@@ -115,8 +115,8 @@ def _check(url: str, part: Path, size: int | None, sha256: str | None, check: Ca
     try:
         if size is not None and part.stat().st_size != size:
             raise DwmError(f"{url}: sent {part.stat().st_size} bytes, expected {size}; run it again")
-        if sha256 is not None and (found := _digest(part)) != sha256:
-            raise DwmError(f"{url}: sent a file with SHA-256 {found}, expected {sha256}; it was not kept")
+        if sha256 is not None and (checksum := _digest(part)) != sha256:
+            raise DwmError(f"{url}: sent a file with SHA-256 {checksum}, expected {sha256}; it was not kept")
         if check is not None:
             check(part)
     except DwmError:
@@ -125,11 +125,11 @@ def _check(url: str, part: Path, size: int | None, sha256: str | None, check: Ca
 
 
 def _digest(path: Path) -> str:
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+            checksum.update(chunk)
+    return checksum.hexdigest()
 
 
 def _again(part: Path) -> str:

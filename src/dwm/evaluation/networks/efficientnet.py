@@ -92,7 +92,7 @@ class Block(nn.Module):
         self._adds = stride == 1 and inside == outside
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d y x"]:
-        made = F.relu6(self._bn0(self._expand_conv(x))) if self._wider else x
-        made = F.relu6(self._bn1(self._depthwise_conv(made)))
-        made = self._bn2(self._project_conv(made))
-        return made + x if self._adds else made
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self._wider else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return y + x if self._adds else y

@@ -39,7 +39,7 @@ class FeatureFile:
     package: str | None = None
     install: str | None = None
 
-    def told(self) -> str:
+    def description(self) -> str:
         """Name, size and checksum in words."""
         size = f"{(self.size or self.most) / 1e6:.1f} MB" if self.size else f"below {self.most / 1e6:.0f} MB"
         checksum = f"SHA-256 {self.sha256}" if self.sha256 else "its publisher tells no SHA-256"
@@ -94,7 +94,7 @@ def find(name: str, folder: Path | None = None, named: Path | None = None) -> Pa
     get = f"`dwm fetch {name}`" if file.install is None else f"`{file.install}`"
     places = places if named is None else [named, *places]
     raise DwmError(
-        f"{file.scores}: the feature file {file.told()} is not here; get it by {get}, or put it into {folder or HERE}/; not in: "
+        f"{file.scores}: the feature file {file.description()} is not here; get it by {get}, or put it into {folder or HERE}/; not in: "
         f"{', '.join(map(str, places))}"
     )
 
@@ -108,7 +108,7 @@ def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
     """The same from a given place; a file that fits but is not the published one is told."""
     if (size := path.stat().st_size) > file.most:
         raise DwmError(
-            f"{path}: {size} bytes, larger than the published file can be ({file.told()}); is it another one?"
+            f"{path}: {size} bytes, larger than the published file ({file.description()}); is it another?"
         )
     state = _read(path, file)
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -117,7 +117,7 @@ def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
     if wrong:
         raise DwmError(
             f"{path}: {len(wrong)} tensors are missing, surplus or of another shape ({', '.join(wrong[:3])}, …); "
-            f"needed: {file.told()}"
+            f"needed: {file.description()}"
         )
     if file.sha256 is not None and digest(path) != file.sha256:
         warnings.warn(f"{path}: fits, but is not the published file; its scores compare with nobody's", stacklevel=2)
@@ -132,10 +132,10 @@ def digest(path: Path) -> str:
 
 
 def _digest(stream: Any) -> str:  # Python 3.10
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     while part := stream.read(1 << 20):
-        found.update(part)
-    return found.hexdigest()
+        checksum.update(part)
+    return checksum.hexdigest()
 
 
 def _read(path: Path, file: FeatureFile) -> dict[str, Tensor]:
@@ -153,9 +153,9 @@ def _read(path: Path, file: FeatureFile) -> dict[str, Tensor]:
         AttributeError,
     ) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DwmError(f"{path}: not a whole feature file ({reason}); needed: {file.told()}") from None
+        raise DwmError(f"{path}: not a whole feature file ({reason}); needed: {file.description()}") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DwmError(f"{path}: holds no table of tensors; needed: {file.told()}")
+        raise DwmError(f"{path}: holds no table of tensors; needed: {file.description()}")
     return state
 
 
@@ -169,9 +169,9 @@ def _places(file: FeatureFile, folder: Path | None) -> Iterator[Path]:
         yield folder
     if file.package is not None:
         package, _, inside = file.package.partition("/")
-        found = find_spec(package)
-        if found is not None and found.origin is not None:
-            yield Path(found.origin).parent / inside
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            yield Path(spec.origin).parent / inside
     yield HERE
     yield torch_checkpoints()
     yield from map(Path, file.folders)

@@ -26,7 +26,7 @@ from dwm.evaluation.networks import resize
 from dwm.evaluation.networks.i3d import as_seen
 from dwm.evaluation.networks.inception import REFERENCE, Preparation, to_bytes
 from dwm.evaluation.precision_recall import precision_recall
-from dwm.opendwm.parity import score_inputs as drawn
+from dwm.opendwm.parity import score_inputs as inputs
 from dwm.opendwm.parity.cases import LOOSE_BOUNDS, Case, Deviation, Setup, read_tensors
 
 FEATURE_BOUND = 2e-4
@@ -79,21 +79,21 @@ def run_pictures(case: Case, setup: Setup) -> Iterator[Deviation]:
 
 def run_clips(case: Case, setup: Setup) -> Iterator[Deviation]:
     for name, digests in case.data.items():
-        if found := re.fullmatch(r"sha256_of_(\d+)_frames.*", name):
+        if match := re.fullmatch(r"sha256_of_(\d+)_frames.*", name):
             for seed, digest in digests.items():
-                yield _same(seed, _digest(drawn.clip(int(seed), int(found[1]))), digest)
+                yield _same(seed, _digest(inputs.clip(int(seed), int(match[1]))), digest)
 
 
 def run_resize(case: Case, setup: Setup) -> Iterator[Deviation]:
     seed = int(_number(case, r"picture (\d+)", case.data["inputs"]))
     size = tuple(int(side) for side in re.findall(r"->\s*\[\d+, (\d+), (\d+)\]", case.data["inputs"])[0])
-    given, index = drawn.pictures([seed]).float().to(setup.device), case.outputs["index"]
+    given, index = inputs.pictures([seed]).float().to(setup.device), case.outputs["index"]
     bound = _bound(case, 1e-4)
     reference = RESIZERS["tf1"](given, size).cpu()
-    for name, wanted in case.outputs.items():
+    for name, expected in case.outputs.items():
         if name != "index":
             got = _known(RESIZERS, name, case)(given, size).cpu()
-            yield _judge(name, got[0][:, index][:, :, index], wanted, bound)
+            yield _judge(name, got[0][:, index][:, :, index], expected, bound)
             yield _judge(f"{name}/mean", got.double().mean(), case.data["means"][name], bound)
             farthest = case.data["largest_difference_from_tf1"][name]
             yield _judge(f"{name}/largest_difference", (got - reference).abs().max(), farthest, 2 * bound)
@@ -103,17 +103,17 @@ def run_inception_features(case: Case, setup: Setup) -> Iterator[Deviation]:
     bound = _bound(case, FEATURE_BOUND)
     layers = None
     sides = []
-    for name, wanted in case.outputs.items():
-        if found := re.fullmatch(r"([ab])_2048", name):
-            got = drawn.inception_features(_seeds(found[1], len(wanted)), setup)
+    for name, expected in case.outputs.items():
+        if match := re.fullmatch(r"([ab])_2048", name):
+            got = inputs.inception_features(_seeds(match[1], len(expected)), setup)
             sides.append(got)
-            yield _features(name, got, wanted, bound, setup)
+            yield _features(name, got, expected, bound, setup)
         elif name == "float64_2048":
-            got = drawn.inception_features(_first_two(), setup, dtype=torch.float64)
-            yield _features(name, got, wanted, bound, setup)
+            got = inputs.inception_features(_first_two(), setup, dtype=torch.float64)
+            yield _features(name, got, expected, bound, setup)
         else:
             layers = layers or _layers(setup)
-            yield _features(name, _known(layers, name, case), wanted, bound, setup)
+            yield _features(name, _known(layers, name, case), expected, bound, setup)
     if sides and setup.strict and (statistics := case.data.get("statistics")):
         both = torch.cat(sides)
         yield _judge("statistics/rms", both.double().square().mean().sqrt(), statistics["rms"], bound)
@@ -123,49 +123,49 @@ def run_inception_features(case: Case, setup: Setup) -> Iterator[Deviation]:
 def run_i3d_features(case: Case, setup: Setup) -> Iterator[Deviation]:
     bound = _bound(case, FEATURE_BOUND)
     shown = _clip_seed(case)
-    for name, wanted in case.outputs.items():
-        if name in drawn.FIRST_SEEDS:
-            yield _features(name, drawn.clip_features(_seeds(name, len(wanted)), setup), wanted, bound, setup)
-        elif found := re.fullmatch(r"length_(\d+)", name):
-            yield _features(name, drawn.clip_features([shown], setup, int(found[1]))[0], wanted, bound, setup)
-        elif found := re.fullmatch(r"square_(\d+)", name):
-            side = int(found[1])
-            frames = drawn.floats(drawn.clip(shown, 16)[:, :side, :side])
-            yield _features(name, drawn.i3d_features(frames, setup)[0], wanted, bound, setup)
+    for name, expected in case.outputs.items():
+        if name in inputs.FIRST_SEEDS:
+            yield _features(name, inputs.clip_features(_seeds(name, len(expected)), setup), expected, bound, setup)
+        elif match := re.fullmatch(r"length_(\d+)", name):
+            yield _features(name, inputs.clip_features([shown], setup, int(match[1]))[0], expected, bound, setup)
+        elif match := re.fullmatch(r"square_(\d+)", name):
+            side = int(match[1])
+            frames = inputs.floats(inputs.clip(shown, 16)[:, :side, :side])
+            yield _features(name, inputs.i3d_features(frames, setup)[0], expected, bound, setup)
         elif name == "net_input":
-            seen = as_seen(drawn.floats(drawn.clip(shown, 1)))[0, :, 0, ::16, ::16]
-            yield _judge(name, seen, wanted, bound)
+            seen = as_seen(inputs.floats(inputs.clip(shown, 1)))[0, :, 0, ::16, ::16]
+            yield _judge(name, seen, expected, bound)
         else:
             raise DwmError(f"{case.folder / 'outputs.safetensors'}: {name!r} is not known")
     yield from _stages(case, setup, bound)
     if "nine_frames" in case.data:
-        yield _true("nine_frames_are_refused", _refuses(drawn.clip(shown, 9)))
+        yield _true("nine_frames_are_refused", _refuses(inputs.clip(shown, 9)))
     if case.data.get("first_16_of_19_give_the_same"):
-        cut = VideoFeatures(drawn.filled_i3d(setup.device, setup.dtype), frames=16)
-        longer, first = (cut.of_frames(drawn.floats(drawn.clip(shown, t))) for t in (19, 16))
+        cut = VideoFeatures(inputs.filled_i3d(setup.device, setup.dtype), frames=16)
+        longer, first = (cut.of_frames(inputs.floats(inputs.clip(shown, t))) for t in (19, 16))
         yield _judge("first_16_of_19", longer, first, 0)
 
 
 def run_fid(case: Case, setup: Setup) -> Iterator[Deviation]:
     sides = _Sides(case, setup)
-    for name, wanted in case.data["results"].items():
-        yield from _distances(name, _frechet(*sides.pair(name)), wanted, sides.pair(name))
-    for name, wanted in case.data.get("pytorch_fid_0_3_0", {}).items():
-        yield from _distances(name, _frechet(*sides.pair(name)), {"pytorch_fid_0_3_0": wanted}, sides.pair(name))
-    for name, wanted in case.data.items():
-        if found := re.fullmatch(r"end_to_end_(.+)", name):
-            a, b = (drawn.inception_features(seeds, setup) for seeds in _named_seeds(found[1]))
+    for name, expected in case.data["results"].items():
+        yield from _distances(name, _frechet(*sides.pair(name)), expected, sides.pair(name))
+    for name, expected in case.data.get("pytorch_fid_0_3_0", {}).items():
+        yield from _distances(name, _frechet(*sides.pair(name)), {"pytorch_fid_0_3_0": expected}, sides.pair(name))
+    for name, expected in case.data.items():
+        if match := re.fullmatch(r"end_to_end_(.+)", name):
+            a, b = (inputs.inception_features(seeds, setup) for seeds in _named_seeds(match[1]))
             for key in ("float32", "before_rounding"):
-                yield _own(f"{name}/{key}", _frechet(a, b).distance, wanted[key], setup)
+                yield _own(f"{name}/{key}", _frechet(a, b).distance, expected[key], setup)
     if "one_picture" in case.data:
         yield _true("one_picture_is_refused", _too_few())
 
 
 def run_fvd(case: Case, setup: Setup) -> Iterator[Deviation]:
     sides = _Sides(case, setup)
-    for name, wanted in case.data["results"].items():
-        if isinstance(wanted, Mapping):
-            yield from _distances(name, _frechet(*sides.pair(name)), wanted, sides.pair(name))
+    for name, expected in case.data["results"].items():
+        if isinstance(expected, Mapping):
+            yield from _distances(name, _frechet(*sides.pair(name)), expected, sides.pair(name))
 
 
 def run_sharding(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -187,40 +187,40 @@ def run_sharding(case: Case, setup: Setup) -> Iterator[Deviation]:
 
 def run_kid(case: Case, setup: Setup) -> Iterator[Deviation]:
     sides = _Sides(case, setup)
-    for name, wanted in case.data["results"].items():
-        if isinstance(wanted, Mapping) and "torchmetrics" not in name:  # its subsets follow the global generator
-            yield from _kernel(name, sides.pair(name), wanted)
+    for name, expected in case.data["results"].items():
+        if isinstance(expected, Mapping) and "torchmetrics" not in name:  # its subsets follow the global generator
+            yield from _kernel(name, sides.pair(name), expected)
 
 
 def run_prc(case: Case, setup: Setup) -> Iterator[Deviation]:
     sides = _Sides(case, setup)
-    for name, wanted in case.data["results"].items():
-        found = re.fullmatch(r"prc_generated_([a-z]+)(\d+)_real_([a-z]+)(\d+)_k(\d+)", name)
-        if found is None:
+    for name, expected in case.data["results"].items():
+        match = re.fullmatch(r"prc_generated_([a-z]+)(\d+)_real_([a-z]+)(\d+)_k(\d+)", name)
+        if match is None:
             raise DwmError(f"{case.folder / 'case.json'}: results.{name}: which sets are these?")
-        generated, real = (sides.rows(found[place], int(found[place + 1])) for place in (1, 3))
-        got = precision_recall(generated, real, int(found[5]))
+        generated, real = (sides.rows(match[place], int(match[place + 1])) for place in (1, 3))
+        got = precision_recall(generated, real, int(match[5]))
         for key in ("precision", "recall", "f_score"):
-            yield _judge(f"{name}/{key}", getattr(got, key), wanted[key], 1e-7)
+            yield _judge(f"{name}/{key}", getattr(got, key), expected[key], 1e-7)
 
 
 def run_libraries(case: Case, setup: Setup) -> Iterator[Deviation]:
     sides = _Sides(case, setup)
     reference = torch.cat([sides.rows("a", 16), sides.rows("b", 24)])
     seeds = [*_seeds("a", 16), *_seeds("b", 24)]
-    made: dict[Preparation, Tensor] = {REFERENCE: reference}
+    features_by: dict[Preparation, Tensor] = {REFERENCE: reference}
 
     def features(library: str) -> Tensor:
         prepare = next((value for start, value in PREPARATIONS.items() if library.startswith(start)), None)
         if prepare is None:
             raise DwmError(f"{case.folder / 'case.json'}: library {library!r} is not known")
-        if prepare not in made:
-            made[prepare] = drawn.inception_features(seeds, setup, prepare)
-        return made[prepare]
+        if prepare not in features_by:
+            features_by[prepare] = inputs.inception_features(seeds, setup, prepare)
+        return features_by[prepare]
 
-    for name, wanted in case.outputs.items():
-        yield _features(name, features(name)[: len(wanted)], wanted, FEATURE_BOUND, setup)
-    for library, wanted in case.data["results"].items():
+    for name, expected in case.outputs.items():
+        yield _features(name, features(name)[: len(expected)], expected, FEATURE_BOUND, setup)
+    for library, expected in case.data["results"].items():
         got = features(library)
         off = (got.double() - reference.double()).abs()
         values = {
@@ -230,7 +230,7 @@ def run_libraries(case: Case, setup: Setup) -> Iterator[Deviation]:
             "features_max_difference": float(off.max()),
             "features_mean_difference": float(off.mean()),
         }
-        for key, value in wanted.items():
+        for key, value in expected.items():
             yield _own(f"{library}/{key}", _known(values, key, case), value, setup)
 
 
@@ -244,9 +244,9 @@ class _Sides:
     def pair(self, name: str) -> tuple[Tensor, Tensor]:
         """`a16_b24`, `feature64_a16_b24`, `real8_generated3`, `x300_y500`, `full_rank`, `full_rank_equal`, … as two sets."""
         layer = re.search(r"feature(\d+)_", name)
-        found = re.findall(r"(?<![a-z0-9])(a|b|x|y|real|generated)(\d+)(?![a-z0-9])", name)
-        if len(found) >= 2:
-            first, second = (self.rows(side, int(count), layer and layer[1]) for side, count in found[:2])
+        names = re.findall(r"(?<![a-z0-9])(a|b|x|y|real|generated)(\d+)(?![a-z0-9])", name)
+        if len(names) >= 2:
+            first, second = (self.rows(side, int(count), layer and layer[1]) for side, count in names[:2])
             return first, second
         if name.startswith("full_rank"):
             return self.rows("x"), self.rows("x" if "equal" in name.split("_") else "y")
@@ -263,11 +263,11 @@ class _Sides:
         if side in "ab":
             stored = self._tensors("inception_features/outputs").get(f"{side}_2048")
             if stored is None or (count or 0) > len(stored):
-                return drawn.inception_features(_seeds(side, count or {"a": 16, "b": 24}[side]), self._setup)
+                return inputs.inception_features(_seeds(side, count or {"a": 16, "b": 24}[side]), self._setup)
             return stored[:count]
         stored = self._tensors("i3d_features/outputs").get(side)
         if stored is None or (count or 0) > len(stored):
-            return drawn.clip_features(_seeds(side, count or 8), self._setup)
+            return inputs.clip_features(_seeds(side, count or 8), self._setup)
         return stored[:count]
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
@@ -287,10 +287,12 @@ def _frechet(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Frechet:
     return frechet(FeatureSums.of(a).gaussian(), FeatureSums.of(b).gaussian())
 
 
-def _distances(name: str, got: Frechet, wanted: Mapping[str, Any], sides: tuple[Tensor, Tensor]) -> Iterator[Deviation]:
+def _distances(
+    name: str, got: Frechet, expected: Mapping[str, Any], sides: tuple[Tensor, Tensor]
+) -> Iterator[Deviation]:
     counts, width = [len(side) for side in sides], sides[0].shape[1]
     full_rank = min(counts) > width
-    for key, value in wanted.items():
+    for key, value in expected.items():
         if key == "counts":
             yield _judge(f"{name}/counts", counts, value, 0)
         elif key == "features":
@@ -308,14 +310,14 @@ def _distances(name: str, got: Frechet, wanted: Mapping[str, Any], sides: tuple[
             yield _judge(f"{name}/{key}", got.distance, value, tight if full_rank else NOISY_BOUND)
 
 
-def _kernel(name: str, sides: tuple[Tensor, Tensor], wanted: Mapping[str, Any]) -> Iterator[Deviation]:
-    found = re.search(r"subsets(\d+)_of(\d+)_seed(\d+)", name)
-    if found is None:
+def _kernel(name: str, sides: tuple[Tensor, Tensor], expected: Mapping[str, Any]) -> Iterator[Deviation]:
+    match = re.search(r"subsets(\d+)_of(\d+)_seed(\d+)", name)
+    if match is None:
         mean, deviation = whole_distance(*sides), 0.0
     else:
-        got = kernel_distance(*sides, *(int(number) for number in found.groups()))
+        got = kernel_distance(*sides, *(int(number) for number in match.groups()))
         mean, deviation = got.mean, got.deviation
-    for key, value in _numbers(wanted):
+    for key, value in _numbers(expected):
         bound = 1e-9 if "float64" in key else SINGLE_BOUND
         yield _judge(f"{name}/{key}", deviation if key.endswith("_std") else mean, value, bound)
 
@@ -329,55 +331,55 @@ def _numbers(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, 
 
 
 def _layers(setup: Setup) -> Mapping[str, Tensor]:
-    network = drawn.filled_inception(setup.device, setup.dtype)
-    seen = REFERENCE(drawn.pictures(_first_two()).to(setup.device).float()).to(setup.dtype)
-    found = network.layers(seen)
+    network = inputs.filled_inception(setup.device, setup.dtype)
+    seen = REFERENCE(inputs.pictures(_first_two()).to(setup.device).float()).to(setup.dtype)
+    layers = network.layers(seen)
     return {
-        "layer_64": found.stem,
-        "layer_192": found.pooled,
-        "layer_768": found.middle,
-        "layer_2048": found.features,
-        "logits_unbiased": found.classes,
+        "layer_64": layers.stem,
+        "layer_192": layers.pooled,
+        "layer_768": layers.middle,
+        "layer_2048": layers.features,
+        "logits_unbiased": layers.classes,
     }
 
 
 def _stages(case: Case, setup: Setup, bound: float) -> Iterator[Deviation]:
     for name, stages in case.data.items():
-        if found := re.fullmatch(r"stages_of_clip_(\d+)", name):
-            network = drawn.filled_i3d(setup.device, setup.dtype)
-            seen = as_seen(drawn.floats(drawn.clip(int(found[1]), 16)).to(setup.device)).to(setup.dtype)
-            made = {stage: (tuple(x.shape[1:]), x.double()) for stage, x in network.stages(seen)}
-            for stage, wanted in stages.items():
-                shape, x = _known(made, stage, case)
-                yield _judge(f"{stage}/shape", shape, wanted["shape"], 0)
-                yield _features(f"{stage}/mean", x.mean(), wanted["mean"], bound, setup)
-                yield _features(f"{stage}/mean_square", x.square().mean(), wanted["mean_square"], bound, setup)
+        if match := re.fullmatch(r"stages_of_clip_(\d+)", name):
+            network = inputs.filled_i3d(setup.device, setup.dtype)
+            seen = as_seen(inputs.floats(inputs.clip(int(match[1]), 16)).to(setup.device)).to(setup.dtype)
+            results = {stage: (tuple(x.shape[1:]), x.double()) for stage, x in network.stages(seen)}
+            for stage, expected in stages.items():
+                shape, x = _known(results, stage, case)
+                yield _judge(f"{stage}/shape", shape, expected["shape"], 0)
+                yield _features(f"{stage}/mean", x.mean(), expected["mean"], bound, setup)
+                yield _features(f"{stage}/mean_square", x.square().mean(), expected["mean_square"], bound, setup)
 
 
-def _judge(name: str, got: Any, wanted: Any, bound: float) -> Deviation:
-    got, wanted = (torch.from_numpy(np.array(value)).double() for value in (_plain(got), _plain(wanted)))
-    if got.shape != wanted.shape:
-        raise DwmError(f"{name} has shape {tuple(got.shape)}, recorded {tuple(wanted.shape)}")
-    off = (got - wanted).abs()
+def _judge(name: str, got: Any, expected: Any, bound: float) -> Deviation:
+    got, expected = (torch.from_numpy(np.array(value)).double() for value in (_plain(got), _plain(expected)))
+    if got.shape != expected.shape:
+        raise DwmError(f"{name} has shape {tuple(got.shape)}, recorded {tuple(expected.shape)}")
+    off = (got - expected).abs()
     error = float(off.max()) if off.numel() else 0.0
-    return Deviation(name, error, bound, float(off.norm() / wanted.norm().clamp_min(1e-12)), error <= bound)
+    return Deviation(name, error, bound, float(off.norm() / expected.norm().clamp_min(1e-12)), error <= bound)
 
 
-def _features(name: str, got: Tensor, wanted: Any, bound: float, setup: Setup) -> Deviation:
-    """What a network made: off float32 on a CPU by the relative bound of all networks."""
-    strict = _judge(name, got, wanted, bound)
+def _features(name: str, got: Tensor, expected: Any, bound: float, setup: Setup) -> Deviation:
+    """What a network results: off float32 on a CPU by the relative bound of all networks."""
+    strict = _judge(name, got, expected, bound)
     if setup.strict:
         return strict
     loose = LOOSE_BOUNDS[setup.dtype]
     return Deviation(name, strict.error, loose, strict.relative, strict.relative <= loose)
 
 
-def _own(name: str, got: float, wanted: float, setup: Setup) -> Deviation:
-    return _features(name, torch.tensor(got), wanted, OWN_BOUND, setup)
+def _own(name: str, got: float, expected: float, setup: Setup) -> Deviation:
+    return _features(name, torch.tensor(got), expected, OWN_BOUND, setup)
 
 
-def _same(name: str, got: str, wanted: str) -> Deviation:
-    return _true(name, got == wanted)
+def _same(name: str, got: str, expected: str) -> Deviation:
+    return _true(name, got == expected)
 
 
 def _true(name: str, holds: bool) -> Deviation:
@@ -391,7 +393,7 @@ def _plain(value: Any) -> Any:
 
 
 def _picture(seed: str) -> np.ndarray:
-    return drawn.picture(int(seed), drawn.bright(int(seed)))
+    return inputs.picture(int(seed), inputs.bright(int(seed)))
 
 
 def _digest(values: np.ndarray) -> str:
@@ -399,7 +401,7 @@ def _digest(values: np.ndarray) -> str:
 
 
 def _seeds(side: str, count: int) -> list[int]:
-    return list(range(drawn.FIRST_SEEDS[side], drawn.FIRST_SEEDS[side] + count))
+    return list(range(inputs.FIRST_SEEDS[side], inputs.FIRST_SEEDS[side] + count))
 
 
 def _named_seeds(name: str) -> list[list[int]]:
@@ -407,7 +409,7 @@ def _named_seeds(name: str) -> list[list[int]]:
 
 
 def _first_two() -> Sequence[int]:
-    return drawn.FIRST_SEEDS["a"], drawn.FIRST_SEEDS["b"]
+    return inputs.FIRST_SEEDS["a"], inputs.FIRST_SEEDS["b"]
 
 
 def _clip_seed(case: Case) -> int:
@@ -416,10 +418,10 @@ def _clip_seed(case: Case) -> int:
 
 
 def _number(case: Case, pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    if found is None:
+    match = re.search(pattern, text)
+    if match is None:
         raise DwmError(f"{case.folder / 'case.json'}: {text!r} names no number like {pattern!r}")
-    return found[1]
+    return match[1]
 
 
 def _known(table: Mapping[str, Any], name: str, case: Case) -> Any:
@@ -430,13 +432,13 @@ def _known(table: Mapping[str, Any], name: str, case: Case) -> Any:
 
 def _bound(case: Case, default: float) -> float:
     """The first number of the case's tolerance."""
-    found = re.search(r"\d+(\.\d+)?(e[-+]?\d+)?", str(case.data["tolerance"]))
-    return default if found is None else float(found[0])
+    match = re.search(r"\d+(\.\d+)?(e[-+]?\d+)?", str(case.data["tolerance"]))
+    return default if match is None else float(match[0])
 
 
 def _refuses(frames: np.ndarray) -> bool:
     try:
-        VideoFeatures(drawn.filled_i3d(torch.device("cpu"), torch.float32), frames=16).of_frames(drawn.floats(frames))
+        VideoFeatures(inputs.filled_i3d(torch.device("cpu"), torch.float32), frames=16).of_frames(inputs.floats(frames))
     except DwmError:
         return True
     return False

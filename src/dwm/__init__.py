@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+"""The name that type checkers know. Importing `typing` for it would be most of the time that `import dwm` takes."""
 
 if TYPE_CHECKING:
     from dwm.generation import DrivingPipeline
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["DrivingPipeline", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Importing the pipeline brings torch and diffusers; `import dwm` alone should stay instant.
     if name == "DrivingPipeline":
         from dwm.generation import DrivingPipeline

@@ -32,21 +32,38 @@ NUSCENES_VIEWS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RI
 class Rig:
     """A car's cameras: names, calibration and mounting.
 
-    intrinsics are in pixels of the original picture, whose size (width, height) is `image_size`.
+    intrinsics are in pixels of the original picture, whose size (width, height) is `image_size`. Arrays are (v, …) where a
+    clip's cameras stay as they are, and (t, v, …) where one is calibrated anew on the way: ask `at` for those of a frame.
     """
 
     names: tuple[str, ...]
-    intrinsics: Float[np.ndarray, "v 3 3"]
-    ego_from_camera: Float[np.ndarray, "v 4 4"]
-    image_size: Int[np.ndarray, "v 2"]
+    intrinsics: Float[np.ndarray, "*t v 3 3"]
+    ego_from_camera: Float[np.ndarray, "*t v 4 4"]
+    image_size: Int[np.ndarray, "*t v 2"]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the arrays have a frame axis."""
+        return self.image_size.ndim == 3
 
     def index(self, name: str) -> int:
         return self.names.index(name)
 
+    def at(self, frame: int) -> Rig:
+        """The cameras of one frame: arrays of (v, …)."""
+        return self._each(lambda values: values[frame]) if self.changes else self
+
+    def frames(self, part: slice) -> Rig:
+        """The cameras of some frames."""
+        return self._each(lambda values: values[part]) if self.changes else self
+
     def select(self, names: Sequence[str]) -> Rig:
         """The same rig with only these views, in this order."""
         keep = [self.index(name) for name in names]
-        return Rig(tuple(names), self.intrinsics[keep], self.ego_from_camera[keep], self.image_size[keep])
+        return replace(self._each(lambda values: values[:, keep] if self.changes else values[keep]), names=tuple(names))
+
+    def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> Rig:
+        return Rig(self.names, change(self.intrinsics), change(self.ego_from_camera), change(self.image_size))
 
 
 @dataclass(frozen=True)
@@ -182,12 +199,20 @@ class Sweeps(Protocol):
 
 @dataclass(frozen=True)
 class LidarTrack:
-    """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring)."""
+    """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring).
+
+    Its mounting has a frame axis where the LiDAR is calibrated anew within the clip, as a `Rig`'s cameras have.
+    """
 
     times: Num[np.ndarray, "t"]
     world_from_ego: Float[np.ndarray, "t 4 4"]
-    ego_from_lidar: Float[np.ndarray, "4 4"]
+    ego_from_lidar: Float[np.ndarray, "*t 4 4"]
     points: Sweeps
+
+    def world_from_lidar(self, frame: int) -> Float[np.ndarray, "4 4"]:
+        """Where the LiDAR stands in the world at a frame."""
+        mounting = self.ego_from_lidar if self.ego_from_lidar.ndim == 2 else self.ego_from_lidar[frame]
+        return self.world_from_ego[frame] @ mounting
 
 
 @dataclass(frozen=True)
@@ -234,11 +259,12 @@ class Clip:
                 lidar,
                 times=lidar.times[frames],
                 world_from_ego=lidar.world_from_ego[frames],
+                ego_from_lidar=lidar.ego_from_lidar if lidar.ego_from_lidar.ndim == 2 else lidar.ego_from_lidar[frames],
                 points=lidar.points[frames],
             )
         return replace(
             self,
-            rig=self.rig.select(self.rig.names[views]),
+            rig=self.rig.select(self.rig.names[views]).frames(frames),
             times=self.times[frames, views],
             world_from_ego=self.world_from_ego[frames, views],
             pictures=None if self.pictures is None else PartOfPictures(self.pictures, tuple(t), tuple(v)),

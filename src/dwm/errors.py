@@ -11,6 +11,10 @@ class DwmError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str = "") -> None:
+        # What libraries say, and names in files, may hold line breaks.
+        super().__init__(" ".join(message.splitlines()))
+
 
 class CheckFailed(DwmError):
     """A check that ran to its end and found faults (`doctor`, `parity`, `data check`)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 
 NEAR = 0.05
 """Depth in metres below which nothing is drawn."""
@@ -67,6 +67,20 @@ def transform(
     result = np.zeros((*np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1]), 4, 4))
     result[..., :3, :3], result[..., :3, 3], result[..., 3, 3] = rotation, translation, 1
     return result
+
+
+def points_inside(
+    points: Float[np.ndarray, "k 3"],
+    center: Float[np.ndarray, "n 3"],
+    size: Float[np.ndarray, "n 3"],
+    rotation: Float[np.ndarray, "n 3 3"],
+) -> Int[np.ndarray, "n"]:
+    """How many of the points lie in each box (its size along its own axes), all in one frame of reference."""
+    counts = [
+        int((np.abs((points - middle) @ turn) <= edges / 2).all(1).sum())
+        for middle, edges, turn in zip(center, size, rotation, strict=True)
+    ]
+    return np.array(counts, np.int64)
 
 
 def inverse(rigid: Float[np.ndarray, "*n 4 4"]) -> Float[np.ndarray, "*n 4 4"]:

@@ -12,7 +12,7 @@ Self = TypeVar("Self", bound="Options")
 class Options(BaseModel):
     """A frozen group of settings. Each field carries `Field(description=…)`: meaning and unit, shown by `dwm show config`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def with_(self: Self, **changes: Any) -> Self:
         """A checked copy with some fields changed."""

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dwm.screen import plain, say
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL = 30.0
@@ -31,13 +34,13 @@ def track(items: Iterable[Item], what: str, total: int | None = None, unit: str 
 def note(text: str) -> None:
     """One line beside the progress, unless --quiet."""
     if not QUIET:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 def _live(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(escape(plain(what)), total=total, rate="")
         started = time.monotonic()
         for done, item in enumerate(items, 1):
             yield item
@@ -52,9 +55,7 @@ def _plain(items: Iterable[Item], what: str, total: int | None, unit: str) -> It
         if now - said >= PLAIN_INTERVAL:
             said = now
             left = "" if total is None else f", {(total - done) * (now - started) / done:.0f} s left"
-            print(
-                f"{what}: {done}/{total or '?'}, {_rate(done, now - started, unit)}{left}", file=sys.stderr, flush=True
-            )
+            say(f"{what}: {done}/{total or '?'}, {_rate(done, now - started, unit)}{left}")
 
 
 def _rate(done: int, seconds: float, unit: str) -> str:

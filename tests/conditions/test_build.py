@@ -34,7 +34,7 @@ def test_recorded_conditions(shared: Path, recorded_text, name: str) -> None:
     folder = shared / "vectors/pipelines" / name
     case = json.loads((folder / "case.json").read_text())
     pipeline = case["config"]["pipeline"]
-    options = condition_options(pipeline["common_config"], "condition_image_adapter_config" in pipeline["model"])
+    options = condition_options(pipeline["common_config"], load_file(folder / "inputs.safetensors"))
     frames = pipeline["inference_config"].get("sequence_length_per_iteration")
     batch = read_case_batch(folder, case)
     batch = batch if frames is None else batch.frames_from(0, frames)

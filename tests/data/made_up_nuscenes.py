@@ -112,6 +112,7 @@ def add_frame(tables, channel, sample, stamp, metres, key):
 
 
 MAP = {
+    "version": "1.3",
     "node": [{"token": str(i), "x": x, "y": y} for i, (x, y) in enumerate([(-50, -6), (150, -6), (150, 6), (-50, 6)])],
     "polygon": [{"token": "road", "exterior_node_tokens": ["0", "1", "2", "3"], "holes": []}],
     "lane": [{"token": "lane", "polygon_token": "road"}],

@@ -102,9 +102,13 @@ def test_settings_for_a_shell() -> None:
         ascend.exports("speed")
 
 
-def test_only_an_npu_needs_settings_for_reproducible_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_and_an_npu_need_settings_for_reproducible_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    assert reproducible("auto") == {} and reproducible("cuda:1") == {}
+    monkeypatch.delitem(os.environ, "MKL_CBWR", raising=False)
+    assert reproducible("cuda:1") == {} and "MKL_CBWR" not in os.environ
+    assert reproducible("auto") == reproducible("cpu") == {"MKL_CBWR": "COMPATIBLE"}
+    os.environ["MKL_CBWR"] = "AVX2"
+    assert reproducible("cpu") == {"MKL_CBWR": "AVX2"}
     assert reproducible("npu:1") == ascend.PRECISION
 
 

@@ -47,7 +47,7 @@ def test_another_protocol_is_refused_with_what_differs(tmp_path: Path, capsys: p
         ("{", "not JSON"),
         ("[]", "has no protocol"),
         ('{"protocol": {}, "record": 7}', "record version 7"),
-        (None, "cannot be read"),
+        (None, "no such file"),
     ],
 )
 def test_what_is_no_record_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dwm.opendwm.parity.cases import Setup, find_cases
+from dwm.opendwm.parity.cases import Setup, read_case
 from dwm.opendwm.parity.run import run_case
 
 CASES = (
@@ -21,7 +21,7 @@ CASES = (
 
 @pytest.mark.parametrize("name", CASES)
 def test_recorded_generation(shared: Path, name: str) -> None:
-    case = find_cases(shared / "vectors" / name)[0]
-    result = run_case(case, Setup(torch.device("cpu"), torch.float32))
+    case = read_case(shared / "vectors" / name)
+    result = run_case(case.folder, Setup(torch.device("cpu"), torch.float32))
     assert result.passed, (result.note, [d for d in result.deviations if not d.passed])
     assert len(result.deviations) == len(case.outputs)

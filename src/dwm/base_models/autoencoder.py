@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dwm.devices import send
 from dwm.errors import DwmError
 
 
@@ -33,7 +34,7 @@ class Moments:
         if self.std is None:
             return mean
         noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-        return mean + self.std.float() * noise.to(mean.device, non_blocking=True)
+        return mean + self.std.float() * send(noise, mean.device)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Moments:
         return Moments(change(self.mean), None if self.std is None else change(self.std))

@@ -5,7 +5,6 @@ It reads local folders only (safetensors, never a pickle) and knows no driving n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,24 +12,33 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoTokenizer,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizerFast,
     PreTrainedTokenizerFast,
     T5EncoderModel,
+    T5TokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
+from dwm.base_models.finite import require_finite
 from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
+from dwm.base_models.trust import CONFIG, check_folder_configs, check_model
 from dwm.errors import DwmError
+from dwm.storage import limits, read_file, regular
+from dwm.strict_json import check_pointer, parse_json
 
 AUTOENCODERS = {
     "AutoencoderKL": (AutoencoderKL, Autoencoder),
     "AutoencoderKLCogVideoX": (AutoencoderKLCogVideoX, VideoAutoencoder),
 }
+
+TOKENIZERS = {("vocab.json", "merges.txt"): CLIPTokenizerFast, ("spiece.model",): T5TokenizerFast}
+"""Tokenizers that have no tokenizer.json, by their files."""
 
 KNOWN = {
     "stable-diffusion-3.5-medium": "https://huggingface.co/stabilityai/stable-diffusion-3.5-medium (about 16 GB)",
@@ -39,6 +47,9 @@ KNOWN = {
     "CogVideoX-2b": "https://huggingface.co/THUDM/CogVideoX-2b (only vae/: about 0.9 GB)",
 }
 """Where the published folders are to be had."""
+LARGEST_WIDTH = 1 << 20
+LARGEST_POINTER = 1024
+"""Bytes; Git LFS's own are of about 130."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,9 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
     tokenizers = [_tokenizer(folder, name) for name in ("tokenizer", "tokenizer_2")]
     # The width of T5's tokens is needed without T5 too; SD3's own is 4096.
     config = folder / "text_encoder_3" / "config.json"
-    width = read_json(config, folder)["d_model"] if config.is_file() else 4096
+    width = read_json(config, folder).get("d_model") if config.is_file() else 4096
+    if not isinstance(width, int) or not 0 < width <= LARGEST_WIDTH:
+        raise DwmError(f"{config}: d_model is {str(width)[:40]}, not a number of channels; fetch it again")
     t5_model = _load(T5EncoderModel, folder, "text_encoder_3", dtype) if t5 else None
     t5_tokenizer = _tokenizer(folder, "tokenizer_3") if t5 or (folder / "tokenizer_3").is_dir() else None
     return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width).eval().requires_grad_(False)
@@ -112,10 +125,7 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
 
 def read_json(path: Path, folder: Path) -> dict:
     _require(path, folder)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{path}: is not JSON ({error}); fetch it again") from None
+    found = parse_json(read_file(path, CONFIG), str(path))
     if not isinstance(found, dict):
         raise DwmError(f"{path}: holds {type(found).__name__}, not an object; fetch it again")
     return found
@@ -123,25 +133,61 @@ def read_json(path: Path, folder: Path) -> dict:
 
 def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
+    check_pointers(folder / part)
+    check_model(model_class, folder / part, read_json(folder / part / "config.json", folder))
     try:
         with quiet():
-            return model_class.from_pretrained(
+            model = model_class.from_pretrained(
                 folder / part, torch_dtype=dtype, use_safetensors=True, local_files_only=True
             ).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+    except UNFIT as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise DwmError(f"{folder / part}: cannot be loaded: {lines[0][:200]}; {_where(folder)}") from None
+    require_finite(folder / part, model.state_dict())
+    return model
 
 
 def _tokenizer(folder: Path, part: str):
     _require(folder / part, folder)
-    # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
-    kind = PreTrainedTokenizerFast if (folder / part / "tokenizer.json").is_file() else AutoTokenizer
+    check_pointers(folder / part)
+    check_folder_configs(folder / part)
+    kind = _tokenizer_class(folder / part)
     try:
         with quiet():
-            return kind.from_pretrained(folder / part, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{folder / part}: no tokenizer can be loaded: {str(error).splitlines()[0][:200]}") from None
+            return kind.from_pretrained(folder / part, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        if not isinstance(error, UNFIT) and type(error) is not Exception:  # which is what `tokenizers` raises
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DwmError(f"{folder / part}: no tokenizer can be loaded: {lines[0][:200]}") from None
+
+
+UNFIT = (
+    *(OSError, ValueError, RuntimeError, SafetensorError, ImportError),
+    *(LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+)
+"""What the libraries raise for configs and files that do not fit them, most of which they take on trust."""
+
+
+def check_pointers(folder: Path) -> None:
+    """Raises DwmError where a file of the folder is Git LFS's pointer to what should be there."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.stat().st_size < LARGEST_POINTER:
+            check_pointer(path)
+
+
+def _tokenizer_class(folder: Path) -> type:
+    """Which of the known classes reads a tokenizer's folder: never one that the folder brings."""
+    # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
+    if (folder / "tokenizer.json").exists():
+        regular(folder / "tokenizer.json", limits.TEXT)
+        return PreTrainedTokenizerFast
+    for names, kind in TOKENIZERS.items():
+        if all((folder / name).exists() for name in names):
+            for name in names:
+                regular(folder / name, limits.TEXT)
+            return kind
+    raise DwmError(f"{folder}: holds neither tokenizer.json nor the files of CLIP's or T5's tokenizer; fetch it again")
 
 
 def _require(path: Path, folder: Path) -> None:

@@ -8,6 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from dwm.errors import DwmError
+from dwm.storage import limits, open_binary, read_file
+from dwm.strict_json import parse_json
 
 SAMPLES = 64
 BLOCK = 4096
@@ -35,6 +37,8 @@ def _identity(folder: Path, parts: Iterable[str]) -> str:
         if not (folder / part).is_dir():
             raise DwmError(f"{folder / part}: is missing; the store is for the base model that it was made with")
         for path in sorted((folder / part).rglob("*")):
+            if path.is_dir():
+                continue
             if path.suffix == ".json" and path.name.startswith(("config", "tokenizer_config")):
                 values = {key: value for key, value in _values(path).items() if key not in NO_MATTER}
                 digest.update(json.dumps(values, sort_keys=True).encode())
@@ -45,10 +49,7 @@ def _identity(folder: Path, parts: Iterable[str]) -> str:
 
 
 def _values(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DwmError(f"{path}: is not JSON ({error}); fetch it again") from None
+    found = parse_json(read_file(path, limits.TEXT), str(path))
     return found if isinstance(found, dict) else {}
 
 
@@ -57,7 +58,7 @@ def _sample(digest: blake2b, path: Path) -> None:
     size = path.stat().st_size
     digest.update(size.to_bytes(8, "little"))
     places = range(0, size, BLOCK) if size <= SAMPLES * BLOCK else [size * i // SAMPLES for i in range(SAMPLES)]
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         for place in places:
             file.seek(place)
             digest.update(file.read(BLOCK))

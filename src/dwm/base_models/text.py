@@ -6,10 +6,11 @@ Distinct prompts are encoded once per call. It knows no clip and no network.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,12 +18,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dwm.devices import send, send_numbers
 from dwm.errors import DwmError
+from dwm.storage import regular
+from dwm.strict_json import check_characters, parse_json
 
 LONGEST = 77
 """Tokens per encoder at most, whatever a tokenizer allows: what published weights were trained with."""
 
 PROMPTS_AT_ONCE = 32
+SHOWN = 60
+"""Letters of a text that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,46 @@ class TextEncoder(nn.Module):
                 torch.cat([piece.sequence for piece in pieces]),
                 None if pieces[0].pooled is None else torch.cat([piece.pooled for piece in pieces]),
             )
-            return found[torch.tensor([position[prompt] for prompt in prompts], device=found.sequence.device)]
+            return found[send_numbers([position[prompt] for prompt in prompts], found.sequence.device)]
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
         raise NotImplementedError
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizers by the name of the encoder that each serves."""
+        raise NotImplementedError
+
+    def unread(self, prompts: Sequence[str]) -> str | None:
+        """What of `prompts` no encoder reads, as one line; None where all is read.
+
+        The encoders that read furthest decide: one that is shorter on purpose (T5's part of the embedded weights) is named
+        with the others, but does not complain by itself.
+        """
+        lengths = {name: _length(tokenizer) for name, tokenizer in self.tokenizers.items()}
+        longest = max(lengths.values())
+        cut: dict[str, str] = {}
+        for name, tokenizer in self.tokenizers.items():
+            if lengths[name] < longest:
+                continue
+            for prompt, ids in zip(prompts, tokenizer(list(prompts), verbose=False)["input_ids"], strict=True):
+                if len(ids) > longest:
+                    rest = tokenizer.decode(ids[longest - 1 : -1], skip_special_tokens=True).strip()
+                    cut[prompt] = max(cut.get(prompt, ""), rest, key=len)
+        if not cut:
+            return None
+        prompt, rest = next(iter(cut.items()))
+        which = f"the text {_shown(prompt)!r}" if len(cut) == 1 else f"{len(cut)} texts, the first {_shown(prompt)!r},"
+        limits = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        return f"{which} is longer than what is read (tokens: {limits}): not read of it is {_shown(rest)!r}; say it in fewer words"
+
+    def say_unread(self, prompts: Sequence[str]) -> None:
+        """Warns of what is not read, for the first of many calls in which something is not: every caption would be a line."""
+        if not self._said and (unread := self.unread(sorted(set(prompts)))) is not None:
+            self._said = True
+            warnings.warn(f"{unread} (said of the first captions only)", stacklevel=3)
+
+    _said = False
 
     @property
     def device(self) -> torch.device:
@@ -100,6 +142,11 @@ class Sd3TextEncoder(TextEncoder):
         return TextEmbedding(torch.cat([sequence, self._t5(prompts).to(sequence.dtype)], 1), pooled)
 
     @property
+    def tokenizers(self) -> dict[str, Any]:
+        found = {f"text_encoder{'_2' * place}": tokenizer for place, tokenizer in enumerate(self.clip_tokenizers)}
+        return found if self.t5 is None else found | {"text_encoder_3": self.t5_tokenizer}
+
+    @property
     def length(self) -> int:
         return _length(self.clip_tokenizers[0]) + self._t5_length
 
@@ -121,6 +168,10 @@ class Sd21TextEncoder(TextEncoder):
         self.clip, self.tokenizer = clip, tokenizer
 
     @property
+    def tokenizers(self) -> dict[str, Any]:
+        return {"text_encoder": self.tokenizer}
+
+    @property
     def length(self) -> int:
         return _length(self.tokenizer)
 
@@ -140,8 +191,7 @@ class StoredText:
         missing = next((prompt for prompt in prompts if prompt not in self.index), None)
         if missing is not None:
             raise DwmError(f"prompt {missing[:60]!r} is not among the {len(self.index)} stored embeddings")
-        order = torch.tensor([self.index[prompt] for prompt in prompts], device=self.embedding.sequence.device)
-        return self.embedding[order]
+        return self.embedding[send_numbers([self.index[prompt] for prompt in prompts], self.embedding.sequence.device)]
 
     def to(self, *target: torch.device | torch.dtype | str) -> StoredText:
         return StoredText(list(self.index), self.embedding.to(*target))
@@ -161,8 +211,8 @@ class StoredText:
     @classmethod
     def load(cls, path: Path | str) -> StoredText:
         try:
-            with safe_open(path, "pt") as file:
-                prompts = json.loads((file.metadata() or {})["prompts"])
+            with safe_open(regular(path), "pt") as file:
+                prompts = parse_json((file.metadata() or {})["prompts"], f"{path}: prompts")
                 pooled = file.get_tensor("pooled") if "pooled" in file.keys() else None  # noqa: SIM118
                 return cls(prompts, TextEmbedding(file.get_tensor("sequence"), pooled))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -172,10 +222,15 @@ class StoredText:
 
 
 def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
+    check_characters(prompts, "prompt", "write it in UTF-8")
     found = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
-    return found["input_ids"].to(device)
+    return send(found["input_ids"], device)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _length(tokenizer) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +14,8 @@ from dwm.errors import DwmError
 from dwm.options import Options
 
 Size = tuple[int, int]
+Optional = Literal["text", "boxes", "map", "layout"]
+LAYOUTS = ("boxes", "map")
 
 
 class SamplingOptions(Options):
@@ -50,6 +53,10 @@ class WeightsCard(Options):
     views: tuple[str, ...] = Field(NUSCENES_VIEWS, description="names of the views, in the order of training")
     fps: float = Field(4.0, gt=0, description="frames per second seen")
     conditions: ConditionOptions = Field(ConditionOptions(), description="what the network is told")
+    optional: tuple[Optional, ...] = Field(
+        (),
+        description="conditions that may be missing, because training left them out at times; layout: boxes and map together",
+    )
     layout: LayoutOptions = Field(LayoutOptions(), description="how its layout pictures are drawn")
     captions: CaptionOptions = Field(
         CaptionOptions(), description="which parts of a caption are told; nothing by chance here"
@@ -68,6 +75,14 @@ class WeightsCard(Options):
     def window(self) -> int | None:
         """Frames of the longest window seen; None where any length goes."""
         return max(self.lengths, default=None)
+
+    def lacking(self, given: Collection[str]) -> tuple[str, ...]:
+        """The conditions that these weights were never without and that are not among the given ones."""
+        told = [name for name in ("text", *LAYOUTS) if getattr(self.conditions, name)]
+        missing = [name for name in told if name not in given]
+        if "layout" in self.optional and not set(LAYOUTS) & set(told) & set(given):
+            missing = [name for name in missing if name not in LAYOUTS]
+        return tuple(name for name in missing if name not in self.optional)
 
     def check(self, size: Size, length: int, views: int, names: tuple[str, ...] = ()) -> None:
         """Raises DwmError for what the weights never saw, with the list of what they did."""

@@ -16,15 +16,20 @@ from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
 from dwm.base_models.base import quiet, read_json
+from dwm.base_models.finite import require_finite
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
+from dwm.base_models.trust import check_config, check_parts, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
+from dwm.storage import check_folder, regular
+from dwm.strict_json import check_pointer
 
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package."""
 
+CARD = "dwm.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEYS_SHOWN = 10
 NETWORKS = {
@@ -35,12 +40,32 @@ NETWORKS = {
 
 
 def resolve(name: str | Path) -> Path:
-    """The folder of weights: a path, or "town" for those that come with the package."""
-    folder = TOWN if str(name) == "town" and not Path(name).exists() else Path(name)
-    if not (folder / "dwm.json").is_file():
+    """The folder of weights: a path, or "town" for those that come with the package.
+
+    A folder called town in the working directory counts only if it holds weights. Raises DwmError for a folder without, naming
+    the one that was probably meant.
+    """
+    if "://" in str(name):
+        raise DwmError(f"{name}: weights are read from folders of this machine; fetch them first")
+    folder = Path(name)
+    if str(name) == "town" and not (folder / CARD).is_file():
+        folder = TOWN
+    if not (folder / CARD).is_file():
         known = "no weights come with this installation" if folder == TOWN else 'give a folder with one, or "town"'
-        raise DwmError(f"{folder}: holds no dwm.json; {known}")
+        raise DwmError(f"{folder}: holds no {CARD}; {_deeper(folder) or known}")
     return folder
+
+
+def _deeper(folder: Path) -> str:
+    """Where weights lie in the folder of a run or of a campaign, or around the one given, as advice; empty where nowhere."""
+    inside = [path.parent for pattern in ("*", "*/*") for path in sorted(folder.glob(f"{pattern}/{CARD}"))]
+    if inside:
+        more = f" (or {', '.join(map(str, inside[:-1][:3]))})" if len(inside) > 1 else ""
+        return f"weights lie in {inside[-1]}{more}: give that folder"
+    if (folder / "state.json").is_file():
+        return f"this is a save of training: dwm convert weights {folder} -o weights/mine"
+    around = next((parent for parent in (folder.parent, folder.parent.parent) if (parent / CARD).is_file()), None)
+    return "" if around is None else f"weights lie in {around}: give that folder"
 
 
 def read_card(folder: Path) -> WeightsCard:
@@ -55,6 +80,8 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     if name not in NETWORKS:
         raise DwmError(f"{path}: _class_name {name!r} is not known; known: {', '.join(NETWORKS)}")
     network_class, options_class = NETWORKS[name]
+    check_config(path, config)
+    check_sizes(path, config, weights_held(folder / "transformer"))
     with torch.device("meta"):
         network = network_class(_options(options_class, path, config))
     load_state(network, folder / "transformer", dtype)
@@ -66,11 +93,16 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     expected = network.state_dict()
     found: dict[str, Tensor] = {}
     for path in _parts(folder):
+        regular(path)
         try:
             with safe_open(path, "pt") as file:
-                found.update({key: _converted(file.get_tensor(key), dtype) for key in file.keys()})  # noqa: SIM118
+                read = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
+            if path.is_file():
+                check_pointer(path)
             raise DwmError(f"{path}: cannot be read ({error}); fetch or write it again") from None
+        require_finite(path, read)
+        found.update({key: _converted(value, dtype) for key, value in read.items()})
     different = [f"missing {key}" for key in expected if key not in found]
     different += [f"unexpected {key}" for key in found if key not in expected]
     different += [
@@ -95,6 +127,7 @@ def write_folder(
 
     Without `base` the card says where the base model is.
     """
+    check_folder(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "dwm.json").is_file():
         raise DwmError(f"{folder}: holds other files than weights; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,13 +159,18 @@ def _write_network(folder: Path, network: nn.Module, dtype: torch.dtype) -> None
 
 def _write_base(folder: Path, base: BaseModel, dtype: torch.dtype) -> None:
     """The base model's parts. A part that was not loaded is copied from where the others came from."""
-    shutil.copytree(base.folder / "scheduler", folder / "scheduler")
+    _copy_part(base.folder / "scheduler", folder / "scheduler")
     if base.autoencoder is not None:
         _save_part(base.autoencoder.model, folder / "vae", dtype)
     written = _write_text(folder, base.text, dtype) if base.text is not None else set()
     for name in ("vae", *TEXT_PARTS):
         if name not in written and not (folder / name).exists() and (base.folder / name).is_dir():
-            shutil.copytree(base.folder / name, folder / name)
+            _copy_part(base.folder / name, folder / name)
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    """A folder with its files, links as what they lead to; a pipe or a device among them is refused."""
+    shutil.copytree(source, target, copy_function=lambda file, copy: shutil.copyfile(regular(file), copy))
 
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3")
@@ -159,10 +197,7 @@ def _parts(folder: Path) -> list[Path]:
     index = folder / f"{WEIGHTS}.index.json"
     if not index.is_file():
         return [folder / WEIGHTS]
-    names = sorted(set(read_json(index, folder).get("weight_map", {}).values()))
-    if any(Path(name).name != name for name in names):
-        raise DwmError(f"{index}: names files outside its folder; fetch it again")
-    return [folder / name for name in names]
+    return [folder / name for name in check_parts(index)]
 
 
 def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:

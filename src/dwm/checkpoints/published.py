@@ -5,10 +5,11 @@ Reads with `weights_only`; nothing in a file is ever run. Draws no pictures and 
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
+import struct
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dwm.base_models.finite import require_finite
+from dwm.base_models.trust import check_parts
 from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
 from dwm.options import Options
+from dwm.storage import limits, open_binary, regular
+from dwm.strict_json import LFS, check_pointer, lfs_pointer
 
 KEYS_SHOWN = 10
 SAFE = Version("2.10")
@@ -72,14 +77,18 @@ class LoadReport:
 def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict, mapped from its file. Raises DwmError for what is no state dict: other pickles, LoRA, optimizers."""
     if path.is_dir():
-        return _read_folder(path)
+        state = _read_folder(path)
+        require_finite(path, state)
+        return state
     if not path.is_file():
         raise DwmError(f"{path}: no such file of weights")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     for name in WHOLE_PARTS:
         if isinstance(state, Mapping) and set(state) >= {name} and isinstance(state[name], Mapping):
             state = state[name]
-    return _checked(path, state)
+    checked = _checked(path, state)
+    require_finite(path, checked)
+    return checked
 
 
 def load_published(
@@ -128,13 +137,16 @@ def rename_sd21(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
 
 def _read_pth(path: Path) -> object:
     """What a `.pth` holds, mapped from the file: tensors and plain containers only."""
-    with path.open("rb") as file:
-        start = file.read(2)
+    with open_binary(path) as file:
+        start = file.read(64)
+    if start.startswith(LFS):
+        raise DwmError(f"{path}: {lfs_pointer()}")
     if start[:1] == b"\x80":
         raise DwmError(
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
             "state dict again"
         )
+    _check_packing(path)
     if Version(torch.__version__) < SAFE:
         warnings.warn(
             f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
@@ -145,14 +157,46 @@ def _read_pth(path: Path) -> object:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError:
         raise DwmError(f"{path}: holds other objects than tensors; give the file of a network's state dict") from None
-    except (RuntimeError, EOFError, OSError, ValueError):
+    except UNREADABLE:
         raise DwmError(f"{path}: not a whole .pth file: it ends early or is damaged; fetch it again") from None
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+UNREADABLE = (
+    *(RuntimeError, EOFError, OSError, ValueError, MemoryError, RecursionError),
+    *(LookupError, AttributeError, TypeError, AssertionError, OverflowError, ArithmeticError, struct.error),
+)
+"""What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
+
+
+def _check_packing(path: Path) -> None:
+    """Raises DwmError where the parts of a `.pth` are packed: torch.save packs none, and a few bytes may become any number."""
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise DwmError(f"{path}: not a whole .pth file: it ends early or is damaged; fetch it again") from None
+    for part in parts:
+        if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
+            raise DwmError(f"{path}: its part {part.filename} is packed, which torch.save never does; save it again")
+        if part.filename.endswith(".pkl"):
+            limits.check_size(f"{path}: {part.filename}", part.file_size, limits.TEXT)
+
+
+def _check_dense(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises DwmError for a tensor that claims more numbers than the file holds for it (a view with steps of zero)."""
+    for key, value in state.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise DwmError(
+                f"{path}: {key} claims {tuple(value.shape)}, more than the file holds; save it with .contiguous()"
+            )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    regular(path)
+    try:
+        return load_file(regular(path))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        check_pointer(path)
         raise DwmError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
 
 
@@ -161,30 +205,40 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
     for name in ("diffusion_pytorch_model", "model"):
         index = folder / f"{name}.safetensors.index.json"
         if index.is_file():
-            parts = sorted(set(_weight_map(index).values()))
-            if any(Path(part).name != part for part in parts):
-                raise DwmError(f"{index}: names files outside its folder; fetch it again")
+            parts = check_parts(index)
             return {key: value for part in parts for key, value in _read_safetensors(folder / part).items()}
         if (folder / f"{name}.safetensors").is_file():
             return _read_safetensors(folder / f"{name}.safetensors")
     raise DwmError(f"{folder}: holds no diffusion_pytorch_model.safetensors and no index of parts")
 
 
-def _weight_map(index: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(index.read_text())["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DwmError(f"{index}: not an index of weights ({error}); fetch it again") from None
-
-
 def _checked(path: Path, state: object) -> dict[str, Tensor]:
     if isinstance(state, Mapping) and {"state", "param_groups"} <= set(state):
         raise DwmError(f"{path}: holds an optimizer's state; give the file of the network's weights")
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    ):
         raise DwmError(f"{path}: holds no state dict (names and tensors); give the file of a network's weights")
+    for key, value in state.items():
+        if (wrong := _no_weight(value)) is not None:
+            raise DwmError(f"{path}: {key[:100]} {wrong}; save the network's plain state dict")
     if any(re.search(r"lora_(A|B|up|down)", key) for key in state):
         raise DwmError(f"{path}: holds LoRA weights, which change a network but are none; give the network's own file")
+    _check_dense(path, state)
     return dict(state)
+
+
+def _no_weight(value: Tensor) -> str | None:
+    """What keeps a tensor from being a weight: None for plain numbers in memory."""
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        return f"is a {str(value.layout).removeprefix('torch.')} or quantized tensor, not a plain one"
+    if value.is_meta:
+        return "has a shape but no numbers (it was saved from the meta device)"
+    if value.is_complex():
+        return "holds complex numbers"
+    return None
 
 
 def _refuse(path: Path, state: Mapping[str, Tensor], net: nn.Module, allowed) -> None:
@@ -193,6 +247,15 @@ def _refuse(path: Path, state: Mapping[str, Tensor], net: nn.Module, allowed) ->
     missing = [key for key in expected if key not in state and not allowed(key)]
     surplus = [key for key in state if key not in expected]
     shapes = [key for key in state if key in expected and state[key].shape != expected[key].shape]
+    kinds = [
+        key for key in state if key in expected and state[key].is_floating_point() != expected[key].is_floating_point()
+    ]
+    if kinds and not (missing or surplus or shapes):
+        found = str(state[kinds[0]].dtype).removeprefix("torch.")
+        raise DwmError(
+            f"{path}: {len(kinds)} tensors are not of the config's kind of numbers ({kinds[0]} is {found}); quantized weights "
+            "are not read: give float16, bfloat16 or float32"
+        )
     if not (missing or surplus or shapes):
         return
     told = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in surplus]

@@ -11,6 +11,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush
+from dwm.errors import DwmError
 
 app = typer.Typer(
     help="Turn configs and weights of OpenDWM into ours.",
@@ -25,7 +26,7 @@ app = typer.Typer(
 @app.command(epilog=flags.example("dwm convert config ctsd_35_tirda_bm_nusc_a.json -o runs/mine.json"))
 def config(
     file: Annotated[Path, typer.Argument(help="A JSON config of OpenDWM.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", callback=flags.here)],
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -37,7 +38,9 @@ def config(
     from dwm.config import Recipe, save
     from dwm.opendwm.commands.example_runs import ExampleRun
     from dwm.opendwm.runs import ODDITIES, convert
+    from dwm.storage import check_file
 
+    check_file(output)
     made = convert(file)
     path = save(made.run, output.parent, output.name)
     told = made.translation
@@ -75,7 +78,10 @@ class Dtype(str, Enum):
 )
 def weights(
     file: Annotated[Path, typer.Argument(help="A .pth, a .safetensors, a folder of these, or a training run's save.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.", callback=flags.here),
+    ],
     config: flags.Config = None,
     name: Annotated[
         str | None, typer.Option("--as", help="A recipe, or published weights that these are like.")
@@ -97,6 +103,12 @@ def weights(
 
     from dwm.opendwm.commands.convert_weights import convert_weights, is_save, run_of_save, write_file
 
+    if config is not None and name is not None:
+        raise DwmError(f"give either -c {config} or --as {name}, not both: each says which network it is")
+    if output.suffix == ".safetensors" and (config is not None or name is not None or base):
+        raise DwmError(
+            f"{output}: one file of tensors is written as they are; -c, --as and --base need a folder for --output"
+        )
     numbers = None if dtype is None else getattr(torch, dtype.value)
     if output.suffix == ".safetensors":
         count = write_file(file, output, numbers)

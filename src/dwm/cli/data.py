@@ -45,7 +45,10 @@ class Draw(str, Enum):
 
 def _seconds(text: str) -> float:
     try:
-        return float(text.removesuffix("s"))
+        seconds = float(text.removesuffix("s"))
+        if not 0 <= seconds < 1e9:
+            raise ValueError(text)
+        return seconds
     except ValueError as error:
         raise typer.BadParameter(f"--at {text}: expected seconds since the scene's start, for example 3.2") from error
 
@@ -55,7 +58,10 @@ def show(
     scene: Annotated[str, typer.Argument(help="A scene's name.")],
     data: Annotated[str, typer.Option("--data", help="A folder, an archive, or a URL.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.", callback=flags.here
+        ),
     ],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
     seconds: Annotated[
@@ -68,6 +74,7 @@ def show(
         int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
     ] = 448,
     version: Version = None,
+    key_frames: flags.KeyFrames = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -77,10 +84,12 @@ def show(
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
     from dwm.data.recording import save_recording
     from dwm.report.film import Film
+    from dwm.storage import check_file
 
+    check_file(output)
     left_out = {item.value for item in without or ()}
     drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
-    options = ReadOptions(maps=drawn.map, missing_captions="empty")
+    options = ReadOptions(maps=drawn.map, missing_captions="empty", key_frames_only=key_frames)
     chosen = open_dataset(data, version, options=options)[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
     frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
@@ -104,6 +113,7 @@ def check(
     data: DataSet,
     version: Version = None,
     files: Annotated[bool, typer.Option("--files", help="Decode every picture and sweep too.")] = False,
+    key_frames: flags.KeyFrames = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -114,7 +124,7 @@ def check(
     from dwm.data.nuscenes.check import check_dataset
     from dwm.errors import CheckFailed
 
-    found = check_dataset(data, version, files)
+    found = check_dataset(data, version, files, key_frames)
     lines = [f"{found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
     width = max((len(one.kind) for one in found.findings), default=0)
     for one in found.findings:
@@ -128,8 +138,11 @@ def check(
 
 @app.command("zip", epilog=flags.example("dwm data zip v1.0-trainval01_blobs.tgz v1.0-trainval01_blobs.zip --verify"))
 def zip_(
-    source: Annotated[Path, typer.Argument(metavar="IN.tgz", help="A tar, packed or plain.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write; it appears when it is whole.")],
+    source: Annotated[Path, typer.Argument(metavar="IN.tgz", help="A tar, packed or plain.", callback=flags.here)],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT.zip", help="The zip to write; it appears when it is whole.", callback=flags.here),
+    ],
     verify: Annotated[bool, typer.Option("--verify", help="Read the zip again and compare checksums.")] = False,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Keep what is whole of a damaged tar or zip; leaves with status 3.")
@@ -174,13 +187,19 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
 def interpolate(
     data: DataSet,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to put interp_12Hz_trainval into; default: DATA.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder to put interp_12Hz_trainval into; default: DATA.", callback=flags.here
+        ),
     ] = None,
     version: Version = None,
     split: Split = None,
     grouping: Annotated[
         Grouping, typer.Option(help="by_time: nearest frames; compat: by count, as the published tables.")
     ] = Grouping.by_time,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="Where sweeps are missing, show the same picture several times.")
+    ] = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -192,14 +211,14 @@ def interpolate(
     from dwm.data.nuscenes.interpolate import NAME
     from dwm.data.nuscenes.interpolate import interpolate as run
     from dwm.errors import DwmError
-    from dwm.storage import open_tree
+    from dwm.storage import check_folder, open_tree
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    folder = (output or Path(data)) / NAME
+    folder = check_folder((output or Path(data)) / NAME, empty=True)
     keep(f"nothing was written to {folder}; run the command again")
     tree = open_tree(data)
-    made = run(tree, choose_version(tree, version, recorded=True), folder, grouping.value, split)
+    made = run(tree, choose_version(tree, version, recorded=True), folder, grouping.value, split, repeat)
     gaps = ", ".join(f"{count} with {sweeps}" for sweeps, count in made.gaps.items())
     lines = [
         f"{made.scenes} scenes, {made.samples} samples, {made.frames} frames, {made.boxes} boxes:",
@@ -216,7 +235,8 @@ def captions(
     table: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet: scene, camera, at (s), weather, text, …")],
     data: Annotated[str, typer.Option("--data", help="The data set that the table speaks of.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the two files; default: the data set's.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the two files; default: the data set's.", callback=flags.here),
     ] = None,
     version: Version = None,
     quiet: flags.Quiet = False,
@@ -248,7 +268,7 @@ class Target(str, Enum):
 @app.command(epilog=flags.example("dwm data convert data/nuscenes -o mini.zip --split mini_val"))
 def convert(
     data: DataSet,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, or a .zip.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, or a .zip.", callback=flags.here)],
     to: Annotated[Target, typer.Option("--to", help="What to make.")] = Target.package,
     files: Annotated[bool, typer.Option("--files/--no-files", help="Whether pictures and sweeps come along.")] = True,
     version: Version = None,
@@ -263,8 +283,11 @@ def convert(
 
     from dwm.data.nuscenes.dataset import choose_version
     from dwm.data.package.convert import to_nuscenes, to_package
+    from dwm.errors import DwmError
     from dwm.storage import open_tree
 
+    if to is Target.nuscenes and split is not None:
+        raise DwmError(f"--split {split}: a package is turned into nuScenes whole; leave it out")
     tree = open_tree(data)
     if to is Target.package:
         made = to_package(tree, choose_version(tree, version), output, split, files)

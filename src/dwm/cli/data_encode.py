@@ -9,7 +9,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush
-from dwm.cli.runs import chosen
+from dwm.cli.runs import chosen, on_data
 
 EXAMPLE = "dwm data encode sd35-layout-nuscenes --data data/nuscenes -o data/store --workers 8"
 
@@ -31,11 +31,11 @@ def encode(
     """Store the latents and text embeddings that training a recipe asks for; goes on where it was stopped."""
     hush(quiet or as_json)
     overrides = [*(overrides or ()), f"data.workers={workers}", f"device={device}"]
-    if data is not None:
-        overrides.append(f"data.train.0.path={data}")
     if output is not None:
         overrides.append(f"data.store={output}")
     run = chosen(name, config, overrides)
+    if data is not None:
+        run = on_data(run, data, quiet or as_json)
     keep(f"what was written to {run.data.store} is kept; run the command again to go on")
     from dataclasses import asdict
 

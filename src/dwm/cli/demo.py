@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
@@ -13,11 +16,11 @@ from dwm.cli.runs import saved
 
 def demo(
     output: flags.Output = Path("output/demo"),
-    weights: flags.Weights = "town",
-    seed: flags.Seed = 0,
+    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same result.")] = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
-    device: flags.Device = "auto",
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
@@ -28,8 +31,8 @@ def demo(
     from dwm.runs.demo import DemoRun
     from dwm.runs.demo import demo as run_demo
 
-    run = saved(DemoRun, config) if config else DemoRun(weights=weights, seed=seed, device=device)
-    run = run.with_(steps=steps or run.steps, guidance=run.guidance if guidance is None else guidance)
+    given = {"weights": weights, "seed": seed, "device": device, "steps": steps, "guidance": guidance}
+    run = saved(DemoRun, config, given)
     made = run_demo(run, output, partial(note, quiet=quiet or as_json))
     lines = [
         f"done in {made.total:.0f} s, {made.memory / 1e9:.1f} GB at the peak; written:",

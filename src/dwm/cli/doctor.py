@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -12,11 +13,13 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush
+from dwm.screen import say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from dwm.doctor import Check
+    from dwm.opendwm.parity.run import CaseResult
 
 app = typer.Typer(
     help="Check this machine: versions, devices, memory, codec, weights, base model, data; a fix for each fault.",
@@ -79,16 +82,28 @@ def parity(
 
     settings = reproducible(device)
     if settings and not (quiet or as_json):
-        print("set: " + " ".join(f"{key}={value}" for key, value in settings.items()))
+        say("set: " + " ".join(f"{key}={value}" for key, value in settings.items()), to_result=True)
     results = run_parity(folder, pick_device(device), getattr(torch, dtype.value), base_models)
-    failed = [result.name for result in results if not result.passed]
-    values = {result.name: {"passed": result.passed, "error": result.error, "note": result.note} for result in results}
-    lines = [f"{len(results) - len(failed)} of {len(results)} cases agree"]
+    named = _named(results)
+    failed = [name for name, result in named.items() if not result.passed]
+    values = {name: {"passed": found.passed, "error": found.error, "note": found.note} for name, found in named.items()}
+    lines = [f"{name}: {result.note}" for name, result in named.items() if result.note]
+    silent = sum(bool(result.note) for result in results)
+    lines.append(
+        f"{len(results) - len(failed)} of {len(results)} cases agree"
+        + (f"; {silent} could not be computed" if silent else "")
+    )
     if not (quiet or as_json):
         _show(parity_table(results))
     finish(lines, values, quiet, as_json)
     if failed:
         raise CheckFailed(f"parity: {len(failed)} of {len(results)} cases failed: {', '.join(failed[:10])}")
+
+
+def _named(results: list[CaseResult]) -> dict[str, CaseResult]:
+    """The results by name, or by folder where several cases have one name."""
+    count = Counter(result.name for result in results)
+    return {result.name if count[result.name] == 1 else str(result.folder): result for result in results}
 
 
 def _show(table: Table) -> None:

@@ -44,6 +44,7 @@ def evaluate(
     guidance: flags.Guidance = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
@@ -58,7 +59,7 @@ def evaluate(
     from dwm.runs.evaluate import evaluate as run_evaluation
 
     given = {
-        "data": None if data is None else str(data),
+        "data": data,
         "weights": weights,
         "split": split,
         "clips": clips,
@@ -68,6 +69,7 @@ def evaluate(
         "steps": steps,
         "guidance": guidance,
         "device": device,
+        "key_frames_only": key_frames or None,
     }
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
     choices = {key: value for key, value in choices.items() if value is not None}
@@ -95,7 +97,7 @@ def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
 
 
 def _lines(made: Evaluated) -> list[str]:
-    scores = [f"{line.name}: {line.value}\n    {line.meaning}" for line in made.scores.lines()]
+    scores = [text for line in made.scores.lines() for text in (f"{line.name}: {line.value}", f"    {line.meaning}")]
     return [*scores, "written:", *written(made.files)]
 
 

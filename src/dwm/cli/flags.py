@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,21 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
-OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.")]
+def here(path: Path | None) -> Path | None:
+    """Refuses a URL, which would become a folder called s3: in the working directory."""
+    if path is not None and (match := URL.match(str(path))):
+        raise typer.BadParameter(f"{match[1]}:// cannot be written to; name a folder or file of this machine")
+    return path
+
+
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
+OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
-Data = Annotated[Path | None, typer.Option("--data", help="A data set: a folder, or the folder of its zips.")]
+Data = Annotated[str | None, typer.Option("--data", help="A data set: a folder, an archive, or a URL such as s3://….")]
+KeyFrames = Annotated[
+    bool, typer.Option("--key-frames", help="Only key frames: of a set whose sweeps are not there, say.")
+]
 Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]

@@ -32,6 +32,7 @@ def generate(
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     force: Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")] = False,
     quiet: flags.Quiet = False,
@@ -44,7 +45,7 @@ def generate(
     from dwm.runs.generate import generate as run_generation
 
     given = {
-        "data": None if data is None else str(data),
+        "data": data,
         "scene": scene,
         "start": start,
         "prompt": tuple(prompt) if prompt else None,
@@ -59,6 +60,7 @@ def generate(
         "seed": seed,
         "weights": weights,
         "device": device,
+        "key_frames_only": key_frames or None,
         "force": force or None,
     }
     if config is not None and verb_of(config) != "generate":

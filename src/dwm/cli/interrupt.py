@@ -14,12 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 
+from dwm.screen import say
+
 PATIENCE = 1.5
 """Seconds that a run has to unwind by itself."""
 STATUS = 130
 
 _kept: Callable[[], str] = lambda: "nothing was written"  # noqa: E731
 _said = threading.Lock()
+_asked: list[int] = []
+"""The process that was asked to end, once it was."""
 
 
 def keep(says: str | Callable[[], str]) -> None:
@@ -37,9 +41,34 @@ def watch() -> None:
     receive, send = os.pipe()
     os.set_blocking(send, False)
     signal.set_wakeup_fd(send, warn_on_full_buffer=False)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    owner = os.getpid()
+
+    def ask(number: int, frame: object) -> None:
+        if os.getpid() == owner and _asked:
+            leave()  # asked twice: there is no time to unwind
+        _asked[:] = [os.getpid()]
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    sys.unraisablehook = _unless_asked(sys.unraisablehook)
     threading.Thread(target=_end, args=(receive,), name="ctrl-c", daemon=True).start()
+
+
+def asked() -> bool:
+    """Whether this process was asked to end: whatever error it unwinds with then (libraries that are being imported turn Ctrl-C
+    into errors of their own) is no fault."""
+    return _asked == [os.getpid()]
+
+
+def _unless_asked(tell: Callable[..., object]) -> Callable[..., None]:
+    """What Python says of errors that it cannot raise, but not of a Ctrl-C that met it in the middle of tidying up."""
+
+    def tell_others(error: object) -> None:
+        if not asked():
+            tell(error)
+
+    return tell_others
 
 
 def _end(receive: int) -> None:
@@ -57,7 +86,7 @@ def leave() -> None:
         return
     with contextlib.suppress(Exception):
         if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
-            print(f"dwm: interrupted; {_kept()}", file=sys.stderr, flush=True)
+            say(f"dwm: interrupted; {_kept()}")
     _end_workers()
     os._exit(STATUS)
 

@@ -17,6 +17,7 @@ from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
 from dwm.errors import DwmError
+from dwm.screen import plain, say
 
 USAGE, INTERRUPTED, FAULT = 2, 130, 1
 UsageError = typer.BadParameter.__base__
@@ -78,6 +79,16 @@ for _verb in VERBS:
 
 def run(arguments: list[str] | None = None) -> None:
     """The console command. Leaves by `SystemExit` with 0 done, 1 input at fault, 2 usage, 3 a check that failed, 130 stopped."""
+    try:
+        code = _outcome_of(arguments)
+    except KeyboardInterrupt:  # before the verb began, or behind its end
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        interrupt.leave()
+    sys.exit(code)
+
+
+def _outcome_of(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     warnings.formatwarning = lambda message, *_: f"dwm: {message}\n"
@@ -85,15 +96,13 @@ def run(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = _warning
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
     _flush()
-    if code == INTERRUPTED:
-        interrupt.leave()
-    sys.exit(code)
+    return code
 
 
 def _warning(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
     """What we warn of is about the user's files, not about a line of ours."""
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
-    return f"dwm: {place}{message}\n"
+    return plain(f"dwm: {place}{message}") + "\n"
 
 
 def outcome(work: Callable[[], Any]) -> int:
@@ -113,9 +122,11 @@ def outcome(work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if interrupt.asked():
+            return INTERRUPTED
         if line := _known_fault(error):
             return _line(line, FAULT)
-        traceback.print_exc()
+        say(*traceback.format_exc().splitlines())
         return _line(
             f"this is a fault of dwm {dwm.__version__}, not yours: please report it with the lines above", FAULT
         )
@@ -138,13 +149,28 @@ def _known_fault(error: Exception) -> str | None:
             return f"{name}: no room left to write it; free some, or choose another place with --output"
         if error.errno in DENIED and error.filename:
             return f"{name}: {os.strerror(error.errno).lower()}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'host'}); try fewer --frames or --views"
+    if _is_out_of_memory(error):
+        return (
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'host'}); ask for less: fewer --frames or --views, "
+            "a smaller --size; in training a smaller training.batch.clips, or training.accumulate"
+        )
     return None
 
 
+NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+"""How libraries say it in errors that have no class of their own: PyTorch on a processor, mapping, CUDA's libraries, NPUs."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
 def _line(text: str, code: int) -> int:
-    print("dwm: " + " ".join(text.split("\n")), file=sys.stderr)
+    say("dwm: " + " ".join(text.split("\n")))
     return code
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dwm import progress
+from dwm import progress, screen
 
 
 def hush(quiet: bool) -> None:
@@ -19,15 +18,15 @@ def hush(quiet: bool) -> None:
 def finish(lines: Sequence[str], values: Mapping[str, Any], quiet: bool, as_json: bool) -> None:
     """The last lines of a verb."""
     if as_json:
-        print(json.dumps(dict(values), default=str, ensure_ascii=False))
+        print(screen.without_keys(json.dumps(dict(values), default=str)))
     elif not quiet:
-        print("\n".join(lines))
+        screen.say(*lines, to_result=True)
 
 
 def note(text: str, quiet: bool) -> None:
     """A line about what is happening now; on stderr, so that stdout stays the result."""
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        screen.say(text)
 
 
 def measure(path: Path) -> str:

@@ -49,6 +49,17 @@ def chosen_training(name: str | None, config: Path | None, overrides: Sequence[s
     return chosen(name, config, overrides)
 
 
+def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign:
+    """The run with --data in the place of its first set; a note says which others it keeps."""
+    from dwm.cli.output import note
+    from dwm.config.own_data import others, with_data
+
+    run = with_data(run, data)
+    if kept := others(run):
+        note(f"--data is the first set, data.train.0; the others stay where the run has them: {', '.join(kept)}", quiet)
+    return run
+
+
 def read(path: Path) -> Recipe:
     """A saved run, or a config of OpenDWM."""
     from dwm.opendwm.runs import load_recipe

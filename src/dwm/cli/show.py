@@ -9,6 +9,7 @@ import typer
 
 from dwm.cli import flags
 from dwm.cli.output import finish
+from dwm.screen import say, without_keys
 
 if TYPE_CHECKING:
     from dwm.config.cost import Estimate
@@ -62,12 +63,12 @@ def config(
     from dwm.config.describe import settings
 
     if as_json:
-        print(json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False))
+        print(without_keys(json.dumps(run.model_dump(mode="json"), indent=1)))
         return
     parts = {f"{stage.name}.": stage.run for stage in run.stages} if isinstance(run, Campaign) else {"": run}
     for setting in (setting for prefix, part in parts.items() for setting in settings(part, prefix)):
         default = "" if setting.is_default else f" (default {_short(setting.default)})"
-        print(f"{setting.key} = {_short(setting.value)}{default}\n    {setting.meaning}")
+        say(f"{setting.key} = {_short(setting.value)}{default}", f"    {setting.meaning}", to_result=True)
 
 
 @app.command(epilog=flags.example("dwm show memory sd35-layout-nuscenes --dtype bfloat16 training.batch.clips=2"))

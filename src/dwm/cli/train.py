@@ -11,7 +11,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import chosen_training
+from dwm.cli.runs import chosen_training, on_data
 
 
 def train(
@@ -28,10 +28,9 @@ def train(
     previews and the weights."""
     first = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
     hush(quiet or as_json or not first)
-    overrides = list(overrides or ())
-    if data is not None:
-        overrides += [f"data.train.0.path={data}", f"data.validation.0.path={data}"]
     run = chosen_training(name, config, overrides)
+    if data is not None:
+        run = on_data(run, data, quiet or as_json or not first)
     output = output or Path("runs") / (run.name or "run")
     keep(lambda: _kept(name, config, output))
     from dwm.config import Campaign

@@ -12,6 +12,7 @@ from dwm.base_models import TextEmbedding, TextSource
 from dwm.clip import ClipBatch
 from dwm.conditions.cameras import UNKNOWN, action_ids, camera_ids, view_matrices
 from dwm.conditions.options import ConditionOptions
+from dwm.devices import send
 from dwm.errors import DwmError
 from dwm.networks.inputs import Conditions
 
@@ -20,7 +21,9 @@ FRAME_INDEXED = frozenset(("text", "pooled", "layout", "added_ids", "intrinsics_
 
 @dataclass(frozen=True)
 class Kept:
-    """Which clips keep which condition in training; None keeps all."""
+    """Which clips keep which condition in training; None keeps all. text stays in the processor's memory, which picks the
+    words; the others lie where the clips do.
+    """
 
     text: Bool[Tensor, "b"] | None = None
     boxes: Bool[Tensor, "b"] | None = None
@@ -61,9 +64,11 @@ def build_conditions(
         crossview_mask=batch.crossview_mask,
         disable_crossview=flag | options.disable_crossview,
         disable_temporal=flag | options.disable_temporal,
+        any_crossview=not options.disable_crossview,
+        any_temporal=not options.disable_temporal,
     )
     if len(picked) != batch.shape[1]:
-        told = _map(told, FRAME_INDEXED, lambda value: value[:, picked])
+        told = _map(told, FRAME_INDEXED, lambda value: torch.stack([value[:, frame] for frame in picked], 1))
     if guidance:
         told = _doubled(told, options)
     if embedding is None:
@@ -143,7 +148,7 @@ def _pictures(
         height, width = known.shape[-2:] if known is not None else (size[1], size[0])
         return torch.full((*batch.shape, 3, height, width), colour, device=batch.fps.device)
     if kept is not None:
-        pictures = torch.where(kept[:, None, None, None, None, None].to(pictures.device), pictures, colour)
+        pictures = torch.where(send(kept, pictures.device)[:, None, None, None, None, None], pictures, colour)
     if not options.condition_on_all_frames:
         others = torch.full_like(pictures[:, 1:], colour)
         pictures = torch.cat([pictures[:, :1], others], 1)
@@ -173,5 +178,5 @@ def _doubled(told: Conditions, options: ConditionOptions) -> Conditions:
 
 
 def _map(told: Conditions, names, change) -> Conditions:
-    changed = {name: change(value) for name in names if (value := getattr(told, name)) is not None}
+    changed = {name: change(value) for name in names if isinstance(value := getattr(told, name), Tensor)}
     return replace(told, **changed)

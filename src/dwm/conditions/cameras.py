@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dwm.clip import ClipBatch
 from dwm.conditions.options import ConditionOptions
+from dwm.devices import send
+from dwm.errors import DwmError
 
 UNKNOWN = -1000.0
 """What stands for speed and steering where they are not known."""
@@ -22,9 +26,9 @@ NO_MOTION_KNOWN = 1e-3
 
 def camera_ids(batch: ClipBatch, options: ConditionOptions) -> Float[Tensor, "b t v i"]:
     """Frame rate, intrinsics relative to the picture's size, view direction and position of each picture."""
-    numbers = batch.intrinsics.flatten(-2)[..., list(options.camera_intrinsic_embedding_indices)]
-    sizes = batch.image_size[..., list(options.camera_intrinsic_denom_embedding_indices)]
-    places = batch.ego_from_camera.flatten(-2)[..., list(options.camera_transform_embedding_indices)]
+    numbers = _entries(batch.intrinsics.flatten(-2), options.camera_intrinsic_embedding_indices)
+    sizes = _entries(batch.image_size, options.camera_intrinsic_denom_embedding_indices)
+    places = _entries(batch.ego_from_camera.flatten(-2), options.camera_transform_embedding_indices)
     fps = batch.fps[:, None, None, None].expand(*batch.shape, 1)
     return torch.cat([fps, numbers / sizes, places], -1).float()
 
@@ -43,7 +47,7 @@ def action_ids(
         poses = torch.cat([before[:, None], poses], 1)
     if poses.shape[1] < 2:
         return batch.world_from_ego.new_full((*batch.shape, 2), UNKNOWN, dtype=torch.float32)
-    motion = torch.linalg.solve(poses[:, :-1], poses[:, 1:])
+    motion = _checked(*torch.linalg.solve_ex(poses[:, :-1], poses[:, 1:]))
     if before is None:
         motion = torch.cat([motion[:, :1], motion], 1)
     distance = motion[..., :3, 3].norm(dim=-1)
@@ -53,7 +57,7 @@ def action_ids(
     steering = torch.where(distance > STANDING, steering, UNKNOWN)
     known = (poses - torch.eye(4, dtype=poses.dtype, device=poses.device)).sum((1, 2, 3, 4)).abs() > NO_MOTION_KNOWN
     if kept is not None:
-        known = known & kept
+        known = known & send(kept, known.device)
     ids = torch.stack([speed, steering], -1)
     return torch.where(known[:, None, None, None], ids, UNKNOWN).float()
 
@@ -67,7 +71,7 @@ def view_matrices(
     """
     poses = batch.world_from_ego
     # In this order: a network turns these metres into angles 400 times as large, and published ones learned its rounding.
-    ego0_from_camera = torch.linalg.inv(poses[:, :1, :1]) @ (poses @ batch.ego_from_camera)
+    ego0_from_camera = _checked(*torch.linalg.inv_ex(poses[:, :1, :1])) @ (poses @ batch.ego_from_camera)
     intrinsics = batch.intrinsics.clone()
     for row in (0, 1):
         for column in (row, 2):
@@ -76,7 +80,19 @@ def view_matrices(
     if batch.is_uncalibrated is not None:
         unknown = unknown | batch.is_uncalibrated
     if kept is not None:
-        unknown = unknown | ~kept
+        unknown = unknown | ~send(kept, unknown.device)
     unknown = unknown[:, None, None, None, None]
     eye = torch.eye(4, device=poses.device)
     return torch.where(unknown, eye[:3, :3], intrinsics), torch.where(unknown, eye, ego0_from_camera)
+
+
+def _entries(numbers: Float[Tensor, "*n k"], indices: Sequence[int]) -> Float[Tensor, "*n i"]:
+    """Some entries of the last axis, one by one: a list of indices would be copied to the device, which waits."""
+    return torch.stack([numbers[..., index] for index in indices], -1)
+
+
+def _checked(result: Tensor, fault: Int[Tensor, "..."]) -> Tensor:
+    """The result of `linalg.*_ex`, which does not wait to see whether there is one; a processor has it at once."""
+    if fault.device.type == "cpu" and bool(fault.any()):
+        raise DwmError("a pose of the car (ego_transforms) has no inverse: it is not a rotation and a place")
+    return result

@@ -30,6 +30,8 @@ def _sets(run: Recipe) -> Iterator[str]:
                 yield f"{where}.views names {repeated[0]} twice"
             if count != run.data.views and group == "validation":
                 yield f"{where}.views has {count} cameras, the first set {run.data.views}; previews show one number of views"
+            if source.kind == "town" and source.path is not None:
+                yield f"{where}.path is {source.path}, but {where}.kind is town, which is drawn; set the kind to nuscenes"
             if source.crossview_mask is not None and len(source.crossview_mask) != count:
                 yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"
             if source.frames != run.data.frames and group == "train":

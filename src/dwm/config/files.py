@@ -16,7 +16,8 @@ from dwm.config.recipe import Recipe
 from dwm.config.registry import find
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, read_file
+from dwm.strict_json import check_characters, parse_json
 
 LARGEST = 64 * 2**20
 """No config has more bytes than this; a larger file is something else."""
@@ -25,33 +26,7 @@ CONFIG_NAME = "config.json"
 
 def read_json(path: str | Path) -> Any:
     """The JSON in a file. Raises DwmError with line and column; repeated keys and NaN are refused."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST:
-            raise DwmError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB is too large for a config")
-        return json.loads(path.read_text("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except FileNotFoundError:
-        raise DwmError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DwmError(f"{path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise DwmError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise DwmError(f"{path}: not JSON: {reason}") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"the key {key!r} stands twice in one object")
-        seen[key] = value
-    return seen
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    return parse_json(read_file(path, LARGEST), str(path), "correct the file", unique=True)
 
 
 def from_values(values: Any, source: str) -> Recipe:
@@ -66,6 +41,7 @@ def from_values(values: Any, source: str) -> Recipe:
 
 def validated(options: type[Options], values: Any, source: str) -> Any:
     """Plain values as `options`; a fault becomes a DwmError of one line that names `source`."""
+    check_characters(values, source, "write it in UTF-8")
     try:
         return options.model_validate(values)
     except ValidationError as error:

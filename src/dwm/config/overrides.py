@@ -20,7 +20,7 @@ def apply_overrides(root: type[Options], values: dict[str, Any], overrides: Sequ
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise DwmError(
-                f"{SOURCE}: {override!r} is not an override; write key=value, for example training.steps=1000"
+                f"{SOURCE}: {override[:100]!r} is not an override; write key=value, for example training.steps=1000"
             )
         _set(root, values, key, text)
     return values
@@ -60,8 +60,8 @@ def _descend(here: Any, step: str) -> Any:
 
 
 def _check_index(key: str, step: str, length: int) -> None:
-    if not step.isdecimal() or int(step) >= length:
-        raise DwmError(f"{SOURCE}: {key}: {step!r} is no place in a list of {length} (0 to {length - 1})")
+    if not step.isdecimal() or len(step) > 9 or int(step) >= length:
+        raise DwmError(f"{SOURCE}: {key}: {step[:40]!r} is no place in a list of {length} (0 to {length - 1})")
 
 
 def _value(text: str, annotation: Any) -> Any:
@@ -70,6 +70,8 @@ def _value(text: str, annotation: Any) -> Any:
         return None if text == "null" else text
     try:
         return json.loads(text)
+    except RecursionError:
+        raise DwmError(f"{SOURCE}: {text[:40]}…: nested too deep; write plain values") from None
     except ValueError:
         if is_sequence(annotation):
             return [_value(part.strip(), Any) for part in text.strip("[]()").split(",") if part.strip()]

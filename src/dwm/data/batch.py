@@ -58,10 +58,10 @@ def prepare(
     return ClipBatch(
         fps=torch.tensor([clip.fps], dtype=torch.float32),
         times=_relative_ms(clip),
-        intrinsics=_per_frame(clip.rig.intrinsics, t).float(),
-        ego_from_camera=_per_frame(clip.rig.ego_from_camera, t).float(),
+        intrinsics=_per_frame(clip.rig.intrinsics, t, clip.rig.changes).float(),
+        ego_from_camera=_per_frame(clip.rig.ego_from_camera, t, clip.rig.changes).float(),
         world_from_ego=torch.from_numpy(np.asarray(clip.world_from_ego, np.float32))[None],
-        image_size=_per_frame(clip.rig.image_size, t).long(),
+        image_size=_per_frame(clip.rig.image_size, t, clip.rig.changes).long(),
         frames=draw(photographs),
         layout_boxes=draw(boxes),
         layout_map=draw(lanes),
@@ -122,8 +122,10 @@ def _relative_ms(clip: Clip) -> Float[Tensor, "1 t v"]:
     return torch.from_numpy(np.floor_divide(clip.times - start + 500, 1000).astype(np.float32))[None]
 
 
-def _per_frame(value: np.ndarray, frames: int) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(value)).expand(1, frames, *value.shape)
+def _per_frame(value: np.ndarray, frames: int, per_frame: bool) -> Tensor:
+    """(1, t, v, …) of what a rig holds for a clip of so many frames."""
+    each = torch.from_numpy(np.ascontiguousarray(value))
+    return each[None] if per_frame else each.expand(1, frames, *value.shape)
 
 
 def _drawn(draw: Draw, clip: Clip, layout: LayoutOptions, frame: int, view: int, size: Size | None) -> np.ndarray:

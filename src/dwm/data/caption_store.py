@@ -109,6 +109,9 @@ def _words(entry: Any) -> list[str | None]:
 def _times(name: str, content: Mapping[str, Any]) -> pa.Table:
     keys = sorted(content, key=str.encode)
     try:
-        return pa.table([pa.array(keys, TEXT), pa.array([content[key] for key in keys], TIMES.types[1])], schema=TIMES)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        stamps = pa.array([content[key] for key in keys], TIMES.types[1])
+        if stamps.null_count or stamps.flatten().null_count:
+            raise ValueError("null")
+        return pa.table([pa.array(keys, TEXT), stamps], schema=TIMES)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise DwmError(f"{name}: is not an object of lists of times in µs by scene and camera ({error})") from error

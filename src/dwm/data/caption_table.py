@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
 from dwm.clip import CAPTION_KEYS
 from dwm.data.nuscenes.dataset import Dataset
 from dwm.data.nuscenes.scene import Scene
+from dwm.data.package.parquet import read_parquet
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError, nearest
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_folder, limits, open_binary, read_file, regular
+from dwm.strict_json import parse_json
 
 PLACE = ("scene", "camera", "at", "timestamp")
 """Where a row belongs: the scene (name or token), its camera (empty: all), seconds since its start or µs (empty: all of it)."""
 ALIASES = {"text": "image_description", "caption": "image_description", "time_of_day": "time", "channel": "camera"}
-LARGEST = 1 << 30
+CELL = 64
+"""Bytes of an empty cell as an object, about."""
 
 Parts = dict[str, str]
 
@@ -45,6 +46,7 @@ def make_caption_files(table: Path, dataset: Dataset, output: Path) -> CaptionsM
     parts of a caption (`time`, `weather`, `environment`, `objects`, `image_description` or `text`). What a row leaves empty is
     taken from the less special rows of its scene. Raises DwmError naming the row of what does not fit.
     """
+    check_folder(output, ("captions.json", "caption_times.json"))
     rows = _read(table)
     said: dict[tuple[int, str], dict[int | None, Parts]] = {}
     scenes = {key: scene for scene in dataset.scenes for key in (scene.name, scene.token)}
@@ -114,19 +116,15 @@ def _stamp(where: str, scene: Scene, view: str, row: Mapping[str, str]) -> float
 
 
 def _read(table: Path) -> list[dict[str, str]]:
-    readers = {
-        ".csv": lambda file: pa.csv.read_csv(file, convert_options=_as_text(file)),
-        ".jsonl": pa.json.read_json,
-        ".parquet": pa.parquet.read_table,
-    }
-    if not table.is_file():
-        raise DwmError(f"{table}: does not exist")
+    readers = {".csv": _read_csv, ".jsonl": _read_lines, ".parquet": _read_parquet}
     if table.suffix not in readers:
         raise DwmError(f"{table}: is no {', '.join(readers)} file; save the table as one of these")
-    if table.stat().st_size > LARGEST:
-        raise DwmError(f"{table}: has {table.stat().st_size >> 20} MB; split it (at most {LARGEST >> 20} MB)")
+    regular(table, limits.TEXT)
     try:
         content = readers[table.suffix](table)
+        limits.check_size(
+            f"{table}: {content.num_rows} rows", CELL * content.num_rows * content.num_columns, limits.TABLE
+        )
         names = [ALIASES.get(name, name) for name in content.column_names]
         rows = content.rename_columns(names).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -138,6 +136,31 @@ def _read(table: Path) -> list[dict[str, str]]:
     if "scene" not in names or not set(names) & set(CAPTION_KEYS):
         raise DwmError(f"{table}: needs the column scene and at least one of {', '.join(CAPTION_KEYS)}")
     return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+
+
+def _read_csv(file: Path) -> pa.Table:
+    return pa.csv.read_csv(file, convert_options=_as_text(file))
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    with open_binary(file) as opened:
+        return read_parquet(opened, str(file))
+
+
+def _read_lines(file: Path) -> pa.Table:
+    """JSON lines, one by one: Arrow's own reader ends the process at rows that are nested deep."""
+    rows: list[dict[str, str]] = []
+    for number, line in enumerate(read_file(file, limits.TEXT).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{file}: line {number}"
+        limits.check_size(where, len(line), limits.ROW)
+        row = parse_json(line, where, "correct it")
+        if not isinstance(row, dict) or any(isinstance(value, dict | list) for value in row.values()):
+            raise DwmError(f'{where}: is no object of texts and numbers; a row looks like {{"scene": …, "text": …}}')
+        rows.append({name: "" if value is None else str(value) for name, value in row.items()})
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: pa.array([row.get(name, "") for row in rows], pa.string()) for name in names})
 
 
 def _as_text(file: Path) -> pa.csv.ConvertOptions:

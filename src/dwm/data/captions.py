@@ -5,7 +5,6 @@ Nothing here is changed in place: the same item of the same epoch always reads t
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,8 @@ from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
+from dwm.strict_json import parse_json
 
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
@@ -114,18 +114,20 @@ def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
     """Both files; large ones are kept as tables. Raises DwmError where one is missing, cut short or not UTF-8."""
     if tree.size(name) >= KEPT_FROM:
         return CaptionFiles(name, *kept_captions(tree, name, times, partial(_object, tree)))
-    return CaptionFiles(name, _object(tree, name), _object(tree, times))
+    return CaptionFiles(name, _object(tree, name), _checked_times(times, _object(tree, times)))
 
 
 def _object(tree: Tree, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(tree.read(name))
-    except UnicodeDecodeError as error:
-        raise DwmError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error
+    content = parse_json(tree.read(name, limits.TEXT), name)
     if not isinstance(content, dict):
         raise DwmError(f"{name}: is {type(content).__name__}, not an object by scene and camera")
+    return content
+
+
+def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[int]]:
+    for place, stamps in content.items():
+        if not isinstance(stamps, list) or not all(type(stamp) is int and abs(stamp) < 2**62 for stamp in stamps):
+            raise DwmError(f"{name}: {place[:80]} is not a list of times in µs; correct it, or make both files anew")
     return content
 
 

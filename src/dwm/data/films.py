@@ -10,14 +10,17 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
+from dwm.data.film_index import FilmIndex
+from dwm.data.pictures import DECODED, check_pixels
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits
 
 FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
 KEPT_OPEN = 16
@@ -29,6 +32,8 @@ AHEAD = 24
 def film_of(name: str) -> tuple[str, int] | None:
     """The film's file and the picture's number that a name stands for; None for a file of one picture."""
     match = FILM.fullmatch(name)
+    if match and len(match[2]) > 9:
+        raise DwmError(f"{name[:60]}…: no film has a picture of so high a number (from 0)")
     return (match[1], int(match[2])) if match else None
 
 
@@ -36,6 +41,22 @@ def file_of(name: str) -> str:
     """The file that a picture's name leads to."""
     found = film_of(name)
     return found[0] if found else name
+
+
+def container_format(file: BinaryIO, name: str) -> str:
+    """FFmpeg's name of the film's container, by its first bytes. Raises DwmError for any other than those of `FILM`.
+
+    Left to guess, FFmpeg also takes texts for films that make it open other files and the network: playlists, SDP, concat.
+    """
+    head = file.read(16)
+    file.seek(0)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"):
+        return "mov"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "matroska"
+    if head.startswith(b"RIFF") and head[8:11] == b"AVI":
+        return "avi"
+    raise DwmError(f"{name}: cannot be decoded: it is no MP4, MOV, MKV, WebM or AVI film; fetch or write it again")
 
 
 def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -56,39 +77,61 @@ def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:
 
 @dataclass
 class _Film:
-    """An open film. stamps: of its pictures as they are shown; place: the number of the picture that comes next."""
+    """An open film. `place`: the number of the picture that comes next; `index`: which picture each packet holds."""
 
+    tree: Tree
     name: str
     container: Any
-    stamps: list[int]
-    frames: Iterator[Any]
-    place: int = 0
+    index: FilmIndex
+    frames: Iterator[tuple[int, Any]]
+    place: int
 
     @classmethod
     def open(cls, tree: Tree, name: str) -> _Film:
-        container = av.open(tree.open(name))
-        if not container.streams.video:
-            raise DwmError(f"{name}: holds no video")
-        stamps = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
-        film = cls(name, container, stamps, iter(()))
-        film._seek(0)
-        return film
+        container = _container(tree, name)
+        return cls(
+            tree, name, container, FilmIndex.of(container, partial(_container, tree, name)), iter(()), -AHEAD - 1
+        )
 
     def picture(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
-        if number >= len(self.stamps):
-            raise DwmError(f"{self.name}: has {len(self.stamps)} pictures, so none of number {number} (from 0)")
-        if not self.place <= number <= self.place + AHEAD:
-            self._seek(number)
-        for frame in self.frames:
-            if frame.pts is not None and frame.pts >= self.stamps[number]:
-                self.place = number + 1
-                return frame.to_ndarray(format="rgb24")
+        if number >= self.index.count:
+            raise DwmError(f"{self.name}: has {self.index.count} pictures, so none of number {number} (from 0)")
+        ahead = 0 <= number - self.place <= AHEAD
+        for attempt in ([self._go_on] if ahead else []) + [self._seek, self._start_again]:
+            attempt(number)
+            for found, frame in self.frames:
+                self.place = found + 1
+                if found == number:
+                    return frame.to_ndarray(format="rgb24")
+                if found > number:
+                    break
         raise DwmError(f"{self.name}: ends before its picture {number}; write the film again")
 
+    def _go_on(self, number: int) -> None:
+        """Decodes on from where it stands."""
+
     def _seek(self, number: int) -> None:
-        stream = self.container.streams.video[0]
-        self.container.seek(self.stamps[number] if self.stamps else 0, stream=stream, backward=True)
-        self.frames = self.container.decode(stream)
+        """To the last picture before `number` that needs no other; what follows it in the film is decoded from there."""
+        self.frames = self.index.pictures_for(self.container, number)
+
+    def _start_again(self, number: int) -> None:
+        """From the start: the way by which pictures are numbered, so that it always gives the right one."""
+        self.container = _container(self.tree, self.name)
+        self.frames = self.index.pictures(self.container)
+
+
+def _container(tree: Tree, name: str) -> Any:
+    """The film at its first packet."""
+    file = tree.open(name)
+    container = av.open(file, format=container_format(file, name))
+    if not container.streams.video:
+        raise DwmError(f"{name}: holds no video")
+    for stream in container.streams.video:
+        check_pixels(name, stream.width, stream.height)
+        stream.codec_context.options = {"max_pixels": str(limits.bound(DECODED) // 4)}  # of later pictures too
+    # No threads: a forked process could not close a film of its parent's, whose threads stayed behind; and loaders have workers.
+    container.streams.video[0].codec_context.thread_count = 1
+    return container
 
 
 _open: OrderedDict[tuple[int, str, str], _Film] = OrderedDict()

@@ -97,9 +97,10 @@ class Camera:
     """One camera at one instant: what projects the world into its picture."""
 
     def __init__(self, clip: Clip, frame: int, view: int) -> None:
-        self.intrinsics = clip.rig.intrinsics[view]
-        self.size = (int(clip.rig.image_size[view, 0]), int(clip.rig.image_size[view, 1]))
-        self.world_from_camera = clip.world_from_ego[frame, view] @ clip.rig.ego_from_camera[view]
+        rig = clip.rig.at(frame)
+        self.intrinsics = rig.intrinsics[view]
+        self.size = (int(rig.image_size[view, 0]), int(rig.image_size[view, 1]))
+        self.world_from_camera = clip.world_from_ego[frame, view] @ rig.ego_from_camera[view]
         self.camera_from_world = inverse(self.world_from_camera)
 
     def see(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:

@@ -13,6 +13,7 @@ from dwm.clip import Clip, ClipBatch
 from dwm.data.batch import Size, merge, prepare
 from dwm.data.captions import CaptionOptions
 from dwm.data.layout import LayoutOptions
+from dwm.data.nuscenes.presence import with_pictures
 from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 
@@ -37,6 +38,7 @@ class DatasetWindows:
             for fps, stride in fps_stride
             for window in scene.windows(length, fps, stride, check=check)
         ]
+        self.windows = with_pictures(dataset, self.windows)
         if not self.windows:
             longest = max(scene.seconds for scene in dataset.scenes)
             raise DwmError(

@@ -49,12 +49,12 @@ def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, opti
         places = [(i // 3, i % 3) for i in range(len(clip.views))]
     columns, lines = max(c for _, c in places) + 1, max(r for r, _ in places) + 1
     width = options.tile_width
-    height = max(round(width * h / w) for w, h in clip.rig.image_size.tolist())
+    height = max(round(width * h / w) for w, h in clip.rig.image_size.reshape(-1, 2).tolist())
     above = lines * height + (lines - 1) * MARGIN if options.birdseye else 0
     total = (columns * (width + MARGIN) - MARGIN, lines * (height + MARGIN) - MARGIN)
     sheet = Image.new("RGB", (total[0] + (above + MARGIN if above else 0), total[1]))
     for view, (row, column) in enumerate(places):
-        w, h = clip.rig.image_size[view].tolist()
+        w, h = clip.rig.at(frame).image_size[view].tolist()
         tile = draw_view(clip, frame, view, (width, round(width * h / w)), points, options)
         sheet.paste(Image.fromarray(tile), (column * (width + MARGIN), row * (height + MARGIN)))
     if above:
@@ -114,7 +114,7 @@ def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "n 3"] | None]:
         except DwmError as error:
             warnings.warn(f"{error} (drawn without LiDAR)", stacklevel=2)
             return [None] * clip.length
-        found.append(apply(track.world_from_ego[frame] @ track.ego_from_lidar, sweep))
+        found.append(apply(track.world_from_lidar(frame), sweep))
     return found
 
 

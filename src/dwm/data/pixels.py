@@ -1,21 +1,34 @@
-"""Digests of pictures' pixels: whether latents are of the pictures that are there."""
+"""Decoded pictures of any kind as RGB of 8 bits. Reads no file.
+
+What is decided here: 16 bits are scaled (a value means v / 65535), never clipped; transparency is left out, colours are taken
+as they are stored; a palette is looked up; CMYK is converted without a profile. Pixels stay where the file has them: an EXIF
+note that a viewer should turn the picture is not followed, as calibration is of the stored pixels.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from PIL import Image
 
-from dwm.data.digests import as_keys, key_of
+from dwm.errors import DwmError
 
-
-def as_bytes(pictures: Float[Tensor, "*n 3 h w"] | UInt8[Tensor, "*n 3 h w"]) -> UInt8[Tensor, "*n 3 h w"]:
-    """Pictures in [0, 1] as the bytes that they were read from; bytes as they are."""
-    return pictures if pictures.dtype == torch.uint8 else (pictures * 255).round().to(torch.uint8)
+SIXTEEN_BITS = 65535 / 255
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+"""Modes of grey pictures with 16 bits. Colour pictures of 16 bits are scaled by Pillow itself as it reads them."""
 
 
-def pixel_keys(frames: Float[Tensor, "t v 3 h w"] | UInt8[Tensor, "t v 3 h w"]) -> Int[np.ndarray, "v 2"]:
-    """One digest per view, over its frames."""
-    views = as_bytes(frames).transpose(0, 1).contiguous().numpy()
-    return as_keys(key_of(view.tobytes()) for view in views)
+def as_rgb(picture: Image.Image, name: str) -> Image.Image:
+    """The picture as RGB of 8 bits. Raises DwmError for numbers whose white is not known (32 bits, floats)."""
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode in WIDE or (picture.mode == "I" and picture.format == "PNG"):  # older Pillow reads such a PNG as I
+        grey = np.round(np.asarray(picture).astype(np.float32) / SIXTEEN_BITS).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise DwmError(
+            f"{name}: has {'floating point numbers' if picture.mode == 'F' else 'numbers of 32 bits'} for pixels, of which "
+            "nobody knows what is white; store 8 or 16 bits"
+        )
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")

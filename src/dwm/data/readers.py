@@ -14,9 +14,8 @@ from torch import Tensor
 from dwm.clip import Clip, ClipBatch, as_floats
 from dwm.data import CaptionOptions, LayoutOptions, prepare
 from dwm.data.captions import variants
-from dwm.data.digests import picture_keys
+from dwm.data.digests import as_bytes, picture_keys
 from dwm.data.loading import Windows
-from dwm.data.pixels import as_bytes
 from dwm.errors import DwmError
 
 Size = tuple[int, int]

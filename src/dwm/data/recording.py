@@ -36,10 +36,14 @@ def save_recording(clip: Clip, path: str | Path, options: LookOptions = LookOpti
     except ImportError as error:
         raise DwmError(f"{path}: a .rrd is written by Rerun, which is not here: pip install 'dwm[rerun]'") from error
     recorder = _Recorder(clip, options, rerun, rerun.RecordingStream(f"dwm {clip.scene}"))
+    # Rerun's own way to a file says nothing of a full disk: the recording is made in memory, and written as any other file.
+    memory = recorder.stream.memory_recording()
+    recorder.stream.send_blueprint(recorder.arrangement())
+    recorder.record()
+    content = memory.drain_as_bytes()
+    recorder.stream.disconnect()
     with atomic_write(path) as temporary:
-        recorder.stream.save(str(temporary), default_blueprint=recorder.arrangement())
-        recorder.record()
-        recorder.stream.disconnect()
+        temporary.write_bytes(content)
     return Path(path)
 
 
@@ -127,7 +131,7 @@ class _Recorder:
         self._log("world/lidar", self.rerun.Points3D(points, colors=colors, radii=0.05))
 
     def _camera(self, frame: int, view: int) -> None:
-        rig, place = self.clip.rig, f"world/cameras/{self.clip.views[view]}"
+        rig, place = self.clip.rig.at(frame), f"world/cameras/{self.clip.views[view]}"
         self._log(place, self._transform(self.clip.world_from_ego[frame, view] @ rig.ego_from_camera[view]))
         width = min(self.options.tile_width, int(rig.image_size[view, 0]))
         scale = width / rig.image_size[view, 0]

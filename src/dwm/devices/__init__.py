@@ -1,6 +1,7 @@
 """CPU, CUDA and NPU behind one face: kernels, precision, memory, speed. No other room names a vendor or asks where it runs."""
 
 from dwm.devices.attention import attention, rms_norm
+from dwm.devices.copies import send, send_numbers, send_together
 from dwm.devices.machine import (
     autocast,
     default_dtype,
@@ -33,6 +34,9 @@ __all__ = [
     "reproducible",
     "reset_peak_memory",
     "rms_norm",
+    "send",
+    "send_numbers",
+    "send_together",
     "supports_bf16",
     "synchronize",
 ]

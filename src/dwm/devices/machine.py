@@ -53,11 +53,14 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def reproducible(name: str) -> Mapping[str, str]:
     """Applies what makes sums come out the same each time on this kind of device, before its first use; gives what was set."""
-    if name.partition(":")[0] != "npu":
-        return {}
-    from dwm.devices import ascend
+    if name.partition(":")[0] == "npu":
+        from dwm.devices import ascend
 
-    return ascend.precision()
+        return ascend.precision()
+    if name not in ("auto", "cpu"):
+        return {}
+    # MKL's exp differs by one bit between kinds of processors; times of 1000 make that bit visible in every layer.
+    return {"MKL_CBWR": os.environ.setdefault("MKL_CBWR", "COMPATIBLE")}
 
 
 @contextlib.contextmanager

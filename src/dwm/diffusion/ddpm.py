@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -29,7 +30,7 @@ def velocity(clean: Tensor, noise: Tensor, time: Int[Tensor, "..."], alphas: Flo
 
 def alphas_of(scheduler: dict[str, Any]) -> Float[Tensor, "n"]:
     """The cumulated table of a scheduler's configuration."""
-    return DDIMScheduler.from_config(scheduler).alphas_cumprod
+    return DDPMScheduler.from_config(scheduler).alphas_cumprod
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,31 @@ class Ddim:
     alpha: Float[Tensor, "steps+1"]
     next_alpha: Float[Tensor, "steps+1"]
     prediction: Prediction
-    clip: float | None = None
+    bound: Callable[[Tensor], Tensor] | None = None
+    """What keeps the clean latents that are pointed to within bounds, where the configuration asks for it."""
     initial_noise = 1.0
 
     @classmethod
-    def create(cls, steps: int, scheduler: dict[str, Any], device: torch.device | str = "cpu") -> Ddim:
-        """A solver by the configuration of an SD scheduler folder."""
+    def create(
+        cls,
+        steps: int,
+        scheduler: dict[str, Any],
+        device: torch.device | str = "cpu",
+        times: Int[Tensor, "n"] | None = None,
+    ) -> Ddim:
+        """A solver by the configuration of an SD scheduler folder; `times` instead of those of `steps` even steps."""
         table = DDIMScheduler.from_config(scheduler)
         table.set_timesteps(steps)
-        times, alphas = table.timesteps, table.alphas_cumprod
+        times, alphas = table.timesteps if times is None else times.cpu(), table.alphas_cumprod
         before = times - table.config.num_train_timesteps // steps
         after = torch.where(before >= 0, alphas[before.clamp(min=0)], table.final_alpha_cumprod)
         finished = alphas.new_ones(1)
-        clip = table.config.clip_sample_range if table.config.clip_sample else None
         return cls(
             torch.cat([times, times.new_zeros(1)]).to(device),
             torch.cat([alphas[times], finished]).to(device),
             torch.cat([after, finished]).to(device),
             table.config.prediction_type,
-            clip,
+            _bound(table),
         )
 
     @property
@@ -92,6 +99,11 @@ class Ddim:
         else:
             clean = alpha.sqrt() * sample - (1 - alpha).sqrt() * predicted
             noise = alpha.sqrt() * predicted + (1 - alpha).sqrt() * sample
-        if self.clip is not None:
-            clean = clean.clamp(-self.clip, self.clip)
-        return clean, noise
+        return clean if self.bound is None else self.bound(clean), noise
+
+
+def _bound(table: DDIMScheduler) -> Callable[[Tensor], Tensor] | None:
+    if table.config.thresholding:
+        return table._threshold_sample
+    clip = table.config.clip_sample_range
+    return (lambda clean: clean.clamp(-clip, clip)) if table.config.clip_sample else None

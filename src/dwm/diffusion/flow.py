@@ -25,9 +25,9 @@ def shifted(sigma: Float[Tensor, "*s"], shift: float) -> Float[Tensor, "*s"]:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
-def training_sigmas(shift: float, device: torch.device | str = "cpu") -> Float[Tensor, "1000"]:
+def training_sigmas(shift: float, device: torch.device | str = "cpu", count: int = STEPS) -> Float[Tensor, "count"]:
     """The noise levels of training, from 1 (pure noise) down to almost clean."""
-    return shifted(torch.arange(STEPS, 0, -1, dtype=torch.float32, device=device) / STEPS, shift)
+    return shifted(torch.arange(count, 0, -1, dtype=torch.float32, device=device) / count, shift)
 
 
 def draw_positions(
@@ -67,15 +67,22 @@ def clean_from_velocity(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tenso
 class FlowMatchEuler:
     """Euler steps down a list of noise levels, one index for all or one for every frame and view. Draws nothing.
 
-    sigmas end in two zeros: index `steps` is a finished frame, which is told time 0 and no longer moves.
+    sigmas end in two zeros: index `steps` is a finished frame, which is told time 0 and no longer moves. `count` is the
+    number of noise levels of training.
     """
 
     sigmas: Float[Tensor, "steps+2"]
+    count: int = STEPS
     initial_noise = 1.0
 
     @classmethod
     def create(
-        cls, steps: int, shift: float, double_shift: bool = False, device: torch.device | str = "cpu"
+        cls,
+        steps: int,
+        shift: float,
+        double_shift: bool = False,
+        device: torch.device | str = "cpu",
+        count: int = STEPS,
     ) -> FlowMatchEuler:
         """`steps` noise levels: even, then shifted.
 
@@ -83,11 +90,11 @@ class FlowMatchEuler:
         published pictures were made with.
         """
         if double_shift:
-            lowest = training_sigmas(shift)[-1].double().item()
-            even = torch.linspace(STEPS, lowest * STEPS, steps, dtype=torch.float64) / STEPS
+            lowest = training_sigmas(shift, count=count)[-1].double().item()
+            even = torch.linspace(count, lowest * count, steps, dtype=torch.float64) / count
         else:
             even = 1 - torch.arange(steps, dtype=torch.float32) / steps
-        return cls(torch.cat([shifted(even, shift).float(), torch.zeros(2)]).to(device))
+        return cls(torch.cat([shifted(even, shift).float(), torch.zeros(2)]).to(device), count)
 
     @property
     def steps(self) -> int:
@@ -96,7 +103,7 @@ class FlowMatchEuler:
     @property
     def times(self) -> Float[Tensor, "steps+1"]:
         """What the network is told at each index."""
-        return self.sigmas[:-1] * STEPS
+        return self.sigmas[:-1] * self.count
 
     def step(
         self, sample: Float[Tensor, "..."], velocity: Float[Tensor, "..."], index: int | Int[Tensor, "..."]

@@ -20,11 +20,16 @@ class Multistep:
 
     def __init__(self, steps: int, scheduler: dict[str, Any], device: torch.device | str = "cpu"):
         """A solver by the configuration of an SD scheduler folder."""
-        self._count, self._device = steps, device
+        self._count = steps
         self._inner = DPMSolverMultistepScheduler.from_config(scheduler)
-        self._inner.set_timesteps(steps, device=device)
+        self._begin()
         times: Int[Tensor, "steps"] = self._inner.timesteps
-        self.times = torch.cat([times, times.new_zeros(1)])
+        self.times = torch.cat([times, times.new_zeros(1)]).to(device)
+
+    @property
+    def sigmas(self) -> Float[Tensor, "steps+1"]:
+        """The noise levels between which it steps, relative to the clean latents."""
+        return self._inner.sigmas
 
     @property
     def steps(self) -> int:
@@ -33,5 +38,10 @@ class Multistep:
     def step(self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int) -> Float[Tensor, "..."]:
         """The sample at the next time, in float32."""
         if index == 0:
-            self._inner.set_timesteps(self._count, device=self._device)
+            self._begin()
         return self._inner.step(predicted.float(), self._inner.timesteps[index], sample.float()).prev_sample
+
+    def _begin(self) -> None:
+        # Its table stays in the processor's memory, and it is told where it is: nothing is copied or looked for on a device.
+        self._inner.set_timesteps(self._count)
+        self._inner.set_begin_index(0)

@@ -140,13 +140,14 @@ def _weights(name: str) -> Iterator[Check]:
     from safetensors import safe_open
 
     from dwm.checkpoints.folder import _parts, read_card, resolve
+    from dwm.storage import regular
 
     try:
         folder = resolve(name)
         card = read_card(folder)
         count = 0
         for part in _parts(folder / "transformer"):
-            with safe_open(part, "pt") as file:
+            with safe_open(regular(part), "pt") as file:
                 count += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())  # noqa: SIM118
     except Exception as error:  # whatever is wrong with a file is what this check is for
         fix = "install the package again" if name == "town" else "write the folder again with save_pretrained"

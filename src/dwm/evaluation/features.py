@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.report import Video
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, read_file, regular
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BATCH = 64
@@ -112,9 +112,9 @@ def load_network(folder: Path) -> FeatureNetwork:
         if not (folder / name).is_file():
             raise DwmError(f"{folder / name}: missing; town_fid needs the feature network's folder")
     try:
-        options = FeatureOptions.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+        options = FeatureOptions.model_validate_json(read_file(folder / CONFIG))
         network = FeatureNetwork(options)
-        network.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
+        network.load_state_dict({name: value.float() for name, value in load_file(regular(folder / WEIGHTS)).items()})
     except (ValidationError, SafetensorError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DwmError(f"{folder}: not a feature network ({reason}); take the folder from a fresh install") from error

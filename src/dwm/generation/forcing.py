@@ -67,12 +67,13 @@ def _advance(
 
 
 def force_as_published(
-    sampler: Sampler, batch: ClipBatch, length: int, clear: int = 0
+    sampler: Sampler, batch: ClipBatch, length: int, clear: int = 0, given: Latents | None = None
 ) -> Iterator[tuple[Latents, Pictures]]:
     """The queue as OpenDWM runs it, oddities kept: after each run of steps, the queue and the picture that it finished.
 
-    Kept frames fall back to the noise level of a round before and are denoised again in each round; while the first `clear`
-    frames gather, conditions move on although the queue does not. The first run's picture is to be thrown away.
+    `given` latents are the whole first queue, in place of noise, and are denoised as if they were. Kept frames fall back to
+    the noise level of a round before and are denoised again in each round; while the first `clear` frames gather, conditions
+    move on although the queue does not. The first run's picture is to be thrown away.
     """
     q = spacing_of(sampler, length, clear)
     steps, frames = sampler.solver.steps, batch.shape[1]
@@ -82,7 +83,9 @@ def force_as_published(
     def run(first: int, stop: int, head: int) -> Latents:
         return published_run(sampler, queue, prepared, range(first, stop), head, q)
 
-    queue = sampler.noise(sampler.latent_shape(batch, length))
+    queue = sampler.noise(sampler.latent_shape(batch, length)) if given is None else given
+    if queue.shape[1] != length:
+        raise DwmError(f"{queue.shape[1]} given frames: diffusion forcing as published takes {length}, its whole queue")
     prepared = sampler.prepare(batch.frames_from(0, length), tuple(queue.shape))
     queue = run(0, steps - q, 0)
     yield queue, sampler.decode(queue[:, :1])[:, 0]
@@ -100,6 +103,15 @@ def force_as_published(
         moved = run(steps + (j - 1) * q, steps + j * q, j)
         yield moved, sampler.decode(moved[:, j : j + 1])[:, 0]
         queue = torch.cat([queue[:, : j + 1], moved[:, j + 1 :]], 1)
+
+
+def force_window_as_published(sampler: Sampler, batch: ClipBatch, clear: int = 0) -> tuple[Latents, Pictures]:
+    """One window by diffusion forcing as OpenDWM runs it: its latents, and the picture of the first frame, the only finished."""
+    q = spacing_of(sampler, batch.shape[1], clear)
+    queue = sampler.noise(sampler.latent_shape(batch))
+    prepared = sampler.prepare(batch, tuple(queue.shape))
+    queue = published_run(sampler, queue, prepared, range(sampler.solver.steps), 0, q)
+    return queue, sampler.decode(queue[:, :1])[:, 0]
 
 
 def published_run(sampler: Sampler, queue: Latents, prepared, counters: range, head: int, spacing: int) -> Latents:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,14 @@ from dwm.checkpoints import folder as folders
 from dwm.checkpoints.card import Size, WeightsCard
 from dwm.clip import Caption, Clip, ClipBatch
 from dwm.data import prepare
+from dwm.data.batch import crossview_mask
 from dwm.devices import autocast
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_frames
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
-from dwm.generation.sampler import Sampler
+from dwm.generation.sampler import Sampler, require_numbers
 from dwm.generation.streaming import Stream
 from dwm.report import Video
 
@@ -112,7 +115,8 @@ class DrivingPipeline:
         prompt: None keeps the clip's captions; a string stands for all of them, a list for one of each view, a list of lists
         for each frame and view; a `Caption` changes only its non-empty parts (of a `Clip`). reference_frames: how many of the
         clip's own first pictures are given (they come back as the autoencoder shows them). size: (width, height). seed
-        defaults to 0. force: try what the weights never saw. callback_on_step_end gets (pipe, step, time, {"latents"}) and may
+        defaults to 0. force: try what the weights never saw, missing
+        conditions too. callback_on_step_end gets (pipe, step, time, {"latents"}) and may
         return other latents. output_type: "video", "pt" (b t v 3 h w), "np", "pil" or "latent" (a single window's).
         """
         if output_type not in OUTPUTS:
@@ -121,6 +125,8 @@ class DrivingPipeline:
         batch, size = self._batch(clip, prompt, size, reference_frames)
         if not force:
             self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
+        if not (force or self.as_published):
+            self._check_conditions(batch)
         self._check_given(batch, reference_frames, size)
         defaults = self.card.sampling
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
@@ -178,17 +184,24 @@ class DrivingPipeline:
     def _latents(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
             raise DwmError(f"output_type latent: {batch.shape[1]} frames need several windows of {self.card.window}")
-        return sampler.window(batch, sampler.encode(batch.frames[:, :given]) if given else None)
+        latents = sampler.window(batch, sampler.encode(batch.frames[:, :given]) if given else None)
+        require_numbers(latents, "sampling")
+        return latents
 
     def _batch(self, clip: Clip | ClipBatch, prompt: Prompt, size: Size | None, given: int) -> tuple[ClipBatch, Size]:
         """The clip as a batch on the device with its words replaced, and the size of its pictures."""
         if isinstance(clip, Clip):
             if isinstance(prompt, Caption):
                 clip, prompt = with_changed_captions(clip, prompt), None
+            if not self.as_published:
+                clip = _without_unknown_boxes(clip)
             if size is None:
-                size = self.card.sizes[0] if self.card.sizes else tuple(int(side) for side in clip.rig.image_size[0])
+                size = self.card.sizes[0] if self.card.sizes else tuple(map(int, clip.rig.at(0).image_size[0]))
             words = self.card.captions.with_(reorder=False, drop_rates={})
             batch = prepare(clip, size, self.card.layout, pictures=given > 0, captions=words)
+            if batch.crossview_mask is None and len(clip.views) == len(self.card.views):
+                # Cameras of other names stand for the card's one by one, which see each other as those did in training.
+                batch = replace(batch, crossview_mask=crossview_mask(self.card.views))
         else:
             if isinstance(prompt, Caption):
                 raise DwmError(
@@ -208,6 +221,23 @@ class DrivingPipeline:
             raise DwmError("the batch has no pictures to take a size from; give size=(width, height)")
         return size or self.card.sizes[0]
 
+    def _check_conditions(self, batch: ClipBatch) -> None:
+        """Raises DwmError where a layout is missing that the weights never were without; of missing words it warns."""
+        known = {"text": batch.captions, "boxes": batch.layout_boxes, "map": batch.layout_map}
+        lacking = self.card.lacking([name for name, value in known.items() if value is not None])
+        named = self.card.name or "the weights"
+        if layouts := [name for name in lacking if name != "text"]:
+            raise DwmError(
+                f"the clip has no {' and no '.join(layouts)}, which {named} were never without: the video would be noise; "
+                "give a clip that has them, or --force (force=True) to try"
+            )
+        if lacking:
+            warnings.warn(
+                f"the clip has no captions and no prompt was given: {named} are told empty words, which they never saw; give "
+                "a prompt",
+                stacklevel=3,
+            )
+
     def _check_given(self, batch: ClipBatch, given: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])
         windows(batch.shape[1], window, min(self.card.sampling.reference_frames, window - 1))
@@ -226,6 +256,12 @@ class DrivingPipeline:
             return latents if answer is None else answer.get("latents", latents)
 
         return on_step
+
+
+def _without_unknown_boxes(clip: Clip) -> Clip:
+    """A clip of which no picture was annotated has no boxes, which is something else than an empty street."""
+    annotated = clip.boxes is not None and any(boxes is not None for row in clip.boxes for boxes in row)
+    return clip if annotated else replace(clip, boxes=None)
 
 
 def _as_asked(pictures: Tensor, fps: float, names: Sequence[str], output_type: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -47,3 +48,20 @@ def roll_out(
         latents = sampler.window(batch.frames_from(start, start + length), known)
         made.append(sampler.decode(latents)[:, count:])
     return torch.cat(made, 1)
+
+
+def roll_out_as_published(
+    sampler: Sampler, batch: ClipBatch, length: int, overlap: int, given: bool = False
+) -> Iterator[Float[Tensor, "n 3 H W"]]:
+    """The pictures of each window as OpenDWM lists them, oddity kept: clip by clip, frame by frame, view by view.
+
+    As many as the known frames of all clips have are cut off the front of that list, which is right for one clip only.
+    `given` takes the first known frames from the batch's own pictures.
+    """
+    b, frames, v = batch.shape
+    known = sampler.encode(batch.frames[:, :overlap]) if given else None
+    for start, _ in windows(frames, length, overlap, whole=False):
+        latents = sampler.window(batch.frames_from(start, start + length), known)
+        cut = overlap * b * v if known is not None else 0
+        yield sampler.decode(latents).flatten(0, 2)[cut:]
+        known = latents[:, -sampler.autoencoder.latent_frames(overlap) :] if overlap else None

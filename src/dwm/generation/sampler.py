@@ -5,6 +5,7 @@ Everything random comes from one generator on the CPU. Nothing in the loop waits
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,12 +15,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, StoredText, TextSource
+from dwm.base_models.text import TextEncoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
+from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver
+from dwm.errors import DwmError
 
 Latents = Float[Tensor, "b t v c h w"]
 OnStep = Callable[[int, Latents], Latents]
+
+
+def require_numbers(values: Float[Tensor, "b t v ..."], maker: str) -> None:
+    """Raises DwmError for NaN and infinite numbers, which would be shown as grey or black. Waits for the device."""
+    good = torch.isfinite(values).flatten(3).all(-1)
+    if not good.all():
+        raise DwmError(
+            f"{maker} gave numbers that are not finite in {int((~good).sum())} of {good.numel()} pictures; compute in float32, "
+            "or take a lower guidance"
+        )
 
 
 @dataclass
@@ -58,6 +72,8 @@ class Sampler:
         for clip in batch.captions or ():
             words.update(prompt for frame in clip for prompt in frame)
         prompts = sorted(words)
+        if isinstance(self.text, TextEncoder) and (unread := self.text.unread(prompts)) is not None:
+            warnings.warn(unread, stacklevel=3)
         return replace(self, text=StoredText(prompts, self.text.encode(prompts)))
 
     def latent_shape(self, batch: ClipBatch, frames: int | None = None) -> tuple[int, ...]:
@@ -67,7 +83,7 @@ class Sampler:
 
     def noise(self, shape: tuple[int, ...]) -> Latents:
         """Fresh noise, drawn on the CPU so that every device gets the same."""
-        return torch.randn(shape, generator=self.generator).to(self.device) * self.solver.initial_noise
+        return send(torch.randn(shape, generator=self.generator), self.device) * self.solver.initial_noise
 
     def prepare(
         self, batch: ClipBatch, latent_shape: tuple[int, ...], pose_before: Float[Tensor, "b v 4 4"] | None = None
@@ -119,8 +135,8 @@ class Sampler:
     ) -> Latents:
         """One step with an index of the solver for each frame; frames that are not `moving` stay as they are."""
         b, _, v = latents.shape[:3]
-        spread = torch.tensor(index).to(self.device, non_blocking=True)[None, :, None].expand(b, -1, v)
-        moves = torch.tensor(moving).to(self.device, non_blocking=True)[None, :, None, None, None, None]
+        spread = send_numbers(index, self.device)[None, :, None].expand(b, -1, v)
+        moves = send_numbers(moving, self.device)[None, :, None, None, None, None]
         time = self.solver.times[spread].to(torch.float32)
         stepped = self.solver.step(latents, self.predict(latents, time, prepared), spread)
         return self._stepped(counter, torch.where(moves, stepped, latents))
@@ -130,7 +146,11 @@ class Sampler:
         return self.autoencoder.encode(frames)
 
     def decode(self, latents: Latents) -> Float[Tensor, "b t v 3 H W"]:
-        return self.autoencoder.decode(latents)
+        """Pictures of finished latents. Raises DwmError where sampling or decoding gave what is no number."""
+        require_numbers(latents, "sampling")
+        pictures = self.autoencoder.decode(latents)
+        require_numbers(pictures, "the autoencoder")
+        return pictures
 
     def _stepped(self, index: int, latents: Latents) -> Latents:
         return latents if self.on_step is None else self.on_step(index, latents)

@@ -238,6 +238,7 @@ class _Texts:
 
     def _encode(self) -> None:
         texts, self.waiting = self.waiting[:TEXTS_AT_ONCE], self.waiting[TEXTS_AT_ONCE:]
+        self.encoder.say_unread(texts)
         found = self.encoder.encode(texts)
         pooled = found.sequence.new_zeros(len(texts), 0) if found.pooled is None else found.pooled
         self.texts += texts

@@ -66,19 +66,23 @@ def make_norm(kind: str | None, width: int, eps: float) -> nn.Module:
 class GroupedAttention(nn.Module):
     """Self-attention within the groups of tokens that one of `GROUPINGS` names."""
 
-    def __init__(self, width: int, heads: int, qk_norm: str | None, grouping: tuple[str, str]):
+    def __init__(
+        self, width: int, heads: int, qk_norm: str | None, grouping: tuple[str, str], head_width: int | None = None
+    ):
         super().__init__()
+        head_width = width // heads if head_width is None else head_width
+        inner = heads * head_width
         self.heads = heads
         self.pattern = GROUPINGS[grouping]
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(width, width, bias=False)
-        self.to_v = nn.Linear(width, width, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
-        self.norm_q = make_norm(qk_norm, width // heads, eps=1e-5)
-        self.norm_k = make_norm(qk_norm, width // heads, eps=1e-5)
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_k = nn.Linear(width, inner, bias=False)
+        self.to_v = nn.Linear(width, inner, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
+        self.norm_q = make_norm(qk_norm, head_width, eps=1e-5)
+        self.norm_k = make_norm(qk_norm, head_width, eps=1e-5)
 
     def forward(
-        self, x: Float[Tensor, "b t v n d"], grid: Grid, mask: Bool[Tensor, "b 1 s s"] | None = None
+        self, x: Float[Tensor, "b t v n d"], grid: Grid, mask: Bool[Tensor, "b #g s s"] | None = None
     ) -> Float[Tensor, "b t v n d"]:
         q, k, v = (self._group(part, grid) for part in self._heads(x))
         out = attention(q, k, v, mask)

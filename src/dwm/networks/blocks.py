@@ -11,32 +11,39 @@ from dwm.networks.attention import Grid, GroupedAttention, NeighbourAttention
 
 
 class ExtraBlock(nn.Module):
-    """Feed-forward, attention among a group of tokens, feed-forward; all pre-norm with residuals, blind to the timestep."""
+    """Feed-forward, attention among a group of tokens, feed-forward; all pre-norm with residuals, blind to the timestep.
 
-    def __init__(self, width: int, attention: GroupedAttention):
+    Another `inner` width, which no published network has, starts a new stream: neither feed-forward adds to the old one.
+    """
+
+    def __init__(self, width: int, attention: GroupedAttention, inner: int | None = None):
         super().__init__()
+        inner = width if inner is None else inner
+        self.adds = inner == width
         self.norm_in = nn.LayerNorm(width)
-        self.ff_in = FeedForward(width, activation_fn="geglu")
-        self.norm1 = nn.LayerNorm(width)
+        self.ff_in = FeedForward(width, dim_out=inner, activation_fn="geglu")
+        self.norm1 = nn.LayerNorm(inner)
         self.attn1 = attention
-        self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, activation_fn="geglu")
+        self.norm3 = nn.LayerNorm(inner)
+        self.ff = FeedForward(inner, activation_fn="geglu")
 
     def forward(
         self,
         x: Float[Tensor, "b t v n d"],
         grid: Grid,
-        mask: Bool[Tensor, "b 1 s s"] | None = None,
+        mask: Bool[Tensor, "b #g s s"] | None = None,
         neighbours: Int[Tensor, "b v 3"] | None = None,
     ) -> Float[Tensor, "b t v n d"]:
-        x = x + self.ff_in(self.norm_in(x))
+        begun = self.ff_in(self.norm_in(x))
+        x = x + begun if self.adds else begun
         if isinstance(self.attn1, NeighbourAttention):
             if neighbours is None:
                 raise ValueError("cross-view attention among neighbours needs conditions.crossview_index")
             x = _middle(x, neighbours) + self.attn1.attend(self.norm1(x), neighbours)
         else:
             x = x + self.attn1(self.norm1(x), grid, mask)
-        return x + self.ff(self.norm3(x))
+        ended = self.ff(self.norm3(x))
+        return x + ended if self.adds else ended
 
 
 class AlphaBlender(nn.Module):

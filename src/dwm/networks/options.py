@@ -51,7 +51,10 @@ class NetworkOptions(Options):
 
     def without_recomputation(self: Self) -> Self:
         """The same, keeping what the backward pass needs."""
-        return self
+        adapter = getattr(self, "condition_image_adapter_config", None)
+        if adapter is None:
+            return self
+        return self.with_(condition_image_adapter_config=adapter.with_(gradient_checkpointing=False))
 
     def without_switches(self: Self, frames: int, views: int) -> Self:
         """The same arithmetic without per-item switches, whose values a network without numbers cannot ask for; and without
@@ -62,13 +65,13 @@ class NetworkOptions(Options):
 class AdapterOptions(Options):
     """The layout adapter: pictures of boxes and maps to residuals of the transformer's blocks."""
 
-    in_channels: int = Field(3, description="channels of the layout, 3 per picture (6 = boxes and map)")
+    in_channels: int = Field(3, le=65536, description="channels of the layout, 3 per picture (6 = boxes and map)")
     channels: tuple[int, ...] = Field((320, 320, 640, 1280, 1280), description="width of each level, one residual each")
     is_downblocks: tuple[bool, ...] = Field(
         (False, True, True, True, False), description="levels that halve the size first"
     )
-    num_res_blocks: int = Field(2, description="residual units per level")
-    downscale_factor: int = Field(8, description="pixels per side folded into channels before the first level")
+    num_res_blocks: int = Field(2, le=100, description="residual units per level")
+    downscale_factor: int = Field(8, le=1024, description="pixels per side folded into channels before the first level")
     use_zero_convs: bool = Field(False, description="a 1×1 convolution, zero at first, after each level")
     zero_gate_coef: float | None = Field(None, description="outputs are scaled by tanh(coef · learned gate); null: not")
     gradient_checkpointing: bool = Field(True, description="recompute levels in the backward pass")

@@ -18,6 +18,7 @@ from PIL import Image
 from dwm.errors import DwmError
 from dwm.report import draw
 from dwm.report.video import Video, mosaic_places
+from dwm.screen import plain
 from dwm.storage import atomic_write
 
 STRIP_WIDTHS = (320, 448)
@@ -96,8 +97,15 @@ def write_report(path: str | Path, report: Report) -> Path:
 @cache
 def _template() -> Template:
     # Autoescape is what keeps a prompt or a path from becoming markup.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_plain
+    )
     return environment.from_string(files("dwm.report").joinpath("page.html").read_text(encoding="utf-8"))
+
+
+def _plain(value: object) -> object:
+    """Foreign text as it may stand on a page: invisible characters shown, keys in URLs hidden, line by line."""
+    return "\n".join(map(plain, value.split("\n"))) if isinstance(value, str) else value
 
 
 def _chosen(length: int) -> UInt8[np.ndarray, "k"]:

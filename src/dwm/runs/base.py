@@ -37,7 +37,7 @@ def base_folder(run: Recipe) -> Path:
 
 def is_towns(run: Recipe) -> bool:
     """Whether the base model is that of the embedded weights."""
-    return run.base_model == "town" and not Path("town").exists()
+    return run.base_model == "town" and not (Path("town") / "vae" / "config.json").is_file()
 
 
 def make_base(run: Recipe, output: Path) -> Recipe:

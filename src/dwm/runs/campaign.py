@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from dwm.config.campaign import Campaign, campaign_from, started_from
 from dwm.config.files import CONFIG_NAME, read_json, save
 from dwm.errors import DwmError
 from dwm.runs.train import train_run
+from dwm.screen import say
+from dwm.storage import check_folder, held
 from dwm.training.loop.step import Callback
 from dwm.training.parallel.ranks import group, place
 
@@ -20,9 +22,11 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
     Raises DwmError where `output` holds another campaign, or a stage was begun with other settings.
     """
     # One group of processes for all stages: a launcher's meeting place serves once.
-    with group(campaign.stages[0].run.device):
+    with group(campaign.stages[0].run.device), ExitStack() as stack:
         first = place().first
         if first:
+            check_folder(output)
+            stack.enter_context(held(output))
             _claim(campaign, output)
         stages = started_from(campaign, output)
         done = [(folder / "weights" / "dwm.json").is_file() for _, folder in stages]
@@ -31,7 +35,7 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
         for (stage, folder), finished in zip(stages, done, strict=True):
             told = "done before" if finished else f"{stage.run.name}, from {stage.run.weights or 'nothing'}"
             if first:
-                print(f"{stage.name}: {told}; weights: {folder / 'weights'}", file=sys.stderr, flush=True)
+                say(f"{stage.name}: {told}; weights: {folder / 'weights'}")
             if not finished:
                 train_run(stage.run, folder, resume=True, callbacks=callbacks)
                 place().barrier()

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from dwm.checkpoints.folder import resolve
 from dwm.clip import Caption, Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, collate, open_dataset
@@ -23,7 +24,7 @@ from dwm.generation import DrivingPipeline
 from dwm.options import Options
 from dwm.report import Group, Report, Shown, Video, comparison, contact_sheet, real_video, write_report
 from dwm.runs.generate import beside, loaded, stepping
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_folder
 from dwm.town import NuScenesOptions, town_scene, write_nuscenes
 
 HOST = torch.device("cpu")
@@ -68,6 +69,13 @@ class Clock:
         return time.monotonic() - self.started
 
 
+FILES = (
+    *("generated.mp4", "edited.mp4", "comparison.mp4", "contact_sheet.png"),
+    *("metrics.json", "config.json", "report.html"),
+)
+"""What is written into the output, beside the town."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """What the demo made."""
@@ -82,8 +90,10 @@ class Demo:
 
 def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: None) -> Demo:
     """Does everything and writes it into `output`; `say` is told what happens next."""
+    check_folder(output, FILES)
     clock = Clock()
     say(f"building {run.scenes} scenes of the town as a nuScenes data set")
+    resolve(run.weights)  # what is not there is said before a town is built
     data = town_data(run, output / "town")
     clip, others = chosen(run, data)
     clock.lap("town")

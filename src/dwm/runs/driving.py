@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from dwm.generation import DrivingPipeline
 from dwm.runs.base import base_folder, frames_per_latent, load_base
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
+from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
@@ -122,7 +122,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
 def _started(run: Recipe) -> Network:
     network, report = start_network(run)
     if report is not None and place().first:
-        print(f"{run.weights}: {report}", file=sys.stderr)
+        say(f"{run.weights}: {report}")
     return network
 
 

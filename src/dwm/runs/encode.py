@@ -9,6 +9,7 @@ from dwm.latents.encode import Encoded, Wanted, encode
 from dwm.runs.base import base_folder, load_base
 from dwm.runs.clips import training_readers
 from dwm.runs.feed import buckets, check_storable, store_of
+from dwm.storage import check_folder
 
 
 def encode_run(run: Recipe, part: tuple[int, int] = (0, 1)) -> Encoded:
@@ -19,6 +20,8 @@ def encode_run(run: Recipe, part: tuple[int, int] = (0, 1)) -> Encoded:
     if run.data.store is None:
         raise DwmError("data.store is not set; say where the store shall lie")
     check_storable(run)
+    if "://" not in run.data.store:
+        check_folder(run.data.store)
     base = load_base(run, text=run.conditions.text and run.data.stored_text)
     store, readers = store_of(run, base_folder(run)), training_readers(run.data)
     assert base.autoencoder is not None

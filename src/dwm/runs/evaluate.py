@@ -14,6 +14,7 @@ from dwm.checkpoints.folder import TOWN
 from dwm.clip import Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, open_dataset
+from dwm.data.nuscenes.presence import with_pictures
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions, Scores, Tools
@@ -24,7 +25,10 @@ from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
 from dwm.runs import score_record
 from dwm.runs.clips import TownClips
 from dwm.runs.generate import loaded
+from dwm.storage import check_folder
 
+FILES = ("scores.json", "contact_sheet.png", "config.json", "report.html")
+"""What is written into the output."""
 HELD_OUT = 2_000
 """Scenes of a town from this number on are those that the built-in recipes never train on."""
 SHOWN = 4
@@ -42,6 +46,7 @@ class EvaluationRun(Options):
     )
     version: str | None = Field(None, description="version of the data set; null: the one that is there")
     split: str | None = Field("val", description="scenes: val, train, mini_val, a file of names, …; null: all of them")
+    key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     town_seed: int = Field(1000, ge=0, description="which town, where there is no data set")
     clips: int = Field(16, ge=1, description="clips that are generated")
     frames: int | None = Field(None, ge=1, description="frames of each")
@@ -65,7 +70,10 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
     from dwm.checkpoints.folder import read_card, resolve
 
+    check_folder(output, FILES)
     card = read_card(resolve(run.weights))
+    if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
+        raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
     run = completed(run, card)
     return measured(run, chosen_clips(run, card), loaded(run), output)
 
@@ -118,8 +126,10 @@ def chosen_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
     if run.data is None:
         town = TownClips(run.town_seed, HELD_OUT, run.clips, frames, fps, views)
         return [town[index] for index in range(len(town))]
-    dataset = open_dataset(run.data, run.version, run.split, ReadOptions(views=views))
-    windows = dataset.windows(frames, fps, run.stride, check=False)
+    dataset = open_dataset(
+        run.data, run.version, run.split, ReadOptions(views=views, key_frames_only=run.key_frames_only)
+    )
+    windows = with_pictures(dataset, dataset.windows(frames, fps, run.stride, check=False))
     if len(windows) < run.clips:
         raise DwmError(
             f"{run.data}: {len(dataset)} scenes of split {run.split} give {len(windows)} clips, fewer than --clips "

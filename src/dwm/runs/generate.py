@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ from dwm.options import Options
 from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
 from dwm.runs.blank_clip import plain_clip
+from dwm.storage import check_folder
+
+FILES = (
+    "config.json",
+    "report.html",
+    *(f"{name}.{kind}" for name in ("generated", "comparison") for kind in ("png", "mp4")),
+)
+"""What is written into the output."""
 
 
 class GenerationRun(Options):
@@ -33,6 +42,7 @@ class GenerationRun(Options):
     data: str | None = Field(None, description="data set of the clip; null: no scene, only words and cameras")
     version: str | None = Field(None, description="version of the data set; null: the one that is there")
     scene: str | None = Field(None, description="name of the scene; null: the first")
+    key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     start: float = Field(0.0, ge=0, description="seconds from the scene's first frame to the clip's")
     frames: int | None = Field(None, ge=1, le=4096, description="frames of the clip; 1: pictures")
     fps: float | None = Field(None, gt=0, description="frames a second")
@@ -65,6 +75,7 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
     from dwm.checkpoints.folder import read_card, resolve
 
+    check_folder(output, FILES)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
@@ -95,6 +106,15 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     views = run.views or ()
     if len(run.prompt) not in (0, 1, len(views)):
         raise DwmError(f"--prompt: {len(run.prompt)} texts for {len(views)} views; give one, or one for each view")
+    if run.data is None:
+        for name in ("scene", "version", "start", "key_frames_only"):
+            if getattr(run, name):
+                raise DwmError(f"--{name} {getattr(run, name)}: is of a data set's clip, and none is given; add --data")
+    if run.negative and run.guidance == 1:
+        raise DwmError("--negative is told to the half that guidance pushes away from; with --guidance 1 there is none")
+    for name in ("prompt", "negative"):
+        if getattr(run, name) and not card.conditions.text:
+            raise DwmError(f"--{name}: {run.weights} are told no words; leave it out")
     if run.references and run.data is None:
         raise DwmError("--references needs the pictures of a clip: give --data and --scene")
     if run.size is not None and (run.size[0] % 16 or run.size[1] % 16):
@@ -114,7 +134,11 @@ def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
         if not run.prompt:
             raise DwmError("nothing to generate: give --prompt, or a clip with --data (and --scene)")
         return plain_clip(views, frames, fps)
-    options = ReadOptions(views=views, missing_captions="error" if not run.prompt else "empty")
+    options = ReadOptions(
+        views=views,
+        missing_captions="error" if not run.prompt else "empty",
+        key_frames_only=run.key_frames_only,
+    )
     dataset = open_dataset(run.data, run.version, None, options)
     scene = dataset[run.scene] if run.scene else dataset.scenes[0]
     return scene.clip(run.start, frames, fps, views)
@@ -185,7 +209,11 @@ def written(
 
 def beside(clip: Clip, video: Video, card: WeightsCard) -> dict[str, Video]:
     """Real, layout and generated video of a clip, as far as they are known."""
-    batch = collate([clip], video.size, card.layout, pictures=clip.pictures is not None)
+    try:
+        batch = collate([clip], video.size, card.layout, pictures=clip.pictures is not None)
+    except DwmError as error:  # the video is made: it must not be lost for want of something to compare it with
+        warnings.warn(f"{error}; shown without the clip's own pictures", stacklevel=2)
+        batch = collate([clip], video.size, card.layout, pictures=False)
     rows: dict[str, Video] = {}
     if batch.frames is not None:
         rows["real"] = real_video(batch, clip.views)

@@ -26,6 +26,7 @@ def published_card(run: Recipe) -> WeightsCard:
         views=source.views,
         fps=source.rates[0][0] or 1,
         conditions=run.conditions,
+        optional=run.training.objective.optional,
         layout=source.layout or run.data.layout,
         captions=source.words,
         sampling=run.sampling,

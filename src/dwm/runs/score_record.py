@@ -17,6 +17,8 @@ from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions, known_scores
 from dwm.evaluation.networks.files import FILES, digest, find
 from dwm.evaluation.score import places_of
+from dwm.storage import limits, read_file
+from dwm.strict_json import parse_json
 
 RECORD_VERSION = 1
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "av")
@@ -67,14 +69,7 @@ def origin(weights: Path | None, about: Mapping[str, Any]) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """A saved record, or the one in a folder. Raises DwmError for what is none, or of another version of the format."""
     path = path / "scores.json" if path.is_dir() else path
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DwmError(
-            f"{path}: cannot be read ({error.strerror}); give the scores.json of an evaluation, or its folder"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise DwmError(f"{path}: not JSON ({error})") from None
+    record = parse_json(read_file(path, limits.TEXT), str(path), "give the scores.json of an evaluation, or its folder")
     if not isinstance(record, dict) or not isinstance(record.get("protocol"), dict):
         raise DwmError(
             f"{path}: has no protocol: not a record of scores, or one from before they had it; evaluate again"

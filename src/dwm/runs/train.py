@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -11,11 +12,11 @@ from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import write_folder
 from dwm.clip import Clip
-from dwm.config.files import CONFIG_NAME, load, save
 from dwm.config.recipe import Recipe
 from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
 from dwm.runs.base import base_folder, is_towns, make_base
+from dwm.runs.claim import claimed
 from dwm.runs.clips import training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.own_base import make_own_base, own_material
@@ -25,9 +26,6 @@ from dwm.training.objectives.noising import DdpmNoising
 from dwm.training.parallel.ranks import group, place, restarted
 from dwm.training.stages.driving_stage import WEIGHTS, driving_trainings
 from dwm.training.stages.stage import Context, run_stages
-
-RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
-"""Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
 
 
 def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callback] = ()) -> Path:
@@ -40,16 +38,17 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
         raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
     with group(run.device):
         resume = resume or restarted()
-        here, refused = place(), None
-        if here.first:
-            try:
-                _claim(run, output, resume)
-            except DwmError as error:
-                refused = error
-        if here.any(refused is not None)[0]:
-            raise refused or SystemExit(1)  # the first process says it for all
-        preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
-        return train_stages(run, context(run, output, resume, callbacks), preview=preview)
+        with ExitStack() as stack:
+            here, refused = place(), None
+            if here.first:
+                try:
+                    stack.enter_context(claimed(run, output, resume))
+                except DwmError as error:
+                    refused = error
+            if here.any(refused is not None)[0]:
+                raise refused or SystemExit(1)  # the first process says it for all
+            preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+            return train_stages(run, context(run, output, resume, callbacks), preview=preview)
 
 
 def context(run: Recipe, output: Path, resume: bool = True, callbacks: Sequence[Callback] = ()) -> Context:
@@ -75,9 +74,8 @@ def train_stages(run: Recipe, context: Context, source: ClipSource | None = None
         parts = load_parts(run)
         saw = _predicting(card(run), run, parts.base)
         material = driving_material(run, saw, parts, context.device, preview)
-        base_is_own = (
-            is_towns(run) or base_folder(run).parent == output
-        )  # small, and nowhere else: goes with the weights
+        # Small, and nowhere else: goes with the weights.
+        base_is_own = is_towns(run) or base_folder(run).parent == output
     trainings = driving_trainings(run.driving_stages(), material, output, run.training.freeze, run.training.epochs)
     run_stages(trainings, context)
     if context.here.first:
@@ -107,33 +105,9 @@ def card(run: Recipe) -> WeightsCard:
         views=source.views,
         fps=source.rates[0][0] or 1,
         conditions=run.conditions,
+        optional=run.training.objective.optional,
         layout=run.data.layout,
         captions=source.words,
         sampling=run.sampling,
         compatibility=run.compatibility,
     )
-
-
-def _claim(run: Recipe, output: Path, resume: bool) -> None:
-    path = output / CONFIG_NAME
-    if path.exists():
-        before = load(path)
-        if not resume:
-            raise DwmError(f"{output}: holds a run of {before.name} already; add --resume, or choose another --output")
-        if different := _differences(before, run):
-            raise DwmError(
-                f"{path}: the run was started with another {different}; start a new one with another --output"
-            )
-    save(run, output)
-
-
-def _differences(before: Recipe, now: Recipe) -> str:
-    def comparable(run: Recipe) -> Recipe:
-        same = {key: getattr(Recipe().training, key) for key in RESUMABLE}
-        data = run.data.with_(workers=0, store=None)
-        return run.with_(
-            training=run.training.with_(**same), evaluation=Recipe().evaluation, data=data, device=Recipe().device
-        )
-
-    old, new = comparable(before), comparable(now)
-    return ", ".join(key for key in Recipe.model_fields if getattr(old, key) != getattr(new, key))

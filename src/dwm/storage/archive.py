@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from dwm.errors import DwmError
-from dwm.storage import tars, zips
+from dwm.storage import limits, tars, zips
 from dwm.storage.cache import cache_folder, kept_tables
 from dwm.storage.folder import missing
 from dwm.storage.members import STORED, Member, Members, check_bounds
@@ -51,8 +51,11 @@ class Archive:
     def exists(self, name: str) -> bool:
         return self.members.find(name) is not None
 
-    def read(self, name: str) -> bytes:
-        return (tars if self.is_tar else zips).read_member(self.source, self._find(name))
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        member = self._find(name)
+        check_bounds(self.where, member, self.source.size)
+        limits.check_size(f"{self.where}: member {name}", member.size, most)
+        return (tars if self.is_tar else zips).read_member(self.source, member)
 
     def open(self, name: str) -> io.BufferedIOBase:
         member = self._find(name)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dwm.errors import DwmError
+from dwm.storage.output import check_file, check_folder
 
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 """Of several that write into one folder: each clears away only what its own processes left."""
@@ -23,10 +24,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yields a temporary name in the same folder (made if missing) and renames it to `path` when the block ends well.
 
     Whatever ends the block early leaves nothing behind and an older file untouched; what a killed process left is cleared by
-    the next that writes the same file. Raises DwmError for what the system refuses: a full disk, no permission, a file where
-    a folder should be.
+    the next that writes the same file. Raises DwmError for what the system refuses (a full disk, no permission, a file where
+    a folder should be), and where `path` is a folder, a device, a pipe or a socket, none of which is replaced.
     """
-    path = Path(path)
+    path = check_file(path)
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +47,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     Raises DwmError where `path` holds something already, and for what the system refuses.
     """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DwmError(f"{path}: is not an empty folder; choose another --output or remove it first")
+    path = check_folder(path, empty=True)
     temporary = _temporary(path)
     try:
         temporary.mkdir(parents=True)
@@ -59,6 +58,20 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise _refused(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def working_folder(path: str | Path) -> Iterator[Path]:
+    """An empty folder beside `path` for what goes into that file; removed at the end, or, where the process is killed, by the next
+    that writes the same file."""
+    folder = _temporary(Path(path))
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        raise _refused(Path(path), error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _temporary(path: Path) -> Path:

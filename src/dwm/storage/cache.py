@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,9 +19,12 @@ import pyarrow as pa
 
 from dwm.errors import DwmError
 from dwm.progress import note
+from dwm.storage import seal
 from dwm.storage.atomic import atomic_folder
+from dwm.storage.files import open_own
+from dwm.storage.names import OWN
 
-FOLDER = ".dwm"
+FOLDER = OWN
 """Name of the folder, beside the data, in which tables are kept; trees do not list it."""
 
 Tables = Mapping[str, pa.Table]
@@ -31,7 +35,12 @@ def cache_folder(beside: str | Path) -> Path:
     $DWM_CACHE is set, in the user's cache ($DWM_CACHE, else $XDG_CACHE_HOME/dwm, else ~/.cache/dwm)."""
     if not _is_url(beside) and not os.environ.get("DWM_CACHE"):
         folder = Path(beside) / FOLDER
-        if _may_write(folder if folder.exists() else Path(beside)):
+        if folder.is_symlink():
+            warnings.warn(
+                f"{folder}: is a link, so that nothing is kept there; remove it, or name another place with DWM_CACHE",
+                stacklevel=2,
+            )
+        elif _may_write(folder if folder.exists() else Path(beside)):
             return folder
     root = os.environ.get("DWM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwm"
     where = str(beside) if _is_url(beside) else str(Path(beside).resolve())
@@ -73,12 +82,22 @@ def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) 
 
 
 def load_tables(place: Path) -> Tables | None:
-    """The tables of a folder, mapped; None where it is not there or not readable."""
-    if not place.is_dir():
+    """The tables of a folder, mapped; None where it is not there, or not what was written (see `seal`)."""
+    if place.is_symlink() or not place.is_dir():
         return None
     try:
-        return {file.stem: _map(file) for file in sorted(place.glob("*.arrow"))}
-    except (OSError, pa.ArrowInvalid):
+        files = seal.sealed(place)
+        if not all(stat.S_ISREG(file.lstat().st_mode) for file in files):
+            return None  # a link or a pipe is not what was kept here
+        if not (known := seal.is_known(place, files)) and not seal.is_whole(place):
+            return None
+        tables = {file.stem: _map(file) for file in files}
+        if not known:
+            for table in tables.values():
+                table.validate(full=True)  # else a forged one could lead outside of its own memory
+            seal.remember(place, files)
+        return tables
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
 
@@ -87,11 +106,14 @@ def _map(file: Path) -> pa.Table:
 
 
 def _save(place: Path, tables: Tables) -> None:
+    if place.is_symlink():
+        place.unlink()  # the link, not what it leads to
     shutil.rmtree(place, ignore_errors=True)
     with atomic_folder(place) as folder:
         for name, table in tables.items():
             with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table.combine_chunks())
+        seal.write(folder)
 
 
 def _remove_older(folder: Path, name: str, place: Path) -> None:
@@ -104,7 +126,8 @@ def _remove_older(folder: Path, name: str, place: Path) -> None:
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
+    file = open_own(folder / f"{name}.lock")
+    try:
         with suppress(OSError):  # a file system without locks: two builds are slow, not wrong
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,6 +135,8 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
                 note(f"{name}: another process is computing it; waiting for that")
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
 
 
 DIGITS = 16

@@ -10,8 +10,14 @@ from pathlib import Path
 from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
+from dwm.storage import limits
 from dwm.storage.cache import FOLDER
+from dwm.storage.files import open_binary, read_file
+from dwm.storage.names import inside
 from dwm.storage.source import RemoteSource, as_file, folder_key, reaching, remote, remote_stamp
+
+FOLLOW = "DWM_FOLLOW_LINKS"
+"""Names the environment variable with which every link in a data set is followed, wherever it leads."""
 
 
 def missing(where: str, name: str) -> DwmError:
@@ -23,21 +29,45 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.where, self.beside = path, str(path), path
+        self._known: dict[str, bool] = {}
+        """Folders that lie in the set, by name."""
 
     def exists(self, name: str) -> bool:
-        return (self.path / name).is_file()
+        return self._at(name).is_file()
 
-    def read(self, name: str) -> bytes:
-        with self.open(name) as file:
-            return file.read()
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        return read_file(self._there(name), most)
 
     def open(self, name: str) -> io.BufferedIOBase:
-        try:
-            return (self.path / name).open("rb")
-        except FileNotFoundError as error:
-            raise missing(self.where, name) from error
-        except OSError as error:
-            raise DwmError(f"{self.path / name}: cannot be read ({error.strerror})") from error
+        return open_binary(self._there(name))
+
+    def _there(self, name: str) -> Path:
+        path = self._at(name)
+        if not path.exists():
+            raise missing(self.where, name)
+        return path
+
+    def _at(self, name: str) -> Path:
+        """Where a name lies. Raises DwmError for one that leads out of the folder, by itself or by a link."""
+        path = self.path / inside(name, self.where)
+        folder = name.rpartition("/")[0]
+        if folder not in self._known:
+            self._known[folder] = not folder or self._holds(path.parent)
+        if not self._known[folder] or ("/" in name and path.is_symlink() and not self._holds(path)):
+            raise DwmError(
+                f"{path}: is a link out of the data set, to {os.path.realpath(path)}; links are followed in its first "
+                f"folder only. If you trust this one, set {FOLLOW}=1"
+            )
+        return path
+
+    def _holds(self, path: Path) -> bool:
+        """Whether what a path leads to lies in the set: below it, or below what a link in its first folder leads to."""
+        if os.environ.get(FOLLOW, "0") != "0":
+            return True
+        real = Path(os.path.realpath(path))
+        return any(
+            real.is_relative_to(os.path.realpath(root)) for root in (self.path, self.path / _first(self.path, path))
+        )
 
     def names(self, prefix: str = "") -> Iterator[str]:
         folder, _, beginning = prefix.rpartition("/")
@@ -58,12 +88,17 @@ class Folder:
     def stamp(self, name: str) -> str:
         if not self.exists(name):
             return ""
-        status = (self.path / name).stat()
+        status = self._at(name).stat()
         return f"{status.st_size}-{status.st_mtime_ns}"
 
     def size(self, name: str) -> int:
         with self.open(name) as file:
             return os.fstat(file.fileno()).st_size
+
+
+def _first(root: Path, path: Path) -> str:
+    """The first part of a path below `root`."""
+    return path.relative_to(root).parts[0]
 
 
 class RemoteFolder:
@@ -76,6 +111,8 @@ class RemoteFolder:
         """What its root holds, so that what can only lie in an archive beside it costs no request."""
 
     def _at(self, name: str = "") -> tuple[AbstractFileSystem, str]:
+        if name:
+            inside(name, self.where)
         return remote(f"{self.where}/{name}" if name else self.where, self.endpoint)
 
     def exists(self, name: str) -> bool:
@@ -85,10 +122,11 @@ class RemoteFolder:
         with reaching(self.where):
             return system.isfile(path)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
         system, path = self._at(name)
         with reaching(f"{self.where}/{name}"):
             try:
+                limits.check_size(f"{self.where}/{name}", int(system.size(path) or 0), most)
                 return system.cat_file(path)
             except FileNotFoundError as error:
                 raise missing(self.where, name) from error

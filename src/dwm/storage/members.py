@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from dwm.errors import DwmError
 from dwm.progress import track
+from dwm.storage import limits
 
 STORED, DEFLATED = 0, 8
 SCHEMA = pa.schema(
@@ -128,7 +129,15 @@ def check_bounds(archive: str, member: Member, archive_size: int) -> None:
         raise DwmError(
             f"{archive}: member {member.name} claims {member.stored} bytes beyond the archive's end; fetch it again"
         )
+    if min(member.offset, member.stored, member.size) < 0:
+        raise DwmError(f"{archive}: member {member.name} claims a negative size; fetch the archive again")
     if member.size > (member.stored if member.method == STORED else 1040 * member.stored + 64):
         raise DwmError(
             f"{archive}: member {member.name} claims {member.size} bytes from {member.stored}; the archive is damaged"
+        )
+    if member.size > max(limits.bound(limits.RATIO_FROM), limits.RATIO * member.stored) and member.method != STORED:
+        raise DwmError(
+            f"{archive}: member {member.name} would become {limits.words(member.size)} from {limits.words(member.stored)}, more "
+            f"than {limits.RATIO} times as much; if it is sound, raise the bound with "
+            f"{limits.VARIABLE}={limits.words(member.size, up=True)}"
         )

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
+from dwm.storage.files import open_file
 
 BELOW = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
+PROTOCOLS = ("s3", "s3a", "http", "https", "memory")
+"""What URLs may begin with; `memory` is fsspec's own, for tests. All others that fsspec knows run or fetch more than a file."""
+SHOWN_PROTOCOLS = ("s3", "https", "http")
 FIXES = {
     "Credentials": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket",
     "Permission": "may these credentials read it?",
@@ -48,10 +53,7 @@ class LocalSource:
         self._open()
 
     def _open(self) -> None:
-        try:
-            self._file = os.open(self.name, os.O_RDONLY)
-        except OSError as error:
-            raise DwmError(f"{self.name}: cannot be read ({error.strerror}); check the path") from error
+        self._file = open_file(self.name)
         status = os.fstat(self._file)
         self.size, self.stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
 
@@ -74,7 +76,7 @@ class LocalSource:
 
 
 class RemoteSource:
-    """A file behind any URL that fsspec knows (s3://, https://, …), by ranged requests."""
+    """A file behind a URL (s3://, https://), by ranged requests."""
 
     def __init__(self, url: str, endpoint: str | None = None) -> None:
         self.name, self.endpoint = url, endpoint
@@ -110,15 +112,33 @@ def folder_key(url: str, endpoint: str | None) -> str:
 def remote(url: str, endpoint: str | None = None) -> tuple[AbstractFileSystem, str]:
     """The file system and the path within it. `endpoint` names another server than the protocol's own, for S3.
 
-    Raises DwmError with the install line where support is missing.
+    Raises DwmError for another protocol than `PROTOCOLS`, a URL within a URL, one with a password in it, and with the install
+    line where support is missing.
     """
+    if "://" not in url:
+        system = LocalFileSystem()
+        return system, str(system._strip_protocol(url))
+    check_url(url)
     try:
         return fsspec.core.url_to_fs(url, **({} if endpoint is None else {"endpoint_url": endpoint}))
     except ImportError as error:
-        extra = "dwm[s3]" if url.startswith(("s3:", "s3a:")) else "the library that it names"
-        raise DwmError(f"{url}: cannot be opened ({error}); install {extra}") from error
-    except ValueError as error:
-        raise DwmError(f"{url}: cannot be opened ({error}); is the protocol spelled right?") from error
+        raise DwmError(f"{url}: cannot be opened ({error}); install dwm[s3]") from error
+    except (ValueError, TypeError, OSError) as error:
+        raise DwmError(f"{url}: cannot be opened ({error}); is it spelled right?") from error
+
+
+def check_url(url: str) -> None:
+    """Raises DwmError for a URL that is not read, or that would put a password into logs and saved runs."""
+    protocol, _, rest = url.partition("://")
+    if protocol.lower() not in PROTOCOLS or "::" in url:
+        raise DwmError(
+            f"{url[:200]}: URLs of this kind are not read (only {', '.join(f'{name}://' for name in SHOWN_PROTOCOLS)} and "
+            "plain paths); fetch it, and name the file or folder"
+        )
+    if "@" in rest.partition("/")[0] or (":" in rest.partition("@")[0] and "@" in rest):
+        raise DwmError(f"{url[:200]}: holds a name or password, which runs would keep; {FIXES['Credentials']}")
+    if not rest.strip("/") or "\0" in rest:
+        raise DwmError(f"{url[:200]}: names no bucket or server; write for example s3://bucket/nuscenes")
 
 
 KINDS = {

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -22,8 +22,13 @@ from dwm.progress import track
 from dwm.storage import zips
 from dwm.storage.archive import Archive
 from dwm.storage.atomic import atomic_write
+from dwm.storage.files import open_binary
+from dwm.storage.limits import words
 from dwm.storage.members import Members
+from dwm.storage.names import fault, shown
+from dwm.storage.output import check_file
 from dwm.storage.source import LocalSource, seems
+from dwm.storage.tars import open_tar
 from dwm.storage.zip_writer import AT_ONCE, BLOCK, ZipWriter
 from dwm.storage.zips import foreign
 
@@ -60,8 +65,7 @@ def zip_tar(
     endings, missing = tuple(deflated), ""
     if source.resolve() == target.resolve():
         raise DwmError(f"{target}: is the source itself; choose another name")
-    if target.is_dir():
-        raise DwmError(f"{target}: is a folder; name the zip itself")
+    check_file(target)
     with atomic_write(target) as temporary:
         with ZipWriter(temporary, threads) as writer:
             try:
@@ -87,9 +91,7 @@ class _Broken(Exception):
 
 
 def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bool) -> None:
-    if not source.is_file():
-        raise DwmError(f"{source}: " + ("is no file" if source.exists() else "does not exist"))
-    with source.open("rb") as file:
+    with open_binary(source) as file:
         is_zip = file.read(4) == b"PK\3\4"
     if is_zip and not salvage:
         raise DwmError(f"{source}: is a zip already; --salvage keeps what is whole of a damaged one")
@@ -120,10 +122,15 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
         _breaking(source),
         _progress(source, "packing") as file,
         _unpacking(source, file) as plain,
-        tarfile.open(fileobj=plain, mode="r|", bufsize=BLOCK) as tar,
+        open_tar(plain, BLOCK) as tar,
     ):
         for member in tar:
             tar.members = []  # else each stays an object of a kilobyte
+            if member.issparse():
+                raise DwmError(
+                    f"{source}: member {shown(member.name)} is sparse ({words(member.size)} from a few); unpack it and pack it "
+                    "again without --sparse"
+                )
             if member.isreg():
                 name = member.name.removeprefix("./")
                 yield name, _date(member.mtime), member.mode, member.size, tar.extractfile(member)
@@ -170,9 +177,8 @@ def _zip_entries(source: Path) -> Iterator[Entry]:
 
 
 def _inside(source: Path, name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise DwmError(f"{source}: member {name} leads outside of the archive; such a tar is not trusted")
+    if (wrong := fault(name)) is not None:
+        raise DwmError(f"{source}: member {shown(name)} {wrong}; such a tar is not trusted")
     return name
 
 
@@ -228,7 +234,7 @@ def _breaking(source: Path) -> Iterator[None]:
     """Tells a source that ends or is damaged from a disk that is full."""
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RecursionError) as error:
         raise _Broken(str(error)) from error
     except OSError as error:
         if error.errno is None:  # of the unpacking: a damaged or truncated stream

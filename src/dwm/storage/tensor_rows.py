@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from math import prod
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from dwm.errors import DwmError
 from dwm.storage.source import LocalSource, RemoteSource, Source
+from dwm.strict_json import parse_json
 
 LARGEST_HEADER = 1 << 20
 DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
@@ -43,9 +43,9 @@ def open_rows(path: str) -> dict[str, Rows]:
         length = int.from_bytes(source.read_at(0, 8), "little")
         if not 2 <= length <= min(LARGEST_HEADER, source.size):
             raise ValueError(f"a header of {length} bytes")
-        header = json.loads(source.read_at(8, length))
+        header = parse_json(source.read_at(8, length).rstrip(b" "), "its header")
         found = {name: _rows(source, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, DwmError) as error:
         raise DwmError(f"{path}: is no whole safetensors file ({error}); remove it and encode again") from None
     return found
 

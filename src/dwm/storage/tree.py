@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm.errors import DwmError, nearest
+from dwm.storage import limits
 from dwm.storage.archive import SUFFIXES, Archive
 from dwm.storage.cache import cache_folder, kept_tables
 from dwm.storage.folder import Folder, RemoteFolder, missing
-from dwm.storage.source import LocalSource, RemoteSource
+from dwm.storage.source import LocalSource, RemoteSource, check_url
 
 PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 COMPARED_ANEW = 5000
@@ -35,8 +36,8 @@ class Tree(Protocol):
 
     def exists(self, name: str) -> bool: ...
 
-    def read(self, name: str) -> bytes:
-        """The whole file. Raises DwmError where it is missing or damaged."""
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        """The whole file. Raises DwmError where it is missing or damaged, or (before it is read) has more than `most` bytes."""
         ...
 
     def open(self, name: str) -> io.BufferedIOBase:
@@ -82,6 +83,7 @@ def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = No
 
 
 def _open_remote(url: str, endpoint: str | None) -> Tree:
+    check_url(url)
     if url.endswith((*SUFFIXES, ".tgz", ".tar.gz")):
         return Archive(RemoteSource(url, endpoint))
     folder = RemoteFolder(url, endpoint)
@@ -99,8 +101,8 @@ class Union:
     def exists(self, name: str) -> bool:
         return any(tree.exists(name) for tree in self.trees)
 
-    def read(self, name: str) -> bytes:
-        return self._holder(name).read(name)
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        return self._holder(name).read(name, most)
 
     def open(self, name: str) -> io.BufferedIOBase:
         return self._holder(name).open(name)
@@ -121,6 +123,9 @@ class Union:
         for tree in self.trees:
             if tree.exists(name):
                 return tree
+        for tree in self.trees:
+            if isinstance(tree, Folder) and (tree.path / name).exists():
+                return tree  # a pipe or a device, which it refuses
         raise missing(self.where, name)
 
 

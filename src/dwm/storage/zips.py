@@ -137,11 +137,14 @@ def _entry(archive: str, buffer: bytes, at: int) -> Member:
         fields[i] for i in (3, 4, 7, 8, 9, 10, 11, 16)
     )
     at += ENTRY.size
-    name = buffer[at : at + name_length].decode("utf-8" if flags & UTF8 else "cp437")
+    # A name that is none is no table's, so that nothing asks for it.
+    name = buffer[at : at + name_length].decode("utf-8" if flags & UTF8 else "cp437", "replace")
     if flags & ENCRYPTED:
         raise DwmError(f"{archive}: member {name} is encrypted; unpack it and pack it without a password")
     at += name_length
     size, stored, offset = _wide(buffer[at : at + extra_length], size, stored, offset)
+    if max(size, stored, offset) >= 1 << 63:
+        raise DwmError(f"{archive}: member {name} claims a size beyond all bounds; fetch the archive again")
     return Member(name, offset, stored, size, method, crc)
 
 
@@ -165,7 +168,7 @@ def whole_members(source: Source) -> Iterator[Member]:
         rest = source.read_at(at + LOCAL.size, name_length + extra_length)
         size, stored = _wide(rest[name_length:], size, stored)
         stop = at + LOCAL.size + len(rest) + stored
-        if flags & SIZES_FOLLOW or stop > source.size:
+        if flags & SIZES_FOLLOW or stop > source.size or size >= 1 << 63:
             return
         name = rest[:name_length].decode("utf-8" if flags & UTF8 else "cp437", "replace")
         if not name.endswith("/"):

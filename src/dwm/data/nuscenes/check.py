@@ -41,8 +41,11 @@ class Checked:
         return tuple(finding for finding in self.findings if finding.is_fault)
 
 
-def check_dataset(path: str | Path, version: str | None = None, read_files: bool = False) -> Checked:
-    """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there."""
+def check_dataset(
+    path: str | Path, version: str | None = None, read_files: bool = False, key_frames_only: bool = False
+) -> Checked:
+    """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there (`key_frames_only`:
+    those of key frames)."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -54,7 +57,12 @@ def check_dataset(path: str | Path, version: str | None = None, read_files: bool
     findings = [Finding("archives", 1, str(one.message), False) for one in told]
     complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
     findings += [*_incomplete(index), *lost_rows(tree, version)]
-    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False))
+    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False, key_frames_only=key_frames_only))
+    if not dataset.scenes:
+        findings.append(
+            Finding("scenes", 1, f"{version}/scene.json has none that is whole, so that there are no clips")
+        )
+        return Checked(version, 0, len(index.frames), len(index.boxes), tuple(findings))
     for part in (_missing_files, _missing_cameras, _calibrations, _order, _maps, _captions, _colourless, _unseen_boxes):
         findings += part(dataset)
     if read_files:
@@ -83,18 +91,28 @@ def _incomplete(index) -> Iterator[Finding]:
 
 def _missing_files(dataset: Dataset) -> Iterator[Finding]:
     names = pc.replace_substring_regex(dataset.index.frames["filename"], r"#\d+$", "")
+    if dataset.options.key_frames_only:
+        names = names.filter(pa.array(dataset.columns.key))
     folders = pc.replace_substring_regex(names, r"[^/]*$", "")
     for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
         wanted = names.filter(pc.equal(folders, folder))
         there = pa.array(dataset.tree.names(folder), pa.string())
         lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
         if len(lost):
-            yield Finding(f"missing files in {folder}", len(lost), f"{lost[0]}; is an archive missing?")
+            yield Finding(
+                f"missing files in {folder}",
+                len(lost),
+                f"{lost[0]}; is an archive missing? (or --key-frames)",
+            )
 
 
 def _missing_cameras(dataset: Dataset) -> Iterator[Finding]:
     """Cameras that the tables know and a scene has no pictures of."""
     cameras = [row["channel"] for row in dataset.index.channels.to_pylist() if row["modality"] == "camera"]
+    blind = [scene.name for scene in dataset.scenes if not scene.views]
+    if blind:
+        example = f"{blind[0]}: no camera has a row in sample_data.json, so that there are no clips"
+        yield Finding("scenes without pictures", len(blind), example)
     lost = [f"{scene.name} {name}" for scene in dataset.scenes for name in cameras if name not in scene.rows_of]
     if lost:
         yield Finding("cameras without pictures", len(lost), f"{lost[0]}; clips have the scene's other cameras", False)
@@ -165,10 +183,14 @@ def _order(dataset: Dataset) -> Iterator[Finding]:
 
 def _maps(dataset: Dataset) -> Iterator[Finding]:
     for location in sorted(set(dataset.index.scenes["location"].to_pylist())):
-        try:
-            read_map(dataset.tree, location)
-        except DwmError as error:
-            yield Finding("maps", 1, str(error))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                read_map(dataset.tree, location)
+            except DwmError as error:
+                yield Finding("maps", 1, str(error))
+        for one in told:
+            yield Finding("maps of another version", 1, str(one.message), False)
 
 
 def _captions(dataset: Dataset) -> Iterator[Finding]:

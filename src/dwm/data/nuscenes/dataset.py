@@ -15,6 +15,7 @@ from pydantic import Field
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
 from dwm.data.captions import CaptionFiles, Missing, find_caption_files, read_caption_files
 from dwm.data.nuscenes.index import Index, open_index
+from dwm.data.nuscenes.interpolate import REPEATS
 from dwm.data.nuscenes.maps import read_map
 from dwm.data.nuscenes.motion import between_rotations
 from dwm.data.nuscenes.scene import Scene, Window
@@ -27,7 +28,7 @@ from dwm.options import Options
 from dwm.storage import Tree, open_tree
 
 PREFERRED = ("interp_12Hz_trainval", "v1.0-trainval", "v1.0-mini", "v1.0-test")
-"""Of several versions in one folder: boxes on every frame first, then the larger."""
+"""Of several versions in one folder: boxes on every frame first, then the larger; those whose pictures repeat come last."""
 
 
 class ReadOptions(Options):
@@ -120,7 +121,8 @@ class Dataset:
         place = {instance: row for row, instance in enumerate(numbers(last, "instance").tolist())}
         follows = [place.get(instance, -1) for instance in numbers(first, "instance").tolist()]
         stays = [row for row, other in enumerate(follows) if other >= 0]
-        first, last = first.take(stays), last.take([follows[row] for row in stays])
+        whole = pa.int64()  # an empty list has no type of its own
+        first, last = first.take(pa.array(stays, whole)), last.take(pa.array([follows[row] for row in stays], whole))
         centres = (1 - share) * vectors(first, "translation") + share * vectors(last, "translation")
         turned = between_rotations(vectors(first, "rotation"), vectors(last, "rotation"), np.array([share]))
         return self._as_boxes(first, centres, turned[:, 0])
@@ -197,14 +199,31 @@ def choose_version(tree: Tree, version: str | None, recorded: bool = False) -> s
     if not found:
         raise DwmError(
             f"{tree.where}: holds no nuScenes tables (a folder such as v1.0-mini with scene.json) and no {MANIFEST}; "
-            "is v1.0-…_meta.zip missing, or the path one level too deep?"
+            f"{_elsewhere(tree) or 'is v1.0-…_meta.zip missing?'}"
         )
     if version is None:
         choice = [name for name in found if not (recorded and name.startswith("interp_"))] or found
+        choice = [name for name in choice if not tree.exists(f"{name}/{REPEATS}")] or choice
         return next((name for name in PREFERRED if name in choice), choice[0])
     if version not in found:
         raise DwmError(f"{tree.where}: holds no version {version}; found {', '.join(found)}{nearest(version, found)}")
     return version
+
+
+def _elsewhere(tree: Tree) -> str:
+    """Where a data set lies around or below a folder without one, as advice; empty where nowhere."""
+    if not isinstance(tree.beside, Path) or not tree.beside.is_dir():
+        return ""
+    here = tree.beside.resolve()
+    below = sorted(child for child in here.iterdir() if child.is_dir() and child.name[0] != ".")
+    close = [*below, *list(here.parents)[:2]]
+    place = next((folder for folder in close if _holds_a_set(folder)), None)
+    return "" if place is None else f"a data set lies in {place}: give that folder"
+
+
+def _holds_a_set(folder: Path) -> bool:
+    """Tables, a package, or archives with nuScenes' names. Looks at names only."""
+    return any(next(folder.glob(pattern), None) for pattern in ("*/scene.json", MANIFEST, "v1.0-*.zip", "v1.0-*.tar"))
 
 
 def _numbers(where: str, version: str, index: Index, split: str | Path | Iterable[str] | None) -> tuple[int, ...]:

@@ -3,9 +3,10 @@ is a slice and nothing is an object per row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dwm.storage import Tree, cache_folder, kept_tables, load_tables
 
 UNUSED = ("attribute", "visibility", "map")
 """Tables of which nothing is taken: they may be missing, but not be broken."""
-FORMAT = "index 1"
+FORMAT = "index 2"
 """Raised when the index's columns change, so that older ones are built anew."""
 
 
@@ -55,6 +56,16 @@ class Index:
     def tables(self) -> dict[str, pa.Table]:
         return {name: getattr(self, name) for name in TABLES}
 
+    def digest(self) -> str:
+        """Changes when anything in the tables does, not when they are moved or written anew."""
+        found = blake2b(digest_size=16)
+        for name, table in self.tables().items():
+            for column in table.column_names:
+                found.update(f"{name}.{column} {len(table)} ".encode())
+                for part in content(table[column].combine_chunks()):
+                    found.update(part)
+        return found.hexdigest()
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.place is not None:
             return mapped_index, (self.place,)
@@ -62,6 +73,22 @@ class Index:
 
 
 TABLES = tuple(field.name for field in fields(Index) if field.name != "place")
+
+
+def content(values: pa.Array) -> Iterator[Any]:
+    """What a column holds, as bytes that are the same wherever it lies in memory."""
+    if isinstance(values, pa.ChunkedArray):
+        for chunk in values.chunks:
+            yield from content(chunk)
+    elif pa.types.is_fixed_size_list(values.type):
+        yield from content(values.flatten())
+    elif pa.types.is_string(values.type):
+        yield pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
+        _, places, text = values.buffers()
+        places = np.frombuffer(places or bytes(4), np.int32)[values.offset :]
+        yield memoryview(text or b"")[int(places[0]) : int(places[len(values)])]
+    else:
+        yield np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
 
 def open_index(tree: Tree, version: str) -> Index:
@@ -103,7 +130,7 @@ def build_index(tree: Tree, version: str) -> Index:
     frames, spans = _frames(read, version, walk, calibrations)
     boxes, samples, categories, instances = _boxes(read, version, walk)
     scenes = scenes.select(["token", "name", "description"])
-    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete))
+    scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete, pa.bool_()))
     return Index(scenes, spans, frames, calibrations, samples, boxes, channels, categories, instances)
 
 
@@ -197,7 +224,29 @@ def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) 
     chosen = poses.select(["translation", "rotation"]).take(pose.take(taken))
     for name in chosen.column_names:
         frames = frames.append_column(name, chosen[name])
-    return frames.combine_chunks(), _spans(scene[order], channel[order])
+    spans = _spans(scene[order], channel[order])
+    _check_unit(f"{version}/sample_data.json", rows["timestamp"].to_numpy()[order], spans)
+    return frames.combine_chunks(), spans
+
+
+def _check_unit(name: str, stamps: np.ndarray, spans: pa.Table) -> None:
+    """Raises DwmError for times that cannot be µs: frames of most channels lie less than 1 ms, or more than 8 s, apart."""
+    first, stop = spans["start"].to_numpy(), spans["stop"].to_numpy()
+    several = stop - first > 1
+    first, last = first[several], stop[several] - 1
+    steps = (stamps[last] - stamps[first]) / np.maximum(1, last - first)
+    steps = steps[steps > 0]
+    if not len(steps) or SHORTEST <= (step := float(np.median(steps))) <= LONGEST:
+        return
+    unit = "nanoseconds" if step > LONGEST else "milliseconds" if step > 1 else "seconds"
+    raise DwmError(
+        f"{name}: frames lie {step:.4g} apart, as if timestamp were in {unit}; nuScenes counts microseconds: convert the times "
+        "of all tables (and of captions)"
+    )
+
+
+SHORTEST, LONGEST = 1e3, 8e6
+"""µs between frames beyond which times are of another unit: from 1000 pictures a second to one in 8 seconds."""
 
 
 def _spans(scene: np.ndarray, channel: np.ndarray) -> pa.Table:

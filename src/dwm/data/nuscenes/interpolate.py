@@ -22,7 +22,7 @@ from dwm.data.nuscenes import motion as between
 from dwm.data.nuscenes.index import SampleWalk, join, walk_samples
 from dwm.data.nuscenes.motion import STEPS, Grouping
 from dwm.data.nuscenes.splits import scene_names
-from dwm.data.nuscenes.tables import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, read_table, rows, vectors
+from dwm.data.nuscenes.tables import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, read_table, rows, text_of, vectors
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import Tree, atomic_folder
@@ -32,6 +32,10 @@ Row = dict[str, Any]
 NAME = "interp_12Hz_trainval"
 COPIED = ("category", "attribute", "visibility", "sensor", "calibrated_sensor", "ego_pose", "log", "map")
 CHUNK = 5000
+REPEATS = "repeats.json"
+"""A file beside tables in which most pictures repeat: such tables are never chosen by themselves."""
+MOST_REPEATED = 1 / 3
+"""Share of the frames made that may show the picture before them again; a camera of 10 Hz has a fifth."""
 
 SAMPLE = pa.schema({"token": TEXT, "timestamp": STAMP, "next": TEXT, "scene_token": TEXT})
 FRAME = pa.schema(
@@ -68,18 +72,28 @@ def interpolate(
     output: Path,
     grouping: Grouping = "by_time",
     split: str | Path | Iterable[str] | None = None,
+    repeat: bool = False,
 ) -> Interpolation:
     """Writes the thirteen tables of 12 Hz into the folder `output`, beside and renamed when complete.
 
     `grouping`: see `between.choose_frames`; with `compat` the frames also have nominal times, with `by_time` their files'.
-    `split`: only these scenes (None: all). Raises DwmError for broken tables.
+    `split`: only these scenes (None: all). Raises DwmError for broken tables, and for a set without the sweeps that would fill
+    the gaps, unless `repeat` asks for the same pictures again (marked by a file, and never chosen by themselves).
     """
     source = _Source.read(tree, version, split)
+    frames = _Frames(source, grouping)
+    if frames.mostly_repeated and not repeat:
+        raise DwmError(
+            f"{tree.where}: {version}/sample_data.json holds too few sweeps for 12 Hz: {frames.repeated} of {frames.made} frames "
+            "between key frames would show the picture before them again; read key frames at 2 Hz (boxes between them are "
+            "interpolated anyway), or ask for repeated pictures with --repeat"
+        )
     with atomic_folder(output) as folder:
         for table in COPIED:
             _copy(tree, f"{version}/{table}.json", folder / f"{table}.json")
         samples = _write(folder, "sample", source.sample_rows())
-        frames = _Frames(source, grouping)
+        if frames.mostly_repeated:
+            (folder / REPEATS).write_text(json.dumps({"repeated": frames.repeated, "made": frames.made}) + "\n")
         written = _write(folder, "sample_data", frames.rows())
         boxes = _Boxes(source)
         annotated = _write(folder, "sample_annotation", boxes.rows())
@@ -178,6 +192,7 @@ class _Frames:
         camera = next((i for i, name in enumerate(names) if name == "CAM_FRONT"), 0)
         of_camera = self.channel[first] == camera
         self.gaps = {int(n): int(c) for n, c in Counter((gaps[of_camera, 1] - gaps[of_camera, 0] - 1).tolist()).items()}
+        self.made = chosen.size
         self.repeated = int((np.diff(np.concatenate([gaps[:, :1], chosen], 1), axis=1) == 0).sum())
         off = np.abs(self.stamps[self.sources[first]] - self.source.gap_stamps(self.sample[first])) / 1000
         self.lag = {
@@ -185,6 +200,10 @@ class _Frames:
             for i, name in enumerate(names)
             if (self.channel == i).any()
         }
+
+    @property
+    def mostly_repeated(self) -> bool:
+        return self.repeated > MOST_REPEATED * self.made
 
     def rows(self) -> Iterator[Row]:
         table = self.source.frames
@@ -279,9 +298,11 @@ def _channels(tree: Tree, version: str) -> dict[str, str]:
 
 
 def _recounted(tree: Tree, version: str, table: str, field: str, counts: dict[str, int]) -> Iterator[Row]:
-    for row in rows(tree, f"{version}/{table}.json"):
-        if row["token"] in counts:
-            yield row | {field: counts[row["token"]]}
+    name = f"{version}/{table}.json"
+    for row in rows(tree, name):
+        token = text_of(name, row, "token")
+        if token in counts:
+            yield row | {field: counts[token]}
 
 
 def _plain(stamp: float) -> int | float:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
-from shapely import GEOSException, Polygon, from_wkb
+import numpy as np
+from shapely import GEOSException, Polygon, from_wkb, get_coordinates
 
 from dwm.clip import MAP_LAYERS, LaneMap
 from dwm.data.package.schema import read_package_table
 from dwm.errors import DwmError
-from dwm.storage import Tree
+from dwm.storage import Tree, limits, plain_name
+from dwm.strict_json import parse_json
 
+NEWEST = (1, 3)
+NUSCENES_PLACES = ("singapore-onenorth", "singapore-hollandvillage", "singapore-queenstown", "boston-seaport")
 FOLDERS = ("expansion", "maps/expansion")
 """Where the map archive's own layout, and the devkit's, put the files."""
+VERSION = "is this map expansion v1.3?"
+FARTHEST = 1e8
+"""Metres from the map's corner: beyond the earth sums of coordinates overflow."""
 
 
 def read_map(tree: Tree, location: str) -> LaneMap:
     """The lanes, drivable areas and crossings of a location. Raises DwmError where there is no file for it or it is damaged."""
+    if location:
+        plain_name(location, f"{tree.where}: map")
     if tree.exists("lanes.parquet"):
         return _package_map(tree, location)
     name = next((name for folder in FOLDERS if tree.exists(name := f"{folder}/{location}.json")), None)
@@ -26,33 +36,125 @@ def read_map(tree: Tree, location: str) -> LaneMap:
             f"{tree.where}: no map of {location} ({FOLDERS[0]}/{location}.json or {FOLDERS[1]}/{location}.json); "
             "put nuScenes-map-expansion-v1.3.zip beside the other archives, or read without maps"
         )
-    try:
-        content = json.loads(tree.read(name))
-        return _layers(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DwmError(f"{name}: is no whole JSON file ({error}); fetch it again") from error
-    except (KeyError, TypeError) as error:
-        raise DwmError(f"{name}: {error} is missing or of the wrong kind; is this map expansion v1.3?") from error
+    content = parse_json(tree.read(name, limits.TEXT), name)
+    _check_version(name, location, content)
+    return _layers(name, content)
 
 
-def _layers(content: dict[str, Any]) -> LaneMap:
-    nodes = {row["token"]: (row["x"], row["y"]) for row in content["node"]}
-    polygons = {row["token"]: row for row in content["polygon"]}
+def _check_version(name: str, location: str, content: Any) -> None:
+    """Raises DwmError for an outdated map of nuScenes' own places; warns of another map that does not say its version."""
+    found = str(content.get("version", "")) if isinstance(content, dict) else ""
+    numbers = tuple(int(part) for part in found[:20].split(".") if part.isascii() and part.isdecimal())
+    if numbers >= NEWEST:
+        return
+    told = f"{name}: is of version {found[:20]}" if found else f"{name}: has no version, as map expansion 1.0 had none"
+    if location in NUSCENES_PLACES:
+        raise DwmError(f"{told}: nuScenes has corrected its maps since; fetch nuScenes-map-expansion-v1.3.zip")
+    newest = ".".join(map(str, NEWEST))
+    warnings.warn(
+        f'{told}; read as {newest}: if it is a map of your own, write "version": "{newest}" into it', stacklevel=3
+    )
 
-    def shape(token: str) -> Polygon:
-        row = polygons[token]
-        shell = [nodes[node] for node in row["exterior_node_tokens"]]
-        return Polygon(shell, [[nodes[node] for node in hole["node_tokens"]] for hole in row["holes"]])
 
-    layers = {}
+def _layers(name: str, content: Any) -> LaneMap:
+    rows = _Rows(name, content)
+    nodes = _places(name, rows.of("node"))
+    polygons = {row.token: row for row in rows.of("polygon")}
+
+    def ring(row: _Row, tokens: Any) -> list[tuple[float, float]]:
+        found = [nodes.get(token) if isinstance(token, str) else None for token in _list(row, "nodes", tokens)]
+        if None in found:
+            raise row.wrong(f"names the node {str(tokens[found.index(None)])[:40]!r}, which is not in node")
+        return found
+
+    def shape(owner: _Row, token: Any) -> Polygon | None:
+        row = polygons.get(token) if isinstance(token, str) else None
+        if row is None:
+            raise owner.wrong(f"names the polygon {str(token)[:40]!r}, which is not in polygon")
+        shell = ring(row, row.field("exterior_node_tokens"))
+        holes = [ring(row, _Row(name, row.table, hole).field("node_tokens")) for hole in row.list("holes")]
+        if len(set(shell)) < 3:
+            flat.append(row)
+            return None
+        return Polygon(shell, [hole for hole in holes if len(set(hole)) >= 3])
+
+    layers, flat = {}, []
     for layer in MAP_LAYERS:
         tokens = [
-            token
-            for row in content.get(layer, ())
-            for token in (row["polygon_tokens"] if "polygon_tokens" in row else [row["polygon_token"]])
+            (row, token)
+            for row in (rows.of(layer) if layer in content else ())
+            for token in (
+                row.list("polygon_tokens") if "polygon_tokens" in row.values else [row.field("polygon_token")]
+            )
         ]
-        layers[layer] = tuple(shape(token) for token in tokens)
+        layers[layer] = tuple(found for row, token in tokens if (found := shape(row, token)) is not None)
+    if flat:
+        warnings.warn(
+            f"{name}: {len(flat)} polygons have fewer than three different nodes ({flat[0].token}, …), so that there is "
+            "nothing of them to draw; they are left out",
+            stacklevel=2,
+        )
     return LaneMap(layers)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table of the map, told of by its token."""
+
+    name: str
+    table: str
+    values: Any
+
+    @property
+    def token(self) -> str:
+        return self.field("token", str)
+
+    def field(self, key: str, kind: type | tuple[type, ...] = object) -> Any:
+        if not isinstance(self.values, dict):
+            raise DwmError(
+                f"{self.name}: a row of {self.table} is {type(self.values).__name__}, not an object; {VERSION}"
+            )
+        if key not in self.values:
+            raise self.wrong(f"lacks the field {key}")
+        value = self.values[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.wrong(f"has a {key} of the wrong kind ({type(value).__name__})")
+        return value
+
+    def list(self, key: str) -> list[Any]:
+        return _list(self, key, self.field(key))
+
+    def wrong(self, text: str) -> DwmError:
+        token = self.values.get("token") if isinstance(self.values, dict) else None
+        return DwmError(f"{self.name}: {self.table} row {str(token)[:80]}: {text}; {VERSION}")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    name: str
+    content: Any
+
+    def of(self, table: str) -> list[_Row]:
+        if not isinstance(self.content, dict) or not isinstance(self.content.get(table), list):
+            raise DwmError(f"{self.name}: '{table}' is missing or no list; {VERSION}")
+        return [_Row(self.name, table, values) for values in self.content[table]]
+
+
+def _list(row: _Row, key: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise row.wrong(f"has {key} of the wrong kind ({type(value).__name__}), not a list")
+    return value
+
+
+def _places(name: str, rows: list[_Row]) -> dict[str, tuple[float, float]]:
+    """Nodes by token, in metres."""
+    found = {}
+    for row in rows:
+        place = row.field("x", (int, float)), row.field("y", (int, float))
+        if not (-FARTHEST < place[0] < FARTHEST and -FARTHEST < place[1] < FARTHEST):
+            raise row.wrong("lies beyond the earth: x and y are in metres")
+        found[row.token] = place
+    return found
 
 
 def _package_map(tree: Tree, location: str) -> LaneMap:
@@ -64,4 +166,10 @@ def _package_map(tree: Tree, location: str) -> LaneMap:
         found = [(row["layer"], from_wkb(row["polygon"])) for row in rows if row["map"] == location]
     except GEOSException as error:
         raise DwmError(f"{tree.where}: lanes.parquet: map {location}: a polygon is no WKB ({error})") from error
+    for layer, polygon in found:
+        coordinates = get_coordinates(polygon)
+        if not isinstance(polygon, Polygon) or not (np.abs(coordinates) < FARTHEST).all() or len(coordinates) < 4:
+            raise DwmError(
+                f"{tree.where}: lanes.parquet: map {location}: a {layer} is no polygon of finite metres; write it again"
+            )
     return LaneMap({layer: tuple(polygon for name, polygon in found if name == layer) for layer in MAP_LAYERS})

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from dwm.clip import Boxes, Caption, Clip, LidarTrack, Rig
 from dwm.data.nuscenes.index import Index
+from dwm.data.nuscenes.presence import Choice, nearest_present
 from dwm.data.nuscenes.sensors import TreePictures, TreePoints
 from dwm.data.nuscenes.tables import vectors
 from dwm.data.windows import frame_windows, nearest_index, typical_step, unevenness
@@ -94,7 +95,7 @@ class Scene:
         for name in views:
             if name not in self.rows_of:
                 raise DwmError(
-                    f"{self.name}: has no camera {name}; it has {', '.join(self.views)}{nearest(name, self.views)}"
+                    f"{self.name}: has no camera {name}{nearest(name, self.views)}; it has others: --views {','.join(self.views)}"
                 )
         lidars = [name for name in self.rows_of if self._kinds[name] == "lidar"]
         return (lidars[0], *views) if self.dataset.options.lidar and lidars else views
@@ -102,13 +103,14 @@ class Scene:
     @cached_property
     def seconds(self) -> float:
         """From the first to the last frame of the clock."""
-        stamps = self._stamps(self.channels()[0])
-        return float(stamps[-1] - stamps[0]) / 1e6
+        channels = self.channels()
+        stamps = self._stamps(channels[0]) if channels else ()
+        return float(stamps[-1] - stamps[0]) / 1e6 if len(stamps) else 0.0
 
     @cached_property
     def rate(self) -> float:
         """Frames per second of the first view, as recorded."""
-        stamps = self._stamps(self.views[0])
+        stamps = self._stamps(self.views[0]) if self.views else ()
         return 0.0 if len(stamps) < 2 or stamps[-1] == stamps[0] else round(1e6 / typical_step(stamps), 1)
 
     def windows(
@@ -121,6 +123,8 @@ class Scene:
         reference_oddity: bool = False,
     ) -> list[Window]:
         """All windows of `length` frames; see `frame_windows` for fps and stride (by index with fps 0)."""
+        if not self.views:  # `clip` says so; among other scenes it just gives no windows
+            return []
         channels = self.channels(views)
         self._tell_unevenness(channels, fps)
         stamps = [self._stamps(channel) for channel in channels]
@@ -136,6 +140,10 @@ class Scene:
         self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
     ) -> Clip:
         """`frames` frames from `start` (s) on, at `fps` (None: as recorded), each the one nearest to its time."""
+        if not self.views:
+            raise DwmError(
+                f"{self.name}: has no pictures of any camera in sample_data.json, so no clips; is a part of the tables missing?"
+            )
         channels, fps = self.channels(views), fps or self.rate or 1.0
         if frames < 1 or start < 0:
             raise DwmError(
@@ -150,21 +158,33 @@ class Scene:
         self._tell_unevenness(channels, fps)
         clock = self._stamps(channels[0])[0]
         wanted = clock + 1e6 * (start + np.arange(frames) / fps)
-        rows = [self.rows_of[channel][nearest_index(self._stamps(channel), wanted)] for channel in channels]
+        rows = self._nearest(channels, wanted)
         return self.window(Window(self.number, float(fps), channels, np.stack(rows, 1)))
+
+    def _nearest(self, channels: Sequence[str], wanted: Float[np.ndarray, "t"]) -> list[Int[np.ndarray, "t"]]:
+        """The rows of each channel nearest to these times (µs); of cameras those whose pictures are there."""
+        rows, stamps = (
+            [of[name] for name in channels] for of in (self.rows_of, {n: self._stamps(n) for n in channels})
+        )
+        places = [nearest_index(times, wanted) for times in stamps]
+        cameras = [i for i, name in enumerate(channels) if self._kinds[name] == "camera"]
+        choices = [Choice(rows[i], places[i], np.abs(stamps[i][None] - wanted[:, None])) for i in cameras]
+        for i, found in zip(cameras, nearest_present(self.dataset, self.name, choices), strict=True):
+            places[i] = found
+        return [rows[i][places[i]] for i in range(len(channels))]
 
     def window(self, window: Window) -> Clip:
         """A window as a clip."""
         views = tuple(channel for channel in window.channels if self._kinds[channel] == "camera")
         seen = window.rows[:, len(window.channels) - len(views) :]
-        options, tree = self.dataset.options, self.dataset.tree
+        options, tree, rig = self.dataset.options, self.dataset.tree, self._rig(views, seen)
         return Clip(
             scene=self.name,
             fps=window.fps,
-            rig=self._rig(views, seen[0]),
+            rig=rig,
             times=self._times(seen),
             world_from_ego=self._poses(seen),
-            pictures=TreePictures(tree, self._files(seen), options.exact_pictures),
+            pictures=TreePictures(tree, self._files(seen), options.exact_pictures, self._sizes(seen)),
             boxes=self._boxes(seen),
             map=self.dataset.map(self.location) if options.maps else None,
             captions=self._captions(views, seen),
@@ -189,21 +209,32 @@ class Scene:
         columns = self.dataset.columns
         return transform(rotation_from_quaternion(columns.rotation[rows]), columns.translation[rows])
 
-    def _rig(self, views: tuple[str, ...], rows: Int[np.ndarray, "v"]) -> Rig:
-        columns, table = self.dataset.columns, self._index.calibrations
-        used = columns.calibration[rows]
-        intrinsics = vectors(table, "intrinsics")[used].reshape(-1, 3, 3)
-        blind = np.flatnonzero(np.isnan(intrinsics).any((1, 2)))
+    def _rig(self, views: tuple[str, ...], rows: Int[np.ndarray, "t v"]) -> Rig:
+        """The cameras at these pictures: (v, …) where all frames have the first one's calibration and size, as usual."""
+        columns = self.dataset.columns
+        used, sizes = columns.calibration[rows], self._sizes(rows)
+        if (used == used[0]).all() and (sizes == sizes[0]).all():
+            used, sizes = used[0], sizes[0]
+        intrinsics = vectors(self._index.calibrations, "intrinsics")[used].reshape(*used.shape, 3, 3)
+        blind = np.argwhere(np.isnan(intrinsics).any((-2, -1)))
         if len(blind):
-            raise DwmError(f"calibrated_sensor.json: camera {views[blind[0]]} of {self.name} has no camera_intrinsic")
-        mounting = transform(
-            rotation_from_quaternion(vectors(table, "rotation")[used]), vectors(table, "translation")[used]
-        )
-        sizes = np.stack([columns.width[rows], columns.height[rows]], 1)
-        flat = np.flatnonzero((sizes <= 0).any(1))
+            raise DwmError(
+                f"calibrated_sensor.json: camera {views[blind[0, -1]]} of {self.name} has no camera_intrinsic"
+            )
+        flat = np.argwhere((sizes <= 0).any(-1))
         if len(flat):
-            raise DwmError(f"sample_data.json: pictures of {views[flat[0]]} of {self.name} have no width or height")
-        return Rig(views, intrinsics, mounting, sizes)
+            raise DwmError(f"sample_data.json: pictures of {views[flat[0, -1]]} of {self.name} have no width or height")
+        return Rig(views, intrinsics, self._mounting(used), sizes)
+
+    def _sizes(self, rows: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n 2"]:
+        """Width and height that the tables say of pictures."""
+        return np.stack([self.dataset.columns.width[rows], self.dataset.columns.height[rows]], -1)
+
+    def _mounting(self, calibration: Int[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 4 4"]:
+        """Ego from sensor of rows of the calibrations."""
+        table = self._index.calibrations
+        rotation = rotation_from_quaternion(vectors(table, "rotation")[calibration])
+        return transform(rotation, vectors(table, "translation")[calibration])
 
     def _files(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(self._index.frames["filename"][int(row)].as_py() for row in line) for line in rows)
@@ -246,9 +277,7 @@ class Scene:
         )
 
     def _lidar(self, rows: Int[np.ndarray, "t"]) -> LidarTrack:
-        table, used = self._index.calibrations, self.dataset.columns.calibration[rows[0]]
-        mounting = transform(
-            rotation_from_quaternion(vectors(table, "rotation")[used]), vectors(table, "translation")[used]
-        )
+        used = self.dataset.columns.calibration[rows]
+        mounting = self._mounting(used[0] if (used == used[0]).all() else used)
         files = tuple(self._index.frames["filename"][int(row)].as_py() for row in rows)
         return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.dataset.tree, files))

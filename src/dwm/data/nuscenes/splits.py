@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from dwm.errors import DwmError, nearest
+from dwm.storage import limits, read_file
 
 SPLITS = ("train", "train_detect", "train_track", "val", "test", "mini_train", "mini_val")
 
@@ -56,7 +57,7 @@ def _listed(path: Path) -> list[str]:
             f"split {path}: is neither official ({', '.join(SPLITS)}) nor a file of scene names{nearest(str(path), SPLITS)}"
         )
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = read_file(path, limits.ROW).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DwmError(f"split {path}: cannot be read as a text file of scene names ({error})") from error
     return [name for line in lines if (name := line.partition("#")[0].strip())]

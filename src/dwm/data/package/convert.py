@@ -22,13 +22,13 @@ from dwm.data.nuscenes.index import join, walk_samples
 from dwm.data.nuscenes.interpolate import BOX, FRAME, SAMPLE
 from dwm.data.nuscenes.maps import read_map
 from dwm.data.nuscenes.splits import scene_names
-from dwm.data.nuscenes.tables import read_table, rows
+from dwm.data.nuscenes.tables import read_table, rows, text_of
 from dwm.data.package.schema import SCHEMAS, Manifest, read_package_table
 from dwm.data.package.tables import nuscenes_tables
 from dwm.data.package.writer import lane_rows, staged, write_tables
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.storage import Tree
+from dwm.storage import Tree, check_output, inside, plain_name
 
 FILM_QUALITY = 95
 """Of the JPEGs that a film is split into where a format knows no films."""
@@ -52,6 +52,7 @@ def to_package(
 
     Map layers that layouts do not show are left out. Raises DwmError for broken tables.
     """
+    check_output(output, empty=True)
     tables = package_tables(tree, version, split)
     manifest = Manifest(name=output.stem, source=f"nuScenes {version}")
     with staged(output) as folder:
@@ -119,7 +120,8 @@ def _boxes(tree: Tree, read, version: str, samples: pa.Array) -> pa.Table:
     boxes = read("sample_annotation", BOX)
     boxes = boxes.filter(pc.is_in(boxes["sample_token"], samples)).combine_chunks()
     instance = join(version, "sample_annotation", boxes, "instance_token", "instance", instances)
-    names = {row["token"]: row["name"] for row in rows(tree, f"{version}/attribute.json")}
+    file = f"{version}/attribute.json"
+    names = {text_of(file, row, "token"): text_of(file, row, "name") for row in rows(tree, file)}
     attributes = [[names.get(token, token) for token in tokens] for tokens in boxes["attribute_tokens"].to_pylist()]
     size = np.asarray(boxes["size"].combine_chunks().flatten()).reshape(-1, 3)[:, [1, 0, 2]]
     return pa.table(
@@ -150,6 +152,8 @@ def _captions(tree: Tree, version: str, scenes: pa.Table) -> pa.Table:
 
 def to_nuscenes(tree: Tree, output: Path, version: str = "v1.0-mini", files: bool = True) -> Converted:
     """A package as a nuScenes folder: the thirteen tables, the map expansion's three layers, captions, pictures."""
+    check_output(output, empty=True)
+    plain_name(version, "--version")
     package = {name: read_package_table(tree, name) for name in SCHEMAS}
     names = package["frames"]["file"]
     of_films = package["frames"].column_names.index("file")
@@ -163,14 +167,14 @@ def to_nuscenes(tree: Tree, output: Path, version: str = "v1.0-mini", files: boo
         places = [{"token": name, "log_tokens": [name], "category": "semantic_prior", "filename": ""} for name in maps]
         _write_json(folder / version / "map.json", places)
         for name in maps:
-            _write_json(folder / "expansion" / f"{name}.json", expansion(read_map(tree, name)))
+            _write_json(folder / inside(f"expansion/{name}.json", tree.where), expansion(read_map(tree, name)))
         _write_captions(folder, package["captions"])
     return Converted(output, *(len(package[name]) for name in ("scenes", "frames", "boxes")), copied)
 
 
 def expansion(lane_map: LaneMap) -> dict[str, Any]:
     """A map in the form of the map expansion, with the layers that it has."""
-    content: dict[str, Any] = {"node": [], "polygon": []}
+    content: dict[str, Any] = {"version": "1.3", "node": [], "polygon": []}
 
     def ring(points: Iterable[tuple[float, ...]]) -> list[str]:
         tokens = []
@@ -209,9 +213,7 @@ def _copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path, split_films: b
     unique = pc.unique(unique)
     for name in track(unique, "copying files", len(unique), "files"):
         file, film = name.as_py(), film_of(name.as_py())
-        target = folder / (_picture_name(file) if film else file)
-        if not target.resolve().is_relative_to(folder.resolve()):
-            raise DwmError(f"{tree.where}: the file name {file} leads out of the data set")
+        target = folder / inside(_picture_name(file) if film else file, f"{tree.where}: a frame's file")
         target.parent.mkdir(parents=True, exist_ok=True)
         if film:
             Image.fromarray(read_film(tree, *film)).save(target, quality=FILM_QUALITY)

@@ -6,18 +6,19 @@ import json
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
+from dwm.data.nuscenes.tables import checked
+from dwm.data.package.parquet import read_parquet
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree
+from dwm.storage import Tree, check_column
+from dwm.strict_json import parse_json
 
 MANIFEST = "package.json"
 PACKAGE = "package"
 """The version under which a data set opens that is a package."""
-LARGEST = 1 << 34
-"""Bytes of a table, unpacked, beyond which it is refused."""
 
 TEXT, STAMP, WHOLE = pa.string(), pa.float64(), pa.int32()
 VECTOR, QUATERNION = pa.list_(pa.float64(), 3), pa.list_(pa.float64(), 4)
@@ -49,6 +50,14 @@ SCHEMAS: dict[str, pa.Schema] = {
 polygon: WKB in the world's x, y. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
 `annotated` where the instant's boxes hold for it."""
 
+NAMES = {
+    "scenes": {"name": True, "map": True},
+    "sensors": {"name": False},
+    "frames": {"file": False},
+    "lanes": {"map": True},
+}
+"""Columns that become paths; true: of one part, without separators."""
+
 
 class Manifest(Options):
     """`package.json`."""
@@ -69,7 +78,7 @@ def manifest_schema() -> str:
 def read_manifest(tree: Tree) -> Manifest:
     """The manifest. Raises DwmError for one of another format or version."""
     try:
-        return Manifest.model_validate_json(tree.read(MANIFEST))
+        return Manifest.model_validate(parse_json(tree.read(MANIFEST), f"{tree.where}/{MANIFEST}", "write it again"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -85,17 +94,53 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
         return schema.empty_table()
     try:
         with tree.open(name) as file:
-            parquet = pq.ParquetFile(file)
-            size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
-            if size > LARGEST:
-                raise DwmError(f"{name}: holds {size >> 30} GB; split the package")
-            content = parquet.read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DwmError(f"{name}: is no whole Parquet file ({str(error).splitlines()[0]}); write it again") from error
+            content = read_parquet(file, name)
+            content.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise DwmError(f"{name}: is no whole Parquet file ({first_line(error)}); write it again") from error
     lost = [column for column in schema.names if column not in content.column_names]
     if lost:
         raise DwmError(f"{name}: lacks the column {lost[0]}; a package's {table} have {', '.join(schema.names)}")
     try:
-        return content.select(schema.names).cast(schema).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DwmError(f"{name}: a column is of the wrong type ({str(error).splitlines()[0]}); see the docs") from error
+        plain = _without_nulls(name, content.select(schema.names).cast(schema).combine_chunks())
+    except (pa.ArrowException, ValueError) as error:
+        raise DwmError(f"{name}: a column is of the wrong type ({first_line(error)}); see the docs") from error
+    for column, single in NAMES.get(table, {}).items():
+        check_column(name, plain, column, "token" if "token" in schema.names else column, single)
+    return checked(name, plain)
+
+
+NOTHING = {
+    "description": "",
+    "visibility": "",
+    "attributes": [],
+    "lidar_points": 0,
+    "radar_points": 0,
+    "intrinsics": [],
+    "map": "",
+}
+"""What a null stands for in the columns that may have one; a caption's parts are left out by it."""
+
+
+def _without_nulls(name: str, table: pa.Table) -> pa.Table:
+    """The same table with nulls as what they stand for. Raises DwmError for one that stands for nothing."""
+    for place, field in enumerate(table.schema):
+        column = table[field.name]
+        nothing = (
+            ""
+            if name == "captions.parquet" and field.name not in ("scene", "sensor", "at")
+            else NOTHING.get(field.name)
+        )
+        if not column.null_count:
+            continue
+        if nothing is None:
+            row = pc.index(pc.is_null(column), True).as_py()
+            token = table["token"][row] if "token" in table.column_names else row
+            raise DwmError(f"{name}: row {token}: {field.name} is null; write the package again")
+        values = [nothing if value is None else value for value in column.to_pylist()]
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from jaxtyping import Float
-from PIL import Image
 
 from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
+from dwm.data.pictures import open_picture
 from dwm.errors import DwmError
-from dwm.geometry import quaternion_from_rotation
-from dwm.storage import atomic_folder, atomic_write
+from dwm.geometry import apply, points_inside, quaternion_from_rotation, rotation_from_quaternion, transform
+from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
 
 
 class PackageWriter:
@@ -37,6 +36,10 @@ class PackageWriter:
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
         self.annotated: set[str] = set()
         """Instants whose boxes are known, be it none."""
+        self.uncounted: dict[str, Boxes] = {}
+        """Boxes by instant whose points in the LiDAR's sweeps are to be counted."""
+        self.sweeps: list[tuple[str, Float[np.ndarray, "4 4"], str]] = []
+        """Instant, world from LiDAR and file of each sweep."""
         self._open = ExitStack()
 
     def __enter__(self) -> PackageWriter:
@@ -49,16 +52,45 @@ class PackageWriter:
 
     def _finish(self, kind: type | None, error: Any, trace: Any) -> None:
         if kind is None:
+            self._count_points()
             write_tables(self.folder, self.manifest, self._tables())
 
     def map(self, name: str, lane_map: LaneMap) -> None:
         """Adds a map that scenes may name."""
-        self.rows["lanes"] += lane_rows(name, lane_map)
+        self.rows["lanes"] += lane_rows(plain_name(name, f"{self.path}: map"), lane_map)
 
     def scene(self, name: str, map: str = "", description: str = "") -> SceneWriter:
         """Begins a scene on a map ("" for none)."""
+        plain_name(name, f"{self.path}: scene")
+        if map:
+            plain_name(map, f"{self.path}: scene {name}: map")
         self.rows["scenes"].append({"token": name, "name": name, "description": description, "map": map})
         return SceneWriter(self, name)
+
+    def _count_points(self) -> None:
+        """How many points of its instant's sweeps lie in each box: what evaluations of detectors leave boxes out by."""
+        found: dict[str, int] = {}
+        for instant, world_from_lidar, name in self.sweeps:
+            if (boxes := self.uncounted.get(instant)) is None:
+                continue
+            points = np.frombuffer((self.folder / name).read_bytes(), np.float32).reshape(-1, 5)[:, :3]
+            counts = points_inside(
+                apply(world_from_lidar, points.astype(np.float64)), boxes.center, boxes.size, boxes.rotation
+            )
+            for thing, count in zip(boxes.instance, counts.tolist(), strict=True):
+                token = f"{instant}/{thing}"
+                found[token] = found.get(token, 0) + count
+        blind = 0
+        for row in self.rows["boxes"]:
+            if row["instant"] in self.uncounted:
+                blind += row["token"] not in found
+                row["lidar_points"] = found.get(row["token"], 0)
+        if blind:
+            warnings.warn(
+                f"{self.path}: {blind} boxes belong to no LiDAR sweep: their lidar_points are 0, and tools for detectors leave "
+                "such boxes out; give instant(…, lidar_points=[…]) where the numbers are known",
+                stacklevel=3,
+            )
 
     def _tables(self) -> dict[str, pa.Table]:
         tables = {}
@@ -93,13 +125,22 @@ class SceneWriter:
         row = {"token": f"{self.scene}/{name}", "name": name, "kind": kind, "intrinsics": numbers}
         self.package.rows["sensors"].append(row | _pose(ego_from_sensor))
 
-    def instant(self, time: float, boxes: Boxes | None = None) -> str:
-        """A moment that frames belong to, with the boxes in the world at it (None: not annotated). Gives its name."""
+    def instant(self, time: float, boxes: Boxes | None = None, lidar_points: Sequence[int] | None = None) -> str:
+        """A moment that frames belong to, with the boxes in the world at it (None: not annotated). Gives its name.
+
+        lidar_points: of each box; None: counted in the sweeps of this instant.
+        """
+        if lidar_points is not None and len(lidar_points) != (0 if boxes is None else len(boxes)):
+            raise DwmError(
+                f"{self.scene}: instant at {time:g}: {len(lidar_points)} lidar_points, one for each box is needed"
+            )
         rows = self.package.rows
         token = f"{self.scene}/{int(time)}"
         rows["instants"].append({"token": token, "scene": self.scene, "time": float(time)})
         if boxes is not None:
             self.package.annotated.add(token)
+            if lidar_points is None and len(boxes):
+                self.package.uncounted[token] = boxes
         for i in range(0 if boxes is None else len(boxes)):
             row = {
                 "token": f"{token}/{boxes.instance[i]}",
@@ -110,7 +151,8 @@ class SceneWriter:
                 "size": boxes.size[i].tolist(),
                 "rotation": quaternion_from_rotation(boxes.rotation[i]).tolist(),
             }
-            rows["boxes"].append(row | {"visibility": "", "attributes": [], "lidar_points": 0, "radar_points": 0})
+            points = {"lidar_points": 0 if lidar_points is None else int(lidar_points[i]), "radar_points": 0}
+            rows["boxes"].append(row | {"visibility": "", "attributes": []} | points)
         return token
 
     def frame(
@@ -126,14 +168,27 @@ class SceneWriter:
 
         A sweep has the ending `bin`: float32 x, y, z, intensity, ring of each point, in the LiDAR's frame.
         """
+        if ending == "bin" and len(data) % 20:
+            raise DwmError(
+                f"{self.scene}: {sensor} at {time:g}: {len(data)} bytes are no whole number of points of 20 bytes"
+            )
         name = self._file(f"{sensor}/{int(time)}.{ending}", data)
         try:
-            size = (0, 0) if ending == "bin" else Image.open(io.BytesIO(data)).size
+            size = (0, 0) if ending == "bin" else open_picture(data, name).size
         except OSError as error:
             raise DwmError(
                 f"{self.package.path}: {name}: is no picture ({len(data)} bytes); give a JPEG or PNG"
             ) from error
         self._frame(sensor, time, world_from_ego, name, instant, size)
+        if ending == "bin":
+            self.package.sweeps.append((instant, world_from_ego @ self._mounting(sensor), name))
+
+    def _mounting(self, sensor: str) -> Float[np.ndarray, "4 4"]:
+        token = f"{self.scene}/{sensor}"
+        row = next((row for row in self.package.rows["sensors"] if row["token"] == token), None)
+        if row is None:
+            raise DwmError(f"{self.scene}: sensor {sensor} is not known; call sensor({sensor!r}, …) before its frames")
+        return transform(rotation_from_quaternion(np.array(row["rotation"])), np.array(row["translation"]))
 
     def film(
         self,
@@ -149,7 +204,7 @@ class SceneWriter:
             self._frame(sensor, time, world_from_ego, f"{name}#{number}", instant, size)
 
     def _file(self, name: str, data: bytes) -> str:
-        name = f"data/{self.scene}/{name}"
+        name = inside(f"data/{self.scene}/{name}", f"{self.package.path}: scene {self.scene}")
         target = self.package.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -180,7 +235,9 @@ def lane_rows(name: str, lane_map: LaneMap) -> list[dict[str, Any]]:
 def write_tables(folder: Path, manifest: Manifest, tables: Mapping[str, pa.Table]) -> None:
     """The manifest and all tables of a package into a folder that is not yet in its place."""
     for name, schema in SCHEMAS.items():
-        pq.write_table(tables[name].select(schema.names).cast(schema), folder / f"{name}.parquet", compression="zstd")
+        table = tables[name].select(schema.names).cast(schema)
+        # Pages have checksums, which reading verifies: zstd alone does not notice every torn page.
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -192,8 +249,7 @@ def staged(path: Path) -> Iterator[Path]:
         with atomic_folder(path) as folder:
             yield folder
         return
-    with atomic_write(path) as packed, TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        folder = Path(temporary)
+    with atomic_write(path) as packed, working_folder(path) as folder:
         yield folder
         with zipfile.ZipFile(packed, "w") as archive:
             for file in sorted(file for file in folder.rglob("*") if file.is_file()):

@@ -94,8 +94,8 @@ def find(name: str, folder: Path | None = None, named: Path | None = None) -> Pa
     get = f"`dwm fetch {name}`" if file.install is None else f"`{file.install}`"
     places = places if named is None else [named, *places]
     raise DwmError(
-        f"{file.scores}: the feature file {file.description()} is not here; get it by {get}, or put it into {folder or HERE}/; not in: "
-        f"{', '.join(map(str, places))}"
+        f"{file.scores}: the feature file {file.description()} is not here; get it by {get}, or put it into {folder or HERE}/; "
+        f"not in: {', '.join(map(str, places))}"
     )
 
 
@@ -107,9 +107,7 @@ def load_features(network: nn.Module, name: str, folder: Path | None = None, nam
 def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
     """The same from a given place; a file that fits but is not the published one is told."""
     if (size := path.stat().st_size) > file.most:
-        raise DwmError(
-            f"{path}: {size} bytes, larger than the published file ({file.description()}); is it another?"
-        )
+        raise DwmError(f"{path}: {size} bytes, larger than the published file ({file.description()}); is it another?")
     state = _read(path, file)
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,11 +28,11 @@ class MaskTokenSources(Options):
 class MaskOptions(Options):
     """Masked reconstruction in training: some tokens are dropped for the first blocks and refilled for the last ones."""
 
-    num_heads: int = Field(24, description="attention heads of the side blocks")
-    attention_head_dim: int = Field(64, description="width of a head")
+    num_heads: int = Field(24, le=1024, description="attention heads of the side blocks")
+    attention_head_dim: int = Field(64, le=8192, description="width of a head")
     mlp_ratio: float = Field(4.0, description="width of the side blocks' MLP over the transformer's width")
-    decode_layer: int = Field(5, description="blocks that still run after the refill")
-    interpolater_layer: int = Field(1, description="number of side blocks")
+    decode_layer: int = Field(5, le=1000, description="blocks that still run after the refill")
+    interpolater_layer: int = Field(1, le=1000, description="number of side blocks")
     mask_ratio: float | None = Field(
         0.25, description="share of tokens dropped; null: none, the learned vector is fixed"
     )
@@ -47,31 +47,33 @@ class MaskOptions(Options):
         MaskTokenSources(), description="what fills dropped places; null: nothing, for inference only"
     )
     mask_token_type: Literal["temporal"] | None = Field(None, description="temporal: one learned vector per frame")
-    temporal_pos_embed_size: int | None = Field(None, description="frames of the temporal mask token")
+    temporal_pos_embed_size: int | None = Field(None, le=65536, description="frames of the temporal mask token")
     decoder_pos_embed_recipe: str | None = Field("shared", description="kept for old configs; has no effect")
-    mask_embed_config: dict[str, str] | None = Field(None, description="kept for old configs; has no effect")
+    mask_embed_config: dict[str, Any] | None = Field(None, description="kept for old configs; has no effect")
 
 
 class DiTOptions(NetworkOptions):
     """The cross-view temporal transformer: Stable Diffusion 3's, with blocks across views and frames between its own."""
 
     patch_size: int = Field(2, gt=0, description="latent pixels per token and side")
-    num_layers: int = Field(18, gt=0, description="spatial blocks")
-    attention_head_dim: int = Field(64, gt=0, description="width of a head")
-    num_attention_heads: int = Field(18, gt=0, description="heads; the width is heads × head width")
-    sample_size: int = Field(128, gt=0, description="latent side whose positions the table was made for")
-    in_channels: int = Field(16, gt=0, description="channels of the latents")
-    out_channels: int | None = Field(16, description="channels predicted; null: as in_channels")
-    joint_attention_dim: int = Field(4096, gt=0, description="width of the text sequence")
-    caption_projection_dim: int = Field(1152, gt=0, description="width the text is projected to; must be the width")
-    pooled_projection_dim: int = Field(2048, gt=0, description="width of the pooled text")
-    pos_embed_max_size: int = Field(96, gt=0, description="side of the position table, in tokens")
+    num_layers: int = Field(18, gt=0, le=1000, description="spatial blocks")
+    attention_head_dim: int = Field(64, gt=0, le=8192, description="width of a head")
+    num_attention_heads: int = Field(18, gt=0, le=1024, description="heads; the width is heads × head width")
+    sample_size: int = Field(128, gt=0, le=65536, description="latent side whose positions the table was made for")
+    in_channels: int = Field(16, gt=0, le=65536, description="channels of the latents")
+    out_channels: int | None = Field(16, le=65536, description="channels predicted; null: as in_channels")
+    joint_attention_dim: int = Field(4096, gt=0, le=65536, description="width of the text sequence")
+    caption_projection_dim: int = Field(
+        1152, gt=0, le=65536, description="width the text is projected to; must be the width"
+    )
+    pooled_projection_dim: int = Field(2048, gt=0, le=65536, description="width of the pooled text")
+    pos_embed_max_size: int = Field(96, gt=0, le=4096, description="side of the position table, in tokens")
     dual_attention_layers: tuple[int, ...] = Field(
         (), description="blocks with a second attention of image tokens only"
     )
     qk_norm: Literal["rms_norm"] | None = Field(None, description="norm of queries and keys in spatial blocks")
     projection_class_embeddings_input_dim: int | None = Field(
-        None, description="implicit perspective: 256 × the number of camera numbers"
+        None, le=65536, description="implicit perspective: 256 × the number of camera numbers"
     )
     condition_image_adapter_config: AdapterOptions | None = Field(None, description="layout adapter; null: no layout")
     enable_crossview: bool = Field(False, description="blocks across views")
@@ -129,7 +131,8 @@ class DiTOptions(NetworkOptions):
         return self.with_(compatibility=compatibility)
 
     def without_recomputation(self) -> DiTOptions:
-        return self.with_(temporal_gradient_checkpointing=False, crossview_gradient_checkpointing=False)
+        plain = super().without_recomputation()
+        return plain.with_(temporal_gradient_checkpointing=False, crossview_gradient_checkpointing=False)
 
     def without_switches(self, frames: int, views: int) -> DiTOptions:
         return self.with_(
@@ -145,7 +148,8 @@ class DiTOptions(NetworkOptions):
         """Published configs write null for "no layers" and for "no perspective"."""
         if not isinstance(values, dict):
             return values
-        empty = {"crossview_block_layers": (), "temporal_block_layers": (), "perspective_modeling_type": ""}
+        layers = ("crossview_block_layers", "temporal_block_layers", "dual_attention_layers")
+        empty = {**dict.fromkeys(layers, ()), "perspective_modeling_type": ""}
         return {k: empty[k] if v is None and k in empty else v for k, v in values.items()}
 
     @model_validator(mode="after")
@@ -171,7 +175,7 @@ class DiTOptions(NetworkOptions):
                     f"{name} must name different blocks from 0 to {self.num_layers - 1}, found {list(layers)}"
                 )
         adapter = self.condition_image_adapter_config
-        if adapter is not None and any(c != self.width for c in adapter.channels):
+        if adapter is not None and any(c != self.width for c in adapter.channels[: self.num_layers]):
             raise ValueError(
                 f"condition_image_adapter_config.channels must all be {self.width}, found {adapter.channels}"
             )

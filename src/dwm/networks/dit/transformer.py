@@ -117,8 +117,8 @@ class CrossviewTemporalDiT(nn.Module):
             neighbours=None if conditions.crossview_index is None else conditions.crossview_index.unflatten(1, (v, 3)),
             disable_crossview=conditions.disable_crossview,
             disable_temporal=conditions.disable_temporal,
-            run_crossview=self._runs("view_mixers", conditions.disable_crossview),
-            run_temporal=self._runs("time_mixers", conditions.disable_temporal),
+            run_crossview=self._runs("view_mixers", conditions.disable_crossview, conditions.any_crossview),
+            run_temporal=self._runs("time_mixers", conditions.disable_temporal, conditions.any_temporal),
         )
 
     def forward(
@@ -190,14 +190,14 @@ class CrossviewTemporalDiT(nn.Module):
         """Recompute the spatial blocks in the backward pass; the options decide it for the extra ones."""
         self.gradient_checkpointing = enabled
 
-    def _runs(self, mixers: str, disable: Bool[Tensor, "b *_"] | None) -> bool:
-        """Whether extra blocks must run at all; this is the one place that waits for the device."""
+    def _runs(self, mixers: str, disable: Bool[Tensor, "b *_"] | None, known: bool | None) -> bool:
+        """Whether extra blocks must run at all; where it is not `known`, this is the one place that waits for the device."""
         found = getattr(self, mixers, ())
         if len(found) == 0:
             return False
         if not found[0].switchable or disable is None:
             return True
-        wanted = not bool(disable.all())
+        wanted = not bool(disable.all()) if known is None else known
         return self.agreed(wanted) if self.training else wanted
 
     def _time_embedding(self, timestep: Float[Tensor, "btv"], prepared: Prepared) -> Float[Tensor, "btv d"]:

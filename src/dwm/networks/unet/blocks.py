@@ -48,12 +48,11 @@ class ResBlock(nn.Module):
 
 
 class TransformerModel(nn.Module):
-    """Attention within each picture and to its words, then across views, then across frames."""
+    """`count` times attention within each picture and to its words, then across views, then across frames."""
 
-    def __init__(self, channels: int, heads: int, options: UNetOptions):
+    def __init__(self, channels: int, heads: int, options: UNetOptions, count: int):
         super().__init__()
-        o, count = options, options.transformer_layers_per_block
-        self.options = options
+        o = self.options = options
         self.norm = nn.GroupNorm(32, channels, eps=TRANSFORMER_EPS)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(_spatial_block(channels, heads, o) for _ in range(count))
@@ -82,7 +81,7 @@ class TransformerModel(nn.Module):
     def _crossview(self, k: int, tokens: Tensor, grid: Grid, told: UNetPrepared) -> Tensor:
         stream = grid.unflatten(tokens)
         place = _vectors(self.view_pos_embed, grid.v, tokens)[None, None, :, None]
-        mask = self._token_mask(told.crossview_mask, grid)
+        mask = self._token_mask(told.crossview_mask, grid, self.crossview_transformer_blocks[k].attn1.heads)
         block = self.crossview_transformer_blocks[k](stream + place, grid, mask)
         return self.view_mixer(stream, block, told.disable_crossview).flatten(0, 2)
 
@@ -92,11 +91,16 @@ class TransformerModel(nn.Module):
         block = self.temporal_transformer_blocks[k](stream + place, grid)
         return self.time_mixer(stream, block, told.disable_temporal).flatten(0, 2)
 
-    def _token_mask(self, mask: Bool[Tensor, "b v v"] | None, grid: Grid) -> Bool[Tensor, "b 1 s s"] | None:
+    def _token_mask(
+        self, mask: Bool[Tensor, "b v v"] | Bool[Tensor, "bt v v"] | None, grid: Grid, heads: int
+    ) -> Bool[Tensor, "b #g s s"] | None:
+        """Seeing one place only, each frame may have a mask of its own."""
         if mask is None:
             return None
         if self.options.enable_rowwise_crossview:
             mask = mask.repeat_interleave(grid.w, 1).repeat_interleave(grid.w, 2)
+        elif grid.t > 1 and len(mask) == grid.b * grid.t:
+            return mask.unflatten(0, (grid.b, grid.t)).repeat_interleave(grid.h * grid.w * heads, 1)
         return mask[:, None]
 
 

@@ -29,13 +29,16 @@ from dwm.networks.unet.prepared import UNetPrepared
 class Level(nn.Module):
     """Residual blocks, each followed by a transformer where the level has them."""
 
-    def __init__(self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions):
+    def __init__(
+        self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions, level: int
+    ):
         super().__init__()
         self.recompute = False
+        blocks = options.per_level("transformer_layers_per_block")[level]
         temporal, factor = options.enable_temporal, options.merge_factor
         self.resnets = nn.ModuleList(ResBlock(before, after, time_width, temporal, factor) for before, after in widths)
         if heads is not None:
-            self.attentions = nn.ModuleList(TransformerModel(after, heads, options) for _, after in widths)
+            self.attentions = nn.ModuleList(TransformerModel(after, heads, options, blocks) for _, after in widths)
         self.has_attentions = heads is not None
 
     def step(self, i: int, x: Tensor, temb: Tensor, told: UNetPrepared) -> Tensor:
@@ -51,9 +54,10 @@ class Level(nn.Module):
 
 class DownLevel(Level):
     def __init__(
-        self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions, halve: bool
+        self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions, level: int
     ):
-        super().__init__(widths, heads, time_width, options)
+        super().__init__(widths, heads, time_width, options, level)
+        halve = level < len(options.block_out_channels) - 1
         if halve:
             width = widths[-1][1]
             self.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, out_channels=width, name="op")])
@@ -74,7 +78,7 @@ class MidLevel(Level):
     """Residual block, transformer, residual block."""
 
     def __init__(self, width: int, heads: int, time_width: int, options: UNetOptions):
-        super().__init__([(width, width)], heads, time_width, options)
+        super().__init__([(width, width)], heads, time_width, options, -1)
         self.resnets.append(ResBlock(width, width, time_width, options.enable_temporal, options.merge_factor))
 
     def forward(self, x: Tensor, temb: Tensor, told: UNetPrepared) -> Tensor:
@@ -83,9 +87,10 @@ class MidLevel(Level):
 
 class UpLevel(Level):
     def __init__(
-        self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions, double: bool
+        self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions, level: int
     ):
-        super().__init__(widths, heads, time_width, options)
+        super().__init__(widths, heads, time_width, options, level)
+        double = level > 0
         if double:
             width = widths[-1][1]
             self.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True, out_channels=width)])
@@ -149,8 +154,10 @@ class CrossviewTemporalUNet(nn.Module):
             crossview_mask=conditions.crossview_mask,
             disable_crossview=conditions.disable_crossview,
             disable_temporal=conditions.disable_temporal,
-            run_crossview=self.options.enable_crossview and self._wanted(conditions.disable_crossview),
-            run_temporal=self.options.enable_temporal and self._wanted(conditions.disable_temporal),
+            run_crossview=self.options.enable_crossview
+            and self._wanted(conditions.disable_crossview, conditions.any_crossview),
+            run_temporal=self.options.enable_temporal
+            and self._wanted(conditions.disable_temporal, conditions.any_temporal),
         )
 
     def forward(
@@ -202,10 +209,11 @@ class CrossviewTemporalUNet(nn.Module):
         for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
             level.recompute = enabled
 
-    def _wanted(self, disable: Tensor | None) -> bool:
+    def _wanted(self, disable: Tensor | None, known: bool | None) -> bool:
+        """Whether extra blocks must run at all; where it is not `known`, this waits for the device."""
         if disable is None:
             return True
-        wanted = not bool(disable.all())
+        wanted = not bool(disable.all()) if known is None else known
         return self.agreed(wanted) if self.training else wanted
 
     def _camera(self, ids: Float[Tensor, "b t v i"] | None) -> Float[Tensor, "btv e"] | None:
@@ -215,20 +223,21 @@ class CrossviewTemporalUNet(nn.Module):
         return self.add_embedding(waves.flatten(1).to(self.dtype))
 
 
-def _down_level(o: UNetOptions, i: int, time_width: int) -> DownLevel:
-    width, before = o.block_out_channels[i], o.block_out_channels[max(i - 1, 0)]
-    widths = [(before if k == 0 else width, width) for k in range(o.layers_per_block)]
-    heads = o.num_attention_heads[i] if o.down_block_types[i].startswith("CrossAttn") else None
-    return DownLevel(widths, heads, time_width, o, halve=i < len(o.block_out_channels) - 1)
+def _down_level(o: UNetOptions, level: int, time_width: int) -> DownLevel:
+    width, before = o.block_out_channels[level], o.block_out_channels[max(level - 1, 0)]
+    widths = [(before if k == 0 else width, width) for k in range(o.per_level("layers_per_block")[level])]
+    heads = o.num_attention_heads[level] if o.down_block_types[level].startswith("CrossAttn") else None
+    return DownLevel(widths, heads, time_width, o, level)
 
 
 def _up_level(o: UNetOptions, i: int, time_width: int) -> UpLevel:
     """Each residual block takes the stream and one skip: of its own level, the last one of the level below in width."""
-    widths, count = o.block_out_channels[::-1], o.layers_per_block + 1
+    level = len(o.block_out_channels) - 1 - i
+    widths, count = o.block_out_channels[::-1], o.per_level("layers_per_block")[level] + 1
     width, stream, last_skip = widths[i], widths[max(i - 1, 0)], widths[min(i + 1, len(widths) - 1)]
     pairs = [((stream if k == 0 else width) + (last_skip if k == count - 1 else width), width) for k in range(count)]
-    heads = o.num_attention_heads[::-1][i] if o.up_block_types[i].startswith("CrossAttn") else None
-    return UpLevel(pairs, heads, time_width, o, double=i < len(widths) - 1)
+    heads = o.num_attention_heads[level] if o.up_block_types[i].startswith("CrossAttn") else None
+    return UpLevel(pairs, heads, time_width, o, level)
 
 
 def _plus_residual(x: Float[Tensor, "btv c h w"], i: int, told: UNetPrepared) -> Float[Tensor, "btv c h w"]:

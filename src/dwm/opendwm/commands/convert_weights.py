@@ -11,12 +11,13 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dwm.base_models.finite import require_finite
 from dwm.checkpoints.published import NETWORKS, LoadReport, load_base, network_of, read_state
 from dwm.config import Recipe, load
 from dwm.config.files import CONFIG_NAME
 from dwm.errors import DwmError
 from dwm.runs.published import published_card
-from dwm.storage import atomic_folder, atomic_write
+from dwm.storage import atomic_folder, atomic_write, check_file, check_folder
 from dwm.training.saves import checkpoint
 
 NAME = "diffusion_pytorch_model"
@@ -36,6 +37,7 @@ def convert_weights(
     `base`: the file is of plain SD 3, SD 3.5 or SD 2.1, and new blocks get their starting values. Raises DwmError for other
     weights, and where `folder` holds something already.
     """
+    check_folder(folder, empty=True)
     if base:
         net, report = load_base(run.network, source, dtype)
     else:
@@ -55,6 +57,7 @@ def write_file(source: Path, target: Path, dtype: torch.dtype | None = None) -> 
     """The tensors of any weights (a file, or a folder of parts) as one file of safetensors; returns how many."""
     if target.exists():
         raise DwmError(f"{target}: exists already; choose another --output")
+    check_file(target)
     state = network_weights(source)
     if dtype is not None:
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
@@ -71,6 +74,7 @@ def network_weights(source: Path) -> dict[str, Tensor]:
     found = {name: value for (part, name), value in saved.items() if part == "transformer"}
     if not found:
         raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
+    require_finite(source, found)
     return found
 
 

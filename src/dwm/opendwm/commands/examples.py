@@ -19,7 +19,7 @@ from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_folder
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def run_example(
     say: Callable[[str], None] = print,
 ) -> list[Timed]:
     """Generates every input into `output`/{i}.png or .mp4, and writes `inference_stats.json`. `tiny`: the built-in weights."""
+    check_folder(output, ("config.json", "inference_stats.json"))
     pipe = _tiny() if tiny else published_pipeline(example.run, source)
     draws = _Draws(example.run.training.seed, continued=example.run.compatibility == "reference")
     if repeat > 1:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dwm.errors import DwmError
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_file, open_binary, regular
+from dwm.storage.tars import open_tar
 
 SUFFIXES = (".zip", ".tar")
 RECORDS = "_with_camera_labels.tfrecord"
@@ -22,11 +23,13 @@ TIMESTAMP = 2
 
 def write_archive_info(source: Path, target: Path) -> int:
     """{member: [offset of its header (zip) or data (tar), bytes, is a folder]}; returns how many."""
+    check_file(target)
+    regular(source)
     try:
         found = _zip_members(source) if source.suffix == ".zip" else _tar_members(source)
     except FileNotFoundError:
         raise DwmError(f"{source}: no such file") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, ValueError) as error:
         raise DwmError(f"{source}: not a whole archive ({error}); fetch it again") from None
     _write(target, found)
     return len(found)
@@ -45,13 +48,14 @@ def write_dataset_info(source: Path, target: Path, split: str = "") -> Iterator[
 
 def write_waymo_info(source: Path, target: Path, split: str = "") -> int:
     """{scene: [[time in µs, bytes, offset] of each frame]} of the records in a folder; returns how many scenes."""
+    check_file(target)
     files = sorted(path for path in _entries(source) if path.name.endswith(RECORDS) and split in path.name)
     if not files:
         raise DwmError(f"{source}: holds no segment-…{RECORDS}")
     found = {}
     for path in files:
         scene = path.name.removeprefix("segment-").removesuffix(RECORDS)
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             found[scene] = [[_time(file, path, size), size, offset] for offset, size in _records(file, path)]
     _write(target, found)
     return len(found)
@@ -63,7 +67,7 @@ def _zip_members(source: Path) -> dict[str, list[Any]]:
 
 
 def _tar_members(source: Path) -> dict[str, list[Any]]:
-    with tarfile.open(source, "r:") as archive:
+    with source.open("rb") as file, open_tar(file) as archive:
         return {item.name: [item.offset_data, item.size, item.isdir()] for item in archive}
 
 

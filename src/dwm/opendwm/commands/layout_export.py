@@ -14,7 +14,7 @@ from dwm.errors import DwmError
 from dwm.opendwm.commands.layout_package import PackageCamera, PackageFrame, dump
 from dwm.progress import track
 from dwm.runs.clips import validation_clips
-from dwm.storage import atomic_folder
+from dwm.storage import atomic_folder, check_folder, inside, plain_name
 
 
 def export_packages(run: Recipe, output: Path, photographs: int = 0, count: int | None = None) -> list[Path]:
@@ -22,6 +22,7 @@ def export_packages(run: Recipe, output: Path, photographs: int = 0, count: int 
 
     The first `photographs` frames keep their photographs. Raises DwmError where a package is there already.
     """
+    check_folder(output)
     clips = validation_clips(run.data)
     layout = run.data.validation[0].layout or run.data.layout
     seen: Counter[str] = Counter()
@@ -30,7 +31,9 @@ def export_packages(run: Recipe, output: Path, photographs: int = 0, count: int 
         clip = clips[number]
         name = clip.scene if not seen[clip.scene] else f"{clip.scene}_{seen[clip.scene]}"
         seen[clip.scene] += 1
-        made.append(write_package(clip, output / name, run.data.size, layout, photographs))
+        made.append(
+            write_package(clip, output / plain_name(name, "a scene's name"), run.data.size, layout, photographs)
+        )
     return made
 
 
@@ -48,7 +51,7 @@ def _frame(
     clip: Clip, number: int, folder: Path, size: tuple[int, int], layout: LayoutOptions, photograph: bool
 ) -> PackageFrame:
     stamp = round(number / (clip.fps or 1), 4)
-    cameras = {}
+    cameras, rig = {}, clip.rig.at(number)
     for view, name in enumerate(clip.views):
         pictures = {
             "3dbox": draw_boxes(clip, number, view, size, layout),
@@ -58,15 +61,15 @@ def _frame(
             pictures["rgb"] = clip.pictures.load(number, view, size)
         files = {}
         for kind, picture in pictures.items():
-            files[kind] = f"{name}/{kind}/{stamp}.png"
+            files[kind] = inside(f"{name}/{kind}/{stamp}.png", f"{clip.scene}: a camera")
             path = folder / files[kind]
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path)
         cameras[name] = PackageCamera(
             **files,
-            extrin=clip.rig.ego_from_camera[view].tolist(),
-            intrin=clip.rig.intrinsics[view].tolist(),
-            image_size=tuple(clip.rig.image_size[view].tolist()),
+            extrin=rig.ego_from_camera[view].tolist(),
+            intrin=rig.intrinsics[view].tolist(),
+            image_size=tuple(rig.image_size[view].tolist()),
             image_description="" if clip.captions is None else clip.captions[number][view].text(),
         )
     return PackageFrame(timestamp=stamp, ego_pose=clip.world_from_ego[number, 0].tolist(), camera_infos=cameras)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor
 
 from dwm.clip import ClipBatch
 from dwm.config.data import SourceOptions
 from dwm.config.files import read_json, validated
 from dwm.data.batch import crossview_mask
+from dwm.data.pictures import open_picture
 from dwm.data.windows import frame_windows
 from dwm.errors import DwmError
 from dwm.opendwm.commands.vehicle_colors import without_vehicle_colors
 from dwm.options import Options
-from dwm.storage import Tree, open_tree
+from dwm.storage import Tree, limits, open_tree
 
 BLACK = (448, 256)
 """Size (width, height) of the black picture that stands for one that is missing."""
 PACKAGES = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 KINDS = {"rgb": "frames", "3dbox": "layout_boxes", "hdmap": "layout_map"}
+LARGEST_EDGE = 65_535
+"""Pixels; no picture's format knows more."""
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -48,6 +50,18 @@ class PackageCamera(Options):
     )
     image_description: str = Field("", description="what is to be seen")
 
+    @field_validator("extrin", "intrin")
+    @classmethod
+    def _is_square(cls, matrix: Matrix | None, info: Any) -> Matrix | None:
+        return square(matrix, 4 if info.field_name == "extrin" else 3)
+
+    @field_validator("image_size")
+    @classmethod
+    def _is_a_size(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and not all(0 < edge <= LARGEST_EDGE for edge in size):
+            raise ValueError(f"is {size[0]}×{size[1]}, not the width and height of a picture")
+        return size
+
     def file(self, kind: str) -> str | None:
         return self.boxes if kind == "3dbox" else getattr(self, kind)
 
@@ -57,9 +71,21 @@ class PackageFrame(Options):
 
     model_config = ConfigDict(extra="ignore")
 
-    timestamp: float = Field(..., description="seconds")
+    timestamp: float = Field(..., ge=-1e12, le=1e12, description="seconds")
     ego_pose: Matrix | None = Field(None, description="4×4, world from ego")
     camera_infos: dict[str, PackageCamera] = Field(..., description="cameras by name")
+
+    @field_validator("ego_pose")
+    @classmethod
+    def _is_square(cls, matrix: Matrix | None) -> Matrix | None:
+        return square(matrix, 4)
+
+
+def square(matrix: Matrix | None, size: int) -> Matrix | None:
+    """The same matrix. Raises ValueError where it is not of `size` rows and columns."""
+    if matrix is not None and [len(row) for row in matrix] != [size] * size:
+        raise ValueError(f"is not a matrix of {size}×{size} numbers")
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,11 @@ class LayoutPackage:
         """Reads a `data.json`. Raises DwmError naming the frame and field that is wrong."""
         path = Path(path)
         values = read_json(path)
-        if not isinstance(values, Mapping) or not values or not all(str(key).isdigit() for key in values):
+        if (
+            not isinstance(values, Mapping)
+            or not values
+            or not all(key.isdecimal() and len(key) < 10 for key in values)
+        ):
             raise DwmError(f"{path}: is no layout package: expected frames under the keys 0, 1, 2, …")
         ordered = sorted(values, key=int)
         frames = tuple(validated(PackageFrame, values[key], f"{path}: {key}") for key in ordered)
@@ -158,9 +188,9 @@ class LayoutPackage:
         return (height, width) if self.as_published else (width, height)
 
     def _image(self, name: str) -> Image.Image:
-        data = self.tree.read(name)
+        data = self.tree.read(name, limits.PICTURE)
         try:
-            with Image.open(io.BytesIO(data)) as picture:
+            with open_picture(data, name) as picture:
                 return picture.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DwmError(f"{self.name}: {name} is no whole picture ({error})") from None

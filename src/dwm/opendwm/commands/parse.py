@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dwm.screen import say
+
 
 def _parser(what: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=what)
@@ -24,7 +26,7 @@ def generation_example() -> None:
 
     example = read_example(given.config_path)
     run_example(example, given.output_path, max(1, given.repeat), given.tiny, str(given.config_path))
-    print(f"written: {given.output_path}")
+    say(f"written: {given.output_path}", to_result=True)
 
 
 def preview() -> None:
@@ -44,7 +46,7 @@ def preview() -> None:
     text = read_preview_config(given.preview_config_path)
     how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
     run_previews(load_recipe(given.config_path), given.output_path, how, str(given.config_path))
-    print(f"written: {given.output_path / 'preview'}")
+    say(f"written: {given.output_path / 'preview'}", to_result=True)
 
 
 def evaluate() -> None:
@@ -64,8 +66,8 @@ def evaluate() -> None:
         run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
     made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
     for line in made.scores.lines():
-        print(f"{line.name}: {line.value}")
-    print(f"written: {given.output_path}")
+        say(f"{line.name}: {line.value}", to_result=True)
+    say(f"written: {given.output_path}", to_result=True)
 
 
 def train() -> None:
@@ -86,7 +88,7 @@ def train() -> None:
     parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
     given = vars(parser.parse_args())
     path, output = given.pop("config_path"), given.pop("output_path")
-    print(f"written: {train_config(path, output, Flags(**given))}")
+    say(f"written: {train_config(path, output, Flags(**given))}", to_result=True)
 
 
 def export_packages() -> None:
@@ -101,7 +103,7 @@ def export_packages() -> None:
     from dwm.opendwm.runs import load_recipe
 
     for path in export(load_recipe(given.config_path), given.output_path, given.reference_frame_count, given.count):
-        print(path)
+        say(path, to_result=True)
 
 
 def archive_info() -> None:
@@ -113,7 +115,7 @@ def archive_info() -> None:
 
     from dwm.opendwm.commands.info_json import write_archive_info
 
-    print(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members")
+    say(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members", to_result=True)
 
 
 def dataset_info() -> None:
@@ -132,10 +134,13 @@ def dataset_info() -> None:
     from dwm.opendwm.commands.info_json import write_dataset_info, write_waymo_info
 
     if given.dataset_type == "waymo":
-        print(f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes")
+        say(
+            f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes",
+            to_result=True,
+        )
         return
     for path in write_dataset_info(given.input_path, given.output_path, given.split):
-        print(path)
+        say(path, to_result=True)
 
 
 def tar_to_zip() -> None:
@@ -151,4 +156,4 @@ def tar_to_zip() -> None:
     from dwm.storage import zip_tar
 
     made = zip_tar(given.input_path, given.output_path, tuple(filter(None, given.deflated.split("|"))))
-    print(f"{made.path}: {made.files} files")
+    say(f"{made.path}: {made.files} files", to_result=True)

@@ -18,6 +18,8 @@ from typing import Literal
 
 from dwm.devices import ascend
 from dwm.errors import DwmError
+from dwm.screen import say
+from dwm.storage import check_file
 
 Kind = Literal["precision", "performance"]
 RECIPE = "sd35-crossview-nuscenes"
@@ -98,11 +100,12 @@ def main() -> None:
         raise DwmError(f"expected precision or performance, found {kind!r}")
     run = PortRun.of(kind, given, os.environ)
     start(run)
-    print("\n".join(summary(run)))
+    say(*summary(run), to_result=True)
 
 
 def start(run: PortRun) -> None:
     """Runs to the end; what it says goes to the terminal and to the log. Raises DwmError where it failed."""
+    check_file(run.log)
     run.log.parent.mkdir(parents=True, exist_ok=True)
     settings = ascend.PRECISION if run.kind == "precision" else ascend.PERFORMANCE
     environment = {**settings, **os.environ}

@@ -28,7 +28,7 @@ from dwm.options import Options
 from dwm.report.film import Film
 from dwm.runs.generate import stepping
 from dwm.runs.published import published_pipeline
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, check_folder
 
 TOWN_FRAMES = 8
 """Frames at most of a town's clip that stands for a package which is not here."""
@@ -103,6 +103,8 @@ def run_previews(
     """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file."""
     if not run.data.validation:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to look at")
+    check_folder(output, ("config.json",))
+    check_folder(output / "preview")
     pipe = _pipeline(run, preview, source)
     count = preview.count
     if preview.tiny and (other := _with_town(run, pipe.card.fps, say)) is not run:

@@ -10,8 +10,9 @@ from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.clips import validation_clips
-from dwm.runs.evaluate import Evaluated, EvaluationRun, measured
+from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
+from dwm.storage import check_folder
 
 CLIPS = 16
 """Clips that are scored where nothing says how many."""
@@ -24,6 +25,7 @@ def score_run(
 
     Raises DwmError for sets without photographs of their own (packages), or that cannot be read.
     """
+    check_folder(output, FILES)
     held_out = run.data.validation
     if not held_out:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to measure against")

@@ -239,7 +239,7 @@ def _rows(data: Section) -> list[list[bool]]:
     text = data.take_as(str, "s")
     try:
         rows = [[bool(value) for value in row] for row in json.loads(text)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise data.fault("s", f"{text[:60]!r} is not a matrix in JSON") from None
     if any(len(row) != len(rows) for row in rows):
         raise data.fault("s", f"a mask of views is square, found rows of {sorted({len(row) for row in rows})}")

@@ -20,10 +20,12 @@ SomeOptions = TypeVar("SomeOptions", bound=Options)
 
 def dit_options(config: Mapping[str, Any], where: str = "model") -> DiTOptions:
     """The transformer's constructor arguments as options. `where` names the file and path for messages. Raises DwmError."""
-    values = {key: value for key, value in config.items() if key not in ("_class_name", "depth_net")}
+    values = _without_depth(config, where)
     kind = values.get("temporal_attention_type")
-    if values.get("enable_temporal") and kind not in ("full", "rowwise"):
+    if kind not in ("full", "rowwise") and (kind is not None or values.get("enable_temporal")):
         values["temporal_attention_type"] = "pointwise"
+    if not values.get("enable_crossview"):
+        values.pop("crossview_attention_type", None)
     if values.get("mixer_type", "AlphaBlender") != "AlphaBlender":
         values["mixer_type"] = "Mixer"
     if values.get("perspective_modeling_type") not in ("implicit", "explicit"):
@@ -35,8 +37,7 @@ def dit_options(config: Mapping[str, Any], where: str = "model") -> DiTOptions:
 
 def unet_options(config: Mapping[str, Any], where: str = "model") -> UNetOptions:
     """The U-Net's constructor arguments as options. `where` names the file and path for messages. Raises DwmError."""
-    values = {key: value for key, value in config.items() if key not in ("_class_name", "depth_net")}
-    return checked(UNetOptions, values, where)
+    return checked(UNetOptions, _without_depth(config, where), where)
 
 
 def adapter_options(config: Mapping[str, Any], where: str = "model") -> AdapterOptions:
@@ -54,13 +55,21 @@ def checked(options: type[SomeOptions], values: Mapping[str, Any], where: str) -
         raise DwmError(f"{path}: {first['msg']}{hint}") from None
 
 
+def _without_depth(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if config.get("depth_net") is not None:
+        raise DwmError(f"{where}.depth_net: no depth is predicted; only null can be read")
+    return {key: value for key, value in config.items() if key not in ("_class_name", "depth_net")}
+
+
 def _mask_module(config: Any, where: str) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise DwmError(f"{where}: expected an object {{…}}, found {type(config).__name__}")
     name = config.get("_class_name", MASK)
     if name != MASK:
         raise DwmError(f"{where}._class_name: {name!r} is not known; known: {MASK}")
-    values = {key: value for key, value in config.items() if key != "_class_name"}
+    # Two arguments that are stored and have no effect, of whatever type.
+    unread = ("_class_name", "mask_embed_config", "decoder_pos_embed_recipe")
+    values = {key: value for key, value in config.items() if key not in unread}
     values.setdefault("use_origin_mask_token", None)
     if values.get("mae_mask_type", "constant") not in ("rand_t", "mix_constant_row_t", "row_t_rc"):
         values["mae_mask_type"] = "constant"

@@ -134,7 +134,7 @@ def check_names(values: Any, path: str, source: str) -> None:
     if isinstance(values, Mapping):
         named = [(CLASS, values.get(CLASS)), ("class_name", values.get("class_name"))]
         for key, name in named:
-            if name is not None and name not in NAMES:
+            if name is not None and not (isinstance(name, str) and name in NAMES):
                 hint = nearest(str(name), NAMES)
                 raise DwmError(f"{source}: {path}.{key}: {str(name)[:80]!r} is not a class that we know{hint}")
         for key, value in values.items():

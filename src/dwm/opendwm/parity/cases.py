@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dwm.errors import DwmError
+from dwm.storage import limits, read_file, regular
+from dwm.strict_json import parse_json
 
 LOOSE_BOUNDS = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 """Relative L2 allowed where the recorded tolerance (float32 on a CPU) does not apply."""
@@ -68,11 +69,23 @@ class Case:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        return self.data["config"]
+        return self.need("config")
 
     @property
     def call(self) -> Mapping[str, Any]:
         return self.data.get("call", {})
+
+    def need(self, key: str) -> Any:
+        """An entry of case.json that this kind of case cannot do without."""
+        if key not in self.data:
+            raise DwmError(f"{self.folder / 'case.json'}: lacks {key}")
+        return self.data[key]
+
+    def input(self, name: str) -> Tensor:
+        """A tensor that this kind of case cannot do without."""
+        if name not in self.inputs:
+            raise DwmError(f"{self.folder / 'inputs.safetensors'}: lacks {name}")
+        return self.inputs[name]
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
@@ -92,6 +105,8 @@ class Case:
 
     def find(self, name: str, setup: Setup | None = None) -> Path:
         """A file or folder that the case names: beside it or in any parent; `base_models/…` also where the setup says."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DwmError(f"{self.folder / 'case.json'}: {name!r} leaves the folders of the cases")
         head, _, rest = name.partition("/")
         if head == "base_models" and setup is not None and setup.base_models is not None:
             return _existing(setup.base_models / rest, self.folder, name)
@@ -112,14 +127,26 @@ class Deviation:
     passed: bool
 
 
-def find_cases(root: Path) -> list[Case]:
-    """The case in `root`, or all cases in the folders below it, by path. Raises DwmError where there is none."""
+def find_cases(root: Path) -> list[Path]:
+    """The folder of the case in `root`, or of all cases below it, in order. Raises DwmError where there is none."""
     if not root.is_dir():
         raise DwmError(f"{root}: no such folder; give a case, a group of cases, or the folder of all")
-    cases = [_read(path) for path in _walk(root)]
-    if not cases:
+    folders = [path.parent for path in _walk(root)]
+    if not folders:
         raise DwmError(f"{root}: no case.json in it or below it")
-    return cases
+    return folders
+
+
+def read_case(folder: Path) -> Case:
+    """The case in a folder. Raises DwmError where its case.json is not one that can be computed."""
+    path = folder / "case.json"
+    data = parse_json(read_file(path, limits.TEXT), str(path), "record the case again")
+    if not isinstance(data, dict):
+        raise DwmError(f"{path}: expected an object {{…}}, found {type(data).__name__}")
+    data = _with_kind(folder, data)
+    if "kind" not in data:
+        raise DwmError(f"cases of the group {folder.parent.name!r} cannot be computed yet: case.json names no kind")
+    return Case(folder, data)
 
 
 def compare(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
@@ -154,17 +181,17 @@ def join_gradients(case: Case, found: tuple[Deviation, ...]) -> tuple[Deviation,
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        raise DwmError(f"{path}: missing; a case consists of case.json, inputs, outputs and weights")
     try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise DwmError(f"{path}: missing; a case consists of case.json, inputs, outputs and weights") from None
+        return load_file(regular(path))
     except SafetensorError as error:
         raise DwmError(f"{path}: not a whole safetensors file ({error})") from None
 
 
 def _allowed(case: Case, name: str, want: Tensor) -> Tensor:
     """The bound of each element, from whichever form of tolerance the case states."""
-    tolerance = case.data["tolerance"]
+    tolerance = case.need("tolerance")
     if "float32" in tolerance:
         return torch.full_like(want, tolerance["float32"]["suggested_abs"])
     if name == "images":
@@ -177,18 +204,6 @@ def _walk(root: Path) -> Iterator[Path]:
         yield root / "case.json"
         return
     yield from sorted(root.rglob("case.json"))
-
-
-def _read(path: Path) -> Case:
-    try:
-        data = json.loads(path.read_text())
-    except ValueError as error:
-        raise DwmError(f"{path}: not JSON ({error})") from None
-    data = _with_kind(path.parent, data)
-    missing = [key for key in ("kind", "config", "tolerance") if key not in data]
-    if missing:
-        raise DwmError(f"{path}: lacks {', '.join(missing)}")
-    return Case(path.parent, data)
 
 
 def _with_kind(folder: Path, data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dwm.errors import DwmError
+from dwm.errors import DwmError, nearest
 from dwm.networks import Conditions, CrossviewTemporalDiT, Masking
 from dwm.networks.adapter import LayoutAdapter
 from dwm.networks.attention import Grid, GroupedAttention
 from dwm.networks.blocks import AlphaBlender, ExtraBlock, Mixer
-from dwm.networks.perspective import POSITION_OCTAVES, RayEncoder, octaves, rays
+from dwm.networks.perspective import RayEncoder, octaves, rays
 from dwm.opendwm.config.networks import adapter_options, dit_options
 from dwm.opendwm.parity.cases import Case, Setup
 
@@ -44,6 +46,9 @@ WITHOUT_VIEWS = (
 )
 """Arguments that gain a view axis when the sample has none."""
 
+STRATEGIES = ("learned_with_images", "learned", "fixed")
+RAY_DEFAULTS = {"pos_octaves": 8, "pos_start_octave": 0, "ray_octaves": 4, "ray_start_octave": 0}
+
 HOOKED = {
     "pos_embed": "pos_embed",
     "transformer_blocks.0": "transformer_blocks.0",
@@ -64,7 +69,7 @@ def run_dit(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 
     def predict() -> Tensor:
         prepared = net.prepare(conditions(arguments), tuple(arguments["sample"].shape))
-        return net(arguments["sample"], arguments["timestep"], prepared, masking(arguments))
+        return net(arguments["sample"], times_of(arguments, "timestep"), prepared, masking(arguments))
 
     return record(net, predict, case, given, HOOKED)
 
@@ -72,45 +77,80 @@ def run_dit(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 def run_adapter(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net = build(case, setup, LayoutAdapter(adapter_options(case.config, case.name)))
     with torch.no_grad():
-        features = net(case.inputs["x"].to(setup.device, setup.dtype))
+        features = net(case.input("x").to(setup.device, setup.dtype))
     return {f"features.{i}": feature for i, feature in enumerate(features)} | {"return_features": features[-1]}
 
 
 def run_blender(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     if "channel" in case.config:
-        net = build(case, setup, Mixer(case.config["channel"]))
+        net = build(case, setup, Mixer(arguments_of(case, "channel")["channel"]))
     else:
-        net = build(case, setup, AlphaBlender(case.config["alpha"], case.config["merge_strategy"]))
-    a, b = (case.inputs[name].to(setup.device, setup.dtype) for name in ("a", "b"))
-    flag = case.inputs["image_only_indicator"].to(setup.device)
+        given = {"alpha": 0.5, "merge_strategy": "learned_with_images"} | arguments_of(case, "alpha", "merge_strategy")
+        if given["merge_strategy"] not in STRATEGIES:
+            raise DwmError(f"config.merge_strategy: {given['merge_strategy']!r} is not known; known: {STRATEGIES}")
+        net = build(case, setup, AlphaBlender(given["alpha"], given["merge_strategy"]))
+    a, b = (case.input(name).to(setup.device, setup.dtype) for name in ("a", "b"))
+    flag = case.inputs.get("image_only_indicator")
+    flag = None if flag is None else flag.to(setup.device)
     with torch.no_grad():
         if isinstance(net, Mixer):
             return {"mix": net(a, b, flag)}
-        return {"blend": net(a, b, flag), "blend_b11": net(a, b, flag[:, None, None]), "alpha": net.alpha(flag)}
+        found = {"blend": net(a, b, flag), "alpha": net.alpha(flag)}
+        if flag is not None and flag.ndim == 1:
+            found["blend_b11"] = net(a, b, flag[:, None, None])
+        return found
 
 
 def run_ray_encoder(case: Case, setup: Setup) -> Mapping[str, Tensor]:
-    net = build(case, setup, RayEncoder(case.config["in_channels"]))
-    intrinsics, poses = (case.inputs[name].to(setup.device) for name in ("intrinsics", "camera_to_ego"))
+    names = ("pos_octaves", "pos_start_octave", "ray_octaves", "ray_start_octave", "cond_proj_dim", "in_channels")
+    given = RAY_DEFAULTS | arguments_of(case, *names)
+    position = range(given["pos_start_octave"], given["pos_start_octave"] + given["pos_octaves"])
+    direction = range(given["ray_start_octave"], given["ray_start_octave"] + given["ray_octaves"])
+    features = 6 * (len(position) + len(direction))
+    if given.get("cond_proj_dim", features) != features:
+        raise DwmError(
+            f"config.cond_proj_dim: {given['cond_proj_dim']}, but {len(position)} octaves of the origin and "
+            f"{len(direction)} of the ray make {features} numbers"
+        )
+    net = build(case, setup, RayEncoder(given["in_channels"], position, direction))
+    intrinsics, poses = (case.input(name).to(setup.device) for name in ("intrinsics", "camera_to_ego"))
     with torch.no_grad():
-        origins, directions = rays(intrinsics, poses, case.call["height"], case.call["width"])
-        encoded = octaves(origins[:, None], POSITION_OCTAVES)
+        origins, directions = rays(
+            intrinsics.flatten(0, -3), poses.flatten(0, -3), case.call["height"], case.call["width"]
+        )
+        encoded = octaves(origins[:, None], position)
         return {"rays_o": origins, "rays_d": directions, "pos_encoding": encoded, "raymap": net(origins, directions)}
 
 
 def run_attention_block(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     """A block's sequence becomes views of one token each."""
-    config = case.config
-    norm = None if config.get("qk_norm") in (None, "none") else config["qk_norm"]
-    attention = GroupedAttention(config["dim"], config["num_attention_heads"], norm, ("crossview", "full"))
-    net = build(case, setup, ExtraBlock(config["dim"], attention))
-    tokens = case.inputs["hidden_states"].to(setup.device, setup.dtype)
+    names = ("dim", "time_mix_inner_dim", "num_attention_heads", "attention_head_dim", "qk_norm")
+    given = arguments_of(case, *names)
+    norm = None if given.get("qk_norm") in (None, "none") else given["qk_norm"]
+    if norm not in (None, "rms_norm", "layer_norm"):
+        raise DwmError(f"config.qk_norm: {norm!r} is not known; known: null, rms_norm, layer_norm")
+    inner = given.get("time_mix_inner_dim", given["dim"])
+    attention = GroupedAttention(
+        inner, given["num_attention_heads"], norm, ("crossview", "full"), given.get("attention_head_dim")
+    )
+    net = build(case, setup, ExtraBlock(given["dim"], attention, inner))
+    tokens = case.input("hidden_states").to(setup.device, setup.dtype)
     x = tokens[:, None, :, None]
     grid = Grid(b=x.shape[0], t=1, v=x.shape[2], h=1, w=1)
-    mask = case.inputs["mask"].to(setup.device)[:, None]
     with torch.no_grad():
-        results = {"no_mask": net(x, grid), "with_mask": net(x, grid, mask), "small_input": net(0.003 * x, grid)}
-    return {name: result.view(tokens.shape) for name, result in results.items()}
+        results = {"no_mask": net(x, grid), "small_input": net(0.003 * x, grid)}
+        if "mask" in case.inputs:
+            results["with_mask"] = net(x, grid, case.inputs["mask"].to(setup.device)[:, None])
+    return {name: result.flatten(1, -2) for name, result in results.items()}
+
+
+def arguments_of(case: Case, *known: str) -> dict[str, Any]:
+    """The constructor's arguments; one that is not known is refused."""
+    given = {name: value for name, value in case.config.items() if name != "_class_name"}
+    for name in given:
+        if name not in known:
+            raise DwmError(f"config.{name} is not known{nearest(name, known)}; known: {', '.join(known)}")
+    return given
 
 
 def build(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
@@ -134,9 +174,22 @@ def leaves(case: Case, setup: Setup) -> dict[str, Tensor]:
 
 def with_views(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inputs with a view axis of one where the sample has none."""
+    if "sample" not in given or given["sample"].ndim not in (5, 6):
+        raise DwmError("inputs.safetensors: needs a sample of 5 or 6 dimensions")
     if given["sample"].ndim == 6:
         return dict(given)
-    return {name: tensor.unsqueeze(2) if name in WITHOUT_VIEWS else tensor for name, tensor in given.items()}
+    return {
+        name: tensor.unsqueeze(2) if name in WITHOUT_VIEWS and tensor.ndim > 1 else tensor
+        for name, tensor in given.items()
+    }
+
+
+def times_of(arguments: Mapping[str, Tensor], name: str) -> Tensor:
+    """A time for each picture, (b, t, v), of one for each, for each frame, for each clip or for all."""
+    if name not in arguments:
+        raise DwmError(f"inputs.safetensors: lacks {name}")
+    times, shape = arguments[name], arguments["sample"].shape[:3]
+    return times.reshape(*times.shape, *(1,) * (3 - times.ndim)).expand(shape)
 
 
 def conditions(arguments: Mapping[str, Tensor]) -> Conditions:
@@ -148,25 +201,33 @@ def masking(arguments: Mapping[str, Tensor]) -> Masking | None:
     if "noise" not in arguments:
         return None
     draws = count()
-    return Masking(arguments["noise"], lambda shape: arguments[f"rand/{next(draws)}"].reshape(shape))
+
+    def drawn(shape: tuple[int, ...]) -> Tensor:
+        name = f"rand/{next(draws)}"
+        if name not in arguments or arguments[name].numel() != math.prod(shape):
+            raise DwmError(f"inputs.safetensors: {name} should hold the uniform numbers of shape {shape}")
+        return arguments[name].reshape(shape)
+
+    return Masking(arguments["noise"], drawn)
 
 
 def record(
     net: nn.Module, predict: Callable[[], Tensor], case: Case, given: Mapping[str, Tensor], hooked: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """The prediction, values on the way, and gradients where the case has them."""
-    with torch.set_grad_enabled("loss" in case.outputs), intermediates(net, hooked) as seen:
+    backward = "loss_weight" in given
+    with torch.set_grad_enabled(backward), intermediates(net, hooked) as seen:
         prediction = predict().float()
         results = {"noise_pred": prediction}
-        if "loss" in case.outputs:
+        if backward:
             flat = prediction.view(given["loss_weight"].shape)
             loss = (flat * given["loss_weight"]).sum() / flat.numel() ** 0.5
             loss.backward()
             results["loss"] = loss
     results |= seen
     for name, tensor in given.items():
-        if tensor.grad is not None:
-            results[f"grad/input/{name}"] = tensor.grad
+        if tensor.requires_grad:
+            results[f"grad/input/{name}"] = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
     for name, parameter in net.named_parameters():
         if f"grad/param/{name}" in case.outputs:
             results[f"grad/param/{name}"] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

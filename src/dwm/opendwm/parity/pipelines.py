@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, VideoAutoencoder
 from dwm.clip import ClipBatch
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
-from dwm.generation.forcing import force_as_published
-from dwm.generation.rollout import roll_out
+from dwm.generation.forcing import force_as_published, force_window_as_published
+from dwm.generation.rollout import roll_out_as_published
 from dwm.generation.sampler import Latents, Sampler
 from dwm.generation.streaming import Stream
 from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
-from dwm.opendwm.config.pipeline import MULTISTEP_SOLVER
+from dwm.opendwm.config.pipeline import CTSD, FORCING_SOLVER, MULTISTEP_SOLVER, STREAMING
 from dwm.opendwm.parity.batches import condition_options, read_case_batch
 from dwm.opendwm.parity.cases import Case, Setup, read_tensors
 
@@ -32,23 +33,54 @@ CONDITIONS = {
     "added_time_ids": "added_ids",
     "camera_intrinsics_norm": "intrinsics_norm",
     "camera2referego": "ego0_from_camera",
+    "crossview_attention_mask": "crossview_mask",
 }
 """Recorded names of conditions → fields of `Conditions`."""
 
 
+SOLVERS_OF = {
+    DIT: ("diffusers.FlowMatchEulerDiscreteScheduler", FORCING_SOLVER),
+    UNET: ("diffusers.DDIMScheduler", "dwm.schedulers.temporal_independent.DDIMScheduler", MULTISTEP_SOLVER),
+}
+"""The solvers that a network of each class can be run with; the first one where none is named."""
+
+
 def run_pipeline(case: Case, setup: Setup) -> dict[str, Tensor]:
     """Generates a recorded case from its seed; every recorded tensor under its name."""
-    pipeline = case.config["pipeline"]
-    common, inference = pipeline["common_config"], pipeline["inference_config"]
+    pipeline = pipeline_of(case)
+    common, inference = pipeline["common_config"], pipeline.get("inference_config", {})
     batch = read_case_batch(case.folder, case.data).to(setup.device)
     watch = Watch()
-    sampler = _sampler(case, setup, watch, tuple(case.data["latent_shape"]))
+    sampler = _sampler(case, setup, watch, tuple(case.need("latent_shape")))
     with torch.no_grad():
-        images = _generate(sampler, batch, case.data["method"], common, inference, watch)
+        images = torch.cat(list(_generate(sampler, batch, case.need("method"), common, inference, watch)))
     found = {"images": images, **watch.found, **_schedule(sampler.solver)}
-    return {
-        name: reduced(found[name], case.data["reduced_outputs"].get(name, "")) for name in case.outputs if name in found
-    }
+    cut = case.data.get("reduced_outputs", {})
+    return {name: reduced(found[name], cut.get(name, "")) for name in case.outputs if name in found}
+
+
+def pipeline_of(case: Case) -> Mapping[str, Any]:
+    """The pipeline section of a case's config. Raises DwmError for a class that is not known."""
+    pipeline = case.config.get("pipeline")
+    if not isinstance(pipeline, Mapping):
+        raise DwmError(f"{case.folder / 'case.json'}: config has no pipeline")
+    if (name := pipeline.get("_class_name", CTSD)) not in (CTSD, STREAMING):
+        raise DwmError(f"config.pipeline._class_name: {name!r} cannot be computed; known: {CTSD}, {STREAMING}")
+    for key in ("common_config", "model", "model_checkpoint_path", "pretrained_model_name_or_path"):
+        if key not in pipeline:
+            raise DwmError(f"{case.folder / 'case.json'}: config.pipeline lacks {key}")
+    common = pipeline["common_config"]
+    loading, autocast = common.get("text_encoder_load_args") or {}, common.get("autocast") or {}
+    for key, named in (("model_dtype", pipeline.get("model_dtype")), ("torch_dtype", loading.get("torch_dtype"))):
+        if named is not None and "float32" not in str(named):
+            raise DwmError(
+                f"config.pipeline: {key} {named!r} cannot be computed; cases are computed in one precision, --dtype"
+            )
+    if autocast.get("device_type") == "cpu":
+        raise DwmError(
+            "config.pipeline.common_config.autocast: cannot be computed on a CPU; take it off, or give --dtype"
+        )
+    return pipeline
 
 
 def _generate(
@@ -58,38 +90,50 @@ def _generate(
     common: Mapping[str, Any],
     inference: Mapping[str, Any],
     watch: Watch,
-) -> Tensor:
-    """Pictures frame by frame, the views of each together."""
+) -> Iterator[Float[Tensor, "n 3 H W"]]:
+    """Pictures as OpenDWM lists them: call by call, in each clip by clip, frame by frame, view by view."""
+    forcing = common.get("frame_prediction_style") == "diffusion_forcing"
+    if forcing and (isinstance(sampler.autoencoder, VideoAutoencoder) or isinstance(sampler.solver, Multistep)):
+        raise DwmError("diffusion forcing can be computed with picture autoencoders, and without the multistep solver")
+    clear = inference.get("clear_reference_frame_count", 0)
     if method == "inference_pipeline":
-        return sampler.decode(sampler.window(batch)).flatten(0, 2)
+        if forcing:
+            latents, pictures = force_window_as_published(sampler, batch, clear)
+            watch.finish(latents)
+            yield pictures.flatten(0, 1)
+        else:
+            yield sampler.decode(sampler.window(batch)).flatten(0, 2)
+        return
     if method not in ("autoregressive_inference_pipeline", "fifo_inference_pipeline"):
         raise DwmError(
             f"method {method!r} is not known; known: inference, autoregressive_inference or fifo_inference _pipeline"
         )
+    if "sequence_length_per_iteration" not in inference:
+        raise DwmError(f"inference_config lacks sequence_length_per_iteration, which {method} needs")
     length = inference["sequence_length_per_iteration"]
     if method == "fifo_inference_pipeline":
-        return _streamed(sampler, batch, length, inference.get("text_prompt_interval", 1), watch)
-    if common.get("frame_prediction_style") == "diffusion_forcing":
-        pictures = []
-        for latents, picture in force_as_published(
-            sampler, batch, length, inference.get("clear_reference_frame_count", 0)
-        ):
-            watch.finish(latents)
-            pictures.append(picture)
-        return torch.stack(pictures[1:], 1).flatten(0, 2)
+        yield from _streamed(sampler, batch, length, inference.get("text_prompt_interval", 1), watch)
+        return
     overlap = inference.get("reference_frame_count", 1)
-    given = 0 if inference.get("generate_frames_for_reference", True) else overlap
-    return roll_out(sampler, batch, length, overlap, given, whole=False)[:, given:].flatten(0, 2)
+    given = overlap > 0 and not inference.get("generate_frames_for_reference", True)
+    if given and batch.frames is None:
+        raise DwmError("inputs.safetensors: lacks vae_images, from which the first frames are to come")
+    if forcing:
+        queue = sampler.encode(batch.frames[:, :overlap]) if given else None
+        for call, (latents, pictures) in enumerate(force_as_published(sampler, batch, length, clear, queue)):
+            watch.finish(latents)
+            if call:
+                yield pictures.flatten(0, 1)
+        return
+    yield from roll_out_as_published(sampler, batch, length, overlap, given)
 
 
-def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Tensor:
+def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Iterator[Tensor]:
     """Frames sent one by one, pictures taken as they come, the rest at the end."""
     stream = Stream(sampler, length, text_interval, as_published=True)
-    pictures = []
     for made in stream.run(batch):
-        pictures.append(made)
         watch.finish(stream.moved)
-    return torch.stack(pictures, 1).flatten(0, 2)
+        yield made.flatten(0, 1)
 
 
 @dataclass
@@ -110,8 +154,8 @@ class Watch:
         """Ends a run: keeps its latents, conditions, first and last step."""
         prefix = f"call{self.call}"
         self.found[f"{prefix}.latents"] = latents
-        for step, when in ((self.steps[0], "first_step"), (self.steps[-1], "last_step")):
-            self.found.update({f"{prefix}.{when}.{name}": value for name, value in step.items()})
+        for step, when in zip((self.steps[:1], self.steps[-1:]), ("first_step", "last_step"), strict=True):
+            self.found.update({f"{prefix}.{when}.{name}": value for name, value in (step or [{}])[0].items()})
         for name, attribute in CONDITIONS.items():
             if (value := getattr(self.told, attribute)) is not None:
                 self.found[f"{prefix}.{name}"] = value
@@ -120,19 +164,20 @@ class Watch:
 
 
 class WatchedNetwork(nn.Module):
-    """A network that tells the watch what it is given and what it gives."""
+    """A network that tells the watch what it is given and what it gives; `guided`: the second half of what it is given."""
 
-    def __init__(self, network: nn.Module, watch: Watch):
+    def __init__(self, network: nn.Module, watch: Watch, guided: bool, first_layout_alone: bool):
         super().__init__()
         self.network, self.watch = network, watch
+        self.guided, self.first_layout_alone = guided, first_layout_alone
 
     def prepare(self, told: Conditions, latent_shape: tuple[int, ...]):
-        self.watch.told = told
+        self.watch.told = told = first_layout(told) if self.first_layout_alone else told
         return self.network.prepare(told, latent_shape)
 
     def forward(self, sample: Tensor, time: Tensor, prepared) -> Tensor:
         result = self.network(sample, time, prepared)
-        given = sample.chunk(2)[1] if len(sample) > 1 else sample
+        given = sample.chunk(2)[1] if self.guided else sample
         self.watch.steps.append({"timesteps": time, "model_input": given, "model_output": result})
         return result
 
@@ -161,29 +206,37 @@ class WatchedSampler(Sampler):
         return latents
 
 
+def first_layout(told: Conditions) -> Conditions:
+    """OpenDWM's U-Net spreads the first frame's layout over all frames; its transformer cannot be told one frame alone."""
+    return told if told.layout is None else replace(told, layout=told.layout[:, :1])
+
+
 def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ...]) -> WatchedSampler:
-    pipeline = case.config["pipeline"]
-    common, inference = pipeline["common_config"], pipeline["inference_config"]
+    pipeline = pipeline_of(case)
+    inference = pipeline.get("inference_config", {})
     network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
     network = network.to(setup.device, setup.dtype)
     base = load_base(case, setup)
     factor = base.autoencoder.factor
+    options = condition_options(pipeline["common_config"], case.inputs)
+    guidance = inference.get("guidance_scale")
+    alone = isinstance(network, CrossviewTemporalUNet) and not options.condition_on_all_frames
     return WatchedSampler(
-        network=WatchedNetwork(network, watch),
+        network=WatchedNetwork(network, watch, guidance is not None, alone),
         autoencoder=base.autoencoder,
         text=base.text,
-        options=condition_options(common, "condition_image_adapter_config" in pipeline["model"]),
+        options=options,
         solver=_solver(base.scheduler, pipeline["model"], inference, setup.device),
         generator=torch.Generator().manual_seed(case.config["generator_seed"]),
         size=(latent_shape[-1] * factor, latent_shape[-2] * factor),
-        guidance=inference.get("guidance_scale"),
+        guidance=guidance,
         watch=watch,
     )
 
 
 def load_base(case: Case, setup: Setup) -> BaseModel:
     """The base model that a case names, with the autoencoder that it wants."""
-    pipeline = case.config["pipeline"]
+    pipeline = pipeline_of(case)
     common = pipeline["common_config"]
     elsewhere = common.get("vae_pretrained_model_name_or_path")
     base = BaseModel.load(
@@ -198,7 +251,7 @@ def load_base(case: Case, setup: Setup) -> BaseModel:
 
 
 def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
-    name = config["_class_name"]
+    name = config.get("_class_name")
     if name == DIT:
         network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))
     elif name == UNET:
@@ -212,10 +265,15 @@ def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
 def _solver(
     scheduler: dict[str, Any], model: Mapping[str, Any], inference: Mapping[str, Any], device: torch.device
 ) -> Solver:
-    steps = inference["inference_steps"]
-    if model["_class_name"] == DIT:
+    if "inference_steps" not in inference:
+        raise DwmError("config.pipeline.inference_config lacks inference_steps")
+    steps, kind = inference["inference_steps"], DIT if model.get("_class_name") == DIT else UNET
+    name = inference.get("scheduler") or SOLVERS_OF[kind][0]
+    if name not in SOLVERS_OF[kind]:
+        raise DwmError(f"inference_config.scheduler: {name!r} cannot be computed; known: {', '.join(SOLVERS_OF[kind])}")
+    if kind == DIT:
         return FlowMatchEuler.create(steps, scheduler["shift"], double_shift=True, device=device)
-    if inference.get("scheduler") == MULTISTEP_SOLVER:
+    if name == MULTISTEP_SOLVER:
         return Multistep(steps, scheduler, device)
     return Ddim.create(steps, scheduler, device=device)
 
@@ -224,6 +282,8 @@ def _schedule(solver: Solver) -> dict[str, Tensor]:
     found = {"scheduler.timesteps": solver.times[:-1]}
     if isinstance(solver, FlowMatchEuler):
         found["scheduler.sigmas"] = solver.sigmas[:-1]
+    if isinstance(solver, Multistep):
+        found["scheduler.sigmas"] = solver.sigmas
     return found
 
 

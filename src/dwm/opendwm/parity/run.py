@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
 from dwm.errors import DwmError
-from dwm.opendwm.parity.cases import Case, Deviation, Setup, compare, find_cases, join_gradients
+from dwm.opendwm.parity.cases import Case, Deviation, Setup, compare, find_cases, join_gradients, read_case
 from dwm.progress import track
+from dwm.screen import plain
 
 Handler = Callable[[Case, Setup], "Mapping[str, Tensor] | Sequence[Deviation]"]
 """Computes a case: tensors under the names of its outputs, or deviations that it has judged itself."""
@@ -66,6 +69,7 @@ class CaseResult:
     deviations: tuple[Deviation, ...]
     seconds: float
     note: str = ""
+    folder: Path = Path()
 
     @property
     def error(self) -> float:
@@ -86,21 +90,23 @@ def run_parity(
 ) -> list[CaseResult]:
     """Runs a case, a group of cases or all below a folder. A case that cannot run has failed; its note says why."""
     setup = Setup(torch.device(device), dtype, None if base_models is None else Path(base_models))
-    return [run_case(case, setup) for case in track(find_cases(Path(path)), "parity", unit="cases")]
+    return [run_case(folder, setup) for folder in track(find_cases(Path(path)), "parity", unit="cases")]
 
 
-def run_case(case: Case, setup: Setup) -> CaseResult:
-    """Computes one case and compares every recorded output."""
+def run_case(folder: Path, setup: Setup) -> CaseResult:
+    """Computes the case in a folder and compares every recorded output."""
     started = time.perf_counter()
+    name, kind, found, note = folder.name, "", (), ""
     try:
+        case = read_case(folder)
+        name, kind = case.name, case.kind
         given = _handler(case)(case, setup)
         found = _compare_all(case, given, setup) if isinstance(given, Mapping) else tuple(given)
-        note = ""
     except Exception as error:  # one broken case must not hide the others
-        found, note = (), f"{type(error).__name__}: {error}".splitlines()[0]
+        note = _line(error)
     worst = max(found, key=lambda deviation: _badness(deviation, setup), default=None)
     passed = bool(found) and all(deviation.passed for deviation in found)
-    return CaseResult(case.name, case.kind, passed, setup.strict, worst, found, time.perf_counter() - started, note)
+    return CaseResult(name, kind, passed, setup.strict, worst, found, time.perf_counter() - started, note, folder)
 
 
 def parity_table(results: Iterable[CaseResult]) -> Table:
@@ -108,19 +114,28 @@ def parity_table(results: Iterable[CaseResult]) -> Table:
     table = Table("case", "kind", "largest error", "relative L2", "worst tensor", "its bound", "s", "")
     for result in results:
         worst = result.worst
-        cells = ("–", "–", result.note, "–")
+        cells = ("–", "–", "not computed", "–")
         if worst is not None:
             bound = f"{worst.bound:.1e}" + ("" if result.strict else " rel.")
-            cells = (f"{result.error:.1e}", f"{result.relative:.1e}", worst.tensor, bound)
+            cells = (f"{result.error:.1e}", f"{result.relative:.1e}", escape(plain(worst.tensor)), bound)
         verdict = "[green]pass[/]" if result.passed else "[red]FAIL[/]"
-        table.add_row(result.name, result.kind, *cells, f"{result.seconds:.1f}", verdict)
+        table.add_row(escape(plain(result.name)), escape(plain(result.kind)), *cells, f"{result.seconds:.1f}", verdict)
     return table
+
+
+def _line(error: Exception) -> str:
+    """What stopped a case, in one line; the class is told only where it is not we who speak."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join([error.title, *map(str, first['loc'])])}: {first['msg']}"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, DwmError) else f"{type(error).__name__}: {text}"
 
 
 def _handler(case: Case) -> Handler:
     module = HANDLERS.get(case.kind)
     if module is None:
-        raise DwmError(f"{case.folder / 'case.json'}: kind {case.kind!r} is not known; known: {', '.join(HANDLERS)}")
+        raise DwmError(f"cases of kind {case.kind!r} cannot be computed yet")
     try:
         found = importlib.import_module(f"dwm.opendwm.parity.{module}")
     except ModuleNotFoundError as error:

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dwm.diffusion import Multistep, Solver
 from dwm.diffusion.ddpm import Ddim, add_noise, alphas_of, velocity
 from dwm.diffusion.flow import STEPS, FlowMatchEuler, training_sigmas
 from dwm.errors import DwmError
 from dwm.opendwm.parity.cases import Case, Setup
 
+FLOW_SETTINGS = frozenset(("num_train_timesteps", "shift", "_class_name", "_diffusers_version"))
+"""What the flow's schedule is made of. Others, which change it, are refused unless they are off."""
+
 
 def run_scheduler(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     kind = str(case.data.get("class", "")).rsplit(".", 1)[-1]
-    runs = {"DDPMScheduler": _ddpm, "DDIMScheduler": _ddim, "FlowMatchEulerDiscreteScheduler": _flow_match}
+    runs = {
+        "DDPMScheduler": _ddpm,
+        "DDIMScheduler": _ddim,
+        "FlowMatchEulerDiscreteScheduler": _flow_match,
+        "DPMSolverMultistepScheduler": _multistep,
+    }
     if kind not in runs:
-        raise DwmError(f"{case.name}: scheduler {kind!r} is not known; known: {', '.join(runs)}")
+        raise DwmError(f"scheduler {kind!r} is not known; known: {', '.join(runs)}")
+    if case.call.get("eta"):
+        raise DwmError(f"call.eta: {case.call['eta']}, but solvers here draw nothing; only 0 can be computed")
+    needed = ("original_samples", "noise", "timesteps") if kind == "DDPMScheduler" else ("sample",)
+    for name in needed:
+        case.input(name)
     return runs[kind](case, {name: tensor.to(setup.device) for name, tensor in case.inputs.items()})
 
 
@@ -28,33 +43,57 @@ def _ddpm(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _ddim(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    sample = given["sample"]
-    solver = Ddim.create(case.call["num_inference_steps"], dict(case.config), sample.device)
-    times = solver.times[: solver.steps]
-    if "weight" in given:
-        after = []
-        for i in range(solver.steps):
-            sample = solver.step(sample, 0.7 * torch.tanh(sample * given["weight"]), i)
-            after.append(sample)
-        return {"timesteps": times} | {f"after_step.{i}": tensor for i, tensor in enumerate(after)}
-    index = (given["timestep"][..., None] == times).int().argmax(-1)
-    return {
-        "timesteps": times,
-        "prev_sample": solver.step(sample, given["model_output"], index),
-        "pred_original_sample": solver.clean(sample, given["model_output"], index),
-    }
+    sample, config, steps = given["sample"], dict(case.config), _steps(case)
+    solver = Ddim.create(steps, config, sample.device)
+    found = {"timesteps": solver.times[: solver.steps], **_loop(solver, given)}
+    if "timestep" in given:
+        # Any time may be asked for, whether the even steps come by it or not.
+        times, index = given["timestep"].unique(return_inverse=True)
+        at = Ddim.create(steps, config, sample.device, times)
+        found["prev_sample"] = at.step(sample, given["model_output"], index)
+        found["pred_original_sample"] = at.clean(sample, given["model_output"], index)
+    return found
 
 
 def _flow_match(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    sample, predicted = given["sample"], given["model_output"]
-    shift = case.config["shift"]
-    table = training_sigmas(shift, sample.device)
-    solver = FlowMatchEuler.create(case.call["num_inference_steps"], shift, double_shift=True, device=sample.device)
-    return {
+    changing = [key for key, value in case.config.items() if key not in FLOW_SETTINGS and value is True]
+    if changing:
+        raise DwmError(f"config.{changing[0]}: only an even, shifted list of noise levels can be computed; take it off")
+    sample = given["sample"]
+    shift, count = case.config.get("shift", 1.0), case.config.get("num_train_timesteps", STEPS)
+    table = training_sigmas(shift, sample.device, count)
+    solver = FlowMatchEuler.create(_steps(case), shift, double_shift=True, device=sample.device, count=count)
+    found = {
         "training_sigmas": table,
-        "training_timesteps": table * STEPS,
+        "training_timesteps": table * count,
         "sigmas": solver.sigmas[:-1],
         "timesteps": solver.times[: solver.steps],
-        "step_by_indices": solver.step(sample, predicted, given["timestep_indices"]),
-        "step_by_scalar_index": solver.step(sample, predicted, case.call["scalar_index"]),
+        **_loop(solver, given),
     }
+    if "timestep_indices" in given:
+        found["step_by_indices"] = solver.step(sample, given["model_output"], given["timestep_indices"])
+    if "scalar_index" in case.call:
+        found["step_by_scalar_index"] = solver.step(sample, given["model_output"], case.call["scalar_index"])
+    return found
+
+
+def _multistep(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    solver = Multistep(_steps(case), dict(case.config), given["sample"].device)
+    return {"timesteps": solver.times[: solver.steps], "sigmas": solver.sigmas, **_loop(solver, given)}
+
+
+def _loop(solver: Solver, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The sample after each step down from noise, where the case has a weight for its toy network."""
+    if "weight" not in given:
+        return {}
+    sample, after = given["sample"], {}
+    for i in range(solver.steps):
+        sample = solver.step(sample, 0.7 * torch.tanh(sample * given["weight"]), i)
+        after[f"after_step.{i}"] = sample
+    return after
+
+
+def _steps(case: Case) -> Any:
+    if "num_inference_steps" not in case.call:
+        raise DwmError("call.num_inference_steps is missing")
+    return case.call["num_inference_steps"]

@@ -14,20 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dwm.base_models import BaseModel
+from dwm.base_models import BaseModel, VideoAutoencoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
-from dwm.networks import Conditions, CrossviewTemporalDiT
+from dwm.errors import DwmError
+from dwm.networks import Conditions, CrossviewTemporalDiT, Masking
 from dwm.opendwm.config.pipeline import read_training
 from dwm.opendwm.config.reader import Ledger, Section
 from dwm.opendwm.config.translation import read_optimizer
-from dwm.opendwm.parity.batches import clip_batch, condition_options
+from dwm.opendwm.parity.batches import case_batch, condition_options
 from dwm.opendwm.parity.cases import Case, Deviation, Setup
-from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, load_base, reduced
+from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
 from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
-from dwm.training.objectives.driving import Noised, ObjectiveOptions, draw, losses_of, noised, sides
+from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
 from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
 from dwm.training.stages.freezing import freeze
 
@@ -65,6 +66,7 @@ class Session:
     objective: ObjectiveOptions
     noising: Noising
     references_alone: int
+    first_layout_alone: bool
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     accumulate: int
@@ -113,7 +115,8 @@ class Session:
             references = torch.cat([alone, latents[:, alone.shape[1] :]], 1)
         inputs = noised(latents, draws, self.objective, self.noising, references)
         told = self._told(batch, inputs)
-        predicted = self.network(inputs.sample, inputs.timestep, self.network.prepare(told, tuple(latents.shape)))
+        prepared = self.network.prepare(told, tuple(latents.shape))
+        predicted = self.network(inputs.sample, inputs.timestep, prepared, *self._masking(draws))
         compared = sides(predicted, inputs, self.objective)
         forcing = self.objective.style == "diffusion_forcing"
         drawn = self.noising.add(latents, draws.noise.to(latents), draws.positions)
@@ -141,11 +144,14 @@ class Session:
         )
         # A style replaces what common_config says about the blocks over time.
         if self.objective.style is not None:
-            told = replace(told, disable_temporal=inputs.alone)
-        # OpenDWM's U-Net spreads the first frame's layout over all frames; its transformer cannot be told one frame alone.
-        if told.layout is not None and not self.conditions.condition_on_all_frames and not _is_dit(self.network):
-            told = replace(told, layout=told.layout[:, :1])
-        return told
+            told = replace(told, disable_temporal=inputs.alone, any_temporal=None)
+        return first_layout(told) if self.first_layout_alone else told
+
+    def _masking(self, draws: Draws) -> tuple[Masking, ...]:
+        """What the transformer gets besides where it has a mask module: OpenDWM draws its places from the global generator."""
+        if getattr(self.network, "mask_module", None) is None:
+            return ()
+        return (Masking(draws.noise, lambda shape: torch.rand(shape, generator=self.others)),)
 
     def _update(self, seen: dict[str, Tensor]) -> dict[str, Any]:
         found: dict[str, Any] = {"lr_used": self.optimizer.param_groups[0]["lr"]}
@@ -164,31 +170,37 @@ class Session:
 
 
 def _session(case: Case, setup: Setup) -> Session:
-    config, pipeline = case.config, case.config["pipeline"]
-    common = pipeline["common_config"]
+    config, pipeline = case.config, pipeline_of(case)
+    common, inference = pipeline["common_config"], pipeline.get("inference_config", {})
     ledger = Ledger(str(case.folder / "case.json"))
     loop = read_training(
-        Section(pipeline["training_config"], "pipeline.training_config", ledger), common.get("frame_prediction_style")
+        Section(pipeline.get("training_config", {}), "pipeline.training_config", ledger),
+        common.get("frame_prediction_style"),
     )
     base = load_base(case, setup)
     network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
     network = network.to(setup.device, setup.dtype).requires_grad_(True).train()
     freeze(network, loop["freeze"])
+    # OpenDWM runs blocks that no clip wants, so that their parameters get a gradient of zero and decay.
+    network.agreed = lambda wanted: True
     objective = ObjectiveOptions(**loop["objective"])
-    if pipeline["inference_config"].get("vae_pre", 0):
-        objective = objective.in_latents(pipeline["inference_config"].get("vae_stride", 1))
+    if inference.get("vae_pre", 0):
+        objective = objective.in_latents(inference.get("vae_stride", 1))
     options = OptimizerOptions(**read_optimizer(Section(config["optimizer"], "optimizer", ledger)))
     (optimizer,) = build_optimizers(network.named_parameters(), options)
     schedule = Section(config, "", ledger).maybe("lr_scheduler")
+    conditions = condition_options(common, [name.removeprefix("step0.") for name in case.inputs])
     return Session(
         network=network,
         base=base,
-        conditions=condition_options(common, layout="step0.3dbox_images" in case.inputs),
+        conditions=conditions,
         objective=objective,
         noising=FlowNoising(base.scheduler["shift"], objective.times)
         if _is_dit(network)
         else DdpmNoising.create(base.scheduler),
-        references_alone=loop["references_alone"],
+        # Only a video autoencoder makes other latents of the first frames alone.
+        references_alone=loop["references_alone"] if isinstance(base.autoencoder, VideoAutoencoder) else 0,
+        first_layout_alone=not _is_dit(network) and not conditions.condition_on_all_frames,
         optimizer=optimizer,
         schedule=constant_schedule(optimizer) if schedule is None else read_schedule(schedule, optimizer),
         accumulate=loop["accumulate"],
@@ -201,11 +213,11 @@ def _session(case: Case, setup: Setup) -> Session:
 def _batch(case: Case, step: int) -> ClipBatch:
     prefix = f"step{step}."
     tensors = {name.removeprefix(prefix): value for name, value in case.inputs.items() if name.startswith(prefix)}
-    for name in case.data["uint8_inputs"]:
-        if name in tensors:
-            tensors[name] = tensors[name].float() / 255
+    for name in ("pts", "fps", "vae_images"):
+        if name not in tensors:
+            raise DwmError(f"{case.folder / 'inputs.safetensors'}: lacks {prefix}{name}")
     words = json.loads((case.folder / "inputs.json").read_text(encoding="utf-8"))["steps"][step]
-    return clip_batch(tensors, words.get("clip_text"))
+    return case_batch(tensors, words, case.data.get("uint8_inputs", ()), pipeline_of(case)["common_config"])
 
 
 def _is_dit(network: nn.Module) -> bool:

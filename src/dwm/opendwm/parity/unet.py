@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dwm.errors import DwmError
 from dwm.networks import CrossviewTemporalUNet, UNetOptions, UNetPrepared
 from dwm.networks.unet.blocks import ResBlock, TransformerModel
 from dwm.opendwm.config.networks import checked, unet_options
 from dwm.opendwm.parity.cases import Case, Setup
-from dwm.opendwm.parity.networks import build, conditions, leaves, record, with_views
+from dwm.opendwm.parity.networks import arguments_of, build, conditions, leaves, record, times_of, with_views
 
 HOOKED = {
     "down_blocks.0.attentions.0": "down_blocks.0.attentions.0",
@@ -27,8 +28,7 @@ def run_unet(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net.enable_gradient_checkpointing(bool(case.call.get("gradient_checkpointing")))
     given = leaves(case, setup)
     arguments = with_views(given)
-    sample, times = arguments["sample"], arguments["timesteps"]
-    times = times.reshape(*times.shape, *(1,) * (3 - times.ndim)).expand(sample.shape[:3])
+    sample, times = arguments["sample"], times_of(arguments, "timesteps")
 
     def predict() -> Tensor:
         return net(sample, times, net.prepare(conditions(arguments), tuple(sample.shape)))
@@ -37,33 +37,53 @@ def run_unet(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 
 
 def run_resblock(case: Case, setup: Setup) -> Mapping[str, Tensor]:
-    c = case.config
-    parts = (c["in_channels"], c["out_channels"], c["temb_channels"], c["enable_temporal"], c["merge_factor"])
-    net = build(case, setup, ResBlock(*parts))
-    given = leaves(case, setup)
+    names = ("in_channels", "out_channels", "temb_channels", "enable_temporal", "merge_factor")
+    c = {"out_channels": None, "enable_temporal": True, "merge_factor": 0.5} | arguments_of(case, *names)
+    after = c["in_channels"] if c["out_channels"] is None else c["out_channels"]
+    net = build(
+        case, setup, ResBlock(c["in_channels"], after, c["temb_channels"], c["enable_temporal"], c["merge_factor"])
+    )
+    given = _pictures(case, setup)
     x, temb = (given[name].to(setup.dtype) for name in ("hidden_states", "temb"))
+    flags = given.get("disable_temporal")
 
-    def run(disable: Tensor) -> Tensor:
+    def run(disable: Tensor | None) -> Tensor:
         with torch.no_grad():
             return net(x.flatten(0, 2), temb.flatten(0, 2), _told(x, None, disable_temporal=disable))
 
-    flags = given["disable_temporal"]
-    return {"out": run(flags), "out_enabled": run(torch.zeros_like(flags))}
+    return {"out": run(flags), "out_enabled": run(x.new_zeros(len(x), dtype=torch.bool))}
 
 
 def run_transformer(case: Case, setup: Setup) -> Mapping[str, Tensor]:
-    c = case.config
-    kept = ("enable_crossview", "enable_temporal", "enable_rowwise_crossview", "enable_rowwise_temporal")
-    values = {name: c[name] for name in (*kept, "cross_attention_dim", "merge_factor") if name in c}
-    options = checked(UNetOptions, {**values, "transformer_layers_per_block": c["num_layers"]}, case.name)
-    net = build(case, setup, TransformerModel(c["in_channels"], c["num_attention_heads"], options))
-    given = leaves(case, setup)
+    switches = ("enable_crossview", "enable_temporal", "enable_rowwise_crossview", "enable_rowwise_temporal")
+    sizes = ("num_attention_heads", "attention_head_dim", "in_channels", "num_layers")
+    c = {"num_layers": 1} | arguments_of(case, *switches, *sizes, "cross_attention_dim", "merge_factor")
+    channels, heads = c["in_channels"], c["num_attention_heads"]
+    if c.get("attention_head_dim", channels // heads) * heads != channels:
+        raise DwmError(
+            f"config.attention_head_dim: {heads} heads of {c['attention_head_dim']} are not {channels} channels"
+        )
+    values = {name: c[name] for name in (*switches, "cross_attention_dim", "merge_factor") if name in c}
+    options = checked(UNetOptions, values, case.name)
+    net = build(case, setup, TransformerModel(channels, heads, options, c["num_layers"]))
+    given = _pictures(case, setup)
     x, text = (given[name].to(setup.dtype) for name in ("hidden_states", "encoder_hidden_states"))
     flags = {name: given.get(name) for name in ("disable_crossview", "disable_temporal")}
     told = _told(x, text.flatten(0, 2), crossview_mask=given.get("crossview_attention_mask"), **flags)
     with torch.no_grad():
         out = net(x.flatten(0, 2), told).view(x.shape)
     return {"out": out, "out_minus_input": out - x}
+
+
+def _pictures(case: Case, setup: Setup) -> dict[str, Tensor]:
+    """The inputs of a part alone, with a view axis of one where they have none."""
+    given = {name: tensor.to(setup.device) for name, tensor in case.inputs.items()}
+    if case.input("hidden_states").ndim == 6:
+        return given
+    framed = ("hidden_states", "temb", "encoder_hidden_states", "disable_temporal")
+    return {
+        name: tensor.unsqueeze(2) if name in framed and tensor.ndim > 1 else tensor for name, tensor in given.items()
+    }
 
 
 def _told(x: Tensor, text: Tensor | None, **flags: Tensor | None) -> UNetPrepared:

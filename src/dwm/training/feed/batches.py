@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 from dwm.base_models import Moments, StoredText
 from dwm.clip import ClipBatch, as_floats
 from dwm.data import merge
-from dwm.data.digests import window_keys
-from dwm.data.pixels import pixel_keys
+from dwm.data.digests import pixel_keys, window_keys
 from dwm.data.readers import Ask, Part, Reader
 from dwm.data.workers import training_worker_errors
 from dwm.errors import DwmError

@@ -24,12 +24,11 @@ from torch import Tensor
 
 from dwm.clip import TIME_INDEXED, Clip, ClipBatch, as_floats
 from dwm.data import collate
-from dwm.data.digests import picture_keys
-from dwm.data.pixels import as_bytes
+from dwm.data.digests import as_bytes, picture_keys
 from dwm.data.readers import Ask, Material, Part, where
 from dwm.errors import DwmError
 from dwm.progress import track
-from dwm.storage import atomic_write
+from dwm.storage import atomic_write, regular
 
 LAYOUTS = frozenset(("layout_boxes", "layout_map"))
 PICTURES = ("frames", "layout_boxes", "layout_map")
@@ -120,7 +119,7 @@ class _Shard:
     def __init__(self, path: Path):
         self.path = path
         self._file: Any = None
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             words = json.loads(file.metadata()["words"])
             self.names = tuple(name for name in file.keys() if name != "keys")  # noqa: SIM118
             n, t, v = file.get_slice("times").get_shape()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,6 +14,7 @@ from pydantic import Field
 from dwm import progress
 from dwm.errors import DwmError
 from dwm.options import Options
+from dwm.screen import say
 
 SHOWN = {
     "gradient_norm": "gradient {:.3g}",
@@ -68,7 +68,7 @@ class Lines:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         if not progress.QUIET:
-            print(line(values, self.steps), file=sys.stderr, flush=True)
+            say(line(values, self.steps))
 
     def close(self) -> None:
         """Every line is closed already."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
 from dwm.evaluation import EvaluationOptions, Tools, evaluate
 from dwm.generation import DrivingPipeline
+from dwm.screen import say
 from dwm.training.loop.step import Moment
 
 
@@ -54,7 +54,7 @@ class Scoring:
                 found = evaluate(lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options, tools=tools)
                 found.save(moment.folder / "scores" / f"{moment.step:06d}.json")
                 said = ", ".join(f"{line.name} {line.value}" for line in found.lines())
-                print(f"step {moment.step}, {found.clips} held-out clips: {said}", file=sys.stderr, flush=True)
+                say(f"step {moment.step}, {found.clips} held-out clips: {said}")
                 if found.town_fid is not None:
                     moment.score(found.town_fid.distance)
 

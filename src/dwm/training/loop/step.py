@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +20,7 @@ from pydantic import Field
 
 from dwm.errors import DwmError
 from dwm.options import Options
+from dwm.screen import say
 from dwm.training.loop.ema import Ema
 from dwm.training.loop.log import Tracker, WatchOptions, trackers
 from dwm.training.loop.meter import Meter
@@ -180,7 +180,7 @@ class _Run:
             if stopped:
                 self.saver.finish()
                 if here.first:
-                    print(f"stopped after step {step + 1}; saved in {self.saved}", file=sys.stderr)
+                    say(f"stopped after step {step + 1}; saved in {self.saved}")
                 raise KeyboardInterrupt
         self.saver.finish()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from dwm.screen import say
 
 STATUS = 1
 
@@ -41,9 +42,5 @@ class Watchdog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file, all_threads=True)
-        print(
-            f"dwm: no step for {self.limit:g} s; {self.says()}; where each thread stood: {self.path}",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"dwm: no step for {self.limit:g} s; {self.says()}; where each thread stood: {self.path}")
         os._exit(STATUS)

@@ -6,7 +6,7 @@ knows no network and no dataset. σ, times and tasks are those of the published 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from dwm.conditions import Kept
+from dwm.devices import send_together
 from dwm.diffusion.flow import Weighting, spread
 from dwm.errors import DwmError
 from dwm.options import Options
@@ -76,6 +77,12 @@ class ObjectiveOptions(Options):
             raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
         return self
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Conditions that some clips lose, by themselves or (`layout`: boxes and map) together: weights can do without them."""
+        alone = tuple(name for name in ("text", "boxes", "map") if getattr(self, f"keep_{name}") < 1)
+        return tuple(dict.fromkeys((*alone, *(("text", "layout") if self.drop_all else ()))))
+
     def flow(self) -> FlowNoising:
         """The rectified flow of these options."""
         return FlowNoising(self.shift, self.times)
@@ -110,6 +117,8 @@ class Noised:
     given: Bool[Tensor, "b t v"]
     alone: Bool[Tensor, "b"]
     kept: Kept
+    any_together: bool = True
+    """Whether frames of any clip see each other: known without asking the device for `alone`."""
 
 
 def noised(
@@ -123,19 +132,17 @@ def noised(
 
     `noising`: how noise is added, none: the flow of the options. `references`: what given frames show, none: `latents`.
     """
-    b, t, v = latents.shape[:3]
+    given, alone = _tasks(draws, options, tuple(latents.shape[:3]))
+    any_together = not bool(alone.all())
+    draws, given, alone, kept = _sent(draws, given, alone, _kept(draws, options), latents.device)
     noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
     sample, shown = noisy.sample, latents if references is None else references
-    given = torch.zeros(b, t, v, dtype=torch.bool, device=latents.device)
-    alone = torch.zeros(b, dtype=torch.bool, device=latents.device)
     if options.style == "ctsd":
-        given, alone = (flags.to(latents.device) for flags in _ctsd_tasks(draws, options, (b, t, v)))
         sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)
     elif options.style == "diffusion_forcing":
-        alone = (draws.image < options.image_tasks).to(latents.device)
         sample = torch.where(spread(alone, latents), sample, _perturbed(sample, draws, options))
     time = torch.where(given, 0, noisy.time)
-    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, _kept(draws, options))
+    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, kept, any_together)
 
 
 def sides(predicted: Latents, inputs: Noised, options: ObjectiveOptions) -> tuple[Latents, Latents]:
@@ -192,6 +199,29 @@ def box_weights(
     touched = torch.nn.functional.adaptive_max_pool2d(flat, size) > 0
     near = torch.nn.functional.max_pool2d(touched.float(), 3, 1, 1)
     return (1 + (weight - 1) * near).unflatten(0, layout_boxes.shape[:3])
+
+
+def _tasks(
+    draws: Draws, options: ObjectiveOptions, shape: tuple[int, int, int]
+) -> tuple[Bool[Tensor, "b t v"], Bool[Tensor, "b"]]:
+    """Which frames and views are given clean, and which clips' frames do not see each other; where the draws are."""
+    if options.style == "ctsd":
+        return _ctsd_tasks(draws, options, shape)
+    given = torch.zeros(shape, dtype=torch.bool)
+    if options.style == "diffusion_forcing":
+        return given, draws.image < options.image_tasks
+    return given, torch.zeros(shape[0], dtype=torch.bool)
+
+
+def _sent(
+    draws: Draws, given: Tensor, alone: Tensor, kept: Kept, device: torch.device
+) -> tuple[Draws, Tensor, Tensor, Kept]:
+    """All that was drawn and decided by the processor, on the device, in one copy for each kind of number."""
+    used = {name: getattr(draws, name) for name in ("noise", "positions", "scale", "offset")}
+    decided = {name: getattr(kept, name) for name in ("boxes", "map", "action", "explicit_view")}
+    found = send_together({**used, **decided, "given": given, "alone": alone}, device)
+    kept = replace(kept, **{name: found[name] for name in decided})
+    return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], kept
 
 
 def _ctsd_tasks(

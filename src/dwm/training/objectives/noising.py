@@ -5,13 +5,14 @@ Knows no network and no task; where in its schedule a clip or a frame is, is dra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from dwm.devices import send
 from dwm.diffusion import ddpm
 from dwm.diffusion.flow import STEPS, Weighting, add_noise, draw_positions, sigmas_at, spread, training_sigmas
 from dwm.errors import DwmError
@@ -64,6 +65,7 @@ class DdpmNoising:
 
     alphas: Float[Tensor, "n"]
     prediction: Literal["epsilon", "v_prediction"]
+    _sent: dict[torch.device, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def create(cls, scheduler: dict[str, Any]) -> DdpmNoising:
@@ -78,8 +80,10 @@ class DdpmNoising:
         return torch.randint(len(self.alphas), shape, generator=generator)
 
     def add(self, latents: Latents, noise: Latents, places: Shaped[Tensor, "b *t"]) -> Noisy:
-        alphas = self.alphas.to(latents.device)
-        time = _per_picture(places.to(latents.device), latents)
+        if latents.device not in self._sent:
+            self._sent[latents.device] = send(self.alphas, latents.device)
+        alphas = self._sent[latents.device]
+        time = _per_picture(send(places, latents.device), latents)
         target = noise if self.prediction == "epsilon" else ddpm.velocity(latents, noise, time, alphas)
         return Noisy(ddpm.add_noise(latents, noise, time, alphas), time, target)
 

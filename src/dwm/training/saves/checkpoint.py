@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -22,7 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dwm.errors import DwmError
-from dwm.storage import atomic_write
+from dwm.screen import say
+from dwm.storage import atomic_write, read_file, regular
+from dwm.strict_json import parse_json
 from dwm.training.loop.ema import Ema
 from dwm.training.loop.scaler import Scaler
 from dwm.training.parallel.ranks import Place
@@ -134,7 +135,7 @@ def resume(folder: Path, training: Training, here: Place) -> int:
         if wrong is None:
             return restore(path, training)
         if here.first:
-            print(f"{path}: {wrong}; the save before it is taken", file=sys.stderr, flush=True)
+            say(f"{path}: {wrong}; the save before it is taken")
             os.replace(path, path.with_name(f"damaged-{path.name}"))
     if found:
         raise DwmError(f"{folder}: none of its {len(found)} saves can be read; start again in another folder")
@@ -187,13 +188,11 @@ def read_state(path: Path) -> dict[str, Any]:
     """A save's `state.json`. Raises DwmError where it is not one."""
     file = path / STATE
     try:
-        if file.stat().st_size > LARGEST_STATE:
-            raise ValueError("it is too large")
-        state = json.loads(file.read_text(encoding="utf-8"))
+        state = parse_json(read_file(file, LARGEST_STATE), STATE)
         counts = all(isinstance(state[key], int) and state[key] >= 0 for key in ("step", "files", "average_updates"))
         if not counts or "scaler" not in state:
             raise ValueError("its counts are not numbers")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, DwmError) as error:
         raise DwmError(f"{file}: cannot be read ({error}); take an earlier save") from error
     return state
 
@@ -211,6 +210,7 @@ def saved_weights(path: Path, part: str = "average") -> dict[str, Tensor]:
 
 def load_weights(module: nn.Module, path: Path) -> None:
     """Loads a weights file into `module`; differing keys or shapes end in a DwmError that names ten of them."""
+    regular(path)
     try:
         weights = load_file(path)
     except Exception as error:

@@ -35,6 +35,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.futures import Future
 
 from dwm.errors import DwmError
+from dwm.storage import regular
+from dwm.strict_json import parse_json
 from dwm.training.parallel.tensors import local
 
 PATTERN = "shard_*.safetensors"
@@ -88,13 +90,14 @@ def write(path: Path, pieces: Sequence[Piece], copies: Mapping[str, Tensor]) -> 
 
 def fault(path: Path) -> str | None:
     """What is wrong with a file: None where it is whole and as it was written."""
+    regular(path)
     try:
         with safe_open(path, "pt") as file:
             header = _header(file)
             for name, piece in header.items():
                 if _checksum(file.get_tensor(name)) != piece["crc32"]:
                     return f"{path.name} is damaged: {name} is not what was written"
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, DwmError) as error:
         return f"{path.name} is damaged ({error})"
     return None
 
@@ -108,9 +111,15 @@ class Files(StorageReader):
         self._places: dict[MetadataIndex, Path] = {}
         for path in sorted(folder.glob(PATTERN)):
             self._note(path)
+        for name, tensor in self.tensors.items():
+            # Memory is taken for the size that a file claims.
+            if tensor.size.numel() > sum(chunk.sizes.numel() for chunk in tensor.chunks):
+                raise DwmError(
+                    f"{folder}: {name} claims {tuple(tensor.size)}, of which its files hold less; take an earlier save"
+                )
 
     def _note(self, path: Path) -> None:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             for name, piece in _header(file).items():
                 part = file.get_slice(name)
                 chunk = ChunkStorageMetadata(torch.Size(piece["offsets"]), torch.Size(part.get_shape()))
@@ -191,7 +200,7 @@ DTYPES = {
 
 
 def _header(file: Any) -> dict[str, Any]:
-    pieces = json.loads((file.metadata() or {})[HEADER])
+    pieces = parse_json((file.metadata() or {})[HEADER], "its header")
     if not isinstance(pieces, dict) or set(pieces) != set(file.keys()):
         raise DwmError("its header names other tensors than it holds")
     return pieces

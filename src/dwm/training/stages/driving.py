@@ -99,6 +99,8 @@ class DrivingTask:
         draws = draw(latents.shape, told.objective, generator, told.conditions.explicit_view_modeling, told.noising)
         inputs = noised(latents, draws, told.objective, told.noising, references)
         source: TextSource | None = batch.text or self.text
+        if isinstance(source, TextEncoder) and told.conditions.text and batch.clips.captions is not None:
+            source.say_unread([text for clip in batch.clips.captions for row in clip for text in row])
         conditions = build_conditions(
             batch.clips,
             self._conditions(batch),
@@ -107,7 +109,11 @@ class DrivingTask:
             latent_frames=latents.shape[1],
             gradients=told.train_text,
         )
-        conditions = replace(conditions, disable_temporal=conditions.disable_temporal | inputs.alone)
+        conditions = replace(
+            conditions,
+            disable_temporal=conditions.disable_temporal | inputs.alone,
+            any_temporal=conditions.any_temporal and inputs.any_together,
+        )
         with autocast(self.device, told.dtype):
             prepared = self.network.prepare(conditions, latents.shape)
             predicted = self.network(inputs.sample, inputs.timestep, prepared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, TextEncoder
 from dwm.options import Options
+from dwm.screen import say
 from dwm.training.feed.batches import Feed
 from dwm.training.loop.step import Callback, LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
@@ -84,7 +84,7 @@ class DrivingTraining:
         network, base = self.material.load(self.before)
         frozen = freeze(network.requires_grad_(True), self.freezing)
         if self.freezing is not None and context.here.first:
-            print("\n".join(frozen.lines()), file=sys.stderr)
+            say(*frozen.lines())
         told = self.material.told(self.options, context.dtype)
         return DrivingTask(network, self.material.feed(self.options), told, base.text, base.autoencoder, context.device)
 

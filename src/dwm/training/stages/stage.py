@@ -6,7 +6,6 @@ come with the context. It knows no recipe and no network.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dwm.data.workers import training_worker_errors
+from dwm.screen import say
 from dwm.training.loop.step import Callback, Compatibility, LoopOptions, train_task
 from dwm.training.loop.task import Task
 from dwm.training.parallel.ranks import Place, place
@@ -105,11 +105,9 @@ def _trained(
         return train_task(task, options, folder, context.resume, callbacks, context.compatibility).averaged()
     averaged: Mapping[str, Tensor] = {}
     if here.first:
-        print(
+        say(
             f"{name}: {here.ranks} processes cannot share steps of {options.accumulate} micro-batches "
-            "(accumulate); the first one trains this stage alone",
-            file=sys.stderr,
-            flush=True,
+            "(accumulate); the first one trains this stage alone"
         )
         training = train_task(task, options, folder, context.resume, callbacks, context.compatibility, Place())
         averaged = training.averaged()

@@ -1,0 +1,31 @@
+"""Weights that are no numbers: found when they are read, by the name of the tensor, not in a grey video. Reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dwm.errors import DwmError
+
+
+def require_finite(path: Path | str, state: Mapping[str, Tensor]) -> None:
+    """Raises DwmError for the tensors of `path` that hold NaN or infinite numbers."""
+    wrong = [name for name, value in state.items() if not is_finite(value)]
+    if wrong:
+        more = f" and {len(wrong) - 1} more of {len(state)} tensors" if len(wrong) > 1 else ""
+        raise DwmError(
+            f"{path}: {wrong[0]}{more} holds numbers that are not finite (NaN or infinite): training went astray, or the file "
+            "is damaged; take an earlier save, or fetch it again"
+        )
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether all numbers are finite. The sum tells in one pass and without a copy, but for sums that are too large."""
+    if not value.is_floating_point() or value.is_meta or not value.numel():
+        return True
+    if value.dtype.itemsize < 2:  # float8 has no arithmetic
+        value = value.to(torch.float32)
+    return bool(torch.isfinite(value.sum(dtype=torch.float32))) or bool(torch.isfinite(value).all())

@@ -1,0 +1,68 @@
+"""Parquet read whole, its size known before it is unpacked: a few bytes of it may stand for a billion rows or a long text often."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dwm.storage import limits
+
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 8}
+"""Bytes of a value as it is read: texts as numbers in a dictionary, and as one more beside."""
+LONGEST = 256
+"""Bytes of a value of fixed length at most."""
+
+
+def read_parquet(file: BinaryIO, name: str) -> pa.Table:
+    """The table. Raises DwmError where it would take more than `limits.TABLE`, and pyarrow's errors where it is none."""
+    found = pq.ParquetFile(file)
+    # What the file says of itself is known first: rows that are all alike cost nothing in it.
+    limits.check_size(f"{name}: a table", declared(found.metadata), limits.TABLE)
+    texts = [column.path for column in found.schema if column.physical_type == "BYTE_ARRAY"]
+    # Texts stay numbers of a dictionary until it is known how long they are together.
+    parquet = pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True)
+    parts, size = [], 0
+    for group in range(parquet.num_row_groups):
+        part = parquet.read_row_group(group)
+        part.validate(full=True)
+        size += sum(unpacked(column) for column in part.columns)
+        limits.check_size(f"{name}: a table", size, limits.TABLE)
+        parts.append(part)
+    table = pa.concat_tables(parts) if parts else parquet.schema_arrow.empty_table()
+    return table.cast(pa.schema([_plain(field) for field in table.schema]))
+
+
+def declared(metadata: pq.FileMetaData) -> int:
+    """Bytes that a table says it has, at least."""
+    size = 0
+    for group in range(metadata.num_row_groups):
+        columns = metadata.row_group(group)
+        for number in range(columns.num_columns):
+            column = columns.column(number)
+            values = max(column.num_values, columns.num_rows)
+            size += max(column.total_uncompressed_size, values * WIDTHS.get(column.physical_type, LONGEST))
+    return size
+
+
+def unpacked(column: pa.ChunkedArray) -> int:
+    """Bytes of a column once its texts are no longer numbers of a dictionary."""
+    return sum(_unpacked(chunk) for chunk in column.chunks)
+
+
+def _unpacked(values: pa.Array) -> int:
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        return 8 * len(values) + _unpacked(values.flatten())
+    if not pa.types.is_dictionary(values.type):
+        return values.nbytes
+    lengths = pc.binary_length(values.dictionary).cast(pa.int64()).take(values.indices)
+    return 8 * len(values) + (pc.sum(lengths).as_py() or 0)
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    kind = field.type
+    if pa.types.is_list(kind):
+        return field.with_type(pa.list_(_plain(kind.value_field)))
+    return field.with_type(kind.value_type) if pa.types.is_dictionary(kind) else field

@@ -6,7 +6,7 @@ DEVKIT := .venv-devkit
 JUDGES := .venv-judges
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test quick lint judges clean
+.PHONY: demo test quick lint judges versions clean
 demo: $(VENV)/.ready
 	$(BIN)/dwm demo
 
@@ -20,8 +20,12 @@ lint: $(VENV)/.ready-test
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/lint-imports
 
+# The fast tests and the tiny scripts on the oldest and the newest PyTorch; the first time fetches gigabytes for each.
+versions:
+	.ci/versions
+
 # torch first and by its exact version: an open range may bring gigabytes of CUDA libraries to a machine without a GPU.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -51,4 +55,4 @@ $(JUDGES)/.ready:
 		&& touch $@ || echo "no torch-fidelity and torchmetrics here: the tests that they judge will be skipped"
 
 clean:
-	rm -rf $(VENV) $(DEVKIT) $(JUDGES) output
+	rm -rf $(VENV) $(DEVKIT) $(JUDGES) .venv-torch-* output

@@ -126,7 +126,9 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
 
 def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[int]]:
     for place, stamps in content.items():
-        if not isinstance(stamps, list) or not all(type(stamp) is int and abs(stamp) < 2**62 for stamp in stamps):
+        if not isinstance(stamps, list) or not all(
+            type(stamp) in (int, float) and abs(stamp) < 2**62 for stamp in stamps
+        ):
             raise DwmError(f"{name}: {place[:80]} is not a list of times in µs; correct it, or make both files anew")
     return content
 

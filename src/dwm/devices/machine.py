@@ -45,10 +45,20 @@ def pick_device(name: str = "auto") -> torch.device:
         from dwm.devices import ascend
 
         ascend.load()
-    count = 1 if kind == "cpu" else _module(kind).device_count()
+    count = device_count(kind)
     if index and int(index) >= count:
         raise DwmError(f"device: {name} does not exist; this machine has {count} of its kind, counted from 0")
     return torch.device(name)
+
+
+def device_count(kind: str) -> int:
+    """How many devices of a kind this machine has; a processor counts as one."""
+    return 1 if kind == "cpu" else _module(kind).device_count()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reproducible(name: str) -> Mapping[str, str]:
@@ -103,6 +113,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def has_fused_adamw(device: torch.device) -> bool:
+    """Whether AdamW is one kernel there: PyTorch's own devices have one since 2.4, `torch_npu` brings one in newer releases."""
+    keys = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
+    kernel = "aten::_fused_adamw_"
+    return device.type in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[device.type])
 
 
 def synchronize(device: torch.device) -> None:

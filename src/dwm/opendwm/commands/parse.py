@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
+from dwm.errors import CheckFailed
 from dwm.screen import say
 
 
@@ -65,6 +67,8 @@ def evaluate() -> None:
     if given.resume_from is not None:
         run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
     made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
+    if made is None:  # of several processes the first one scores
+        return
     for line in made.scores.lines():
         say(f"{line.name}: {line.value}", to_result=True)
     say(f"written: {given.output_path}", to_result=True)
@@ -109,13 +113,15 @@ def export_packages() -> None:
 def archive_info() -> None:
     """`src/dwm/tools/fs_make_info_json.py`"""
     parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")
-    parser.add_argument("-i", "--input-path", type=Path, required=True, help="a .zip or plain .tar")
+    parser.add_argument("-i", "--input-path", required=True, help="a .zip or plain .tar")
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="the JSON file")
+    parser.add_argument("-fs", "--fs-config-path", type=Path, default=None, help="OpenDWM's JSON of where -i lies")
     given = parser.parse_args()
 
-    from dwm.opendwm.commands.info_json import write_archive_info
+    from dwm.opendwm.commands.info_json import below, write_archive_info
 
-    say(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members", to_result=True)
+    source, endpoint = below(given.fs_config_path, given.input_path)
+    say(f"{given.output_path}: {write_archive_info(source, given.output_path, endpoint)} members", to_result=True)
 
 
 def dataset_info() -> None:
@@ -125,21 +131,21 @@ def dataset_info() -> None:
     )
     parser.add_argument("-dt", "--dataset-type", choices=("nuscenes", "waymo", "argoverse"), required=True)
     parser.add_argument("-s", "--split", default="", help="only archives whose names hold this")
-    parser.add_argument("-i", "--input-path", type=Path, required=True, help="folder of the archives or records")
+    parser.add_argument("-i", "--input-path", required=True, help="folder of the archives or records")
     parser.add_argument(
         "-o", "--output-path", type=Path, required=True, help="folder of the JSON files; waymo: the file"
     )
+    parser.add_argument("-fs", "--fs-config-path", type=Path, default=None, help="OpenDWM's JSON of where -i lies")
     given = parser.parse_args()
 
-    from dwm.opendwm.commands.info_json import write_dataset_info, write_waymo_info
+    from dwm.opendwm.commands.info_json import below, write_dataset_info, write_waymo_info
 
+    source, endpoint = below(given.fs_config_path, given.input_path)
     if given.dataset_type == "waymo":
-        say(
-            f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes",
-            to_result=True,
-        )
+        count = write_waymo_info(source, given.output_path, given.split, endpoint)
+        say(f"{given.output_path}: {count} scenes", to_result=True)
         return
-    for path in write_dataset_info(given.input_path, given.output_path, given.split):
+    for path in write_dataset_info(source, given.output_path, given.split, endpoint):
         say(path, to_result=True)
 
 
@@ -149,11 +155,19 @@ def tar_to_zip() -> None:
     parser.add_argument("-i", "--input-path", type=Path, required=True)
     parser.add_argument("-o", "--output-path", type=Path, required=True)
     parser.add_argument(
-        "-e", "--deflated", default=".bin|.json|.pcd|.txt", help="endings that are compressed, split by |"
+        "-e",
+        "--extensions-to-compress",
+        default=".bin|.json|.pcd|.txt",
+        help="endings that are compressed, split by | (or :); others are stored",
     )
+    parser.add_argument("--verify", action="store_true", help="read the zip again and compare checksums")
+    parser.add_argument("--salvage", action="store_true", help="keep what is whole of a damaged archive; status 3")
     given = parser.parse_args()
 
     from dwm.storage import zip_tar
 
-    made = zip_tar(given.input_path, given.output_path, tuple(filter(None, given.deflated.split("|"))))
+    endings = tuple(filter(None, re.split(r"[|:]", given.extensions_to_compress)))
+    made = zip_tar(given.input_path, given.output_path, endings, given.verify, given.salvage)
     say(f"{made.path}: {made.files} files", to_result=True)
+    if made.missing:
+        raise CheckFailed(f"{given.input_path}: {made.missing}; {made.path} holds what is whole, fetch the rest again")

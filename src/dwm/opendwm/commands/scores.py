@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from dwm.clip import Clip
 from dwm.config import Recipe
-from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.clips import validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
 from dwm.storage import check_folder
+from dwm.training.parallel.ranks import group, place
 
 CLIPS = 16
 """Clips that are scored where nothing says how many."""
@@ -20,10 +22,11 @@ CLIPS = 16
 
 def score_run(
     run: Recipe, output: Path, clips: int | None = None, tiny: bool = False, source: str = "config"
-) -> Evaluated:
+) -> Evaluated | None:
     """Generates clips spread over the run's validation sets, and scores them. `tiny`: the built-in weights.
 
-    Raises DwmError for sets without photographs of their own (packages), or that cannot be read.
+    Of several processes the first does so, and the others get None: scores compare each clip with all others. Raises DwmError
+    for sets without photographs of their own (packages), or that cannot be read.
     """
     check_folder(output, FILES)
     held_out = run.data.validation
@@ -37,8 +40,11 @@ def score_run(
     windows = validation_clips(run.data)
     count = min(len(windows), clips or run.preview.score_clips or CLIPS)
     chosen: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
-    pipe = _tiny() if tiny else published_pipeline(run, source)
-    return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)
+    with group("auto" if tiny else run.device) as device:
+        if not place().first:
+            return None
+        pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
+        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)
 
 
 def checkpoint_of(output: Path, step: int) -> Path:
@@ -50,8 +56,8 @@ def checkpoint_of(output: Path, step: int) -> Path:
     return path
 
 
-def _tiny() -> DrivingPipeline:
-    return DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
+def _tiny(device: torch.device) -> DrivingPipeline:
+    return DrivingPipeline.from_pretrained("town").to(device)
 
 
 def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> EvaluationRun:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,19 @@ def reproducible(name: str) -> Mapping[str, str]:
         return {}
     # MKL's exp differs by one bit between kinds of processors; times of 1000 make that bit visible in every layer.
     return {"MKL_CBWR": os.environ.setdefault("MKL_CBWR", "COMPATIBLE")}
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """float32 with all its digits: by default convolutions of some devices drop thirteen of them for speed (TF32)."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def group_backend(device: torch.device) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Every shape that a signature or a field states is checked in every test. Before anything of dwm is imported.
-install_import_hook("dwm", "shape_checks.checked")
+# Every shape that a signature or a field states is checked in every test, unless DWM_SHAPES=0. Before anything of dwm is imported.
+if os.environ.get("DWM_SHAPES", "1") != "0":
+    install_import_hook("dwm", "shape_checks.checked")
 
 import torch  # noqa: E402
 

@@ -146,7 +146,7 @@ def _read_pth(path: Path) -> object:
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
             "state dict again"
         )
-    _check_packing(path)
+    check_packing(path)
     if Version(torch.__version__) < SAFE:
         warnings.warn(
             f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
@@ -168,7 +168,7 @@ UNREADABLE = (
 """What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
 
 
-def _check_packing(path: Path) -> None:
+def check_packing(path: Path) -> None:
     """Raises DwmError where the parts of a `.pth` are packed: torch.save packs none, and a few bytes may become any number."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -65,7 +65,7 @@ def show(
     ],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, help="Length of a film; shorter where the scene ends.")
+        float, typer.Option("--seconds", min=0.1, max=1e5, help="Length of a film; shorter where the scene ends.")
     ] = 4.0,
     fps: flags.Fps = None,
     views: flags.Views = None,

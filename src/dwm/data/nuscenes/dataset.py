@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -224,7 +225,7 @@ def _elsewhere(tree: Tree) -> str:
     """Where a data set lies around or below a folder without one, as advice; empty where nowhere."""
     if not isinstance(tree.beside, Path) or not tree.beside.is_dir():
         return ""
-    here = tree.beside.resolve()
+    here = Path(os.path.realpath(tree.beside))
     below = sorted(child for child in here.iterdir() if child.is_dir() and child.name[0] != ".")
     close = [*below, *list(here.parents)[:2]]
     place = next((folder for folder in close if _holds_a_set(folder)), None)

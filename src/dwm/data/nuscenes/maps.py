@@ -84,7 +84,9 @@ def _layers(name: str, content: Any) -> LaneMap:
             (row, token)
             for row in (rows.of(layer) if layer in content else ())
             for token in (
-                row.list("polygon_tokens") if "polygon_tokens" in row.values else [row.field("polygon_token")]
+                row.list("polygon_tokens")
+                if isinstance(row.values, dict) and "polygon_tokens" in row.values
+                else [row.field("polygon_token")]
             )
         ]
         layers[layer] = tuple(found for row, token in tokens if (found := shape(row, token)) is not None)

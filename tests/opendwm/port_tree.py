@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.checkpoints.published import NETWORKS
 from dwm.opendwm.runs import load_recipe
-from dwm.town import NuScenesOptions, caption_words, write_nuscenes
+from dwm.town import NuScenesOptions, TownOptions, caption_words, write_nuscenes
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 32
@@ -36,6 +36,7 @@ BASES = {
     "CogVideoX-2b": SD3.with_(video=True),
 }
 CAPTIONS = "nuscenes_v1.0-{}_caption_v2_{}{}.json"
+QUIET = TownOptions(duration=4, traffic=("quiet",), trees=("few",), heights=("low",), junction_share=0, max_lanes=2)
 LAYERS = 2
 """Spatial blocks of a network that is made small."""
 
@@ -84,8 +85,9 @@ class PortTree:
 def make_port_tree(folder: Path, shared: Path) -> PortTree:
     data, town = folder / "data" / "nuscenes", folder / "town"
     data.mkdir(parents=True)
-    options = NuScenesOptions(seconds=4, size=(160, 96), lidar_hz=10)
-    write_nuscenes(town, scenes=2, seed=3, format="zips", options=options)
+    # As short as the longest window of the published configs allows (35 frames at 10 Hz), and as little to draw.
+    options = NuScenesOptions(seconds=3.5, size=(96, 54), lidar_hz=10)
+    write_nuscenes(town, scenes=2, seed=3, format="zips", options=options, town=QUIET, workers=1)
     tree = PortTree(folder, shared)
     pack(town, data)
     for packed in sorted(data.glob("*.tgz")):

@@ -41,6 +41,24 @@ LAYERS = 2
 """Spatial blocks of a network that is made small."""
 
 
+PORT = "reference/port/configs/ctsd/single_dataset/ctsd_35_crossview_tirda_bm_nusc_a.json"
+SINGLE = "reference/configs/ctsd/single_dataset/"
+ON_NUSCENES = [
+    PORT,
+    *(
+        f"{SINGLE}{name}.json"
+        for name in (
+            "ctsd_21_crossview_tirda_bm_nusc_a",
+            "ctsd_21_tirda_bm_nusc_a",
+            "ctsd_21_tirda_bm_nusc_a_warmup",
+            "ctsd_35_crossview_tirda_bm_nusc_a",
+            "ctsd_35_tirda_bm_nusc_a",
+            "ctsd_35_tirda_bm_nusc_a_warmup",
+        )
+    ),
+]
+
+
 @dataclass(frozen=True)
 class PortTree:
     """`folder` holds data/nuscenes, base_model and pretrained. `shared` is where the published configs lie."""
@@ -48,12 +66,19 @@ class PortTree:
     folder: Path
     shared: Path
 
-    def small(self, config: str) -> Path:
-        """A published config with nothing but sizes of its network changed; its weights are made where the config wants them."""
+    def small(self, config: str, pictures: tuple[int, int] | None = None) -> Path:
+        """A published config with nothing but sizes changed: its network's, and (width, height) of its pictures where given.
+
+        Its weights are made where the config wants them.
+        """
         path = self.folder / Path(config).relative_to("reference")
+        if pictures is not None:
+            path = path.with_stem(f"{path.stem}_{pictures[0]}x{pictures[1]}")
         if not path.exists():
             values = json.loads((self.shared / config).read_text(encoding="utf-8"))
             shrink(values["pipeline"].get("model") or values["pipeline"]["DiT"])
+            if pictures is not None:
+                resize(values, [pictures[1], pictures[0]])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values), encoding="utf-8")
             self._weights(path)
@@ -141,3 +166,12 @@ def shrink(model: dict[str, Any]) -> None:
         kept = LAYERS if "num_layers" in model else None
         adapter["is_downblocks"] = adapter["is_downblocks"][:kept]
         adapter["channels"] = [WIDTH] * len(adapter["is_downblocks"])
+
+
+def resize(values: Any, size: list[int]) -> None:
+    """Gives every step of a config that brings pictures to a size this (height, width), in place."""
+    below = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    if isinstance(values, dict) and values.get("_class_name") == "torchvision.transforms.Resize":
+        values["size"] = size
+    for value in below:
+        resize(value, size)

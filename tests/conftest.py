@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 if os.environ.get("DWM_SHAPES", "1") != "0":
     install_import_hook("dwm", "shape_checks.checked")
 
-import torch  # noqa: E402
+import torch
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 SHARED = Path(os.environ.get("DWM_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()

@@ -18,11 +18,11 @@ from torch import Tensor
 from dwm.conditions import dropped_together
 from dwm.devices import send_together
 from dwm.diffusion.flow import Weighting, spread
+from dwm.diffusion.process import Flow, Latents, NoiseProcess
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.training.loop.task import Losses
 from dwm.training.objectives.draws import Draws, draw
-from dwm.training.objectives.noising import FlowNoising, Latents, Noising
 
 __all__ = [
     "Draws",
@@ -92,9 +92,9 @@ class ObjectiveOptions(Options):
         """The share of clips that keep a condition."""
         return getattr(self, f"keep_{condition}") if f"keep_{condition}" in type(self).model_fields else 1.0
 
-    def flow(self) -> FlowNoising:
+    def flow(self) -> Flow:
         """The rectified flow of these options."""
-        return FlowNoising(self.shift, self.times)
+        return Flow(self.shift, self.times)
 
     def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
         """The same with given frames counted in latents, of which the first holds one frame and the others so many."""
@@ -135,7 +135,7 @@ def noised(
     latents: Latents,
     draws: Draws,
     options: ObjectiveOptions,
-    noising: Noising | None = None,
+    noising: NoiseProcess | None = None,
     references: Latents | None = None,
 ) -> Noised:
     """Noise, tasks and dropped conditions applied to clean latents.

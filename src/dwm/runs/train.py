@@ -15,10 +15,7 @@ from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
-<<<<<<< HEAD
 from dwm.runs.base import base_folder, is_towns, make_base
-=======
->>>>>>> 8c403552a616d50c54c1968e7f932650c4d20081
 from dwm.runs.claim import claimed
 from dwm.runs.clips import training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts

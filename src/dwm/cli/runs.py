@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from dwm.errors import DwmError
 
@@ -37,7 +37,7 @@ def chosen_training(name: str | None, config: Path | None, overrides: Sequence[s
     """The same for what is trained, which may be a campaign of several runs."""
     from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
-    if config is None and is_campaign(name):
+    if config is None and name is not None and is_campaign(name):
         return resolved(name, list(overrides or ()))
     if config is not None and (not name or "=" in name):
         from dwm.config import read_json
@@ -49,6 +49,12 @@ def chosen_training(name: str | None, config: Path | None, overrides: Sequence[s
     return chosen(name, config, overrides)
 
 
+@overload
+def on_data(run: Recipe, data: str, quiet: bool) -> Recipe: ...
+@overload
+def on_data(run: Campaign, data: str, quiet: bool) -> Campaign: ...
+@overload
+def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign: ...
 def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign:
     """The run with --data in the place of its first set; a note says which others it keeps."""
     from dwm.cli.output import note

@@ -143,9 +143,12 @@ def _pictures(
     colour = options.uncondition_image_color
     if pictures is None:
         known = next((p for p in (batch.layout_boxes, batch.layout_map, batch.frames) if p is not None), None)
-        if known is None and size is None:
+        if known is not None:
+            height, width = known.shape[-2:]
+        elif size is not None:
+            width, height = size
+        else:
             raise DwmError("the batch has neither layout nor pictures; give the size of the layout that is not given")
-        height, width = known.shape[-2:] if known is not None else (size[1], size[0])
         return torch.full((*batch.shape, 3, height, width), colour, device=batch.fps.device)
     if kept is not None:
         pictures = torch.where(send(kept, pictures.device)[:, None, None, None, None, None], pictures, colour)
@@ -169,10 +172,11 @@ def _added_ids(
 def _doubled(told: Conditions, options: ConditionOptions) -> Conditions:
     """The same conditions twice; in the first half what guidance leaves out is not given."""
     twice = _map(told, {item.name for item in fields(Conditions)}, lambda value: torch.cat([value, value]))
+    assert twice.disable_temporal is not None  # `build` always sets it
     half = len(twice.disable_temporal) // 2
     if twice.layout is not None:
         twice.layout[:half] = options.uncondition_image_color
-    if twice.added_ids is not None and options.added_time_ids.endswith("_action"):
+    if twice.added_ids is not None and (options.added_time_ids or "").endswith("_action"):
         twice.added_ids[:half, ..., -2:] = UNKNOWN
     return twice
 

@@ -176,6 +176,8 @@ def variants(captions: Captions, options: CaptionOptions = CaptionOptions()) -> 
 
 def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:
     keys = list(options.selected_keys)
+    if random is None:
+        return caption.text(keys)
     if options.reorder:
         keys = [keys[i] for i in random.permutation(len(keys))]
     dropped = {key for key, rate in options.drop_rates.items() if random.rand() <= rate}

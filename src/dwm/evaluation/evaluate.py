@@ -58,15 +58,14 @@ class Scores:
 
     def lines(self) -> tuple[ScoreLine, ...]:
         """The scores for people, one sentence each."""
-        return tuple(
-            line(score)
-            for line, score in (
-                (_retrieval_line, self.layout_retrieval),
-                (_response_line, self.prompt_response),
-                (_fid_line, self.town_fid),
-            )
-            if score is not None
-        )
+        found = []
+        if self.layout_retrieval is not None:
+            found.append(_retrieval_line(self.layout_retrieval))
+        if self.prompt_response is not None:
+            found.append(_response_line(self.prompt_response))
+        if self.town_fid is not None:
+            found.append(_fid_line(self.town_fid))
+        return tuple(found)
 
 
 def evaluate(
@@ -86,17 +85,18 @@ def evaluate(
     if not clips:
         raise DwmError("evaluate: no clips were given; name scenes, or take another --data")
     started = time.monotonic()
-    gathering = _Gathering(options, features)
+    gathering, size = _Gathering(options, features), (0, 0)
     for number, clip in enumerate(track(clips, "evaluate", unit="clips")):
         generated = generate(clip, options.seed + number)
-        real = _real(clip, generated.size)
+        size = generated.size
+        real = _real(clip, size)
         gathering.add(generated, real)
         if "prompt_response" in options.scores:
             gathering.respond(generate, clip, options.seed + number, generated)
         if on_clip is not None:
             on_clip(number, generated, real)
     for clip in candidates:
-        gathering.real.append(thumbnails(_real(clip, generated.size)))
+        gathering.real.append(thumbnails(_real(clip, size)))
     return gathering.scores(len(clips), time.monotonic() - started)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,7 +61,7 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
     return DrivingPipeline(network.eval().requires_grad_(False), base, card).to(device, mixed)
 
 
-def _prediction(run: Recipe) -> str:
+def _prediction(run: Recipe) -> Any:
     if run.network.process != "ddpm":
         return "flow"
     path = Path(run.base_model or "") / "scheduler" / "scheduler_config.json"

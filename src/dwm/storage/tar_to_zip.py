@@ -11,24 +11,23 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import zips
 from dwm.storage.archive import Archive
 from dwm.storage.atomic import atomic_write
-from dwm.storage.files import open_binary
+from dwm.storage.files import Readable, open_binary
 from dwm.storage.limits import words
 from dwm.storage.members import Members
 from dwm.storage.names import fault, shown
 from dwm.storage.output import check_file
 from dwm.storage.source import LocalSource, seems
-from dwm.storage.tars import open_tar
+from dwm.storage.tars import Forward, open_tar
 from dwm.storage.zip_writer import AT_ONCE, BLOCK, ZipWriter
 from dwm.storage.zips import foreign
 
@@ -108,66 +107,71 @@ def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bo
                 _add(writer, info, file, source)
 
 
-def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: IO[bytes], source: Path) -> None:
+def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Path) -> None:
     with _breaking(source):
         writer.add(info, content)
 
 
-Entry = tuple[str, tuple[int, ...], int, int, IO[bytes]]
+Date = tuple[int, int, int, int, int, int]
+Entry = tuple[str, Date, int, int, Readable]
 """Name, date, mode, bytes, content."""
 
 
-def _tar_entries(source: Path) -> Iterator[Entry]:
+def _tar_entries(source: Path) -> Generator[Entry]:
     with (
         _breaking(source),
         _progress(source, "packing") as file,
         _unpacking(source, file) as plain,
-        open_tar(plain, BLOCK) as tar,
+        open_tar(Forward(plain, BLOCK)) as tar,
     ):
         for member in tar:
-            tar.members = []  # else each stays an object of a kilobyte
+            tar.members = []  # type: ignore[attr-defined]  # else each stays an object of a kilobyte
             if member.issparse():
                 raise DwmError(
                     f"{source}: member {shown(member.name)} is sparse ({words(member.size)} from a few); unpack it and pack it "
                     "again without --sparse"
                 )
-            if member.isreg():
+            if member.isreg() and (content := tar.extractfile(member)) is not None:
                 name = member.name.removeprefix("./")
-                yield name, _date(member.mtime), member.mode, member.size, tar.extractfile(member)
+                yield name, _date(member.mtime), member.mode, member.size, content
         while plain.read(BLOCK):  # the checksum of what was packed stands at its end
             pass
 
 
-class _Sooner(contextlib.closing):
+class _Sooner(contextlib.AbstractContextManager["_Sooner"]):
     """A file that gives what it has, so that what lies before a break is not lost with it."""
 
-    def __enter__(self) -> _Sooner:
-        return self
+    def __init__(self, file: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile) -> None:
+        self.file = file
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
     def read(self, size: int) -> bytes:
-        return self.thing.read1(size)
+        return self.file.read1(size)
 
 
-def _unpacking(source: Path, file: IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+def _unpacking(source: Path, file: Readable) -> contextlib.AbstractContextManager[Readable]:
     """The plain tar of a packed one. Unlike `tarfile`'s own stream these verify the checksum."""
     kind = seems(LocalSource(source))
     if kind == "packed with gzip":
-        return _Sooner(gzip.GzipFile(fileobj=file))
+        return _Sooner(gzip.GzipFile(fileobj=file))  # type: ignore[arg-type]  # it is only read on
     if kind == "packed with bzip2":
-        return _Sooner(bz2.BZ2File(file))
+        return _Sooner(bz2.BZ2File(file))  # type: ignore[arg-type]
     if kind == "packed with xz":
-        return _Sooner(lzma.LZMAFile(file))
+        return _Sooner(lzma.LZMAFile(file))  # type: ignore[arg-type]
     if kind != "a tar":
         raise foreign(LocalSource(source), "tar")
     return contextlib.nullcontext(file)
 
 
-def _zip_entries(source: Path) -> Iterator[Entry]:
+def _zip_entries(source: Path) -> Generator[Entry]:
     """What is whole of a damaged zip, by the headers of its members; those whose checksum differs are left out."""
     local = LocalSource(source)
     archive, damaged = Archive(local, Members.of(zips.whole_members(local))), 0
     for name in track(list(archive.members.names()), f"reading {source.name}", unit="files"):
         member = archive.members.find(name)
+        assert member is not None, name
         if _sum(archive, name) != (member.size, member.crc):
             damaged += 1
             continue
@@ -183,7 +187,7 @@ def _inside(source: Path, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _whole(content: IO[bytes], size: int, source: Path) -> Iterator[IO[bytes]]:
+def _whole(content: Readable, size: int, source: Path) -> Iterator[Readable]:
     """A copy of a large file, made before it is written into the zip, so that a half one does not stay there."""
     with TemporaryFile() as copy, _breaking(source):
         done = 0
@@ -218,9 +222,10 @@ def _sum(archive: Archive, name: str) -> tuple[int, int]:
     return size, crc
 
 
-def _date(seconds: float) -> tuple[int, ...]:
+def _date(seconds: float) -> Date:
     with contextlib.suppress(ValueError, OverflowError, OSError):
-        return min(max(time.gmtime(seconds)[:6], FIRST_DATE), LAST_DATE)
+        year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+        return min(max((year, month, day, hour, minute, second), FIRST_DATE), LAST_DATE)
     return FIRST_DATE
 
 
@@ -245,7 +250,7 @@ def _breaking(source: Path) -> Iterator[None]:
 class _Counted:
     """A file that tells a progress line how much of it was read, in units of 1 MB."""
 
-    def __init__(self, file: IO[bytes], line: Iterator[int]) -> None:
+    def __init__(self, file: Readable, line: Iterator[int]) -> None:
         self.file, self.line, self.done = file, line, 0
 
     def read(self, size: int = -1) -> bytes:
@@ -259,7 +264,7 @@ class _Counted:
 @contextlib.contextmanager
 def _progress(source: Path, what: str) -> Iterator[_Counted]:
     with source.open("rb") as file:
-        line = iter(track(range(source.stat().st_size // BLOCK + 1), f"{what} {source.name}", unit="MB"))
+        line = track(range(source.stat().st_size // BLOCK + 1), f"{what} {source.name}", unit="MB")
         try:
             yield _Counted(file, line)
         finally:

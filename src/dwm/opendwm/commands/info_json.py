@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from dwm.errors import DwmError
 from dwm.storage import atomic_write, check_file, open_binary, regular
@@ -77,7 +78,7 @@ def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-def _records(file: BinaryIO, path: Path) -> Iterator[tuple[int, int]]:
+def _records(file: io.BufferedReader, path: Path) -> Iterator[tuple[int, int]]:
     """(offset, bytes) of each record of a TFRecord file: length, its checksum, data, its checksum."""
     end = path.stat().st_size
     place = 0
@@ -92,7 +93,7 @@ def _records(file: BinaryIO, path: Path) -> Iterator[tuple[int, int]]:
         place += 16 + size
 
 
-def _time(file: BinaryIO, path: Path, size: int) -> int:
+def _time(file: io.BufferedReader, path: Path, size: int) -> int:
     """The time of the frame that begins here, from its protocol buffer: fields before it are stepped over."""
     end = file.tell() + size
     while file.tell() < end:
@@ -111,7 +112,7 @@ def _time(file: BinaryIO, path: Path, size: int) -> int:
     raise DwmError(f"{path}: a record holds no frame of Waymo's (no time)")
 
 
-def _varint(file: BinaryIO) -> int:
+def _varint(file: io.BufferedReader) -> int:
     value = shift = 0
     while shift < 64:
         byte = file.read(1)

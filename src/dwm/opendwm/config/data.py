@@ -94,7 +94,7 @@ def _picture_step(step: Section, of: str, read: Read) -> None:
     name = step.class_name((RESIZE, JITTER, TENSOR))
     if name == RESIZE:
         height, width = step.take_as(list, "size")
-        if read.size not in (None, (width, height)):
+        if read.size is not None and read.size != (width, height):
             raise step.fault(
                 "size", f"{width}×{height} differs from {read.size[0]}×{read.size[1]} of the other pictures"
             )

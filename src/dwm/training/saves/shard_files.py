@@ -62,9 +62,9 @@ def share_out(tensors: Mapping[str, Tensor], rank: int, gather: Any) -> list[Pie
     plans = gather(planner.create_local_plan())
     shared, _ = planner.create_global_plan(plans)
     return [
-        Piece(item.index.fqn, tuple(item.tensor_data.chunk.offsets), tuple(item.tensor_data.size))
+        Piece(item.index.fqn, tuple(data.chunk.offsets), tuple(data.size))
         for item in shared[rank].items
-        if item.tensor_data.chunk.sizes.numel() or item.tensor_data.size.numel() == 0
+        if (data := item.tensor_data) is not None and (data.chunk.sizes.numel() or data.size.numel() == 0)
     ]
 
 
@@ -209,4 +209,4 @@ def _header(file: Any) -> dict[str, Any]:
 def _checksum(tensor: Tensor) -> int:
     if tensor.numel() == 0:
         return 0
-    return zlib.crc32(memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy()))
+    return zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -16,16 +16,17 @@ from dwm.checkpoints.published import load_base as load_published_base
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.data.readers import Reader
+from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.base import base_folder, frames_per_latent, load_base
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
+from dwm.runs.fetch import IN_TRAINING, require
 from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
-from dwm.training.objectives.noising import DdpmNoising
 from dwm.training.parallel.ranks import place
 from dwm.training.stages.driving import Network, Told
 from dwm.training.stages.driving_stage import DrivingMaterial, DrivingStage
@@ -88,7 +89,7 @@ def told_by(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dic
     return Told(
         run.conditions,
         stage.objective.in_latents(per_latent) if per_latent > 1 else stage.objective,
-        DdpmNoising.create(scheduler) if run.network.process == "ddpm" else None,
+        Ddpm.create(scheduler) if run.network.process == "ddpm" else None,
         batch.sample_latents,
         batch.train_text,
         run.training.references_alone if per_latent > 1 else 0,
@@ -111,8 +112,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
     options = run.driving_network()
     given = Path(run.weights)
     folder = given / "transformer" if (given / "transformer").is_dir() else given
-    if not folder.exists():
-        raise DwmError(f"weights: {given} does not exist; fetch or train it first, or set weights=null")
+    require(folder, "weights", run.name or "config", IN_TRAINING["weights"])
     load = load_published if run.weights_strict else load_published_base
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)

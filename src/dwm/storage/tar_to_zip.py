@@ -23,7 +23,7 @@ from dwm.storage.archive import Archive
 from dwm.storage.atomic import atomic_write
 from dwm.storage.files import Readable, open_binary
 from dwm.storage.limits import words
-from dwm.storage.members import Members
+from dwm.storage.members import Members, Readable
 from dwm.storage.names import fault, shown
 from dwm.storage.output import check_file
 from dwm.storage.source import LocalSource, seems
@@ -33,6 +33,8 @@ from dwm.storage.zips import foreign
 
 DEFLATED = (".bin", ".json", ".pcd", ".txt")
 """Endings of what shrinks; pictures do not."""
+END = 1024
+"""Bytes of zeros at the end of a tar."""
 FIRST_DATE, LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 
 
@@ -112,8 +114,7 @@ def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Pa
         writer.add(info, content)
 
 
-Date = tuple[int, int, int, int, int, int]
-Entry = tuple[str, Date, int, int, Readable]
+Entry = tuple[str, tuple[int, ...], int, int, Readable]
 """Name, date, mode, bytes, content."""
 
 
@@ -121,8 +122,9 @@ def _tar_entries(source: Path) -> Generator[Entry]:
     with (
         _breaking(source),
         _progress(source, "packing") as file,
-        _unpacking(source, file) as plain,
-        open_tar(Forward(plain, BLOCK)) as tar,
+        _unpacking(source, file) as unpacked,
+        contextlib.nullcontext(_Tail(unpacked)) as plain,
+        open_tar(plain, BLOCK) as tar,
     ):
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else each stays an object of a kilobyte
@@ -136,6 +138,20 @@ def _tar_entries(source: Path) -> Generator[Entry]:
                 yield name, _date(member.mtime), member.mode, member.size, content
         while plain.read(BLOCK):  # the checksum of what was packed stands at its end
             pass
+        if plain.tail.strip(b"\0") or len(plain.tail) < END:  # `tarfile` takes a cut between two files for the end
+            raise EOFError("it stops without a tar's end, two blocks of zeros")
+
+
+class _Tail:
+    """A file that remembers the last bytes that were read of it."""
+
+    def __init__(self, file: Readable) -> None:
+        self.file, self.tail = file, b""
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(size)
+        self.tail = (self.tail + data[-END:])[-END:]
+        return data
 
 
 class _Sooner(contextlib.AbstractContextManager["_Sooner"]):

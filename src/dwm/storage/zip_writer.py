@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from dwm.storage.files import Readable
+from dwm.storage.members import Readable
 
 BLOCK = 1 << 20
 AT_ONCE = 16 << 20

@@ -5,7 +5,6 @@ OpenDWM draws from two generators, adds gradients up over calls without dividing
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel, VideoAutoencoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
+from dwm.diffusion.process import Ddpm, Flow, NoiseProcess
 from dwm.errors import DwmError
 from dwm.networks import Conditions, CrossviewTemporalDiT, Masking
 from dwm.opendwm.config.pipeline import read_training
@@ -27,9 +27,9 @@ from dwm.opendwm.parity.cases import Case, Deviation, Setup
 from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
+from dwm.strict_json import parse_json
 from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
 from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
-from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
 from dwm.training.stages.freezing import freeze
 
 
@@ -64,7 +64,7 @@ class Session:
     base: BaseModel
     conditions: ConditionOptions
     objective: ObjectiveOptions
-    noising: Noising
+    noising: NoiseProcess
     references_alone: int
     first_layout_alone: bool
     optimizer: torch.optim.Optimizer
@@ -104,7 +104,7 @@ class Session:
             tuple(latents.shape),
             self.objective,
             self.pipeline,
-            self.conditions.explicit_view_modeling,
+            self.conditions,
             self.noising,
             self.others,
         )
@@ -140,7 +140,7 @@ class Session:
 
     def _told(self, batch: ClipBatch, inputs: Noised) -> Conditions:
         told = build_conditions(
-            batch, self.conditions, self.base.text, kept=inputs.kept, latent_frames=inputs.sample.shape[1]
+            batch, self.conditions, self.base.text, keep=inputs.keep, latent_frames=inputs.sample.shape[1]
         )
         # A style replaces what common_config says about the blocks over time.
         if self.objective.style is not None:
@@ -195,9 +195,7 @@ def _session(case: Case, setup: Setup) -> Session:
         base=base,
         conditions=conditions,
         objective=objective,
-        noising=FlowNoising(base.scheduler["shift"], objective.times)
-        if _is_dit(network)
-        else DdpmNoising.create(base.scheduler),
+        noising=Flow(base.scheduler["shift"], objective.times) if _is_dit(network) else Ddpm.create(base.scheduler),
         # Only a video autoencoder makes other latents of the first frames alone.
         references_alone=loop["references_alone"] if isinstance(base.autoencoder, VideoAutoencoder) else 0,
         first_layout_alone=not _is_dit(network) and not conditions.condition_on_all_frames,
@@ -216,7 +214,7 @@ def _batch(case: Case, step: int) -> ClipBatch:
     for name in ("pts", "fps", "vae_images"):
         if name not in tensors:
             raise DwmError(f"{case.folder / 'inputs.safetensors'}: lacks {prefix}{name}")
-    words = json.loads((case.folder / "inputs.json").read_text(encoding="utf-8"))["steps"][step]
+    words = parse_json((case.folder / "inputs.json").read_bytes(), str(case.folder / "inputs.json"))["steps"][step]
     return case_batch(tensors, words, case.data.get("uint8_inputs", ()), pipeline_of(case)["common_config"])
 
 

@@ -299,8 +299,8 @@ class ClipBatch:
     world_from_ego: Float[Tensor, "b t v 4 4"]
     image_size: Num[Tensor, "b t v 2"]
     frames: Float[Tensor, "b t v 3 h w"] | UInt8[Tensor, "b t v 3 h w"] | None = None
-    layout_boxes: Float[Tensor, "b t v 3 h w"] | None = None
-    layout_map: Float[Tensor, "b t v 3 h w"] | None = None
+    layout_boxes: Float[Tensor, "b t v 3 H W"] | UInt8[Tensor, "b t v 3 H W"] | None = None
+    layout_map: Float[Tensor, "b t v 3 H W"] | UInt8[Tensor, "b t v 3 H W"] | None = None
     captions: tuple[tuple[tuple[str, ...], ...], ...] | None = None
     crossview_mask: Bool[Tensor, "b v v"] | None = None
     is_uncalibrated: Bool[Tensor, "b"] | None = None

@@ -50,7 +50,7 @@ def chosen_training(
     """The same for what is trained, which may be a campaign of several runs."""
     from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
-    if config is None and is_campaign(name):
+    if config is None and name is not None and is_campaign(name):
         if root is not None:
             raise DwmError(f"--root: {name} is a campaign of several runs; give each setting by KEY=VALUE")
         return resolved(name, list(overrides or ()))

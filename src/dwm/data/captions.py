@@ -124,7 +124,7 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
     return content
 
 
-def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[int]]:
+def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[float]]:
     for place, stamps in content.items():
         if not isinstance(stamps, list) or not all(
             type(stamp) in (int, float) and abs(stamp) < 2**62 for stamp in stamps

@@ -121,7 +121,7 @@ class Sampler:
             raise DwmError(f"{frames} first frames are to be given, and the clip has no pictures to take them from")
         return self.encode(batch.frames[:, :frames])
 
-    def window(self, batch: ClipBatch, known: Latents | None = None) -> Latents:
+    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
         """Latents of all frames of `batch` from noise; `known` clean latents are its first ones, seen at time 0."""
         shape = self.latent_shape(batch)
         latents = self.noise(shape)

@@ -77,11 +77,11 @@ def _random_numbers() -> Iterator[None]:
         with torch.random.fork_rng(devices=(), device_type="meta"):
             pass
     except RuntimeError:
-        torch.meta = torch.cpu
+        torch.meta = torch.cpu  # type: ignore[attr-defined]
         try:
             yield
         finally:
-            del torch.meta
+            del torch.meta  # type: ignore[attr-defined]
     else:
         yield
 

@@ -11,7 +11,6 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from dwm.errors import DwmError
 from dwm.storage import limits
@@ -44,22 +43,6 @@ def open_file(path: str | Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-@runtime_checkable
-class Readable(Protocol):
-    """What gives its bytes from front to back."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-@runtime_checkable
-class Seekable(Readable, Protocol):
-    """What also goes to a place."""
-
-    def seek(self, place: int, /) -> int: ...
-
-    def tell(self) -> int: ...
 
 
 def open_binary(path: str | Path) -> io.BufferedReader:

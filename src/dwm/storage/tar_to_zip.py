@@ -21,7 +21,7 @@ from dwm.progress import track
 from dwm.storage import zips
 from dwm.storage.archive import Archive
 from dwm.storage.atomic import atomic_write
-from dwm.storage.files import Readable, open_binary
+from dwm.storage.files import open_binary
 from dwm.storage.limits import words
 from dwm.storage.members import Members, Readable
 from dwm.storage.names import fault, shown
@@ -114,7 +114,8 @@ def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Pa
         writer.add(info, content)
 
 
-Entry = tuple[str, tuple[int, ...], int, int, Readable]
+Date = tuple[int, int, int, int, int, int]
+Entry = tuple[str, Date, int, int, Readable]
 """Name, date, mode, bytes, content."""
 
 
@@ -124,7 +125,7 @@ def _tar_entries(source: Path) -> Generator[Entry]:
         _progress(source, "packing") as file,
         _unpacking(source, file) as unpacked,
         contextlib.nullcontext(_Tail(unpacked)) as plain,
-        open_tar(plain, BLOCK) as tar,
+        open_tar(Forward(plain, BLOCK)) as tar,
     ):
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else each stays an object of a kilobyte

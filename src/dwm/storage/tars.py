@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dwm.errors import DwmError
 from dwm.storage import limits
-from dwm.storage.members import Member, Members, Readable, check_bounds
+from dwm.storage.members import Member, Members, Readable, Seekable, check_bounds
 from dwm.storage.source import Source, as_file, seems
 from dwm.storage.zips import AGAIN, foreign
 
@@ -74,7 +74,7 @@ class Header(tarfile.TarInfo):
 class _Counted:
     """A file that, while a header is read, gives `limits.HEADER` bytes at most."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Seekable) -> None:
         self.file, self.left = file, -1
 
     @contextmanager
@@ -106,8 +106,8 @@ class _Counted:
         return not isinstance(self.file, Forward)
 
 
-def open_tar(file: Readable, block: int = 0) -> tarfile.TarFile:
-    """A tar for reading, its headers bounded; with `block` from front to back, that many bytes at once.
+def open_tar(file: Seekable) -> tarfile.TarFile:
+    """A tar for reading, its headers bounded; by `Forward` from front to back.
 
     Raises tarfile.TarError for what is none.
     """

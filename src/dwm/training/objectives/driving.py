@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from dwm.checkpoints.card import Optional
 from dwm.conditions import dropped_together
 from dwm.devices import send_together
 from dwm.diffusion.flow import Weighting, spread
@@ -231,7 +232,7 @@ def _sent(
     """All that was drawn and decided by the processor, on the device, in one copy for each kind of number."""
     used = {name: getattr(draws, name) for name in ("noise", "positions", "scale", "offset")}
     decided = {f"keep {name}": value for name, value in keep.items() if name not in ON_PROCESSOR}
-    found = send_together({**used, **decided, "given": given, "alone": alone}, device)
+    found: dict[str, Any] = send_together({**used, **decided, "given": given, "alone": alone}, device)
     keep = {name: found.get(f"keep {name}", value) for name, value in keep.items()}
     return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], keep
 

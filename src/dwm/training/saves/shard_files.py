@@ -129,7 +129,8 @@ class Files:
         """Fills whole or sharded tensors in place. Names and sizes must be those of the files."""
         # By hand: torch.distributed.checkpoint.load makes all processes read together, and cannot be told otherwise before 2.9.
         planner = DefaultLoadPlanner()
-        planner.set_up_planner(dict(tensors), Metadata(self.tensors, storage_data=self._places), is_coordinator=True)
+        known = Metadata({**self.tensors}, storage_data=self._places)
+        planner.set_up_planner(dict(tensors), known, is_coordinator=True)
         plan = planner.finish_plan(planner.create_local_plan())
         by_file: dict[Path, list[Any]] = {}
         for item in plan.items:

@@ -62,10 +62,11 @@ def _layers(name: str, content: Any) -> LaneMap:
     polygons = {row.token: row for row in rows.of("polygon")}
 
     def ring(row: _Row, tokens: Any) -> list[tuple[float, float]]:
-        found = [nodes.get(token) if isinstance(token, str) else None for token in _list(row, "nodes", tokens)]
-        if None in found:
-            raise row.wrong(f"names the node {str(tokens[found.index(None)])[:40]!r}, which is not in node")
-        return found
+        named = _list(row, "nodes", tokens)
+        for token in named:
+            if not isinstance(token, str) or token not in nodes:
+                raise row.wrong(f"names the node {str(token)[:40]!r}, which is not in node")
+        return [nodes[token] for token in named]
 
     def shape(owner: _Row, token: Any) -> Polygon | None:
         row = polygons.get(token) if isinstance(token, str) else None

@@ -58,7 +58,7 @@ def to_package(
     with staged(output) as folder:
         copied = _copy_files(tree, tables["frames"]["file"], folder) if files else 0
         write_tables(folder, manifest, tables)
-    return Converted(output, *(len(tables[name]) for name in ("scenes", "frames", "boxes")), copied)
+    return Converted(output, len(tables["scenes"]), len(tables["frames"]), len(tables["boxes"]), copied)
 
 
 def package_tables(tree: Tree, version: str, split: str | Path | Iterable[str] | None = None) -> dict[str, pa.Table]:
@@ -169,7 +169,7 @@ def to_nuscenes(tree: Tree, output: Path, version: str = "v1.0-mini", files: boo
         for name in maps:
             _write_json(folder / inside(f"expansion/{name}.json", tree.where), expansion(read_map(tree, name)))
         _write_captions(folder, package["captions"])
-    return Converted(output, *(len(package[name]) for name in ("scenes", "frames", "boxes")), copied)
+    return Converted(output, len(package["scenes"]), len(package["frames"]), len(package["boxes"]), copied)
 
 
 def expansion(lane_map: LaneMap) -> dict[str, Any]:

@@ -6,7 +6,7 @@ OpenDWM draws from two generators, adds gradients up over calls without dividing
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -181,7 +181,7 @@ def _session(case: Case, setup: Setup) -> Session:
     network = network.to(setup.device, setup.dtype).requires_grad_(True).train()
     freeze(network, loop["freeze"])
     # OpenDWM runs blocks that no clip wants, so that their parameters get a gradient of zero and decay.
-    network.agreed = lambda wanted: True
+    network.agreed = lambda wanted: True  # type: ignore[assignment]
     objective = ObjectiveOptions(**loop["objective"])
     if inference.get("vae_pre", 0):
         objective = objective.in_latents(inference.get("vae_stride", 1))
@@ -221,5 +221,5 @@ def _is_dit(network: nn.Module) -> bool:
     return isinstance(network, CrossviewTemporalDiT)
 
 
-def _norm(tensors: Iterator[Tensor] | Mapping[str, Tensor]) -> Tensor:
+def _norm(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([tensor.float().norm() for tensor in tensors]).norm()

@@ -8,9 +8,49 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dwm.data.tables.columns import FLAG, MATRIX, QUATERNION, STAMP, TEXT, VECTOR, WHOLE
 from dwm.errors import DwmError
 
 Tables = Mapping[str, pa.Table]
+
+RELATIONS: dict[str, pa.Schema] = {
+    "scene": pa.schema(
+        {"token": TEXT, "name": TEXT, "first_sample_token": TEXT, "log_token": TEXT, "description": TEXT}
+    ),
+    "sample": pa.schema({"token": TEXT, "next": TEXT, "scene_token": TEXT}),
+    "sample_data": pa.schema(
+        {
+            "token": TEXT,
+            "sample_token": TEXT,
+            "ego_pose_token": TEXT,
+            "calibrated_sensor_token": TEXT,
+            "timestamp": STAMP,
+            "is_key_frame": FLAG,
+            "filename": TEXT,
+            "width": WHOLE,
+            "height": WHOLE,
+        }
+    ),
+    "ego_pose": pa.schema({"token": TEXT, "rotation": QUATERNION, "translation": VECTOR}),
+    "calibrated_sensor": pa.schema(
+        {"token": TEXT, "sensor_token": TEXT, "rotation": QUATERNION, "translation": VECTOR, "camera_intrinsic": MATRIX}
+    ),
+    "sensor": pa.schema({"token": TEXT, "channel": TEXT, "modality": TEXT}),
+    "sample_annotation": pa.schema(
+        {
+            "token": TEXT,
+            "sample_token": TEXT,
+            "instance_token": TEXT,
+            "translation": VECTOR,
+            "size": VECTOR,
+            "rotation": QUATERNION,
+        }
+    ),
+    "instance": pa.schema({"token": TEXT, "category_token": TEXT}),
+    "category": pa.schema({"token": TEXT, "name": TEXT}),
+    "log": pa.schema({"token": TEXT, "location": TEXT}),
+}
+"""The ten tables that the index joins, and their columns. They have the names of nuScenes, whose own tables go in as they are."""
 
 
 def nuscenes_tables(package: Tables) -> dict[str, pa.Table]:

@@ -16,7 +16,13 @@ __all__ = ["DrivingPipeline", "__version__"]
 def __getattr__(name: str) -> object:
     # Importing the pipeline brings torch and diffusers; `import dwm` alone should stay instant.
     if name == "DrivingPipeline":
-        from dwm.generation import DrivingPipeline
+        from dwm import versions
 
+        try:
+            from dwm.generation import DrivingPipeline
+        except Exception as error:
+            if line := versions.explanation(error):
+                raise ImportError(line) from None
+            raise
         return DrivingPipeline
     raise AttributeError(f"module 'dwm' has no attribute {name!r}")

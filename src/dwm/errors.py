@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+import time
 from collections.abc import Iterable
+from pathlib import Path
+
+REASONS = "DWM_REASONS"
+"""Names a folder in the environment of processes of one run: why they ended is left there, for their starter to say once."""
 
 
 class DwmError(Exception):
@@ -26,3 +32,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`"; nearest: X"` for the known name that resembles `name` most, or an empty string."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     return f"; nearest: {found[0]}" if found else ""
+
+
+def leave_reason(text: str) -> bool:
+    """Leaves why this process ends for the one that started it; False where nobody asks for it."""
+    folder = os.environ.get(REASONS)
+    if not folder or not Path(folder).is_dir():
+        return False
+    (Path(folder) / f"{time.time_ns():020}-{os.getpid()}").write_text(text, encoding="utf-8")
+    return True
+
+
+def first_reason(folder: Path) -> str | None:
+    """What the first process to end left; those that it took down with it say other things."""
+    left = sorted(folder.iterdir())
+    return left[0].read_text("utf-8") if left else None

@@ -15,11 +15,11 @@ PATIENT = 60.0
 """Seconds that a crowded machine may take to come so far; not the promise."""
 
 BLOCKED = """
-import hashlib
+import hashlib, threading
 from dwm.cli import interrupt
 interrupt.watch()
 interrupt.keep("a little is kept; go on with: dwm more")
-print("ready", flush=True)
+threading.Timer(0.5, print, ("ready",), {{"flush": True}}).start()  # from beside: the work has begun by then
 {work}
 """
 
@@ -58,3 +58,47 @@ def test_a_town_that_is_stopped_leaves_no_half_data_set(tmp_path: Path) -> None:
         seconds, status, said = interrupted(process, lambda: any(tmp_path.iterdir()))
     assert status == 130 and "run the command again" in said and seconds < 10
     assert not (tmp_path / "data").exists()
+
+
+def test_ctrl_c_while_the_command_is_imported_is_one_line() -> None:
+    begun = (
+        "import sys\nfrom dwm.cli import start\n"
+        "class Slow:\n"  # stands before all finders, so that the command's first own import takes as long as it is asked to
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'dwm.cli.main':\n"
+        "            print('ready', flush=True)\n"
+        "            import time; time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\nstart.run()"
+    )
+    with start(sys.executable, "-c", begun) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        _, status, said = interrupted(process, lambda: True)
+    assert status == 130 and said == "dwm: interrupted; nothing was written\n"
+
+
+def test_a_library_that_turns_ctrl_c_into_its_own_error_is_no_fault() -> None:
+    work = (
+        "def verb():\n"
+        "    try: time.sleep(60)\n"
+        "    except KeyboardInterrupt: raise ImportError('half imported')\n"
+        "sys.exit(outcome(verb))"
+    )
+    with start(
+        sys.executable, "-c", "import sys, time\nfrom dwm.cli.main import outcome" + BLOCKED.format(work=work)
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        _, status, said = interrupted(process, lambda: True)
+    assert status == 130 and "Traceback" not in said
+
+
+def test_asked_twice_it_ends_at_once() -> None:
+    work = "import time\nwhile True:\n  try: time.sleep(0.1)\n  except KeyboardInterrupt: print('once', flush=True)"
+    with start(sys.executable, "-c", BLOCKED.format(work=work)) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline().strip() == "once"
+        _, status, said = interrupted(process, lambda: True)
+    assert status == 130 and said == "dwm: interrupted; a little is kept; go on with: dwm more\n"

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from dwm.base_models import BaseModel, TextEmbedding
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, Kept, build_conditions, latent_times
+from dwm.conditions.cameras import action_ids, view_matrices
 from dwm.errors import DwmError
 from dwm.opendwm.parity.batches import condition_options, read_case_batch
 
@@ -149,3 +150,23 @@ def test_latents_that_stand_for_several_frames() -> None:
     assert latent_times(17, 5) == [0, 1, 5, 9, 13] and latent_times(8, None) == list(range(8))
     with pytest.raises(DwmError, match="cannot be shared out"):
         latent_times(10, 4)
+
+
+def test_a_pose_without_an_inverse_is_told() -> None:
+    batch = replace(flat_batch(2), world_from_ego=torch.zeros(1, 2, 1, 4, 4))
+    with pytest.raises(DwmError, match="a pose of the car"):
+        view_matrices(batch)
+    with pytest.raises(DwmError, match="a pose of the car"):
+        action_ids(batch)
+
+
+def flat_batch(frames: int) -> ClipBatch:
+    eye = torch.eye(4).expand(1, frames, 1, 4, 4)
+    return ClipBatch(
+        torch.ones(1),
+        torch.zeros(1, frames, 1),
+        eye[..., :3, :3],
+        eye,
+        eye,
+        torch.ones(1, frames, 1, 2, dtype=torch.long),
+    )

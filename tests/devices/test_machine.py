@@ -19,6 +19,7 @@ from dwm.devices import (
     default_dtype,
     describe,
     group_backend,
+    has_fused_adamw,
     memory,
     peak_memory,
     peak_rate,
@@ -138,3 +139,12 @@ def test_no_other_room_names_a_vendor() -> None:
             assert not any(name.split(".")[0] in ("torch_npu", "mindspeed") for name in modules), path
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
                 assert node.attr not in ("cuda", "npu"), f"{path}:{node.lineno} asks torch.{node.attr} itself"
+
+
+def test_adamw_is_one_kernel_where_the_devices_library_brings_one():
+    npu = SimpleNamespace(type="npu")  # PyTorch alone knows no device of this name
+    assert has_fused_adamw(torch.device("cpu")) and not has_fused_adamw(torch.device("meta"))
+    assert not has_fused_adamw(npu)
+    with torch.library._scoped_library("aten", "IMPL") as library:
+        library.impl("_fused_adamw_", lambda *_, **__: None, "PrivateUse1")
+        assert has_fused_adamw(npu)

@@ -98,7 +98,7 @@ def one_file(folder: Path, place: Path, names: list[str]):
 
 @pytest.mark.timeout(120)
 def test_tables(folder: Path, tmp_path: Path) -> None:
-    fuzz(40, one_file(folder, tmp_path / "set", [f"v1.0-mini/{name}.json" for name in TABLES]), use_set)
+    fuzz(25, one_file(folder, tmp_path / "set", [f"v1.0-mini/{name}.json" for name in TABLES]), use_set)
 
 
 @pytest.mark.timeout(120)
@@ -109,18 +109,18 @@ def test_tables_at_12_hz(folder: Path, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "interp", ignore_errors=True)
         interpolate(open_tree(path), "v1.0-mini", tmp_path / "interp")
 
-    fuzz(50, one_file(folder, tmp_path / "set", names), use)
+    fuzz(40, one_file(folder, tmp_path / "set", names), use)
 
 
 @pytest.mark.timeout(120)
 def test_map_expansion(folder: Path, tmp_path: Path) -> None:
     names = [file.relative_to(folder).as_posix() for file in folder.rglob("expansion/*.json")]
-    fuzz(30, one_file(folder, tmp_path / "set", names), use_set)
+    fuzz(20, one_file(folder, tmp_path / "set", names), use_set)
 
 
 @pytest.mark.timeout(120)
 def test_captions(folder: Path, tmp_path: Path) -> None:
-    fuzz(30, one_file(folder, tmp_path / "set", ["captions.json", "caption_times.json"]), use_set)
+    fuzz(20, one_file(folder, tmp_path / "set", ["captions.json", "caption_times.json"]), use_set)
 
 
 @pytest.mark.timeout(120)
@@ -170,7 +170,7 @@ def test_scene_packages(package: Path, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         to_nuscenes(open_tree(path), tmp_path / "out")
 
-    fuzz(30, make, use)
+    fuzz(20, make, use)
 
 
 def changed_table(table: pa.Table, choose: random.Random) -> tuple[pa.Table, str]:
@@ -229,7 +229,7 @@ def test_kept_index(folder: Path, tmp_path: Path) -> None:
     def use(path: Path) -> None:
         assert np.array_equal(open_dataset(path)["scene-0103"].clip(0, 2, 2).world_from_ego, expected)
 
-    fuzz(80, make, use)
+    fuzz(60, make, use)
 
 
 @pytest.mark.timeout(120)
@@ -270,7 +270,7 @@ def test_archives(kind: str, tmp_path: Path) -> None:
             if name in content and kind in ("zip", "deflated"):
                 assert tree.read(name) == content[name]
 
-    fuzz(150, make, use)
+    fuzz(120, make, use)
 
 
 @pytest.mark.timeout(120)
@@ -286,7 +286,7 @@ def test_sweeps_and_pictures(folder: Path, tmp_path: Path) -> None:
         put(place / name, data)
         return place, f"{name}: {done}"
 
-    fuzz(30, make, use_set)
+    fuzz(20, make, use_set)
 
 
 def content(path: Path, choose: random.Random) -> bytes:

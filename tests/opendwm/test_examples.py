@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from dwm.config import find
+from dwm.config import find, save
 from dwm.errors import DwmError
 from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun
 from dwm.opendwm.commands.examples import read_example, run_example
@@ -38,7 +41,8 @@ def test_files_that_are_missing_are_named_with_their_source(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     example = read_example(EXAMPLES / "ctsd_35_6views_image_generation.json")
     with pytest.raises(
-        DwmError, match=r"base model .* is not here; fetch it from https://.* \(about 16 GB\) and put it at"
+        DwmError,
+        match=r"base model .* is not here; fetch it from https://.*16 GB; gated: .*licence there first\) and put it at",
     ):
         run_example(example, tmp_path / "out")
     Path(example.run.base_model).mkdir(parents=True)
@@ -71,3 +75,20 @@ def test_an_example_runs_on_the_built_in_weights(tmp_path: Path) -> None:
     assert len(sample["times"]) == 2 and sample["fps"] is None and sample["min_time"] <= sample["mean_time"]
     assert (tmp_path / "0.png").stat().st_size > 1000 and said[0].startswith("Sample 0 - Run 1/2: ")
     assert read_run(tmp_path / "config.json") == example
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_share_the_inputs_and_make_each_once(tmp_path: Path) -> None:
+    run = find("town").with_(compatibility="reference")
+    inputs = tuple(ExampleInput(frames=1, fps=0, prompts=(words,) * 6) for words in ("night", "rain", "snow"))
+    config = save(ExampleRun(run=run, inputs=inputs), tmp_path)
+    out = tmp_path / "out"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = [str(EXAMPLES / "ctsd_generation_example.py"), "-c", str(config), "-o", str(out), "--tiny"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run([*launcher, *script], env=environment, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert [found.stdout.count(f"Sample {number} - Run 1/1") for number in range(3)] == [1, 1, 1]
+    assert sorted(path.name for path in out.glob("*.png")) == ["0.png", "1.png", "2.png"]
+    samples = json.loads((out / "inference_stats.json").read_text())["samples"]
+    assert [sample["id"] for sample in samples] == [0, 1, 2]

@@ -20,10 +20,8 @@ QUIET = Flags(log_steps=1, checkpointing_steps=3, evaluation_steps=0, preview_st
 
 def config(shared: Path, folder: Path) -> Path:
     told = json.loads((shared / CROSSVIEW).read_text())
-    told["global_state"]["nuscenes_fs"] = {
-        "_class_name": "dwm.fs.dirfs.DirFileSystem",
-        "path": str(write(folder / "nuscenes", make_files(make_tables()))),
-    }
+    data = write(folder / "nuscenes", make_files(make_tables()))
+    told["global_state"]["nuscenes_fs"] = {"_class_name": "dwm.fs.dirfs.DirFileSystem", "path": str(data)}
     case = shared / "vectors/training/condition_dropping/case.json"
     model = json.loads(case.read_text())["config"]["pipeline"]["model"]
     told["pipeline"] |= {
@@ -31,16 +29,14 @@ def config(shared: Path, folder: Path) -> Path:
         "pretrained_model_name_or_path": str(shared / "vectors/base_models/sd3"),
         "model_checkpoint_path": None,
     }
-    del told["pipeline"]["common_config"]["text_encoder_load_args"]
+    captions = {"path": str(data / "captions.json"), "time_list_dict_path": str(data / "caption_times.json")}
     for name in ("training_dataset", "validation_dataset"):
-        data = told[name]["base_dataset"]
-        data |= {"dataset_name": "v1.0-mini", "split": "mini_val", "fs": state("nuscenes_fs")}
-        data.pop("image_description_settings")
-        told[name]["transform_list"] = [
-            step for step in told[name]["transform_list"] if step["old_key"] != "image_description"
-        ]
+        base = told[name]["base_dataset"]
+        base |= {"dataset_name": "v1.0-mini", "split": "mini_val", "fs": state("nuscenes_fs")}
+        base["image_description_settings"] |= captions
         for step in told[name]["transform_list"]:
-            step["transform"]["transforms"][0]["size"] = [32, 64]
+            for part in step["transform"].get("transforms", ()):
+                part |= {"size": [32, 64]} if "size" in part else {}
     told["device"], told["train_epochs"] = "cpu", 2
     told["training_dataloader"] |= {"batch_size": 2, "num_workers": 0}
     told["output_path"] = str(folder / "out")

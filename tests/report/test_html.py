@@ -14,7 +14,7 @@ from PIL import Image
 
 from dwm.clip import NUSCENES_VIEWS
 from dwm.errors import DwmError
-from dwm.report import Group, Report, ScoreLine, Shown, Video, write_report
+from dwm.report import Group, Report, ScoreLine, Shown, Video, contact_sheet, write_report
 
 NASTY = '<script>alert("x")</script> & "night"'
 
@@ -98,6 +98,13 @@ def test_a_long_clip_is_thinned(tmp_path: Path):
     times = [float(time) for time in re.search(r"const times = \[(.*?)\]", text).group(1).split(",")]
     assert len(times) == 24 and times[0] == 0 and times[-1] == pytest.approx(59 / 4)
     assert "--frames: 24" in text
+
+
+def test_single_pictures_have_no_time_on_page_and_sheet(tmp_path: Path):
+    still = Video(torch.rand(1, 1, 6, 3, 24, 40), 0.0, NUSCENES_VIEWS)
+    text = write_report(tmp_path / "a.html", Report("t", "l", [Group("g", [Shown("still", still)])])).read_text("utf-8")
+    assert "const times = [0.0]" in text
+    assert contact_sheet({"still": still}).save(tmp_path / "a.png").stat().st_size > 1000
 
 
 def test_an_empty_report_is_refused(tmp_path: Path):

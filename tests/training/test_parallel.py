@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import processes
 
 from dwm.errors import DwmError
-from dwm.training.parallel.ranks import ParallelOptions
+from dwm.training.parallel.ranks import ParallelOptions, without_shards
 from dwm.training.saves import checkpoint
 
 PRELOADED = ["torch.distributed.fsdp", "torch.nn.parallel", "dwm.training.loop.step", "dwm.training.saves.shard_files"]
@@ -42,6 +42,8 @@ def resumed_from(save: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
+    if why := without_shards("cpu"):
+        pytest.skip(why)
     folder, threads = tmp_path_factory.mktemp("runs"), torch.get_num_threads()
     torch.set_num_threads(1)  # as in the other processes: float16 sums in another order otherwise
     for way in ("plain", "muon", "half"):

@@ -40,9 +40,10 @@ AUTOENCODERS = {
 TOKENIZERS = {("vocab.json", "merges.txt"): CLIPTokenizerFast, ("spiece.model",): T5TokenizerFast}
 """Tokenizers that have no tokenizer.json, by their files."""
 
+GATED = "about 16 GB; gated: sign in and accept its licence there first"
 KNOWN = {
-    "stable-diffusion-3.5-medium": "https://huggingface.co/stabilityai/stable-diffusion-3.5-medium (about 16 GB)",
-    "stable-diffusion-3-medium-diffusers": "https://huggingface.co/stabilityai/stable-diffusion-3-medium-diffusers (about 16 GB)",
+    "stable-diffusion-3.5-medium": f"https://huggingface.co/stabilityai/stable-diffusion-3.5-medium ({GATED})",
+    "stable-diffusion-3-medium-diffusers": f"https://huggingface.co/stabilityai/stable-diffusion-3-medium-diffusers ({GATED})",
     "stable-diffusion-2-1": "https://huggingface.co/stabilityai/stable-diffusion-2-1 (about 5 GB)",
     "CogVideoX-2b": "https://huggingface.co/THUDM/CogVideoX-2b (only vae/: about 0.9 GB)",
 }
@@ -108,11 +109,15 @@ def load_autoencoder(folder: Path, piece: int = 0) -> Autoencoder:
 def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32) -> TextEncoder:
     """The text encoders and tokenizers of `folder`: SD3's where there is a text_encoder_2, SD 2.1's otherwise."""
     if not (folder / "text_encoder_2").is_dir():
-        encoder = Sd21TextEncoder(_load(CLIPTextModel, folder, "text_encoder", dtype), _tokenizer(folder, "tokenizer"))
+        clip = _load(CLIPTextModel, folder, "text_encoder", dtype)
+        encoder = Sd21TextEncoder(clip, _fitting(_tokenizer(folder, "tokenizer"), clip, folder / "tokenizer"))
         return encoder.eval().requires_grad_(False)
     names = ("text_encoder", "text_encoder_2")
     clips = [_load(CLIPTextModelWithProjection, folder, name, dtype) for name in names]
-    tokenizers = [_tokenizer(folder, name) for name in ("tokenizer", "tokenizer_2")]
+    tokenizers = [
+        _fitting(_tokenizer(folder, name), clip, folder / name)
+        for name, clip in zip(("tokenizer", "tokenizer_2"), clips, strict=True)
+    ]
     # The width of T5's tokens is needed without T5 too; SD3's own is 4096.
     config = folder / "text_encoder_3" / "config.json"
     width = read_json(config, folder).get("d_model") if config.is_file() else 4096
@@ -120,7 +125,21 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
         raise DwmError(f"{config}: d_model is {str(width)[:40]}, not a number of channels; fetch it again")
     t5_model = _load(T5EncoderModel, folder, "text_encoder_3", dtype) if t5 else None
     t5_tokenizer = _tokenizer(folder, "tokenizer_3") if t5 or (folder / "tokenizer_3").is_dir() else None
+    if t5_tokenizer is not None:
+        _fitting(t5_tokenizer, t5_model, folder / "tokenizer_3")
     return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width).eval().requires_grad_(False)
+
+
+def _fitting(tokenizer: PreTrainedTokenizerFast, model: nn.Module | None, path: Path) -> PreTrainedTokenizerFast:
+    """The same tokenizer. Raises DwmError where it makes tokens that the model does not know, or texts of no length."""
+    if type(tokenizer.model_max_length) not in (int, float) or not tokenizer.model_max_length >= 1:
+        raise DwmError(f"{path}: model_max_length is {str(tokenizer.model_max_length)[:40]!r}, not a number of tokens")
+    if tokenizer.pad_token_id is None:
+        raise DwmError(f"{path}: names no pad_token; fetch it again")
+    known = None if model is None else model.get_input_embeddings().num_embeddings
+    if known is not None and len(tokenizer) > known:
+        raise DwmError(f"{path}: has {len(tokenizer)} tokens, its text encoder knows {known}; fetch both again")
+    return tokenizer
 
 
 def read_json(path: Path, folder: Path) -> dict:
@@ -195,9 +214,14 @@ def _require(path: Path, folder: Path) -> None:
         raise DwmError(f"{path}: is missing; {_where(folder)}")
 
 
+def where_to_fetch(path: Path) -> str | None:
+    """Where a published base model's folder, or what lies in it, is to be had, with its size; None for others."""
+    return next((KNOWN[name] for name in reversed(path.parts) if name in KNOWN), None)
+
+
 def _where(folder: Path) -> str:
-    source = KNOWN.get(
-        folder.name, "a folder in the layout of Stable Diffusion 3 (scheduler, vae, text_encoder*, tokenizer*)"
+    source = where_to_fetch(folder) or (
+        "a folder in the layout of Stable Diffusion 3 (scheduler, vae, text_encoder*, tokenizer*)"
     )
     return f"fetch {source} and put it at {folder}"
 

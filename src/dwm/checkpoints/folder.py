@@ -82,8 +82,12 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     network_class, options_class = NETWORKS[name]
     check_config(path, config)
     check_sizes(path, config, weights_held(folder / "transformer"))
-    with torch.device("meta"):
-        network = network_class(_options(options_class, path, config))
+    options = _options(options_class, path, config)
+    try:
+        with torch.device("meta"):
+            network = network_class(options)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, LookupError) as error:
+        raise DwmError(f"{path}: no network can be built of these sizes ({error}); fetch it again") from error
     load_state(network, folder / "transformer", dtype)
     return network.eval().requires_grad_(False)
 

@@ -27,6 +27,7 @@ app = typer.Typer(
 def config(
     file: Annotated[Path, typer.Argument(help="A JSON config of OpenDWM.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", callback=flags.here)],
+    root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -41,7 +42,7 @@ def config(
     from dwm.storage import check_file
 
     check_file(output)
-    made = convert(file)
+    made = convert(file, root)
     path = save(made.run, output.parent, output.name)
     told = made.translation
     lines = [f"{item.path}: left out; {item.reason}" for item in told.ignored]

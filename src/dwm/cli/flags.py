@@ -44,6 +44,20 @@ Data = Annotated[str | None, typer.Option("--data", help="A data set: a folder, 
 KeyFrames = Annotated[
     bool, typer.Option("--key-frames", help="Only key frames: of a set whose sweeps are not there, say.")
 ]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder that holds data/, base_model/ and pretrained/: the run's files lie there."),
+]
+
+
+def no_root(root: Path | None) -> None:
+    """Refuses --root where no config names files that could lie below it."""
+    if root is not None:
+        raise typer.BadParameter(
+            "--root is for the files that a training run's config (-c) names; give --data, --weights"
+        )
+
+
 Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]

@@ -34,6 +34,7 @@ def generate(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
+    root: flags.Root = None,
     force: Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")] = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
@@ -64,9 +65,10 @@ def generate(
         "force": force or None,
     }
     if config is not None and verb_of(config) != "generate":
-        files = training_run(config, given, output)
+        files = training_run(config, given, output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
         return
+    flags.no_root(root)
     run = saved(GenerationRun, config, given)
     made = run_generation(run, output)
     lines = [
@@ -79,17 +81,18 @@ def generate(
     )
 
 
-def training_run(config: Path, flags: dict[str, Any], output: Path) -> list[Path]:
+def training_run(config: Path, flags: dict[str, Any], output: Path, root: Path | None = None) -> list[Path]:
     """What a training run or an example, OpenDWM's or ours, generates: an example's inputs, or the first held-out clip."""
     from dwm.opendwm.commands.example_runs import ExampleRun
-    from dwm.opendwm.commands.examples import run_example
+    from dwm.opendwm.commands.examples import read_example, run_example
     from dwm.opendwm.commands.previews import Preview, changed_run, replaced_by, run_previews
-    from dwm.opendwm.runs import load_recipe, read_run
+    from dwm.opendwm.runs import check_ready, load_recipe, read_run
 
-    run = read_run(config)
-    if isinstance(run, ExampleRun):
+    if isinstance(read_run(config), ExampleRun):
+        run = read_example(config, root)
+        check_ready(run.run, config)
         run_example(run, output, source=str(config), say=lambda line: None)
         return sorted(path for path in output.iterdir() if path.is_file())
-    changed = changed_run(load_recipe(config), flags, str(config))
+    changed = check_ready(changed_run(load_recipe(config, root), flags, str(config)), config)
     preview = Preview(replaced_by(flags["prompt"] or ()), count=1)
     return run_previews(changed, output, preview, str(config), say=lambda line: None)

@@ -13,10 +13,11 @@ from typing import Any
 import typer
 
 import dwm
+from dwm import versions
 from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
-from dwm.errors import DwmError
+from dwm.errors import DwmError, leave_reason
 from dwm.screen import plain, say
 
 USAGE, INTERRUPTED, FAULT = 2, 130, 1
@@ -124,7 +125,7 @@ def outcome(work: Callable[[], Any]) -> int:
     except Exception as error:
         if interrupt.asked():
             return INTERRUPTED
-        if line := _known_fault(error):
+        if line := _known_fault(error) or versions.explanation(error):
             return _line(line, FAULT)
         say(*traceback.format_exc().splitlines())
         return _line(
@@ -170,7 +171,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _line(text: str, code: int) -> int:
-    say("dwm: " + " ".join(text.split("\n")))
+    text = " ".join(text.split("\n"))
+    if not leave_reason(text):
+        say("dwm: " + text)
     return code
 
 

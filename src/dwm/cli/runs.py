@@ -16,9 +16,16 @@ Run = TypeVar("Run", bound="Options")
 
 
 def chosen(
-    name: str | None, config: Path | None, overrides: Sequence[str] | None, default: str | None = None
+    name: str | None,
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    default: str | None = None,
+    root: Path | None = None,
 ) -> Recipe:
-    """The resolved run. NAME and -c exclude one another; a NAME with `=` in it is an override."""
+    """The resolved run; `root` is the folder below which its files lie.
+
+    NAME and -c exclude one another; a NAME with `=` in it is an override.
+    """
     overrides = list(overrides or ())
     if name and "=" in name:
         name, overrides = None, [name, *overrides]
@@ -29,15 +36,23 @@ def chosen(
     from dwm.config import resolve
 
     if config:
-        return resolve(values=read(config), overrides=overrides)
-    return resolve(name or default, overrides=overrides)
+        return resolve(values=read(config, root), overrides=overrides)
+    from dwm.config import find
+    from dwm.opendwm.config.places import with_root
+
+    named = find(name or default or "town")
+    return resolve(values=with_root(named, root) if root else named, overrides=overrides)
 
 
-def chosen_training(name: str | None, config: Path | None, overrides: Sequence[str] | None) -> Recipe | Campaign:
+def chosen_training(
+    name: str | None, config: Path | None, overrides: Sequence[str] | None, root: Path | None = None
+) -> Recipe | Campaign:
     """The same for what is trained, which may be a campaign of several runs."""
     from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
     if config is None and is_campaign(name):
+        if root is not None:
+            raise DwmError(f"--root: {name} is a campaign of several runs; give each setting by KEY=VALUE")
         return resolved(name, list(overrides or ()))
     if config is not None and (not name or "=" in name):
         from dwm.config import read_json
@@ -46,7 +61,7 @@ def chosen_training(name: str | None, config: Path | None, overrides: Sequence[s
         if isinstance(values, dict) and "stages" in values:
             given = [text for text in (name, *(overrides or ())) if text]
             return changed(campaign_from(values, str(config)), given)
-    return chosen(name, config, overrides)
+    return chosen(name, config, overrides, root=root)
 
 
 def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign:
@@ -60,11 +75,11 @@ def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign
     return run
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path, root: Path | None = None) -> Recipe:
     """A saved run, or a config of OpenDWM."""
     from dwm.opendwm.runs import load_recipe
 
-    return load_recipe(path)
+    return load_recipe(path, root)
 
 
 def verb_of(path: Path) -> str:

@@ -21,6 +21,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     data: flags.Data = None,
     config: flags.Config = None,
+    root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -28,15 +29,19 @@ def train(
     previews and the weights."""
     first = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
     hush(quiet or as_json or not first)
-    run = chosen_training(name, config, overrides)
+    run = chosen_training(name, config, overrides, root)
     if data is not None:
         run = on_data(run, data, quiet or as_json or not first)
     output = output or Path("runs") / (run.name or "run")
     keep(lambda: _kept(name, config, output))
-    from dwm.config import Campaign
+    from dwm.config import Campaign, Recipe
     from dwm.runs.campaign import train_campaign
     from dwm.runs.train import train_run
 
+    if config is not None and isinstance(run, Recipe):
+        from dwm.opendwm.runs import check_ready
+
+        check_ready(run, config, train=True)
     weights = train_campaign(run, output) if isinstance(run, Campaign) else train_run(run, output, resume)
     lines = [
         f"trained {run.name}; weights:",

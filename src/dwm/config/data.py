@@ -40,7 +40,9 @@ class SourceOptions(Options):
     boxes_between: bool = Field(
         True, description="whether frames between two annotated moments have interpolated boxes; else they have none"
     )
-    captions: tuple[str, str] | None = Field(None, description="caption file and its times file; none: by their names")
+    captions: tuple[str, str] | None = Field(
+        None, description="caption file and its times file: paths or URLs; none: by their names in the data set"
+    )
     words: CaptionOptions = Field(CaptionOptions(), description="which words of a caption are told")
     layout: LayoutOptions | None = Field(None, description="how boxes and map are drawn; none: as `data.layout` says")
     index: str | None = Field(None, description="file that lists what lies where (waymo, opendv, package)")

@@ -21,6 +21,7 @@ from dwm.data.film_index import FilmIndex
 from dwm.data.pictures import DECODED, check_pixels
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits
+from dwm.strict_json import LFS, lfs_pointer
 
 FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
 KEPT_OPEN = 16
@@ -50,6 +51,8 @@ def container_format(file: BinaryIO, name: str) -> str:
     """
     head = file.read(16)
     file.seek(0)
+    if head == LFS[:16]:
+        raise DwmError(f"{name}: {lfs_pointer()}")
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"):
         return "mov"
     if head.startswith(b"\x1a\x45\xdf\xa3"):

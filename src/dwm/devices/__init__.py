@@ -6,7 +6,10 @@ from dwm.devices.machine import (
     autocast,
     default_dtype,
     describe,
+    device_count,
+    full_float32,
     group_backend,
+    has_fused_adamw,
     mark,
     memory,
     peak_memory,
@@ -15,6 +18,7 @@ from dwm.devices.machine import (
     reset_peak_memory,
     supports_bf16,
     synchronize,
+    usable_cores,
 )
 from dwm.devices.rate import peak_rate
 
@@ -23,7 +27,10 @@ __all__ = [
     "autocast",
     "default_dtype",
     "describe",
+    "device_count",
+    "full_float32",
     "group_backend",
+    "has_fused_adamw",
     "mark",
     "memory",
     "peak_memory",
@@ -37,4 +44,5 @@ __all__ = [
     "send_together",
     "supports_bf16",
     "synchronize",
+    "usable_cores",
 ]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +45,20 @@ def pick_device(name: str = "auto") -> torch.device:
         from dwm.devices import ascend
 
         ascend.load()
-    count = 1 if kind == "cpu" else _module(kind).device_count()
+    count = device_count(kind)
     if index and int(index) >= count:
         raise DwmError(f"device: {name} does not exist; this machine has {count} of its kind, counted from 0")
     return torch.device(name)
+
+
+def device_count(kind: str) -> int:
+    """How many devices of a kind this machine has; a processor counts as one."""
+    return 1 if kind == "cpu" else _module(kind).device_count()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reproducible(name: str) -> Mapping[str, str]:
@@ -61,6 +71,19 @@ def reproducible(name: str) -> Mapping[str, str]:
         return {}
     # MKL's exp differs by one bit between kinds of processors; times of 1000 make that bit visible in every layer.
     return {"MKL_CBWR": os.environ.setdefault("MKL_CBWR", "COMPATIBLE")}
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """float32 with all its digits: by default convolutions of some devices drop thirteen of them for speed (TF32)."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def group_backend(device: torch.device) -> str:
@@ -90,6 +113,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def has_fused_adamw(device: torch.device) -> bool:
+    """Whether AdamW is one kernel there: PyTorch's own devices have one since 2.4, `torch_npu` brings one in newer releases."""
+    keys = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
+    kernel = "aten::_fused_adamw_"
+    return device.type in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[device.type])
 
 
 def synchronize(device: torch.device) -> None:

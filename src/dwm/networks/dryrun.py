@@ -32,7 +32,7 @@ class Tally:
 def tally(work: Callable[[], Any]) -> Tally:
     """What `work` would cost. It must only use meta tensors."""
     counter, live = FlopCounterMode(display=False), _Live()
-    with counter, live, _fused_attention():
+    with _random_numbers(), counter, live, _fused_attention():
         work()
     return Tally(counter.get_total_flops(), live.peak, live.now)
 
@@ -68,6 +68,22 @@ class _Live(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> Any:
     return tensor.untyped_storage()
+
+
+@contextmanager
+def _random_numbers() -> Iterator[None]:
+    """A recomputed block keeps the state of its device's random numbers; PyTorch 2.5 looks for them where there are none."""
+    try:
+        with torch.random.fork_rng(devices=(), device_type="meta"):
+            pass
+    except RuntimeError:
+        torch.meta = torch.cpu
+        try:
+            yield
+        finally:
+            del torch.meta
+    else:
+        yield
 
 
 @contextmanager

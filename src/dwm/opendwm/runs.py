@@ -14,9 +14,11 @@ from dwm.errors import DwmError
 from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translated_example
 from dwm.opendwm.config.names import UNET
 from dwm.opendwm.config.networks import dit_options, unet_options
+from dwm.opendwm.config.places import check_places, with_root
 from dwm.opendwm.config.reader import CLASS
 from dwm.opendwm.config.translation import Translation, is_upstream, translate
 from dwm.options import Options
+from dwm.runs.clips import check_kinds
 
 ODDITIES = (
     "sampling: noise levels are shifted twice",
@@ -56,20 +58,35 @@ class FilesRun(Options):
     endpoint: str | None = Field(None, description="address of the S3 service")
 
 
+AnyRun = Recipe | ExampleRun | LidarRun | FilesRun
+
+
 @dataclass(frozen=True)
 class Converted:
     """A translated file as typed options, and what the translation has to say."""
 
-    run: Recipe | ExampleRun | LidarRun | FilesRun
+    run: AnyRun
     translation: Translation
 
 
-def convert(path: str | Path) -> Converted:
-    """An OpenDWM config as one of ours. Raises DwmError for a file that is not OpenDWM's, or says what we do not know."""
+def convert(path: str | Path, root: Path | None = None) -> Converted:
+    """An OpenDWM config as one of ours; with `root`, its files lie below there.
+
+    Raises DwmError for a file that is not OpenDWM's, or says what we do not know.
+    """
     values = read_json(path)
     if not is_upstream(values):
         raise DwmError(f"{path}: is not a config of OpenDWM (it names no classes)")
-    return converted(values, str(path))
+    made = converted(values, str(path))
+    return made if root is None else Converted(_below(made.run, root, str(path)), made.translation)
+
+
+def _below(run: AnyRun, root: Path, source: str) -> AnyRun:
+    if isinstance(run, ExampleRun):
+        return run.with_(run=with_root(run.run, root))
+    if isinstance(run, Recipe):
+        return with_root(run, root)
+    raise DwmError(f"{source}: --root is for runs; this file names no data set or weights that could be moved")
 
 
 def converted(values: dict[str, Any], source: str) -> Converted:
@@ -92,7 +109,7 @@ def recipe_of(values: dict[str, Any], source: str) -> Recipe:
     return validated(Recipe, {**values, "network": typed.model_dump(mode="json")}, source)
 
 
-def read_run(path: str | Path) -> Recipe | ExampleRun | LidarRun | FilesRun:
+def read_run(path: str | Path) -> AnyRun:
     """Whatever a file of OpenDWM's or ours holds."""
     values = read_json(path)
     if is_upstream(values):
@@ -104,11 +121,30 @@ def read_run(path: str | Path) -> Recipe | ExampleRun | LidarRun | FilesRun:
     return validated(kinds[verb], values, str(path)) if verb in kinds else from_values(values, str(path))
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """A training run (or that of an example) from a file of OpenDWM's or ours."""
+def load_recipe(path: str | Path, root: Path | None = None) -> Recipe:
+    """A training run (or that of an example) from a file of OpenDWM's or ours; with `root`, its files lie below there."""
     run = read_run(path)
     if isinstance(run, LidarRun):
         run.build()
     if isinstance(run, FilesRun):
         raise DwmError(f"{path}: describes where files lie, not a run")
-    return run.run if isinstance(run, ExampleRun) else run
+    recipe = run.run if isinstance(run, ExampleRun) else run
+    return recipe if root is None else with_root(recipe, root)
+
+
+def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bool = True) -> Recipe:
+    """The run of the file `path`, where this house reads all its data sets and none of its files lies on a foreign machine.
+
+    `train`: whether its training sets are read, not the held-out ones alone; `networks`: whether its weights are. Raises
+    DwmError for the first that is not so, before anything is opened.
+    """
+    if train:
+        check_kinds(run.data.train)
+    check_kinds(run.data.validation, also=() if train else ("package",))
+    check_places(run, read_json(path), str(path), train, networks)
+    return run
+
+
+def ready_recipe(path: str | Path, root: Path | None = None, train: bool = False, networks: bool = True) -> Recipe:
+    """`load_recipe`, and `check_ready`."""
+    return check_ready(load_recipe(path, root), path, train, networks)

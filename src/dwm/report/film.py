@@ -69,14 +69,14 @@ def _write_png(film: Film, path: Path) -> None:
 
 def _write_gif(film: Film, path: Path) -> None:
     first, *rest = (film.image(frame) for frame in range(len(film.frames)))
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / film.fps), loop=0)
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000 / (film.fps or 1)), loop=0)
 
 
 def _write_mp4(film: Film, path: Path) -> None:
     frames = _even(film.frames)
     with _ffmpeg_errors(), av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         name, options = _codec()
-        stream = container.add_stream(name, rate=Fraction(film.fps).limit_denominator(1001), options=options)
+        stream = container.add_stream(name, rate=Fraction(film.fps or 1).limit_denominator(1001), options=options)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         _tag_colours(stream.codec_context)
         for picture in frames:

@@ -114,7 +114,7 @@ def _chosen(length: int) -> UInt8[np.ndarray, "k"]:
 
 def _times(video: Video) -> list[float]:
     """Seconds of each frame on the page."""
-    return [round(float(frame) / video.fps, 3) for frame in _chosen(video.length)]
+    return [round(video.seconds(int(frame)), 3) for frame in _chosen(video.length)]
 
 
 def _strips(video: Video) -> list[Strip]:

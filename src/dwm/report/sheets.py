@@ -40,7 +40,7 @@ def contact_sheet(videos: Mapping[str, Video], frames: int = 4, width: int = SHE
     height = max(14, width // 100)
     chosen = np.unique(np.linspace(0, first.length - 1, min(frames, first.length)).round().astype(int))
     rows = [
-        (f"{name} {frame / first.fps:.2f} s", video.pictures()[frame])
+        (f"{name} {first.seconds(int(frame)):.2f} s", video.pictures()[frame])
         for frame in chosen
         for name, video in videos.items()
     ]

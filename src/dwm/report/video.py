@@ -25,7 +25,10 @@ TILE_WIDTHS = (400, 640)
 
 @dataclass(frozen=True)
 class Video:
-    """b clips of t frames and v synchronised views: RGB in [0, 1] at `fps` frames a second. One clip's video is its only item."""
+    """b clips of t frames and v synchronised views: RGB in [0, 1] at `fps` frames a second. One clip's video is its only item.
+
+    At 0 frames a second they are single pictures, all of the same instant.
+    """
 
     frames: Float[Tensor, "b t v 3 h w"]
     fps: float
@@ -55,6 +58,10 @@ class Video:
     def size(self) -> tuple[int, int]:
         """(width, height) of one picture."""
         return self.frames.shape[5], self.frames.shape[4]
+
+    def seconds(self, frame: int) -> float:
+        """When a frame is, from the first one."""
+        return frame / self.fps if self.fps else 0.0
 
     def select(self, views: Sequence[str]) -> Video:
         """The same video with only these views, in this order."""

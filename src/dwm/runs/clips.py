@@ -72,6 +72,7 @@ class First:
 
 def training_clips(data: DataOptions) -> Windows:
     """What a run trains on. Raises DwmError for a data set that is not there or of a kind that cannot be read yet."""
+    check_kinds(data.train)
     parts = [_part(source, data, held_out=False) for source in data.train]
     ratios = [source.ratio for source in data.train]
     clips = parts[0] if len(parts) == 1 else Together(parts, ratios)
@@ -80,6 +81,7 @@ def training_clips(data: DataOptions) -> Windows:
 
 def training_readers(data: DataOptions) -> list[WindowReader]:
     """The same, source by source, prepared as the feed wants them. Raises DwmError as `training_clips` does."""
+    check_kinds(data.train)
     readers = []
     for source in data.train:
         windows = _part(source, data, held_out=False)
@@ -105,6 +107,7 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
 
 def validation_clips(data: DataOptions) -> Windows:
     """What a run is looked at with; training never sees these scenes."""
+    check_kinds(data.validation)
     parts = [_part(source, data, held_out=True) for source in data.validation]
     return parts[0] if len(parts) == 1 else Together(parts)
 
@@ -113,9 +116,14 @@ LABELS = {"nuscenes": "", "town": "town {0.seed}"}
 """What tells the scenes of one set from another's in the store; a kind that is not here is its own label."""
 
 
+def check_kinds(sources: Sequence[SourceOptions], also: Sequence[str] = ()) -> None:
+    """Raises DwmError for a kind of data set that nothing here reads yet, before any is opened. `also`: kinds that are read."""
+    unread = sorted({source.kind for source in sources} - {*READERS, *also})
+    if unread:
+        raise DwmError(f"data: sets of kind {', '.join(unread)} cannot be read yet (read today: {', '.join(READERS)})")
+
+
 def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> Windows:
-    if source.kind not in READERS:
-        raise DwmError(f"data: sets of kind {source.kind} cannot be read yet (read today: {', '.join(READERS)})")
     if source.kind == "town":
         seen = data.clips or TOWN_CLIPS
         first, count = (seen, HELD_OUT_CLIPS) if held_out else (0, seen)

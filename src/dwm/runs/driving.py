@@ -21,6 +21,7 @@ from dwm.generation import DrivingPipeline
 from dwm.runs.base import base_folder, frames_per_latent, load_base
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
+from dwm.runs.fetch import IN_TRAINING, require
 from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
@@ -111,8 +112,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
     options = run.driving_network()
     given = Path(run.weights)
     folder = given / "transformer" if (given / "transformer").is_dir() else given
-    if not folder.exists():
-        raise DwmError(f"weights: {given} does not exist; fetch or train it first, or set weights=null")
+    require(folder, "weights", run.name or "config", IN_TRAINING["weights"])
     load = load_published if run.weights_strict else load_published_base
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from dwm.base_models import BaseModel
+from dwm.base_models.finite import require_finite
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.published import load_published
+from dwm.checkpoints.published import network_of, read_state
 from dwm.config.recipe import Recipe
 from dwm.devices import pick_device
+from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.fetch import require
+from dwm.training.saves import checkpoint
 
 
 def published_card(run: Recipe) -> WeightsCard:
@@ -47,7 +51,7 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
         require(Path(run.autoencoder_folder), "autoencoder", source)
     weights = require(Path(run.weights or ""), "weights", source)
     device = pick_device(run.device)
-    network, report = load_published(run.network, weights, getattr(torch, run.weights_dtype))
+    network, report = network_of(run.network, network_weights(weights), weights, getattr(torch, run.weights_dtype))
     base = BaseModel.load(
         base_folder,
         text=run.conditions.text,
@@ -58,6 +62,23 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
     card = published_card(run).with_(name=f"{weights.name} ({report})")
     mixed = None if run.autocast is None or device.type == "cpu" else getattr(torch, run.autocast)
     return DrivingPipeline(network.eval().requires_grad_(False), base, card).to(device, mixed)
+
+
+def network_weights(source: Path) -> dict[str, Tensor]:
+    """The driving network's tensors: of any weights, or of a training run's save (averaged where the run averages)."""
+    if not is_save(source):
+        return read_state(source / "transformer" if (source / "transformer").is_dir() else source)
+    saved = {name.partition(".")[::2]: value for name, value in checkpoint.saved_weights(source).items()}
+    found = {name: value for (part, name), value in saved.items() if part == "transformer"}
+    if not found:
+        raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
+    require_finite(source, found)
+    return found
+
+
+def is_save(source: Path) -> bool:
+    """Whether this is a folder that training saved."""
+    return (source / checkpoint.STATE).is_file()
 
 
 def _prediction(run: Recipe) -> str:

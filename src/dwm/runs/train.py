@@ -15,13 +15,11 @@ from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.devices import default_dtype, pick_device
 from dwm.errors import DwmError
-<<<<<<< HEAD
 from dwm.runs.base import base_folder, is_towns, make_base
-=======
->>>>>>> 8c403552a616d50c54c1968e7f932650c4d20081
 from dwm.runs.claim import claimed
-from dwm.runs.clips import training_clips, validation_clips
+from dwm.runs.clips import check_kinds, training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
+from dwm.runs.fetch import require_networks
 from dwm.runs.own_base import make_own_base, own_material
 from dwm.training.feed.clip_cache import ClipSource
 from dwm.training.loop.step import Callback
@@ -45,6 +43,8 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
             here, refused = place(), None
             if here.first:
                 try:
+                    require_networks(run, run.name or "config")
+                    check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
                     stack.enter_context(claimed(run, output, resume))
                 except DwmError as error:
                     refused = error

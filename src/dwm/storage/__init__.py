@@ -3,6 +3,7 @@
 from dwm.storage.atomic import atomic_folder, atomic_write, working_folder
 from dwm.storage.cache import cache_folder, kept_tables, load_tables
 from dwm.storage.files import open_binary, read_file, regular
+from dwm.storage.folder import Files
 from dwm.storage.lock import held
 from dwm.storage.members import SortedNames
 from dwm.storage.names import check_column, inside, plain_name
@@ -11,6 +12,7 @@ from dwm.storage.tar_to_zip import Zipped, zip_tar
 from dwm.storage.tree import Tree, open_tree, union
 
 __all__ = [
+    "Files",
     "SortedNames",
     "Tree",
     "Zipped",

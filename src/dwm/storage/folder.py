@@ -1,10 +1,10 @@
-"""Folders as trees: on this machine, and behind a URL that fsspec knows. Reads only."""
+"""Folders, and single files, as trees: on this machine, and behind a URL that fsspec knows. Reads only."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fsspec.spec import AbstractFileSystem
@@ -14,7 +14,7 @@ from dwm.storage import limits
 from dwm.storage.cache import FOLDER
 from dwm.storage.files import open_binary, read_file
 from dwm.storage.names import inside
-from dwm.storage.source import RemoteSource, as_file, folder_key, reaching, remote, remote_stamp
+from dwm.storage.source import LocalSource, RemoteSource, Source, as_file, folder_key, reaching, remote, remote_stamp
 
 FOLLOW = "DWM_FOLLOW_LINKS"
 """Names the environment variable with which every link in a data set is followed, wherever it leads."""
@@ -165,3 +165,42 @@ class RemoteFolder:
         system, path = self._at(name)
         with reaching(self.where):
             return int(system.size(path))
+
+
+class Files:
+    """Single files by their own names: paths, relative to the working folder, or URLs. Each is opened when it is made."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._sources: dict[str, Source] = {
+            name: RemoteSource(name) if "://" in name else LocalSource(name) for name in names
+        }
+        self.where = ", ".join(names)
+        self.beside = next(iter(self._sources.values())).beside
+
+    def exists(self, name: str) -> bool:
+        return name in self._sources
+
+    def read(self, name: str, most: int = limits.FILE) -> bytes:
+        source = self._source(name)
+        limits.check_size(name, source.size, most)
+        return source.read_at(0, source.size)
+
+    def open(self, name: str) -> io.BufferedIOBase:
+        return as_file(self._source(name))
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        return iter(sorted(name for name in self._sources if name.startswith(prefix)))
+
+    def folders(self) -> set[str]:
+        return set()
+
+    def stamp(self, name: str) -> str:
+        return self._sources[name].stamp if self.exists(name) else ""
+
+    def size(self, name: str) -> int:
+        return self._source(name).size
+
+    def _source(self, name: str) -> Source:
+        if name not in self._sources:
+            raise missing(self.where, name)
+        return self._sources[name]

@@ -16,6 +16,7 @@ from fsspec.spec import AbstractFileSystem
 
 from dwm.errors import DwmError
 from dwm.storage.files import open_file
+from dwm.strict_json import LFS
 
 BELOW = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
 PROTOCOLS = ("s3", "s3a", "http", "https", "memory")
@@ -148,6 +149,7 @@ KINDS = {
     b"\xfd7z": "packed with xz",
     b"(\xb5/": "packed with zstd",
     b"<": "a web page",
+    LFS: "a pointer of Git LFS, which `git lfs pull` replaces by the file",
     b"\xff\xd8": "a picture",
     b"\x89PN": "a picture",
 }

@@ -34,6 +34,8 @@ from dwm.storage.zips import foreign
 
 DEFLATED = (".bin", ".json", ".pcd", ".txt")
 """Endings of what shrinks; pictures do not."""
+END = 1024
+"""Bytes of zeros at the end of a tar."""
 FIRST_DATE, LAST_DATE = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 
 
@@ -121,7 +123,8 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
     with (
         _breaking(source),
         _progress(source, "packing") as file,
-        _unpacking(source, file) as plain,
+        _unpacking(source, file) as unpacked,
+        contextlib.nullcontext(_Tail(unpacked)) as plain,
         open_tar(plain, BLOCK) as tar,
     ):
         for member in tar:
@@ -136,6 +139,20 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
                 yield name, _date(member.mtime), member.mode, member.size, tar.extractfile(member)
         while plain.read(BLOCK):  # the checksum of what was packed stands at its end
             pass
+        if plain.tail.strip(b"\0") or len(plain.tail) < END:  # `tarfile` takes a cut between two files for the end
+            raise EOFError("it stops without a tar's end, two blocks of zeros")
+
+
+class _Tail:
+    """A file that remembers the last bytes that were read of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.tail = file, b""
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(size)
+        self.tail = (self.tail + data[-END:])[-END:]
+        return data
 
 
 class _Sooner(contextlib.closing):

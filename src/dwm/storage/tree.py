@@ -21,6 +21,8 @@ from dwm.storage.source import LocalSource, RemoteSource, check_url
 PACKED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 COMPARED_ANEW = 5000
 """Members of archives together up to which they are compared at every start."""
+SHOWN = 2
+"""Trees that are named where several are spoken of."""
 OVERLAP = pa.schema({"later": pa.string(), "earlier": pa.string(), "count": pa.int64(), "example": pa.string()})
 
 
@@ -135,7 +137,13 @@ def union(trees: Sequence[Tree], where: str | None = None) -> Tree:
         raise DwmError("no folder or archive was given")
     parts = [part for tree in trees for part in (reversed(tree.trees) if isinstance(tree, Union) else (tree,))]
     warn_of_overlap([part for part in parts if isinstance(part, Archive)], parts[0].beside)
-    return trees[0] if len(trees) == 1 else Union(trees, where or " + ".join(tree.where for tree in trees))
+    return trees[0] if len(trees) == 1 else Union(trees, where or _names(trees))
+
+
+def _names(trees: Sequence[Tree]) -> str:
+    """Several trees in words, short enough for a line."""
+    shown = " + ".join(tree.where for tree in trees[:SHOWN])
+    return shown if len(trees) <= SHOWN else f"{shown} + {len(trees) - SHOWN} more"
 
 
 def warn_of_packed(folder: Path) -> None:

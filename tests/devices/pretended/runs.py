@@ -17,7 +17,6 @@ pretended.load()
 
 import torch  # noqa: E402
 from diffusers import AutoencoderKL  # noqa: E402
-from dwm.networks.operations import operations  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
@@ -215,7 +214,7 @@ def count_operations() -> Work:
     def step() -> dict[str, float]:
         with FlopCounterMode(display=False) as counter:
             task.losses(batch, step_generator(0, 1)).loss.backward()
-        needed = operations(task.network, tuple(latents.shape), 154, batch.clips)
+        needed = task.work(batch).operations
         return {"executed": counter.get_total_flops(), "needed": needed}
 
     return step

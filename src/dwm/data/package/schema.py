@@ -14,7 +14,7 @@ from dwm.data.package.parquet import read_parquet
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.storage import Tree, check_column
-from dwm.strict_json import parse_json
+from dwm.strict_json import LFS, lfs_pointer, parse_json
 
 MANIFEST = "package.json"
 PACKAGE = "package"
@@ -94,6 +94,9 @@ def read_package_table(tree: Tree, table: str) -> pa.Table:
         return schema.empty_table()
     try:
         with tree.open(name) as file:
+            if file.read(len(LFS)) == LFS:
+                raise DwmError(f"{name}: {lfs_pointer()}")
+            file.seek(0)
             content = read_parquet(file, name)
             content.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:

@@ -25,7 +25,7 @@ from dwm.data.package.schema import MANIFEST, PACKAGE
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_from_quaternion
 from dwm.options import Options
-from dwm.storage import Tree, open_tree
+from dwm.storage import Files, Tree, open_tree
 
 PREFERRED = ("interp_12Hz_trainval", "v1.0-trainval", "v1.0-mini", "v1.0-test")
 """Of several versions in one folder: boxes on every frame first, then the larger; those whose pictures repeat come last."""
@@ -43,7 +43,7 @@ class ReadOptions(Options):
     )
     exact_pictures: bool = Field(False, description="whether JPEGs are decoded at full size before resizing")
     captions: tuple[str, str] | None = Field(
-        None, description="caption file and times file in the tree; none: by their names"
+        None, description="caption file and times file: paths or URLs; none: by their names in the tree"
     )
     missing_captions: Missing = Field("error", description="what a camera without captions reads")
 
@@ -187,8 +187,18 @@ def open_dataset(
     tree = open_tree(path, endpoint)
     version = choose_version(tree, version)
     index = open_index(tree, version)
-    captions = [read_caption_files(tree, *options.captions)] if options.captions else find_caption_files(tree, version)
+    captions = _named_captions(tree, options.captions) if options.captions else find_caption_files(tree, version)
     return Dataset(tree, version, index, _numbers(tree.where, version, index, split), options, tuple(captions))
+
+
+def _named_captions(tree: Tree, names: tuple[str, str]) -> list[CaptionFiles]:
+    """Files that were named are plain files: relative to the working folder, whatever the data set's tree holds."""
+    for name in names:
+        if "://" not in name and not Path(name).is_file():
+            beside = Path(name).name
+            hint = f"; {tree.where} holds a {beside}, which is read where no captions are named" * tree.exists(beside)
+            raise DwmError(f"captions {name}: no such file (seen from {Path.cwd()}){hint}")
+    return [read_caption_files(Files(names), *names)]
 
 
 def choose_version(tree: Tree, version: str | None, recorded: bool = False) -> str:

@@ -18,6 +18,14 @@ from dwm.data.pixels import as_rgb
 from dwm.data.resize import resize
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits
+from dwm.strict_json import LFS, lfs_pointer
+
+
+def _read(tree: Tree, name: str) -> bytes:
+    data = tree.read(name, limits.PICTURE)
+    if data.startswith(LFS):
+        raise DwmError(f"{name}: {lfs_pointer()}")
+    return data
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class TreePictures:
 
     def _decoded(self, name: str, size: tuple[int, int] | None) -> tuple[Image.Image, tuple[int, int]]:
         """The picture, perhaps smaller than its file's, and the file's (width, height)."""
-        data = self.tree.read(name, limits.PICTURE)
+        data = _read(self.tree, name)
         try:
             with open_picture(data, name) as picture:
                 stored = picture.size
@@ -102,7 +110,7 @@ class TreePoints(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return TreePoints(self.tree, self.files[index])
-        data = self.tree.read(self.files[index], limits.PICTURE)
+        data = _read(self.tree, self.files[index])
         if len(data) % 20:
             raise DwmError(
                 f"{self.files[index]}: {len(data)} bytes are no whole number of points (20 bytes each); fetch it again"

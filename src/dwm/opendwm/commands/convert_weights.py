@@ -11,15 +11,14 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dwm.base_models.finite import require_finite
-from dwm.checkpoints.published import NETWORKS, LoadReport, load_base, network_of, read_state
+from dwm.checkpoints.published import NETWORKS, LoadReport, load_base, network_of
 from dwm.config import Recipe, load
 from dwm.config.files import CONFIG_NAME
 from dwm.errors import DwmError
-from dwm.runs.published import published_card
+from dwm.runs.published import is_save, network_weights, published_card
 from dwm.storage import atomic_folder, atomic_write, check_file, check_folder
-from dwm.training.saves import checkpoint
 
+__all__ = ["convert_weights", "is_save", "network_weights", "run_of_save", "write_file"]
 NAME = "diffusion_pytorch_model"
 PART_SIZE = 2 * 10**9
 
@@ -64,23 +63,6 @@ def write_file(source: Path, target: Path, dtype: torch.dtype | None = None) -> 
     with atomic_write(target) as temporary:
         _save(state, temporary)
     return len(state)
-
-
-def network_weights(source: Path) -> dict[str, Tensor]:
-    """The driving network's tensors: of any weights, or of a training run's save (averaged where the run averages)."""
-    if not is_save(source):
-        return read_state(source)
-    saved = {name.partition(".")[::2]: value for name, value in checkpoint.saved_weights(source).items()}
-    found = {name: value for (part, name), value in saved.items() if part == "transformer"}
-    if not found:
-        raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
-    require_finite(source, found)
-    return found
-
-
-def is_save(source: Path) -> bool:
-    """Whether this is a folder that training saved."""
-    return (source / checkpoint.STATE).is_file()
 
 
 def run_of_save(source: Path) -> Recipe:

@@ -7,19 +7,23 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dwm.config import save
-from dwm.devices import pick_device, synchronize
+from dwm.devices import synchronize
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
+from dwm.opendwm.config.places import with_root
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
 from dwm.storage import atomic_write, check_folder
+from dwm.training.parallel.ranks import group, place
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,12 @@ class Timed:
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def read_example(path: str | Path) -> ExampleRun:
-    """An example of OpenDWM's or ours. Raises DwmError where the file holds no inputs."""
+def read_example(path: str | Path, root: Path | None = None) -> ExampleRun:
+    """An example of OpenDWM's or ours, its files below `root` where one is given. Raises DwmError where it holds no inputs."""
     run = read_run(path)
     if not isinstance(run, ExampleRun):
         raise DwmError(f"{path}: holds no inputs; examples with a data set are run by src/dwm/preview.py")
-    return run
+    return run if root is None else run.with_(run=with_root(run.run, root))
 
 
 def run_example(
@@ -50,45 +54,70 @@ def run_example(
 ) -> list[Timed]:
     """Generates every input into `output`/{i}.png or .mp4, and writes `inference_stats.json`. `tiny`: the built-in weights."""
     check_folder(output, ("config.json", "inference_stats.json"))
-    pipe = _tiny() if tiny else published_pipeline(example.run, source)
-    draws = _Draws(example.run.training.seed, continued=example.run.compatibility == "reference")
-    if repeat > 1:
-        _once(pipe, example.inputs[0], tiny, draws)
+    with group("auto" if tiny else example.run.device) as device:
+        return _shared_example(example, output, repeat, tiny, source, say, device)
+
+
+def _shared_example(
+    example: ExampleRun,
+    output: Path,
+    repeat: int,
+    tiny: bool,
+    source: str,
+    say: Callable[[str], None],
+    device: torch.device,
+) -> list[Timed]:
+    """Of several processes that torchrun started each takes its share of the inputs; the first gets the times of all."""
+    run, here = example.run, place()
+    pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
+    draws = Draws(run.training.seed, continued=run.compatibility == "reference", shared=here.ranks > 1)
+    mine = [(number, given) for number, given in enumerate(example.inputs) if number % here.ranks == here.rank]
+    if repeat > 1 and mine:
+        _once(pipe, mine[0][1], tiny, draws.of(mine[0][0]))
     results = []
-    for number, given in enumerate(example.inputs):
-        runs = [_once(pipe, given, tiny, draws) for _ in range(repeat)]
+    for number, given in mine:
+        runs = [_once(pipe, given, tiny, draws.of(number)) for _ in range(repeat)]
         result = Timed(number, runs[0][0], tuple(spent for _, spent in runs), _latent_shapes(pipe, runs[0][0]))
         for line in _lines(result, given, repeat):
             say(line)
         result.video.save(output / f"{number}.{'png' if result.video.length == 1 else 'mp4'}")
         results.append(result)
-    save(example, output)
-    _write_statistics(example, results, output)
+    samples = here.gather([_sample(result, example.inputs[result.number].fps) for result in results])
+    if here.first:
+        save(example, output)
+        _write_statistics(sorted((one for part in samples for one in part), key=itemgetter("id")), output)
     return results
 
 
 @dataclass
-class _Draws:
-    """Noise for one run after another: OpenDWM's generator goes on from input to input, ours starts anew for each."""
+class Draws:
+    """Noise for one run after another: OpenDWM's generator goes on from input to input, ours starts anew for each.
+
+    Where several processes share the inputs (`shared`), each input has a seed of its own, whoever makes it.
+    """
 
     seed: int
     continued: bool
+    shared: bool = False
 
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
 
-    def next(self) -> torch.Generator:
-        return self._generator if self.continued else torch.Generator().manual_seed(self.seed)
+    def of(self, number: int) -> torch.Generator:
+        """What makes the noise of input `number`."""
+        if self.continued and not self.shared:
+            return self._generator
+        return torch.Generator().manual_seed(self.seed + (number if self.continued else 0))
 
 
-def _tiny() -> DrivingPipeline:
-    return DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
+def _tiny(device: torch.device) -> DrivingPipeline:
+    return DrivingPipeline.from_pretrained("town").to(device)
 
 
-def _once(pipe: DrivingPipeline, given: ExampleInput, tiny: bool, draws: _Draws) -> tuple[Video, float]:
+def _once(pipe: DrivingPipeline, given: ExampleInput, tiny: bool, generator: torch.Generator) -> tuple[Video, float]:
     clip, words = clip_of(given)
     started = time.perf_counter()
-    video = pipe(clip, prompt=words, generator=draws.next(), size=None if tiny else given.size, force=True)
+    video = pipe(clip, prompt=words, generator=generator, size=None if tiny else given.size, force=True)
     synchronize(pipe.device)
     return video, time.perf_counter() - started
 
@@ -121,24 +150,25 @@ def _lines(result: Timed, given: ExampleInput, repeat: int) -> list[str]:
     return lines
 
 
-def _write_statistics(example: ExampleRun, results: Sequence[Timed], output: Path) -> None:
-    every = [spent for result in results for spent in result.seconds]
+def _sample(result: Timed, fps: float) -> dict[str, Any]:
+    return {
+        "id": result.number,
+        "times": result.seconds,
+        **_summary(result.seconds, "mean_time", "std_time"),
+        "original_latent_shape": result.shapes[0],
+        "actual_latent_shape": result.shapes[1],
+        "fps": fps or None,
+    }
+
+
+def _write_statistics(samples: Sequence[dict[str, Any]], output: Path) -> None:
+    every = [spent for sample in samples for spent in sample["times"]]
     told = {
-        "total_samples": len(results),
+        "total_samples": len(samples),
         "total_runs": len(every),
         "total_time": sum(every),
         **_summary(every, "avg_time", "std_time"),
-        "samples": [
-            {
-                "id": result.number,
-                "times": result.seconds,
-                **_summary(result.seconds, "mean_time", "std_time"),
-                "original_latent_shape": result.shapes[0],
-                "actual_latent_shape": result.shapes[1],
-                "fps": given.fps or None,
-            }
-            for result, given in zip(results, example.inputs, strict=True)
-        ],
+        "samples": samples,
     }
     with atomic_write(output / "inference_stats.json") as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

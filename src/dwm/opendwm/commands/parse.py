@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from dwm.config import Recipe
+
+from dwm.errors import CheckFailed
 from dwm.screen import say
 
 
 def _parser(what: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("-c", "--config-path", type=Path, required=True, help="a JSON config, OpenDWM's or ours")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=None,
+        help="folder that holds data/, base_model/ and pretrained/: its files lie there",
+    )
     return parser
+
+
+def _run(given: argparse.Namespace) -> Recipe:
+    """The run whose held-out clips are generated; with other weights than its own, those are not asked for."""
+    from dwm.opendwm.runs import check_ready, load_recipe
+
+    run = load_recipe(given.config_path, given.root)
+    if given.tiny:
+        return run
+    own = run if given.resume_from is None else run.with_(weights=None)
+    check_ready(own, given.config_path)
+    return run
 
 
 def generation_example() -> None:
@@ -23,8 +47,11 @@ def generation_example() -> None:
     given = parser.parse_args()
 
     from dwm.opendwm.commands.examples import read_example, run_example
+    from dwm.opendwm.runs import check_ready
 
-    example = read_example(given.config_path)
+    example = read_example(given.config_path, given.root)
+    if not given.tiny:
+        check_ready(example.run, given.config_path)
     run_example(example, given.output_path, max(1, given.repeat), given.tiny, str(given.config_path))
     say(f"written: {given.output_path}", to_result=True)
 
@@ -37,15 +64,17 @@ def preview() -> None:
     # OpenDWM's flag takes a text, of which any means yes.
     parser.add_argument("-eic", "--export-item-config", nargs="?", const="true", default="", help="write what was told")
     parser.add_argument("--count", type=int, default=None, help="so many previews at most")
+    parser.add_argument("--resume-from", type=int, default=None, help="step of a save in the output folder")
     parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
     given = parser.parse_args()
 
     from dwm.opendwm.commands.previews import Preview, read_preview_config, run_previews
-    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.commands.scores import at_step
 
     text = read_preview_config(given.preview_config_path)
     how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
-    run_previews(load_recipe(given.config_path), given.output_path, how, str(given.config_path))
+    run = at_step(_run(given), given.output_path, given.resume_from)
+    run_previews(run, given.output_path, how, str(given.config_path))
     say(f"written: {given.output_path / 'preview'}", to_result=True)
 
 
@@ -53,21 +82,21 @@ def evaluate() -> None:
     """`src/dwm/evaluate.py`"""
     parser = _parser("Score a run on its validation set.")
     parser.add_argument("-o", "--output-path", type=Path, required=True)
-    parser.add_argument("--resume-from", type=int, default=None, help="step of a checkpoint in the output folder")
+    parser.add_argument("--resume-from", type=int, default=None, help="step of a save in the output folder")
     parser.add_argument("--clips", type=int, default=None, help="so many clips at most")
     parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
     given = parser.parse_args()
 
-    from dwm.opendwm.commands.scores import checkpoint_of, score_run
-    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.commands.scores import at_step, score_run
 
-    run = load_recipe(given.config_path)
-    if given.resume_from is not None:
-        run = run.with_(weights=str(checkpoint_of(given.output_path, given.resume_from)))
-    made = score_run(run, given.output_path, given.clips, given.tiny, str(given.config_path))
+    run = at_step(_run(given), given.output_path, given.resume_from)
+    output = given.output_path / "evaluation"  # the folder above may be that of the training run
+    made = score_run(run, output, given.clips, given.tiny, str(given.config_path))
+    if made is None:  # of several processes the first one scores
+        return
     for line in made.scores.lines():
         say(f"{line.name}: {line.value}", to_result=True)
-    say(f"written: {given.output_path}", to_result=True)
+    say(f"written: {output}", to_result=True)
 
 
 def train() -> None:
@@ -76,6 +105,9 @@ def train() -> None:
 
     parser, usual = _parser("Train a run."), Flags()
     parser.add_argument("-o", "--output-path", type=Path, help="folder of the run; none: the config's output_path")
+    parser.add_argument(
+        "--steps", type=int, default=usual.steps, help="end after so many; none: the config's train_epochs"
+    )
     parser.add_argument("--log-steps", type=int, default=usual.log_steps, help="steps between lines of the log")
     parser.add_argument("--preview-steps", type=int, default=usual.preview_steps, help="steps between previews")
     parser.add_argument(
@@ -87,8 +119,8 @@ def train() -> None:
     parser.add_argument("--wandb-project", default=usual.wandb_project)
     parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
     given = vars(parser.parse_args())
-    path, output = given.pop("config_path"), given.pop("output_path")
-    say(f"written: {train_config(path, output, Flags(**given))}", to_result=True)
+    path, output, root = (given.pop(name) for name in ("config_path", "output_path", "root"))
+    say(f"written: {train_config(path, output, Flags(**given), root)}", to_result=True)
 
 
 def export_packages() -> None:
@@ -100,22 +132,25 @@ def export_packages() -> None:
     given = parser.parse_args()
 
     from dwm.opendwm.commands.layout_export import export_packages as export
-    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.runs import ready_recipe
 
-    for path in export(load_recipe(given.config_path), given.output_path, given.reference_frame_count, given.count):
+    run = ready_recipe(given.config_path, given.root, networks=False)
+    for path in export(run, given.output_path, given.reference_frame_count, given.count):
         say(path, to_result=True)
 
 
 def archive_info() -> None:
     """`src/dwm/tools/fs_make_info_json.py`"""
     parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")
-    parser.add_argument("-i", "--input-path", type=Path, required=True, help="a .zip or plain .tar")
+    parser.add_argument("-i", "--input-path", required=True, help="a .zip or plain .tar")
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="the JSON file")
+    parser.add_argument("-fs", "--fs-config-path", type=Path, default=None, help="OpenDWM's JSON of where -i lies")
     given = parser.parse_args()
 
-    from dwm.opendwm.commands.info_json import write_archive_info
+    from dwm.opendwm.commands.info_json import below, write_archive_info
 
-    say(f"{given.output_path}: {write_archive_info(given.input_path, given.output_path)} members", to_result=True)
+    source, endpoint = below(given.fs_config_path, given.input_path)
+    say(f"{given.output_path}: {write_archive_info(source, given.output_path, endpoint)} members", to_result=True)
 
 
 def dataset_info() -> None:
@@ -125,21 +160,21 @@ def dataset_info() -> None:
     )
     parser.add_argument("-dt", "--dataset-type", choices=("nuscenes", "waymo", "argoverse"), required=True)
     parser.add_argument("-s", "--split", default="", help="only archives whose names hold this")
-    parser.add_argument("-i", "--input-path", type=Path, required=True, help="folder of the archives or records")
+    parser.add_argument("-i", "--input-path", required=True, help="folder of the archives or records")
     parser.add_argument(
         "-o", "--output-path", type=Path, required=True, help="folder of the JSON files; waymo: the file"
     )
+    parser.add_argument("-fs", "--fs-config-path", type=Path, default=None, help="OpenDWM's JSON of where -i lies")
     given = parser.parse_args()
 
-    from dwm.opendwm.commands.info_json import write_dataset_info, write_waymo_info
+    from dwm.opendwm.commands.info_json import below, write_dataset_info, write_waymo_info
 
+    source, endpoint = below(given.fs_config_path, given.input_path)
     if given.dataset_type == "waymo":
-        say(
-            f"{given.output_path}: {write_waymo_info(given.input_path, given.output_path, given.split)} scenes",
-            to_result=True,
-        )
+        count = write_waymo_info(source, given.output_path, given.split, endpoint)
+        say(f"{given.output_path}: {count} scenes", to_result=True)
         return
-    for path in write_dataset_info(given.input_path, given.output_path, given.split):
+    for path in write_dataset_info(source, given.output_path, given.split, endpoint):
         say(path, to_result=True)
 
 
@@ -149,11 +184,19 @@ def tar_to_zip() -> None:
     parser.add_argument("-i", "--input-path", type=Path, required=True)
     parser.add_argument("-o", "--output-path", type=Path, required=True)
     parser.add_argument(
-        "-e", "--deflated", default=".bin|.json|.pcd|.txt", help="endings that are compressed, split by |"
+        "-e",
+        "--extensions-to-compress",
+        default=".bin|.json|.pcd|.txt",
+        help="endings that are compressed, split by | (or :); others are stored",
     )
+    parser.add_argument("--verify", action="store_true", help="read the zip again and compare checksums")
+    parser.add_argument("--salvage", action="store_true", help="keep what is whole of a damaged archive; status 3")
     given = parser.parse_args()
 
     from dwm.storage import zip_tar
 
-    made = zip_tar(given.input_path, given.output_path, tuple(filter(None, given.deflated.split("|"))))
+    endings = tuple(filter(None, re.split(r"[|:]", given.extensions_to_compress)))
+    made = zip_tar(given.input_path, given.output_path, endings, given.verify, given.salvage)
     say(f"{made.path}: {made.files} files", to_result=True)
+    if made.missing:
+        raise CheckFailed(f"{given.input_path}: {made.missing}; {made.path} holds what is whole, fetch the rest again")

@@ -19,16 +19,17 @@ from dwm.clip import ClipBatch
 from dwm.config import Recipe, read_json, save
 from dwm.config.data import SourceOptions
 from dwm.config.files import validated
-from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.generation.rollout import windows
+from dwm.opendwm.commands.examples import Draws
 from dwm.opendwm.commands.held_out import held_out_batches
 from dwm.options import Options
 from dwm.report.film import Film
 from dwm.runs.generate import stepping
 from dwm.runs.published import published_pipeline
 from dwm.storage import atomic_write, check_folder
+from dwm.training.parallel.ranks import group, place
 
 TOWN_FRAMES = 8
 """Frames at most of a town's clip that stands for a package which is not here."""
@@ -100,28 +101,46 @@ def read_preview_config(path: Path | None) -> TextChange | None:
 def run_previews(
     run: Recipe, output: Path, preview: Preview = Preview(), source: str = "config", say: Callable[[str], None] = print
 ) -> list[Path]:
-    """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file."""
+    """Generates the held-out clips into `output`/preview/{k}.png or .mp4; the run is saved beside. `source` names its file.
+
+    `output` may be the folder of a training run, of which nothing is changed.
+    """
     if not run.data.validation:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to look at")
     check_folder(output, ("config.json",))
     check_folder(output / "preview")
-    pipe = _pipeline(run, preview, source)
+    with group("auto" if preview.tiny else run.device) as device:
+        return _shared_previews(run, str(device), output, preview, source, say)
+
+
+def _shared_previews(
+    run: Recipe, device: str, output: Path, preview: Preview, source: str, say: Callable[[str], None]
+) -> list[Path]:
+    """What this process makes: of several that torchrun started each takes its share of the clips, so that each is made once."""
+    pipe, here = _pipeline(run.with_(device=device), preview, source), place()
     count = preview.count
-    if preview.tiny and (other := _with_town(run, pipe.card.fps, say)) is not run:
+    if preview.tiny and (other := _with_town(run, pipe.card.fps, say if here.first else _unsaid)) is not run:
         run, count = other, count or len(other.data.validation)
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
-    generator = torch.Generator().manual_seed(run.training.seed)
+    draws = Draws(run.training.seed, continued=True, shared=here.ranks > 1)
     files: list[Path] = []
     for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), count)):
+        if number % here.ranks != here.rank:
+            continue
         batch = _told(batch, pipe, preview)
-        generated = _generated(pipe, batch, run, generator)
-        place = output / "preview" / str(number)
-        files.append(stacked(batch, generated, run.preview.size).save(place.with_suffix(_suffix(generated))))
+        generated = _generated(pipe, batch, run, draws.of(number))
+        place_of = output / "preview" / str(number)
+        files.append(stacked(batch, generated, run.preview.size).save(place_of.with_suffix(_suffix(generated))))
         say(f"{', '.join(batch.scenes)}: {generated.shape[1]} frames → {files[-1]}")
         if preview.export:
-            files.append(_export(batch, place.with_suffix(".json")))
-    save(run, output)
+            files.append(_export(batch, place_of.with_suffix(".json")))
+    if here.first:
+        save(run, output / "preview")
     return files
+
+
+def _unsaid(text: str) -> None:
+    """Another process says it."""
 
 
 def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
@@ -140,7 +159,7 @@ def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
 def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
     if not preview.tiny:
         return published_pipeline(run, source)
-    pipe = DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
+    pipe = DrivingPipeline.from_pretrained("town").to(torch.device(run.device))
     steps = min(TINY_STEPS, run.sampling.num_inference_steps)
     pipe.card = pipe.card.with_(sampling=pipe.card.sampling.with_(num_inference_steps=steps))
     return pipe

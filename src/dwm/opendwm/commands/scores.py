@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+import torch
 
 from dwm.clip import Clip
 from dwm.config import Recipe
-from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.clips import validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
 from dwm.storage import check_folder
+from dwm.training.parallel.ranks import group, place
+from dwm.training.saves.checkpoint import saves
 
 CLIPS = 16
 """Clips that are scored where nothing says how many."""
@@ -20,10 +24,11 @@ CLIPS = 16
 
 def score_run(
     run: Recipe, output: Path, clips: int | None = None, tiny: bool = False, source: str = "config"
-) -> Evaluated:
+) -> Evaluated | None:
     """Generates clips spread over the run's validation sets, and scores them. `tiny`: the built-in weights.
 
-    Raises DwmError for sets without photographs of their own (packages), or that cannot be read.
+    Of several processes the first does so, and the others get None: scores compare each clip with all others. Raises DwmError
+    for sets without photographs of their own (packages), or that cannot be read.
     """
     check_folder(output, FILES)
     held_out = run.data.validation
@@ -37,21 +42,48 @@ def score_run(
     windows = validation_clips(run.data)
     count = min(len(windows), clips or run.preview.score_clips or CLIPS)
     chosen: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
-    pipe = _tiny() if tiny else published_pipeline(run, source)
-    return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)
+    with group("auto" if tiny else run.device) as device:
+        if not place().first:
+            return None
+        pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
+        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)
+
+
+def at_step(run: Recipe, output: Path, step: int | None) -> Recipe:
+    """The run with the weights that were saved at a step (`--resume-from`) in its folder; without a step, with its own.
+
+    Raises DwmError where there is neither.
+    """
+    if step is not None:
+        return run.with_(weights=str(checkpoint_of(output, step)))
+    if run.weights is None and (steps := saved_steps(output)):
+        raise DwmError(
+            f"{run.name}: names no weights; with --resume-from those of {output} are taken (saved: {_listed(steps)})"
+        )
+    return run
 
 
 def checkpoint_of(output: Path, step: int) -> Path:
-    """The weights that a run of OpenDWM's saved at a step."""
-    path = output / "checkpoints" / f"{step}.pth"
-    if not path.is_file():
-        saved = sorted((output / "checkpoints").glob("*.pth"))
-        raise DwmError(f"{path}: is not there; saved: {', '.join(found.stem for found in saved) or 'nothing'}")
-    return path
+    """The weights that a run, OpenDWM's or ours, saved at a step. Raises DwmError naming the steps that are there."""
+    steps = saved_steps(output)
+    if step not in steps:
+        raise DwmError(f"--resume-from {step}: is not there in {output}; saved: {_listed(steps)}")
+    return steps[step]
 
 
-def _tiny() -> DrivingPipeline:
-    return DrivingPipeline.from_pretrained("town").to(pick_device("auto"))
+def saved_steps(output: Path) -> dict[int, Path]:
+    """What a run's folder holds by step: OpenDWM's `checkpoints/{step}.pth`, and our saves of the driving network."""
+    theirs = {int(path.stem): path for path in (output / "checkpoints").glob("*.pth") if path.stem.isdecimal()}
+    ours = {int(path.name): path for path in saves(output / "driving" / "checkpoints")}
+    return dict(sorted({**ours, **theirs}.items()))
+
+
+def _listed(steps: Iterable[int]) -> str:
+    return ", ".join(map(str, steps)) or "nothing"
+
+
+def _tiny(device: torch.device) -> DrivingPipeline:
+    return DrivingPipeline.from_pretrained("town").to(device)
 
 
 def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> EvaluationRun:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dwm.config import Recipe, read_json
 from dwm.errors import DwmError
-from dwm.opendwm.runs import load_recipe
+from dwm.opendwm.runs import ready_recipe
 from dwm.runs.train import train_run
 
 
@@ -16,6 +16,7 @@ from dwm.runs.train import train_run
 class Flags:
     """The flags of OpenDWM's trainer; periods are in steps."""
 
+    steps: int | None = None
     log_steps: int = 100
     preview_steps: int = 400
     checkpointing_steps: int = 10_000
@@ -26,13 +27,13 @@ class Flags:
     wandb_run_name: str = "train"
 
 
-def train_config(path: Path, output: Path | None, flags: Flags) -> Path:
+def train_config(path: Path, output: Path | None, flags: Flags, root: Path | None = None) -> Path:
     """Trains the run of a config and returns its folder of weights. Several processes that torchrun started share it.
 
-    Raises DwmError for flags that no run can follow.
+    `root`: the folder that its files lie below. Raises DwmError for flags that no run can follow.
     """
     output = output or output_of(path)
-    run = with_flags(load_recipe(path), flags, int(os.environ.get("WORLD_SIZE", 1)))
+    run = with_flags(ready_recipe(path, root, train=True), flags, int(os.environ.get("WORLD_SIZE", 1)))
     if flags.resume_from is not None:
         check_resume(output, flags.resume_from)
     return train_run(run, output, flags.resume_from is not None)
@@ -40,8 +41,8 @@ def train_config(path: Path, output: Path | None, flags: Flags) -> Path:
 
 def with_flags(run: Recipe, flags: Flags, processes: int) -> Recipe:
     """A run with the trainer's flags. OpenDWM counts micro-batches of each process, we those of all together."""
-    for name in ("log_steps", "preview_steps", "checkpointing_steps"):
-        if getattr(flags, name) <= 0:
+    for name in ("steps", "log_steps", "preview_steps", "checkpointing_steps"):
+        if getattr(flags, name) is not None and getattr(flags, name) <= 0:
             raise DwmError(f"--{name.replace('_', '-')} {getattr(flags, name)}: expected a number above 0")
     training = run.training
     each = training.accumulate * processes if run.compatibility == "reference" else training.accumulate
@@ -52,6 +53,8 @@ def with_flags(run: Recipe, flags: Flags, processes: int) -> Recipe:
     training = training.with_(
         log_every=flags.log_steps, save_every=flags.checkpointing_steps, accumulate=each, watch=watch
     )
+    if flags.steps is not None:
+        training = training.with_(steps=flags.steps)
     preview = run.preview.with_(every=flags.preview_steps, score_every=max(0, flags.evaluation_steps))
     return run.with_(training=training, preview=preview)
 

@@ -75,7 +75,7 @@ def _walk(section: Section, state: State, read: Read) -> None:
 
 def read_transform(section: Section, read: Read) -> None:
     """One line of a transform list: which pictures, resized to what."""
-    old, new = section.take("old_key"), section.take("new_key")
+    old, new = section.take_as(str, "old_key"), section.take_as(str, "new_key")
     if OLD_TO_NEW.get(old) != new:
         known = ", ".join(f"{key} → {value}" for key, value in OLD_TO_NEW.items())
         raise section.fault("old_key", f"{old} → {new} is not known; known: {known}")
@@ -93,7 +93,10 @@ def read_transform(section: Section, read: Read) -> None:
 def _picture_step(step: Section, of: str, read: Read) -> None:
     name = step.class_name((RESIZE, JITTER, TENSOR))
     if name == RESIZE:
-        height, width = step.take_as(list, "size")
+        size = step.take_as(list, "size")
+        if len(size) != 2 or not all(type(edge) is int for edge in size):
+            raise step.fault("size", f"expected [height, width] in pixels, found {str(size)[:60]}")
+        height, width = size
         if read.size not in (None, (width, height)):
             raise step.fault(
                 "size", f"{width}×{height} differs from {read.size[0]}×{read.size[1]} of the other pictures"
@@ -129,7 +132,7 @@ def _motion(section: Section, kind: str, state: State) -> dict[str, Any]:
         source["version"] = section.take_as(str, "dataset_name")
         source["key_frames_only"] = section.take_as(bool, "keyframe_only", False)
         source["boxes_between"] = False  # OpenDWM draws no boxes there
-    split = section.take("split", None)
+    split = section.take_as((str, type(None)), "split", None)
     source["split"] = SPLITS.get(split, split)
     _listing(section, kind, source)
     _layout(section, kind, source)

@@ -91,6 +91,11 @@ def _folder(section: Section, state: State) -> Files:
     if inner is None:
         return Files(path)
     below = read_files(inner, state, "fs")
+    if below.archives:
+        raise section.fault(
+            "fs",
+            f"{path} would be a folder inside archives, which is not read; let the archives' own fs name the folder",
+        )
     root = "" if below.path == "." else below.path
     return Files(join(root, path), below.archives, below.endpoint)
 

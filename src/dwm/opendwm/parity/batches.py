@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions
 from dwm.errors import DwmError
 from dwm.opendwm.parity.cases import read_tensors
+from dwm.strict_json import parse_json
 
 CONDITION_KEYS = frozenset(ConditionOptions.model_fields) - {"text", "boxes", "map"}
 ADDED_IDS = ("fps_camera_transforms", "fps_camera_transforms_action")
@@ -60,7 +60,7 @@ def nested_prompts(prompts: Sequence, frames: int, views: int) -> tuple[tuple[tu
 
 def read_case_batch(folder: Path, case: Mapping[str, Any]) -> ClipBatch:
     """The batch of a recorded generation; pictures stored as bytes become floats in [0, 1]."""
-    words = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+    words = parse_json((folder / "inputs.json").read_bytes(), str(folder / "inputs.json"))
     common = case["config"]["pipeline"]["common_config"]
     return case_batch(read_tensors(folder / "inputs.safetensors"), words, case.get("uint8_inputs", ()), common)
 

@@ -5,7 +5,6 @@ OpenDWM draws from two generators, adds gradients up over calls without dividing
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from dwm.opendwm.parity.cases import Case, Deviation, Setup
 from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
+from dwm.strict_json import parse_json
 from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
 from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
 from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
@@ -216,7 +216,7 @@ def _batch(case: Case, step: int) -> ClipBatch:
     for name in ("pts", "fps", "vae_images"):
         if name not in tensors:
             raise DwmError(f"{case.folder / 'inputs.safetensors'}: lacks {prefix}{name}")
-    words = json.loads((case.folder / "inputs.json").read_text(encoding="utf-8"))["steps"][step]
+    words = parse_json((case.folder / "inputs.json").read_bytes(), str(case.folder / "inputs.json"))["steps"][step]
     return case_batch(tensors, words, case.data.get("uint8_inputs", ()), pipeline_of(case)["common_config"])
 
 

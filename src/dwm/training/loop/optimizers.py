@@ -18,15 +18,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwm.devices import has_fused_adamw
 from dwm.options import Options
 from dwm.training.parallel.tensors import is_sharded, local, sharded_like, sum_over_shards, whole
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: pushes every singular value in (0, 1] near 1 within five steps."""
-
-
-FUSED = ("cpu", "cuda")
-"""Devices on which PyTorch has AdamW as one kernel."""
 
 
 class OptimizerOptions(Options):
@@ -136,7 +133,7 @@ def build_optimizers(
     if rest:
         settings = {"lr": options.lr, "betas": options.betas, "eps": options.eps, "weight_decay": options.weight_decay}
         # One kernel for all parameters where there is one: a third of the time on a CPU.
-        fused = all(parameter.device.type in FUSED for parameter in rest)
+        fused = all(has_fused_adamw(device) for device in {parameter.device for parameter in rest})
         optimizers.append(torch.optim.AdamW(rest, **settings, fused=fused, foreach=not fused))
     for optimizer in optimizers:
         for group in optimizer.param_groups:

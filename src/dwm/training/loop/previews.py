@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
-from dwm.evaluation import EvaluationOptions, evaluate
+from dwm.evaluation import EvaluationOptions, Tools, evaluate
 from dwm.generation import DrivingPipeline
 from dwm.screen import say
 from dwm.training.loop.step import Moment
@@ -50,7 +50,10 @@ class Scoring:
             return
         with moment.sampled() as mine:
             if mine:
-                found = evaluate(lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options)
+                tools = Tools(self.options, self.pipe.device)
+                found = evaluate(
+                    lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options, tools=tools
+                )
                 found.save(moment.folder / "scores" / f"{moment.step:06d}.json")
                 said = ", ".join(f"{line.name} {line.value}" for line in found.lines())
                 say(f"step {moment.step}, {found.clips} held-out clips: {said}")

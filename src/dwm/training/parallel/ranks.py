@@ -26,6 +26,7 @@ from dwm.devices import group_backend, pick_device
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.training.loop.task import Losses, Task
+from dwm.training.parallel.meeting import Meeting
 
 PATIENCE = timedelta(days=1)
 """How long a process waits while the first one alone prepares clips or draws a preview."""
@@ -140,14 +141,13 @@ def group(device: str = "auto") -> Iterator[torch.device]:
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ or dist.is_initialized():
         yield pick_device(device)
         return
-    mine = pick_device(device)
+    meeting, mine = Meeting.of(os.environ), pick_device(device)
     if mine.type != "cpu":
-        mine = torch.device(mine.type, int(os.environ.get("LOCAL_RANK", 0)))
+        mine = pick_device(f"{mine.type}:{os.environ.get('LOCAL_RANK', '0')}")
         getattr(torch, mine.type).set_device(mine)
     # After a restart torchrun's store still holds the addresses of the processes before: each attempt has names of its own.
-    store, rank, ranks = next(dist.rendezvous("env://"))
-    attempt = dist.PrefixStore(f"attempt-{_restarts()}", store)
-    dist.init_process_group(group_backend(mine), store=attempt, rank=rank, world_size=ranks)
+    attempt = dist.PrefixStore(f"attempt-{_restarts()}", meeting.meet())
+    dist.init_process_group(group_backend(mine), store=attempt, rank=meeting.rank, world_size=meeting.ranks)
     try:
         yield mine
         place().barrier()
@@ -237,7 +237,7 @@ class Spread:
     def _shard(
         self, computation: Computation, blocks: list[nn.Module], options: ParallelOptions, task: Task[Any]
     ) -> None:
-        fully_shard, policy = _fsdp()
+        fully_shard, policy = _fsdp(task.device)
         shape = options.shape(self.here.ranks)
         mesh = dist.init_device_mesh(task.device.type, shape, mesh_dim_names=("copies", "shards"))
         if shape[0] == 1:
@@ -277,13 +277,23 @@ def _copies(computation: Computation, device: torch.device) -> nn.Module:
     )
 
 
-def _fsdp() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def without_shards(kind: str) -> str | None:
+    """Why this PyTorch cannot shard weights on devices of this kind (`cpu`, …), as one line; None where it can."""
+    # FSDP2 asks CUDA's streams in 2.5 whatever the device; in 2.6 it asks a CPU's for what they have not, and its gathered
+    # weights count as changed between forward and backward.
+    if kind == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        release = torch.__version__.split("+")[0]
+        return f"fsdp on a CPU needs a PyTorch newer than 2.6 (2.13 is tried), this is {release}; use ddp"
+    return None
+
+
+def _fsdp(device: torch.device) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    if why := without_shards(device.type):
+        raise DwmError(f"training.parallel.mode: {why}")
     try:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-    except ImportError:
-        raise DwmError(
-            f"training.parallel.mode: fsdp needs PyTorch 2.6 or newer, this is {torch.__version__}; use ddp"
-        ) from None
+    except ImportError:  # its name in PyTorch 2.5
+        from torch.distributed._composable.fsdp import MixedPrecisionPolicy, fully_shard
     return fully_shard, MixedPrecisionPolicy
 
 

@@ -6,7 +6,6 @@ Each file says in its header where its pieces lie in the whole tensors, and a ch
 from __future__ import annotations
 
 import json
-import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,8 @@ from torch import Tensor
 from torch.distributed.checkpoint import (
     DefaultLoadPlanner,
     DefaultSavePlanner,
-    LoadPlan,
     LoadPlanner,
     Metadata,
-    StorageReader,
 )
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -31,8 +28,6 @@ from torch.distributed.checkpoint.metadata import (
     TensorProperties,
     TensorStorageMetadata,
 )
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.futures import Future
 
 from dwm.errors import DwmError
 from dwm.storage import regular
@@ -102,8 +97,8 @@ def fault(path: Path) -> str | None:
     return None
 
 
-class Files(StorageReader):
-    """The files of one folder, as torch.distributed.checkpoint reads them."""
+class Files:
+    """The files of one folder, read by a plan of torch.distributed.checkpoint's."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -132,18 +127,10 @@ class Files(StorageReader):
 
     def read_into(self, tensors: Mapping[str, Tensor]) -> None:
         """Fills whole or sharded tensors in place. Names and sizes must be those of the files."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is")  # one process is no accident
-            load(dict(tensors), storage_reader=self, planner=DefaultLoadPlanner(), no_dist=True)
-
-    def whole(self, name: str) -> Tensor:
-        """All of a tensor, put together."""
-        found = self.tensors[name]
-        tensor = torch.empty(found.size, dtype=found.properties.dtype)
-        self.read_into({name: tensor})
-        return tensor
-
-    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        # By hand: torch.distributed.checkpoint.load makes all processes read together, and cannot be told otherwise before 2.9.
+        planner = DefaultLoadPlanner()
+        planner.set_up_planner(dict(tensors), Metadata(self.tensors, storage_data=self._places), is_coordinator=True)
+        plan = planner.finish_plan(planner.create_local_plan())
         by_file: dict[Path, list[Any]] = {}
         for item in plan.items:
             by_file.setdefault(self._places[item.storage_index], []).append(item)
@@ -151,9 +138,13 @@ class Files(StorageReader):
             with safe_open(path, "pt") as file:
                 for item in items:
                     self._read(file, item, planner)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
+
+    def whole(self, name: str) -> Tensor:
+        """All of a tensor, put together."""
+        found = self.tensors[name]
+        tensor = torch.empty(found.size, dtype=found.properties.dtype)
+        self.read_into({name: tensor})
+        return tensor
 
     def _read(self, file: Any, item: Any, planner: LoadPlanner) -> None:
         name = item.storage_index.fqn
@@ -163,25 +154,6 @@ class Files(StorageReader):
         target = planner.resolve_tensor(item).detach()
         target.copy_(stored)
         planner.commit_tensor(item, target)
-
-    def read_metadata(self) -> Metadata:
-        return Metadata(state_dict_metadata=dict(self.tensors), storage_data=self._places)
-
-    def reset(self, checkpoint_id: Any = None) -> None:
-        """Nothing is kept between two readings."""
-
-    def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_: Any, **__: Any) -> None:
-        """All was read at construction."""
-
-    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
-        return plan
-
-    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
-        return plans
-
-    @classmethod
-    def validate_checkpoint_id(cls, checkpoint_id: Any) -> bool:
-        return Path(checkpoint_id).is_dir()
 
 
 DTYPES = {

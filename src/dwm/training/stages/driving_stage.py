@@ -78,9 +78,14 @@ class DrivingTraining:
         return self.options.name
 
     def finished(self, context: Context) -> bool:
-        return (context.folder / self.name / WEIGHTS).exists()
+        """Its weights are there, and its last save is not short of the steps that are asked for now."""
+        folder = context.folder / self.name
+        done = checkpoint.saves(folder / "checkpoints")
+        return (folder / WEIGHTS).exists() and not (done and int(done[-1].name) < self.options.loop.steps)
 
     def task(self, context: Context) -> DrivingTask:
+        if context.here.first:
+            (context.folder / self.name / WEIGHTS).unlink(missing_ok=True)  # they are of fewer steps
         network, base = self.material.load(self.before)
         frozen = freeze(network.requires_grad_(True), self.freezing)
         if self.freezing is not None and context.here.first:

@@ -1,0 +1,141 @@
+"""Makes the Ascend port's folder: packed tars of the town become zips by `tar2zip.py`, beside captions, base models and weights."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
+from dwm.checkpoints.published import NETWORKS
+from dwm.opendwm.runs import load_recipe
+from dwm.town import NuScenesOptions, caption_words, write_nuscenes
+
+ROOT = Path(__file__).parents[2]
+WIDTH = 32
+SD3 = TinyOptions(
+    latent_channels=16, clip_width=WIDTH // 2, t5_width=WIDTH, autoencoder_widths=(8, 8, 8, 8), norm_groups=4, shift=3.0
+)
+SD21 = SD3.with_(family="sd21", latent_channels=4, clip_width=WIDTH)
+BASES = {
+    "stable-diffusion-3.5-medium": SD3,
+    "stable-diffusion-3-medium-diffusers": SD3,
+    "stable-diffusion-2-1": SD21,
+    "CogVideoX-2b": SD3.with_(video=True),
+}
+CAPTIONS = "nuscenes_v1.0-{}_caption_v2_{}{}.json"
+LAYERS = 2
+"""Spatial blocks of a network that is made small."""
+
+
+@dataclass(frozen=True)
+class PortTree:
+    """`folder` holds data/nuscenes, base_model and pretrained. `shared` is where the published configs lie."""
+
+    folder: Path
+    shared: Path
+
+    def small(self, config: str) -> Path:
+        """A published config with nothing but sizes of its network changed; its weights are made where the config wants them."""
+        path = self.folder / Path(config).relative_to("reference")
+        if not path.exists():
+            values = json.loads((self.shared / config).read_text(encoding="utf-8"))
+            shrink(values["pipeline"].get("model") or values["pipeline"]["DiT"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+            self._weights(path)
+        return path
+
+    def _weights(self, config: Path) -> None:
+        run = load_recipe(config, self.folder)
+        if run.weights is None:
+            return
+        place = Path(run.weights)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(0)
+        # Each config has sizes of its own, so that published weights are made anew for each.
+        state = NETWORKS[type(run.network)](run.network).state_dict()
+        save_file(state, place) if place.suffix == ".safetensors" else torch.save(state, place)
+
+    def run(self, *command: str, status: int = 0, limit: int = 240, **environment: str) -> str:
+        """What a command, typed in this folder, says. Scripts are named from the repository's root."""
+        program = [sys.executable, str(ROOT / command[0])] if command[0].endswith(".py") else [command[0]]
+        names = [str(ROOT / part) if part.startswith("test/") else part for part in command[1:]]
+        told = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment}
+        done = subprocess.run(
+            [*program, *names], cwd=self.folder, env=told, capture_output=True, text=True, timeout=limit
+        )
+        assert done.returncode == status, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout + done.stderr
+
+
+def make_port_tree(folder: Path, shared: Path) -> PortTree:
+    data, town = folder / "data" / "nuscenes", folder / "town"
+    data.mkdir(parents=True)
+    options = NuScenesOptions(seconds=4, size=(160, 96), lidar_hz=10)
+    write_nuscenes(town, scenes=2, seed=3, format="zips", options=options)
+    tree = PortTree(folder, shared)
+    pack(town, data)
+    for packed in sorted(data.glob("*.tgz")):
+        tree.run("src/dwm/tools/tar2zip.py", "-i", str(packed), "-o", str(packed.with_suffix(".zip")))
+        packed.unlink()
+    shutil.rmtree(town)
+    for name, sizes in BASES.items():
+        create_tiny_base_model(folder / "base_model" / name, caption_words(), 0, sizes)
+    return tree
+
+
+def pack(town: Path, data: Path) -> None:
+    """The town's archives under the names of nuScenes' download: packed tars, ten of them with pictures and sweeps."""
+    with zipfile.ZipFile(town / "v1.0-mini_meta.zip") as meta:
+        names = {name: name.replace("v1.0-mini/", "v1.0-trainval/") for name in meta.namelist()}
+        write_tgz(data / "v1.0-trainval_meta.tgz", ((names[name], meta.read(name)) for name in names))
+    with zipfile.ZipFile(town / "v1.0-mini_blobs.zip") as blobs:
+        # Nothing here looks at a sweep: each is cut to its first points, so that archives stay small.
+        files = [(name, blobs.read(name)[: 20_000 if name.endswith(".bin") else None]) for name in blobs.namelist()]
+    for number in range(10):
+        write_tgz(data / f"v1.0-trainval{number + 1:02d}_blobs.tgz", files[number::10])
+    for name in ("interp_12Hz_trainval.zip", "nuScenes-map-expansion-v1.3.zip"):
+        shutil.move(town / name, data / name)
+    for split in ("train", "val"):
+        for kind in ("", "times_"):
+            shutil.move(town / CAPTIONS.format("mini", kind, split), data / CAPTIONS.format("trainval", kind, split))
+
+
+def write_tgz(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def shrink(model: dict[str, Any]) -> None:
+    """Makes a network's section small, in place; its kinds of blocks and all else stay."""
+    if "block_out_channels" in model:
+        model |= {"block_out_channels": [WIDTH] * 4, "num_attention_heads": [2] * 4, "cross_attention_dim": WIDTH}
+        model["layers_per_block"] = 1
+    else:
+        model |= {"attention_head_dim": 8, "num_attention_heads": WIDTH // 8, "caption_projection_dim": WIDTH}
+        model |= {"joint_attention_dim": WIDTH, "pooled_projection_dim": WIDTH, "pos_embed_max_size": 32}
+        model["num_layers"] = LAYERS
+        for key in ("dual_attention_layers", "crossview_block_layers", "temporal_block_layers"):
+            if model.get(key):
+                model[key] = [layer for layer in model[key] if layer < LAYERS] or [LAYERS - 1]
+    adapter = model.get("condition_image_adapter_config")
+    if adapter is not None:
+        kept = LAYERS if "num_layers" in model else None
+        adapter["is_downblocks"] = adapter["is_downblocks"][:kept]
+        adapter["channels"] = [WIDTH] * len(adapter["is_downblocks"])

@@ -121,7 +121,7 @@ def check(
     hush(quiet or as_json)
     from dataclasses import asdict
 
-    from dwm.data.nuscenes.check import check_dataset
+    from dwm.data.open import check_dataset
     from dwm.errors import CheckFailed
 
     found = check_dataset(data, version, files, key_frames)

@@ -14,7 +14,7 @@ from dwm.checkpoints.folder import TOWN
 from dwm.clip import Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, open_dataset
-from dwm.data.nuscenes.presence import with_pictures
+from dwm.data.tables.presence import with_pictures
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions, Scores, Tools

@@ -1,16 +1,16 @@
-"""What is broken in the tables themselves: each one alone, then the links between them. Changes nothing."""
+"""What is broken in nuScenes' tables themselves: each one alone, then the links between them. Changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dwm.data.nuscenes.tables import SCHEMAS, TEXT, read_table
-from dwm.data.package.schema import PACKAGE, read_package_table
-from dwm.data.package.schema import SCHEMAS as PACKAGE_SCHEMAS
+from dwm.data.dataset import Finding
+from dwm.data.nuscenes.tables import read_table
+from dwm.data.tables.columns import TEXT
+from dwm.data.tables.relations import RELATIONS
 from dwm.errors import DwmError
 from dwm.storage import Tree
 
@@ -29,35 +29,19 @@ UNCHECKED = (LINKS[2], LINKS[6])
 """Links that opening a set does not follow: rows of samples that are not there are left out, as in sets of one split."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One kind of trouble: how often, and one example with its fix. A note is not a fault: the set can be used as it is."""
-
-    kind: str
-    count: int
-    example: str
-    is_fault: bool = True
-
-
 def table_faults(tree: Tree, version: str) -> list[Finding]:
     """The first fault of every table, then the broken links between the tables that are whole: what keeps a set from opening."""
-    names = PACKAGE_SCHEMAS if version == PACKAGE else SCHEMAS
-    read = (
-        (lambda name: read_package_table(tree, name)) if version == PACKAGE else lambda n: read_table(tree, version, n)
-    )
     whole, found = {}, []
-    for name in names:
+    for name in RELATIONS:
         try:
-            whole[name] = read(name)
+            whole[name] = read_table(tree, version, name)
         except DwmError as error:
             found.append(Finding(f"table {name}", 1, str(error)))
-    return found + ([] if version == PACKAGE else list(_broken(version, whole, LINKS)))
+    return found + list(_broken(version, whole, LINKS))
 
 
 def lost_rows(tree: Tree, version: str) -> Iterator[Finding]:
     """Rows of a set that opens which belong to no sample, so that nothing shows them."""
-    if version == PACKAGE:
-        return
     tables = {"sample": read_table(tree, version, "sample", pa.schema({"token": TEXT}))}
     for name, field, _ in UNCHECKED:
         tables[name] = read_table(tree, version, name, pa.schema({"token": TEXT, field: TEXT}))

@@ -1,87 +1,65 @@
-"""What is broken in a nuScenes data set: walks it without stopping at the first fault. Changes nothing."""
+"""What is broken in a data set of tables: walks it without stopping at the first fault. Changes nothing."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dwm.data.captions import find_caption_files
+from dwm.data.dataset import Checked, Finding, ReadOptions
 from dwm.data.films import file_of
 from dwm.data.layout import BOX_COLORS, color_of
-from dwm.data.nuscenes.check_tables import Finding, lost_rows, table_faults
-from dwm.data.nuscenes.dataset import Dataset, ReadOptions, choose_version
-from dwm.data.nuscenes.index import open_index
-from dwm.data.nuscenes.maps import read_map
-from dwm.data.nuscenes.sensors import TreePictures, TreePoints
-from dwm.data.nuscenes.tables import numbers, vectors
+from dwm.data.tables.columns import numbers, vectors
+from dwm.data.tables.index import Index, open_index
+from dwm.data.tables.indexed import IndexedTables
+from dwm.data.tables.scene import TableScene
+from dwm.data.tables.scene_tables import SceneTables
+from dwm.data.tables.sensors import TreePictures, TreePoints
 from dwm.errors import DwmError
 from dwm.geometry import box_corners, inverse, rotation_from_quaternion, transform
 from dwm.progress import track
-from dwm.storage import open_tree
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What was walked, and what was found."""
-
-    version: str
-    scenes: int
-    frames: int
-    boxes: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def faults(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.is_fault)
-
-
-def check_dataset(
-    path: str | Path, version: str | None = None, read_files: bool = False, key_frames_only: bool = False
-) -> Checked:
+def check_tables(source: SceneTables, read_files: bool = False, key_frames_only: bool = False) -> Checked:
     """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there (`key_frames_only`:
     those of key frames)."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        try:
-            tree = open_tree(path)
-            version = choose_version(tree, version)
-            index = open_index(tree, version)
-        except DwmError as error:
-            return Checked(version or "?", 0, 0, 0, _unopened(path, version, error))
-    findings = [Finding("archives", 1, str(one.message), False) for one in told]
+    try:
+        index = open_index(source)
+    except DwmError as error:
+        return Checked(source.version, 0, 0, 0, unopened(source, error))
     complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
-    findings += [*_incomplete(index), *lost_rows(tree, version)]
-    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False, key_frames_only=key_frames_only))
-    if not dataset.scenes:
-        findings.append(
-            Finding("scenes", 1, f"{version}/scene.json has none that is whole, so that there are no clips")
-        )
-        return Checked(version, 0, len(index.frames), len(index.boxes), tuple(findings))
-    for part in (_missing_files, _missing_cameras, _calibrations, _order, _maps, _captions, _colourless, _unseen_boxes):
-        findings += part(dataset)
-    if read_files:
-        findings += _broken_files(dataset)
-    return Checked(version, len(complete), len(index.frames), len(index.boxes), tuple(findings))
+    findings = [*_incomplete(index), *source.lost_rows()]
+    tables = IndexedTables(source, index, ReadOptions(maps=False, key_frames_only=key_frames_only))
+    scenes = [TableScene(tables, number) for number in complete]
+    if scenes:
+        findings += _missing_files(tables)
+        findings += _missing_cameras(tables, scenes)
+        for part in (_calibrations, _order, _maps):
+            findings += part(tables)
+        findings += _captions(tables, scenes)
+        findings += _colourless(tables)
+        findings += _unseen_boxes(tables, scenes)
+        findings += _broken_files(tables) if read_files else ()
+    else:
+        where = source.called("scene")
+        findings.append(Finding("scenes", 1, f"{where} has none that is whole, so that there are no clips"))
+    return Checked(source.version, len(complete), len(index.frames), len(index.boxes), tuple(findings))
 
 
-def _unopened(path: str | Path, version: str | None, error: DwmError) -> tuple[Finding, ...]:
+def unopened(source: SceneTables, error: DwmError) -> tuple[Finding, ...]:
     """Why a set does not open, table by table; what else is broken shows when its tables are mended."""
     try:
-        tree = open_tree(path)
-        found = table_faults(tree, choose_version(tree, version))
+        faults = source.faults()
     except DwmError:
-        found = []
-    lines = [finding.example for finding in found]
-    return tuple(found) if str(error) in lines else (Finding("cannot be opened", 1, str(error)), *found)
+        faults = []
+    lines = [finding.example for finding in faults]
+    return tuple(faults) if str(error) in lines else (Finding("cannot be opened", 1, str(error)), *faults)
 
 
-def _incomplete(index) -> Iterator[Finding]:
+def _incomplete(index: Index) -> Iterator[Finding]:
     names = index.scenes.filter(pc.invert(index.scenes["complete"]))["name"].to_pylist()
     if names:
         yield Finding(
@@ -89,14 +67,14 @@ def _incomplete(index) -> Iterator[Finding]:
         )
 
 
-def _missing_files(dataset: Dataset) -> Iterator[Finding]:
-    names = pc.replace_substring_regex(dataset.index.frames["filename"], r"#\d+$", "")
-    if dataset.options.key_frames_only:
-        names = names.filter(pa.array(dataset.columns.key))
+def _missing_files(tables: IndexedTables) -> Iterator[Finding]:
+    names = pc.replace_substring_regex(tables.index.frames["filename"], r"#\d+$", "")
+    if tables.options.key_frames_only:
+        names = names.filter(pa.array(tables.columns.key))
     folders = pc.replace_substring_regex(names, r"[^/]*$", "")
     for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
         wanted = names.filter(pc.equal(folders, folder))
-        there = pa.array(dataset.tree.names(folder), pa.string())
+        there = pa.array(tables.tree.names(folder), pa.string())
         lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
         if len(lost):
             yield Finding(
@@ -106,32 +84,32 @@ def _missing_files(dataset: Dataset) -> Iterator[Finding]:
             )
 
 
-def _missing_cameras(dataset: Dataset) -> Iterator[Finding]:
+def _missing_cameras(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[Finding]:
     """Cameras that the tables know and a scene has no pictures of."""
-    cameras = [row["channel"] for row in dataset.index.channels.to_pylist() if row["modality"] == "camera"]
-    blind = [scene.name for scene in dataset.scenes if not scene.views]
+    cameras = [row["channel"] for row in tables.index.channels.to_pylist() if row["modality"] == "camera"]
+    blind = [scene.name for scene in scenes if not scene.views]
     if blind:
         example = f"{blind[0]}: no camera has a row in sample_data.json, so that there are no clips"
         yield Finding("scenes without pictures", len(blind), example)
-    lost = [f"{scene.name} {name}" for scene in dataset.scenes for name in cameras if name not in scene.rows_of]
+    lost = [f"{scene.name} {name}" for scene in scenes for name in cameras if name not in scene.rows_of]
     if lost:
         yield Finding("cameras without pictures", len(lost), f"{lost[0]}; clips have the scene's other cameras", False)
 
 
-def _broken_files(dataset: Dataset) -> Iterator[Finding]:
+def _broken_files(tables: IndexedTables) -> Iterator[Finding]:
     broken: dict[str, list[str]] = {}
-    names, columns = dataset.index.frames["filename"], dataset.columns
-    kinds = dataset.index.channels["modality"].to_pylist()
-    kind_of = [kinds[channel] for channel in numbers(dataset.index.calibrations, "channel").tolist()]
+    names, columns = tables.index.frames["filename"], tables.columns
+    kinds = tables.index.channels["modality"].to_pylist()
+    kind_of = [kinds[channel] for channel in numbers(tables.index.calibrations, "channel").tolist()]
     for row, name in enumerate(track(names, "reading files", len(names), "files")):
         file, kind = name.as_py(), kind_of[columns.calibration[row]]
-        if kind not in ("camera", "lidar") or not dataset.tree.exists(file_of(file)):
+        if kind not in ("camera", "lidar") or not tables.tree.exists(file_of(file)):
             continue
         try:
             if kind == "lidar":
-                TreePoints(dataset.tree, (file,))[0]
+                TreePoints(tables.tree, (file,))[0]
             else:
-                height, width, _ = TreePictures(dataset.tree, ((file,),)).load(0, 0).shape
+                height, width, _ = TreePictures(tables.tree, ((file,),)).load(0, 0).shape
                 if (width, height) != (told := (columns.width[row], columns.height[row])):
                     raise DwmError(f"{file}: is {width}×{height}, not {told[0]}×{told[1]} as sample_data.json says")
         except DwmError as error:
@@ -140,8 +118,8 @@ def _broken_files(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(f"damaged files in {folder}", len(errors), errors[0])
 
 
-def _calibrations(dataset: Dataset) -> Iterator[Finding]:
-    table, channels = dataset.index.calibrations, dataset.index.channels
+def _calibrations(tables: IndexedTables) -> Iterator[Finding]:
+    table, channels = tables.index.calibrations, tables.index.channels
     is_camera = np.array([kind == "camera" for kind in channels["modality"].to_pylist()], bool)[
         numbers(table, "channel")
     ]
@@ -155,16 +133,16 @@ def _calibrations(dataset: Dataset) -> Iterator[Finding]:
     camera = np.array([name.startswith("CAM") for name in channels["channel"].to_pylist()], bool)[
         numbers(table, "channel")
     ]
-    frames = dataset.columns
+    frames = tables.columns
     flat = np.flatnonzero(((frames.width <= 0) | (frames.height <= 0)) & camera[frames.calibration])
     if len(flat):
-        token = dataset.index.frames["token"][int(flat[0])]
+        token = tables.index.frames["token"][int(flat[0])]
         yield Finding("pictures without size", len(flat), f"sample_data.json: row {token} has no width or height")
 
 
-def _order(dataset: Dataset) -> Iterator[Finding]:
+def _order(tables: IndexedTables) -> Iterator[Finding]:
     """Frames are sorted by time: their samples must then rise too, and no two frames may have one time."""
-    columns, spans = dataset.columns, dataset.index.spans
+    columns, spans = tables.columns, tables.index.spans
     first = np.zeros(len(columns.timestamp), bool)
     first[numbers(spans, "start")] = True
     step = np.diff(columns.timestamp)
@@ -177,25 +155,25 @@ def _order(dataset: Dataset) -> Iterator[Finding]:
     for kind, found, is_fault in kinds:
         if len(found):
             row = int(found[0])
-            example = f"row {dataset.index.frames['token'][row]} at {columns.timestamp[row]:.0f} µs"
+            example = f"row {tables.index.frames['token'][row]} at {columns.timestamp[row]:.0f} µs"
             yield Finding(kind, len(found), f"sample_data.json: {example}", is_fault)
 
 
-def _maps(dataset: Dataset) -> Iterator[Finding]:
-    for location in sorted(set(dataset.index.scenes["location"].to_pylist())):
+def _maps(tables: IndexedTables) -> Iterator[Finding]:
+    for location in sorted(set(tables.index.scenes["location"].to_pylist())):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:
-                read_map(dataset.tree, location)
+                tables.source.map(location)
             except DwmError as error:
                 yield Finding("maps", 1, str(error))
         for one in told:
             yield Finding("maps of another version", 1, str(one.message), False)
 
 
-def _captions(dataset: Dataset) -> Iterator[Finding]:
+def _captions(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[Finding]:
     try:
-        files = find_caption_files(dataset.tree, dataset.version)
+        files = tables.source.captions()
     except DwmError as error:
         yield Finding("captions", 1, str(error))
         return
@@ -204,7 +182,7 @@ def _captions(dataset: Dataset) -> Iterator[Finding]:
         return
     lost = [
         f"{scene.name} {view}"
-        for scene in dataset.scenes
+        for scene in scenes
         for view in scene.views
         if not any(part.times.get(f"{scene.token}|{view}") for part in files)
     ]
@@ -221,31 +199,31 @@ def _captions(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("cameras without captions", len(lost), f"{lost[0]}; read with missing_captions=empty or add them")
 
 
-def _colourless(dataset: Dataset) -> Iterator[Finding]:
+def _colourless(tables: IndexedTables) -> Iterator[Finding]:
     """Categories of boxes that layouts do not draw: a few of nuScenes' are meant so, a car of another name is not."""
-    used = np.unique(numbers(dataset.index.boxes, "category")) if len(dataset.index.boxes) else []
-    names = [dataset.index.categories["name"][int(number)].as_py() for number in used]
+    used = np.unique(numbers(tables.index.boxes, "category")) if len(tables.index.boxes) else []
+    names = [tables.index.categories["name"][int(number)].as_py() for number in used]
     lost = [name for name in names if color_of(name, BOX_COLORS) is None]
     if lost:
         yield Finding("categories that layouts do not draw", len(lost), f"{', '.join(lost[:4])}; see box_colors", False)
 
 
-def _unseen_boxes(dataset: Dataset) -> Iterator[Finding]:
+def _unseen_boxes(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[Finding]:
     """Boxes of a sample of which no corner falls into any camera's picture: a sign of wrong poses where they are many."""
     unseen = total = 0
     example = ""
-    for scene in track(dataset.scenes, "looking at boxes", unit="scenes"):
-        columns = dataset.columns
+    for scene in track(scenes, "looking at boxes", unit="scenes"):
+        columns = tables.columns
         rows = np.concatenate([scene.rows_of[view] for view in scene.views] or [np.zeros(0, int)])
         rows = rows[columns.key[rows]]
         for sample in np.unique(columns.sample[rows]):
-            boxes = dataset.boxes_of(sample)
+            boxes = tables.boxes_of(sample)
             if not len(boxes):
                 continue
             corners = box_corners(boxes.center, boxes.size, boxes.rotation)
             seen = np.zeros(len(boxes), bool)
             for row in rows[columns.sample[rows] == sample]:
-                seen |= _in_view(dataset, row, corners)
+                seen |= _in_view(tables, row, corners)
             unseen, total = unseen + int((~seen).sum()), total + len(boxes)
             if not example and not seen.all():
                 example = f"{scene.name}: {boxes.category[int(np.argmin(seen))]} {boxes.instance[int(np.argmin(seen))]}"
@@ -259,8 +237,8 @@ def _unseen_boxes(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("boxes that no camera sees", unseen, f"of {total}; {example}", False)
 
 
-def _in_view(dataset: Dataset, row: int, corners: np.ndarray) -> np.ndarray:
-    columns, table = dataset.columns, dataset.index.calibrations
+def _in_view(tables: IndexedTables, row: int, corners: np.ndarray) -> np.ndarray:
+    columns, table = tables.columns, tables.index.calibrations
     calibration = columns.calibration[row]
     mounting = transform(
         rotation_from_quaternion(vectors(table, "rotation")[calibration]), vectors(table, "translation")[calibration]

@@ -12,12 +12,13 @@ from shapely.geometry import Polygon
 
 from dwm.clip import CAPTION_KEYS, NUSCENES_VIEWS, Boxes, Rig
 from dwm.data.nuscenes.write import names
+from dwm.data.nuscenes.write.expansion import MapRecords
 from dwm.data.nuscenes.write.names import LIDAR, Row, link, token
 from dwm.geometry import quaternion_from_rotation
 from dwm.town.drawing.lidar import EGO_FROM_LIDAR, Solids, scan
 from dwm.town.drawing.lidar_solids import hulls, moved, scenery
 from dwm.town.nuscenes.boxes import MOVING, attribute, box_row, count_points, visibility_level, visible_share
-from dwm.town.nuscenes.expansion import MapRecords, map_records, walkable
+from dwm.town.nuscenes.expansion import map_records, walkable
 from dwm.town.nuscenes.twelve_hz import twelve_hz
 from dwm.town.scene import TownOptions, town_scene
 

@@ -90,7 +90,9 @@ def show(
     left_out = {item.value for item in without or ()}
     drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
     options = ReadOptions(maps=drawn.map, missing_captions="empty", key_frames_only=key_frames)
-    chosen = open_dataset(data, version, options=options)[scene]
+    dataset = open_dataset(data, version, options=options)
+    note(dataset.describe(), quiet or as_json)
+    chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
     frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
     clip = chosen.clip(start, frames, rate, flags.names(views))
@@ -172,14 +174,16 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     keep("the index is not complete; it is built at the next use")
     import time
 
-    from dwm.data import open_dataset
+    from dwm.data.open import open_scene_tables
+    from dwm.data.tables.index import open_index
 
     started = time.monotonic()
-    dataset = open_dataset(data, version)
-    seconds, place = time.monotonic() - started, dataset.index.place
-    values = {"version": dataset.version, "scenes": len(dataset), "seconds": round(seconds, 3), "place": place}
-    values |= {"frames": len(dataset.index.frames), "boxes": len(dataset.index.boxes)}
-    told = "{version}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
+    source = open_scene_tables(data, version)
+    tables = open_index(source)
+    seconds, place = time.monotonic() - started, tables.place
+    values = {"format": source.format, "version": source.version, "scenes": len(tables.scenes)}
+    values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": place}
+    told = "{format} {version}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
     finish([told, *(written([place]) if place else [])], values, quiet, as_json)
 
 
@@ -247,13 +251,16 @@ def captions(
     keep("nothing was written; run the command again")
     from dataclasses import asdict
 
-    from dwm.data import ReadOptions, open_dataset
+    from dwm.data import ReadOptions
     from dwm.data.caption_table import make_caption_files
+    from dwm.data.open import open_scene_tables
+    from dwm.data.tables.dataset import open_tables
     from dwm.errors import DwmError
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    dataset = open_dataset(data, version, options=ReadOptions(maps=False, missing_captions="empty"))
+    dataset = open_tables(open_scene_tables(data, version), None, ReadOptions(maps=False, missing_captions="empty"))
+    note(dataset.describe(), quiet or as_json)
     made = make_caption_files(table, dataset, output or Path(data))
     lines = [f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
     lines += [f"{made.without} cameras of scenes have none; read with missing_captions=empty"] if made.without else []
@@ -276,22 +283,22 @@ def convert(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Turn nuScenes into a scene package (Parquet tables and pictures), or a package into nuScenes."""
+    """Turn a data set into a scene package (Parquet tables and pictures), or into nuScenes."""
     hush(quiet or as_json)
     keep(f"nothing was written to {output}; run the command again")
     from dataclasses import asdict
 
-    from dwm.data.nuscenes.dataset import choose_version
+    from dwm.data.open import open_scene_tables
     from dwm.data.package.convert import to_nuscenes, to_package
     from dwm.errors import DwmError
-    from dwm.storage import open_tree
 
     if to is Target.nuscenes and split is not None:
         raise DwmError(f"--split {split}: a package is turned into nuScenes whole; leave it out")
-    tree = open_tree(data)
+    source = open_scene_tables(data, version if to is Target.package else None)
+    note(f"{source.tree.where}: {source.format} {source.version}", quiet or as_json)
     if to is Target.package:
-        made = to_package(tree, choose_version(tree, version), output, split, files)
+        made = to_package(source, output, split, files)
     else:
-        made = to_nuscenes(tree, output, version or "v1.0-mini", files)
+        made = to_nuscenes(source, output, version or "v1.0-mini", files=files)
     told = f"{made.scenes} scenes, {made.frames} frames, {made.boxes} boxes, {made.files} files:"
     finish([told, *written([made.path])], asdict(made), quiet, as_json)

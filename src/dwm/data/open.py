@@ -56,6 +56,10 @@ class Format:
     is_drawn: bool = False
     repeats_views: bool = False
     """Whether one camera may stand in several places of a clip."""
+    noun: str = "data set"
+    """What a run lacks where its path leads nowhere."""
+    label: str = "{kind}"
+    """What tells its scenes from another set's where latents are stored; {seed} is the run's."""
 
 
 FORMATS = {
@@ -68,6 +72,7 @@ FORMATS = {
             ("*/scene.json", "v1.0-*.zip", "v1.0-*.tar"),
             lambda tree: bool(nuscenes.versions(tree)),
             lambda tree, version: NuScenesTables(tree, nuscenes.choose_version(tree, version)),
+            label="",
         ),
         Format(
             "package",
@@ -76,13 +81,14 @@ FORMATS = {
             (MANIFEST,),
             lambda tree: tree.exists(MANIFEST),
             lambda tree, version: PackageTables(tree),
+            label="",
         ),
         Format("town", "the embedded town", is_drawn=True),  # what draws it lies above, in dwm.town
         Format("waymo", "Waymo Open", repeats_views=True),
-        Format("argoverse", "Argoverse 2"),
+        Format("argoverse", "Argoverse 2", repeats_views=True),
         Format("opendv", "OpenDV", repeats_views=True),
-        Format("layouts", "OpenDWM's packages of layouts", repeats_views=True),
-        Format("carla", "CARLA"),
+        Format("layouts", "OpenDWM's layout packages", repeats_views=True, noun="layout package"),
+        Format("carla", "CARLA", repeats_views=True),
     )
 }
 
@@ -105,14 +111,30 @@ def is_drawn(kind: str) -> bool:
     return FORMATS[kind].is_drawn if kind in FORMATS else format_of(kind).is_drawn
 
 
+def repeats_views(kind: str) -> bool:
+    """Whether one camera may stand in several places of a clip of this kind."""
+    return (FORMATS[kind] if kind in FORMATS else format_of(kind)).repeats_views
+
+
+def check_kind(kind: str) -> None:
+    """Raises ValueError, with the nearest name, for a kind that nobody knows; imports nothing."""
+    if kind not in FORMATS and kind not in (known := kinds()):
+        raise ValueError(f"{kind!r} is no kind of data set{nearest(kind, known)} ({', '.join(known)})")
+
+
 def format_of(kind: str) -> Format:
     """The format that runs call `kind`. Raises DwmError, with the nearest name, for one that nobody knows."""
+    try:
+        check_kind(kind)
+    except ValueError as error:
+        raise DwmError(str(error)) from None
     line = FORMATS.get(kind)
     if line is None or not can_be_read(line):
         line = _installed(kind) or line
     if line is None:
-        known = kinds()
-        raise DwmError(f"{kind!r} is no kind of data set{nearest(kind, known)} ({', '.join(known)})")
+        raise DwmError(
+            f"data sets of kind {kind} cannot be read: what an installed package offers for them does not import"
+        )
     return line
 
 

@@ -1,4 +1,4 @@
-"""`SceneTables`: what a format fills so that the rest of the house can read its data sets: seven plain tables of any car's drives."""
+"""`SceneTables`: what a format fills so that the rest of the house can read its sets: seven plain tables of any car's drives."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 """The seven tables and their columns. Times are µs. Poses: `frames` world from ego, `sensors` ego from sensor; rotations are
-unit quaternions (w, x, y, z). intrinsics: nine numbers by rows, empty for a LiDAR. Boxes: in the world; size is (length, width, height).
-polygon: WKB in the world's x, y. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
+unit quaternions (w, x, y, z). intrinsics: nine numbers by rows, empty for a LiDAR. Boxes: in the world; size is (length, width,
+height). polygon: WKB in the world's x, y. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
 `annotated` where the instant's boxes hold for it."""
 
 NAMES = {

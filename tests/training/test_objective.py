@@ -42,10 +42,12 @@ def recorded_draws(values: dict, options: ObjectiveOptions) -> Draws:
     return Draws(
         noise=values["noise"],
         positions=positions,
-        text=values["text_keep_uniform"],
-        boxes=values["3dbox_keep_uniform"],
-        map=values["hdmap_keep_uniform"],
-        action=values["action_keep_uniform"],
+        keep={
+            "text": values["text_keep_uniform"],
+            "boxes": values["3dbox_keep_uniform"],
+            "map": values["hdmap_keep_uniform"],
+            "action": values["action_keep_uniform"],
+        },
         scale=values.get("reference_scale_normal"),
         offset=values.get("reference_offset_normal"),
         generation=flat("generation_task_uniform"),
@@ -93,11 +95,11 @@ def test_the_right_velocity_costs_nothing_and_the_weightings_differ_by_sigma_squ
 def test_captions_boxes_and_map_are_dropped_together():
     options = ObjectiveOptions(drop_all=0.25, keep_text=0.9)
     shape = (2000, 1, 1, 1, 1, 1)
-    kept = noised(torch.zeros(shape), draw(shape, options, torch.Generator().manual_seed(1)), options).kept
-    assert torch.equal(kept.boxes, kept.map)
-    assert kept.boxes.float().mean().item() == pytest.approx(0.75, abs=0.03)
-    assert not (kept.text & ~kept.boxes).any()
-    assert kept.text.float().mean().item() == pytest.approx(0.675, abs=0.03)
+    kept = noised(torch.zeros(shape), draw(shape, options, torch.Generator().manual_seed(1)), options).keep
+    assert torch.equal(kept["boxes"], kept["map"])
+    assert kept["boxes"].float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert not (kept["text"] & ~kept["boxes"]).any()
+    assert kept["text"].float().mean().item() == pytest.approx(0.675, abs=0.03)
 
 
 def test_given_frames_are_clean_told_time_zero_and_may_be_left_out_of_the_loss():

@@ -115,11 +115,11 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
-def has_fused_adamw(device: torch.device) -> bool:
+def has_fused_adamw(kind: str) -> bool:
     """Whether AdamW is one kernel there: PyTorch's own devices have one since 2.4, `torch_npu` brings one in newer releases."""
     keys = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
     kernel = "aten::_fused_adamw_"
-    return device.type in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[device.type])
+    return kind in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[kind])
 
 
 def synchronize(device: torch.device) -> None:

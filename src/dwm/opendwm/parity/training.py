@@ -104,7 +104,7 @@ class Session:
             tuple(latents.shape),
             self.objective,
             self.pipeline,
-            self.conditions.explicit_view_modeling,
+            self.conditions,
             self.noising,
             self.others,
         )
@@ -140,7 +140,7 @@ class Session:
 
     def _told(self, batch: ClipBatch, inputs: Noised) -> Conditions:
         told = build_conditions(
-            batch, self.conditions, self.base.text, kept=inputs.kept, latent_frames=inputs.sample.shape[1]
+            batch, self.conditions, self.base.text, keep=inputs.keep, latent_frames=inputs.sample.shape[1]
         )
         # A style replaces what common_config says about the blocks over time.
         if self.objective.style is not None:

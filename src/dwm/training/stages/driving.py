@@ -96,7 +96,7 @@ class DrivingTask:
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
         batch, told = batch.to(self.device), self.told
         latents, references = self._latents(batch, generator)
-        draws = draw(latents.shape, told.objective, generator, told.conditions.explicit_view_modeling, told.noising)
+        draws = draw(latents.shape, told.objective, generator, told.conditions, told.noising)
         inputs = noised(latents, draws, told.objective, told.noising, references)
         source: TextSource | None = batch.text or self.text
         if isinstance(source, TextEncoder) and told.conditions.text and batch.clips.captions is not None:
@@ -105,7 +105,7 @@ class DrivingTask:
             batch.clips,
             self._conditions(batch),
             source,
-            kept=inputs.kept,
+            keep=inputs.keep,
             latent_frames=latents.shape[1],
             gradients=told.train_text,
         )

@@ -91,7 +91,6 @@ def show(
     drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
     options = ReadOptions(maps=drawn.map, missing_captions="empty", key_frames_only=key_frames)
     dataset = open_dataset(data, version, options=options)
-    note(dataset.describe(), quiet or as_json)
     chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
     frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
@@ -103,7 +102,7 @@ def show(
     else:
         Film(look_at(clip, drawn), rate).save(output)
     finish(
-        [f"{scene} from {start:g} s, {frames} frames:", *written([output])],
+        [dataset.describe(), f"{scene} from {start:g} s, {frames} frames:", *written([output])],
         {"file": output, "frames": frames},
         quiet,
         as_json,
@@ -127,7 +126,7 @@ def check(
     from dwm.errors import CheckFailed
 
     found = check_dataset(data, version, files, key_frames)
-    lines = [f"{found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
+    lines = [f"{found.format} {found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
     width = max((len(one.kind) for one in found.findings), default=0)
     for one in found.findings:
         lines.append(f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}")
@@ -181,7 +180,7 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     source = open_scene_tables(data, version)
     tables = open_index(source)
     seconds, place = time.monotonic() - started, tables.place
-    values = {"format": source.format, "version": source.version, "scenes": len(tables.scenes)}
+    values = {"format": source.format, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
     values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": place}
     told = "{format} {version}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
     finish([told, *(written([place]) if place else [])], values, quiet, as_json)
@@ -260,9 +259,8 @@ def captions(
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
     dataset = open_tables(open_scene_tables(data, version), None, ReadOptions(maps=False, missing_captions="empty"))
-    note(dataset.describe(), quiet or as_json)
     made = make_caption_files(table, dataset, output or Path(data))
-    lines = [f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
+    lines = [dataset.describe(), f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
     lines += [f"{made.without} cameras of scenes have none; read with missing_captions=empty"] if made.without else []
     finish(lines, asdict(made), quiet, as_json)
 
@@ -295,10 +293,10 @@ def convert(
     if to is Target.nuscenes and split is not None:
         raise DwmError(f"--split {split}: a package is turned into nuScenes whole; leave it out")
     source = open_scene_tables(data, version if to is Target.package else None)
-    note(f"{source.tree.where}: {source.format} {source.version}", quiet or as_json)
     if to is Target.package:
         made = to_package(source, output, split, files)
     else:
         made = to_nuscenes(source, output, version or "v1.0-mini", files=files)
     told = f"{made.scenes} scenes, {made.frames} frames, {made.boxes} boxes, {made.files} files:"
-    finish([told, *written([made.path])], asdict(made), quiet, as_json)
+    kind = f"{source.tree.where}: {source.format} {source.version}"
+    finish([kind, told, *written([made.path])], asdict(made), quiet, as_json)

@@ -108,6 +108,8 @@ class Checked:
     frames: int
     boxes: int
     findings: tuple[Finding, ...]
+    format: str = ""
+    """What it was, in words; empty where nothing was recognised."""
 
     @property
     def faults(self) -> tuple[Finding, ...]:

@@ -88,7 +88,7 @@ class TownDataset:
 
     def check(self, files: bool = False) -> Checked:
         """Nothing can be broken of what has no files."""
-        return Checked("drawn", self.count, 0, 0, ())
+        return Checked("drawn", self.count, 0, 0, (), "the embedded town")
 
     def describe(self) -> str:
         return f"town {self.seed}: drawn as it is asked for, {self.count} scenes from scene-{self.first:04d} on"

@@ -53,7 +53,12 @@ FORMAT = '''
 
 
     FORMAT = Format(
-        "drives", "drives", "drives.csv", ("drives.csv",), lambda tree: tree.exists("drives.csv"), lambda tree, version: Drives(tree)
+        "drives",
+        "drives",
+        "drives.csv",
+        ("drives.csv",),
+        recognise=lambda tree: tree.exists("drives.csv"),
+        tables=lambda tree, version: Drives(tree),
     )
 '''
 
@@ -62,8 +67,9 @@ def run(capsys, *arguments):
     """Status and all that a command says."""
     with pytest.raises(SystemExit) as stop:
         command([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return stop.value.code, said.out + said.err
+    said = "".join(capsys.readouterr())
+    print(said)  # shown where a test fails
+    return stop.value.code, said
 
 
 def install(folder):
@@ -142,7 +148,7 @@ def test_a_run_reads_it(installed, data, capsys):
     from dwm.config.data import DataOptions
 
     (reader,) = training_readers(DataOptions(train=(source,), size=(64, 48)))
-    assert len(reader) == 2 and reader.label == "drives"
+    assert len(reader) == 4 and reader.label == "drives"
 
 
 def test_what_is_broken_in_it_is_found(installed, data, capsys):

@@ -126,7 +126,7 @@ def check(
     from dwm.errors import CheckFailed
 
     found = check_dataset(data, version, files, key_frames)
-    lines = [f"{found.format} {found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
+    lines = [f"{found.format or found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
     width = max((len(one.kind) for one in found.findings), default=0)
     for one in found.findings:
         lines.append(f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}")
@@ -180,9 +180,9 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     source = open_scene_tables(data, version)
     tables = open_index(source)
     seconds, place = time.monotonic() - started, tables.place
-    values = {"format": source.format, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
+    values = {"format": source.title, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
     values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": place}
-    told = "{format} {version}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
+    told = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
     finish([told, *(written([place]) if place else [])], values, quiet, as_json)
 
 
@@ -298,5 +298,5 @@ def convert(
     else:
         made = to_nuscenes(source, output, version or "v1.0-mini", files=files)
     told = f"{made.scenes} scenes, {made.frames} frames, {made.boxes} boxes, {made.files} files:"
-    kind = f"{source.tree.where}: {source.format} {source.version}"
+    kind = f"{source.tree.where}: {source.title}"
     finish([kind, told, *written([made.path])], asdict(made), quiet, as_json)

@@ -189,6 +189,6 @@ def _data(path: Path) -> Iterator[Check]:
         return
     try:
         source = open_scene_tables(path)
-        yield Check("data", State.good, f"{path}: {source.format} {source.version}")
+        yield Check("data", State.good, f"{path}: {source.title}")
     except DwmError as error:
         yield Check("data", State.fault, str(error), f"fetch it again, or build one: dwm town -o {path}")

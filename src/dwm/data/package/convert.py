@@ -48,7 +48,7 @@ def to_package(source: SceneTables, output: Path, split: Split = None, files: bo
     """
     check_output(output, empty=True)
     tables = source.neutral(split)
-    manifest = Manifest(name=output.stem, source=f"{source.format} {source.version}")
+    manifest = Manifest(name=output.stem, source=source.title)
     with staged(output) as folder:
         copied = _copy_files(source.tree, tables["frames"]["file"], folder) if files else 0
         write_tables(folder, manifest, tables)

@@ -29,7 +29,7 @@ def check_tables(source: SceneTables, read_files: bool = False, key_frames_only:
     try:
         index = open_index(source)
     except DwmError as error:
-        return Checked(source.version, 0, 0, 0, unopened(source, error), source.format)
+        return Checked(source.version, 0, 0, 0, unopened(source, error), source.title)
     complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
     findings = [*_incomplete(index), *source.lost_rows()]
     tables = IndexedTables(source, index, ReadOptions(maps=False, key_frames_only=key_frames_only))
@@ -46,7 +46,7 @@ def check_tables(source: SceneTables, read_files: bool = False, key_frames_only:
     else:
         where = source.called("scene")
         findings.append(Finding("scenes", 1, f"{where} has none that is whole, so that there are no clips"))
-    return Checked(source.version, len(complete), len(index.frames), len(index.boxes), tuple(findings), source.format)
+    return Checked(source.version, len(complete), len(index.frames), len(index.boxes), tuple(findings), source.title)
 
 
 def unopened(source: SceneTables, error: DwmError) -> tuple[Finding, ...]:

@@ -70,9 +70,7 @@ class TableDataset:
         return check_tables(self.tables.source, files, self.tables.options.key_frames_only)
 
     def describe(self) -> str:
-        source = self.tables.source
-        version = "" if source.version in source.format else f" {source.version}"
-        return f"{self.where}: {source.format}{version}, {len(self)} scenes"
+        return f"{self.where}: {self.tables.source.title}, {len(self)} scenes"
 
     def digest(self) -> str:
         return self.index.digest()

@@ -94,6 +94,11 @@ class SceneTables(ABC):
     def table(self, name: str) -> pa.Table | None:
         """One of `SCHEMAS`, with its columns in any order (None: the data set has none of `MAY_LACK`)."""
 
+    @property
+    def title(self) -> str:
+        """Format and version, in words."""
+        return self.format if self.version in self.format else f"{self.format} {self.version}"
+
     def called(self, name: str) -> str:
         """A table as errors name it."""
         return f"{self.tree.where}: table {name}"

@@ -1,6 +1,7 @@
 """A data set's format from outside: an installed package's, which touches no file of ours, through the real commands."""
 
 import json
+import sys
 import textwrap
 
 import numpy as np
@@ -89,6 +90,7 @@ def forget():
     yield
     formats._entry_points.cache_clear()
     formats.FORMATS.pop("drives", None)
+    sys.modules.pop("invented_drives", None)
 
 
 @pytest.fixture

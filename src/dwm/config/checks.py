@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dwm.config.recipe import Recipe
-from dwm.data.open import is_drawn, repeats_views
+from dwm.data.open import USUAL, is_drawn, repeats_views
 from dwm.errors import DwmError
 
 AUTOENCODER_FACTOR = 8
@@ -32,9 +32,8 @@ def _sets(run: Recipe) -> Iterator[str]:
             if count != run.data.views and group == "validation":
                 yield f"{where}.views has {count} cameras, the first set {run.data.views}; previews show one number of views"
             if source.path is not None and is_drawn(source.kind):
-                usual = type(source)().kind
                 yield (
-                    f"{where}.path is {source.path}, but {where}.kind is {source.kind}, which is drawn; set the kind to {usual}"
+                    f"{where}.path is {source.path}, but {where}.kind is {source.kind}, which is drawn; set the kind to {USUAL}"
                 )
             if source.crossview_mask is not None and len(source.crossview_mask) != count:
                 yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"

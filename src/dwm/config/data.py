@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from dwm.clip import NUSCENES_VIEWS
 from dwm.data import CaptionOptions, LayoutOptions
-from dwm.data.open import check_kind
+from dwm.data.open import USUAL, check_kind
 from dwm.options import Options
 
 Rate = tuple[float, float]
@@ -17,7 +17,7 @@ class SourceOptions(Options):
     """One data set and the windows that are cut from it."""
 
     kind: str = Field(
-        "nuscenes",
+        USUAL,
         description="what it is: nuscenes, town (drawn, no files), …; a path is opened as what lies there, and the run says what",
     )
     path: str | None = Field(None, description="the data set: a folder, or the folder of its archives")

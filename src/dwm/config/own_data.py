@@ -7,7 +7,7 @@ from dwm.config.checks import check
 from dwm.config.data import SourceOptions
 from dwm.config.overrides import SOURCE
 from dwm.config.recipe import Recipe
-from dwm.data.open import is_drawn
+from dwm.data.open import USUAL, is_drawn
 from dwm.errors import DwmError
 
 
@@ -32,7 +32,7 @@ def _with_data(run: Recipe, path: str) -> Recipe:
     if drawn:
         raise DwmError(
             f"--data {path}: {run.name or 'the run'} draws {len(run.data.train)} towns, of which one set can take the place of "
-            f"the first only; name the others by data.train.{drawn[0]}.kind={SourceOptions().kind} data.train.{drawn[0]}.path=…"
+            f"the first only; name the others by data.train.{drawn[0]}.kind={USUAL} data.train.{drawn[0]}.path=…"
         )
     groups = {name: _placed(getattr(run.data, name), path) for name in ("train", "validation")}
     changed = run.with_(data=run.data.with_(**groups))
@@ -44,5 +44,5 @@ def _placed(sources: tuple[SourceOptions, ...], path: str) -> tuple[SourceOption
     if not sources:
         return ()
     first = sources[0]
-    kind = SourceOptions().kind if is_drawn(first.kind) else first.kind
+    kind = USUAL if is_drawn(first.kind) else first.kind
     return (first.with_(kind=kind, path=path), *sources[1:])

@@ -61,6 +61,10 @@ class Dataset(Protocol):
     """Scenes of one data set. Picklable, and safe to use in forked or spawned workers."""
 
     @property
+    def label(self) -> str:
+        """What tells its scenes from another set's of the same names, where latents of both are stored."""
+
+    @property
     def scenes(self) -> Sequence[Scene]: ...
 
     def __len__(self) -> int:

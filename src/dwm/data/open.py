@@ -58,8 +58,6 @@ class Format:
     """Whether one camera may stand in several places of a clip."""
     noun: str = "data set"
     """What a run lacks where its path leads nowhere."""
-    label: str = "{kind}"
-    """What tells its scenes from another set's where latents are stored; {seed} is the run's."""
 
 
 FORMATS = {
@@ -72,7 +70,6 @@ FORMATS = {
             ("*/scene.json", "v1.0-*.zip", "v1.0-*.tar"),
             lambda tree: bool(nuscenes.versions(tree)),
             lambda tree, version: NuScenesTables(tree, nuscenes.choose_version(tree, version)),
-            label="",
         ),
         Format(
             "package",
@@ -81,7 +78,6 @@ FORMATS = {
             (MANIFEST,),
             lambda tree: tree.exists(MANIFEST),
             lambda tree, version: PackageTables(tree),
-            label="",
         ),
         Format("town", "the embedded town", is_drawn=True),  # what draws it lies above, in dwm.town
         Format("waymo", "Waymo Open", repeats_views=True),
@@ -91,6 +87,9 @@ FORMATS = {
         Format("carla", "CARLA", repeats_views=True),
     )
 }
+
+USUAL = next(iter(FORMATS))
+"""The kind that a run names where nobody says another; what lies at a path is opened as what it is."""
 
 
 def register(line: Format) -> Format:

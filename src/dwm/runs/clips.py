@@ -13,7 +13,7 @@ from dwm.clip import Clip
 from dwm.config.data import DataOptions, SourceOptions
 from dwm.data import Dataset, DatasetWindows, ReadOptions, open_dataset
 from dwm.data.loading import Windows
-from dwm.data.open import Paths, drawn_name, format_of, is_drawn, kinds
+from dwm.data.open import Paths, drawn_name, is_drawn, kinds
 from dwm.data.readers import WindowReader
 from dwm.errors import DwmError
 from dwm.screen import say
@@ -66,7 +66,7 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
     check_kinds(data.train)
     readers = []
     for source in data.train:
-        windows = _part(source, data, held_out=False)
+        windows: Windows = (part := _part(source, data, held_out=False))
         if data.clips is not None and len(data.train) == 1:
             windows = First(windows, data.clips)
         readers.append(
@@ -77,7 +77,7 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
                 source.layout or data.layout,
                 source.words,
                 data.color_jitter,
-                format_of(source.kind).label.format(kind=source.kind, seed=source.seed),
+                part.dataset.label,
                 source.crossview_mask,
                 source.uncalibrated,
                 source.made_up_layout,
@@ -102,7 +102,7 @@ def check_kinds(sources: Sequence[SourceOptions], also: Sequence[str] = ()) -> N
         raise DwmError(f"data: sets of kind {', '.join(unread)} cannot be read yet (read today: {', '.join(readable)})")
 
 
-def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> Windows:
+def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> DatasetWindows:
     seen = data.clips or DRAWN_CLIPS
     scenes = range(seen, seen + HELD_OUT_CLIPS) if held_out else range(seen)
     # What is drawn has no end of scenes, and a clip of each.

@@ -56,6 +56,10 @@ class TownDataset:
     options: TownOptions = field(default_factory=TownOptions)
 
     @property
+    def label(self) -> str:
+        return f"town {self.seed}"
+
+    @property
     def scenes(self) -> TownScenes:
         return TownScenes(self.seed, range(self.first, self.first + self.count), self.options)
 
@@ -111,4 +115,4 @@ def draw_town(settings: Mapping[str, str], options: ReadOptions) -> TownDataset:
     return TownDataset(known["seed"], known["first"], known["scenes"], options.views)
 
 
-FORMAT = register(Format("town", "the embedded town", is_drawn=True, label="town {seed}", draw=draw_town))
+FORMAT = register(Format("town", "the embedded town", is_drawn=True, draw=draw_town))

@@ -36,6 +36,7 @@ class NuScenesTables(SceneTables):
     tree: Tree
     version: str
     format = "nuScenes"
+    label = ""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -55,13 +55,11 @@ def to_package(source: SceneTables, output: Path, split: Split = None, files: bo
     return Converted(output, *(len(tables[name]) for name in ("scenes", "frames", "boxes")), copied)
 
 
-def to_nuscenes(
-    source: SceneTables, output: Path, version: str = "v1.0-mini", split: Split = None, files: bool = True
-) -> Converted:
+def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", files: bool = True) -> Converted:
     """A data set as a nuScenes folder: the thirteen tables, the map expansion's three layers, captions, pictures."""
     check_output(output, empty=True)
     plain_name(version, "--version")
-    neutral = source.neutral(split)
+    neutral = source.neutral()
     names = neutral["frames"]["file"]
     of_films = neutral["frames"].column_names.index("file")
     neutral["frames"] = neutral["frames"].set_column(of_films, "file", _without_films(names))

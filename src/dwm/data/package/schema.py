@@ -54,6 +54,7 @@ class PackageTables(SceneTables):
     tree: Tree
     format = "scene package"
     version = "package"
+    label = ""
 
     @property
     def files(self) -> tuple[str, ...]:

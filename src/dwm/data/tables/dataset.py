@@ -34,6 +34,10 @@ class TableDataset:
         return self.tables.source.version
 
     @property
+    def label(self) -> str:
+        return self.tables.source.label
+
+    @property
     def where(self) -> str:
         return self.tables.tree.where
 

@@ -95,6 +95,11 @@ class SceneTables(ABC):
         """One of `SCHEMAS`, with its columns in any order (None: the data set has none of `MAY_LACK`)."""
 
     @property
+    def label(self) -> str:
+        """As a `Dataset`'s."""
+        return self.version
+
+    @property
     def title(self) -> str:
         """Format and version, in words."""
         return self.format if self.version in self.format else f"{self.format} {self.version}"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.training.objectives.driving import Draws, ObjectiveOptions, box_weights, draw, losses_of, noised
-from dwm.training.objectives.noising import DdpmNoising
 
 SHAPE = (64, 4, 2, 3, 4, 6)
 
@@ -143,7 +143,7 @@ def test_losses_by_task_add_up_to_the_loss():
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_ddpm_asks_for_noise_or_v_at_integer_times(prediction: str):
-    noising = DdpmNoising.create({"num_train_timesteps": 50, "prediction_type": prediction})
+    noising = Ddpm.create({"num_train_timesteps": 50, "prediction_type": prediction})
     options = ObjectiveOptions(style="ctsd", reference_frames=1, all_references_visible=1)
     generator = torch.Generator().manual_seed(4)
     latents = torch.randn(SHAPE, generator=generator)
@@ -155,7 +155,7 @@ def test_ddpm_asks_for_noise_or_v_at_integer_times(prediction: str):
     right = draws.noise if prediction == "epsilon" else alpha.sqrt() * draws.noise - (1 - alpha).sqrt() * latents
     assert float(losses_of(right, inputs, options).loss) == pytest.approx(0, abs=1e-10)
     with pytest.raises(DwmError, match="'sample' cannot be trained"):
-        DdpmNoising.create({"prediction_type": "sample"})
+        Ddpm.create({"prediction_type": "sample"})
 
 
 def test_given_frames_are_counted_in_latents():

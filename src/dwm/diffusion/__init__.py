@@ -1,33 +1,9 @@
-"""Diffusion: rectified flow (`flow`) and DDPM (`ddpm`): noising, time sampling, solvers."""
-
-from __future__ import annotations
-
-from typing import Protocol, runtime_checkable
-
-from jaxtyping import Float, Int
-from torch import Tensor
+"""Diffusion: rectified flow and DDPM, each with what training draws, adds and asks for, and the solvers that go back."""
 
 from dwm.diffusion.ddpm import Ddim
 from dwm.diffusion.flow import FlowMatchEuler
 from dwm.diffusion.multistep import Multistep
+from dwm.diffusion.process import Ddpm, Flow, NoiseProcess, SolverKind, process_of
+from dwm.diffusion.solver import Solver
 
-__all__ = ["Ddim", "FlowMatchEuler", "Multistep", "Solver"]
-
-
-@runtime_checkable
-class Solver(Protocol):
-    """Steps a sample from noise to pictures. Index `steps` is a finished frame: it is told time 0 and does not move."""
-
-    initial_noise: float
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def times(self) -> Tensor:
-        """What the network is told at each index, `steps` + 1 of them."""
-        ...
-
-    def step(
-        self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
-    ) -> Float[Tensor, "..."]: ...
+__all__ = ["Ddim", "Ddpm", "Flow", "FlowMatchEuler", "Multistep", "NoiseProcess", "Solver", "SolverKind", "process_of"]

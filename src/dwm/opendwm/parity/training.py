@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel, VideoAutoencoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
+from dwm.diffusion.process import Ddpm, Flow, NoiseProcess
 from dwm.errors import DwmError
 from dwm.networks import Conditions, CrossviewTemporalDiT, Masking
 from dwm.opendwm.config.pipeline import read_training
@@ -29,7 +30,6 @@ from dwm.opendwm.parity.training_judge import judge
 from dwm.strict_json import parse_json
 from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
 from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
-from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
 from dwm.training.stages.freezing import freeze
 
 
@@ -64,7 +64,7 @@ class Session:
     base: BaseModel
     conditions: ConditionOptions
     objective: ObjectiveOptions
-    noising: Noising
+    noising: NoiseProcess
     references_alone: int
     first_layout_alone: bool
     optimizer: torch.optim.Optimizer
@@ -195,9 +195,7 @@ def _session(case: Case, setup: Setup) -> Session:
         base=base,
         conditions=conditions,
         objective=objective,
-        noising=FlowNoising(base.scheduler["shift"], objective.times)
-        if _is_dit(network)
-        else DdpmNoising.create(base.scheduler),
+        noising=Flow(base.scheduler["shift"], objective.times) if _is_dit(network) else Ddpm.create(base.scheduler),
         # Only a video autoencoder makes other latents of the first frames alone.
         references_alone=loop["references_alone"] if isinstance(base.autoencoder, VideoAutoencoder) else 0,
         first_layout_alone=not _is_dit(network) and not conditions.condition_on_all_frames,

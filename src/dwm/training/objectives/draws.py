@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dwm.conditions import ConditionOptions, drawn
-from dwm.training.objectives.noising import Latents, Noising
+from dwm.diffusion.process import Latents, NoiseProcess
 from dwm.training.objectives.options import ObjectiveOptions
 
 
@@ -40,7 +40,7 @@ def draw(
     options: ObjectiveOptions,
     generator: torch.Generator,
     conditions: ConditionOptions = ConditionOptions(),
-    noising: Noising | None = None,
+    noising: NoiseProcess | None = None,
     others: torch.Generator | None = None,
 ) -> Draws:
     """The random numbers of one step for latents of `shape` (b, t, v, c, h, w), on the CPU.

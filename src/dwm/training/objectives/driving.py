@@ -16,9 +16,9 @@ from torch import Tensor
 from dwm.conditions import dropped_together
 from dwm.devices import send_together
 from dwm.diffusion.flow import spread
+from dwm.diffusion.process import Latents, NoiseProcess
 from dwm.training.loop.task import Losses
 from dwm.training.objectives.draws import Draws, draw
-from dwm.training.objectives.noising import Latents, Noising
 from dwm.training.objectives.options import ObjectiveOptions
 
 __all__ = [
@@ -61,7 +61,7 @@ def noised(
     latents: Latents,
     draws: Draws,
     options: ObjectiveOptions,
-    noising: Noising | None = None,
+    noising: NoiseProcess | None = None,
     references: Latents | None = None,
 ) -> Noised:
     """Noise, tasks and dropped conditions applied to clean latents.

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from dwm.diffusion.flow import Weighting
+from dwm.diffusion.process import Flow
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.training.objectives.noising import FlowNoising
 
 
 class ObjectiveOptions(Options):
@@ -63,9 +63,9 @@ class ObjectiveOptions(Options):
         """The share of clips that keep a condition."""
         return getattr(self, f"keep_{condition}") if f"keep_{condition}" in type(self).model_fields else 1.0
 
-    def flow(self) -> FlowNoising:
+    def flow(self) -> Flow:
         """The rectified flow of these options."""
-        return FlowNoising(self.shift, self.times)
+        return Flow(self.shift, self.times)
 
     def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
         """The same with given frames counted in latents, of which the first holds one frame and the others so many."""

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import autocast
+from dwm.diffusion.process import NoiseProcess
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.networks.cost import Shape, operations
 from dwm.options import Options
 from dwm.training.feed.batches import DrivingBatch
 from dwm.training.loop.task import Losses, Work
 from dwm.training.objectives.driving import ObjectiveOptions, box_weights, draw, losses_of, noised
-from dwm.training.objectives.noising import Noising
 
 Network = CrossviewTemporalDiT | CrossviewTemporalUNet
 
@@ -56,7 +56,7 @@ class Told:
 
     conditions: ConditionOptions
     objective: ObjectiveOptions
-    noising: Noising | None = None
+    noising: NoiseProcess | None = None
     sample_latents: bool = True
     train_text: bool = False
     references_alone: int = 0

@@ -140,8 +140,9 @@ def test_it_is_converted_as_any_other(installed, data, tmp_path, capsys):
         assert code == 0 and "2 scenes, 20 frames" in said
         clip = open_dataset(tmp_path / name)["north"].clip(0.2, 3, 5)
         assert [int(clip.pictures.load(frame, 0)[0, 0, 0]) for frame in range(3)] == [40, 80, 120]
-    with pytest.raises(DwmError, match="names are unknown"):
-        open_dataset(tmp_path / "back", split=["east"])
+    (tmp_path / "split.txt").write_text("south\n")
+    code, said = run(capsys, "data", "convert", data, "-o", tmp_path / "part", "--split", tmp_path / "split.txt")
+    assert code == 0 and "1 scenes, 10 frames" in said and len(open_dataset(tmp_path / "part")) == 1
 
 
 def test_a_run_reads_it(installed, data, capsys):

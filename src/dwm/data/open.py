@@ -177,10 +177,9 @@ def open_scene_tables(path: Paths, version: str | None = None) -> SceneTables:
     if (drawn := _drawn(path)) is not None:
         raise DwmError(f"{path}: is drawn, and has no tables; write it first: dwm {drawn[0].kind} -o FOLDER")
     tree = open_tree(path)
-    line = recognised(tree)
-    if line.tables is None:
-        raise DwmError(f"{tree.where}: is {line.title}, which has no tables; nothing can be made of them")
-    return line.tables(tree, version)
+    if (source := _source(tree, version)) is None:
+        raise DwmError(f"{tree.where}: is {recognised(tree).title}, which has no tables that this could be made of")
+    return source
 
 
 def check_dataset(
@@ -188,22 +187,24 @@ def check_dataset(
 ) -> Checked:
     """Walks a data set, be it one that does not open. With `read_files` every picture and sweep is decoded, else they need only
     be there (`key_frames_only`: those of key frames)."""
-    options = ReadOptions(maps=False, key_frames_only=key_frames_only)
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always")
-        try:
-            tree = None if _drawn(path) else open_tree(path)
-            line = None if tree is None else recognised(tree)
-            if (
-                tree is not None and line is not None and line.tables is not None
-            ):  # which are walked though they do not open
-                checked = check_tables(line.tables(tree, version), read_files, key_frames_only)
-            else:
-                checked = open_dataset(path, version, None, options).check(read_files)
-        except DwmError as error:
-            return Checked(version or "?", 0, 0, 0, (Finding("cannot be opened", 1, str(error)),))
+    try:
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            source = None if _drawn(path) else _source(open_tree(path), version)
+        if source is None:
+            options = ReadOptions(maps=False, key_frames_only=key_frames_only)
+            return open_dataset(path, version, None, options).check(read_files)
+    except DwmError as error:
+        return Checked(version or "?", 0, 0, 0, (Finding("cannot be opened", 1, str(error)),))
+    checked = check_tables(source, read_files, key_frames_only)
     archives = tuple(Finding("archives", 1, str(note.message), False) for note in notes)
     return replace(checked, findings=(*archives, *checked.findings))
+
+
+def _source(tree: Tree, version: str | None) -> SceneTables | None:
+    """The tables of a data set, be they such that they do not open; None where it has none."""
+    line = recognised(tree)
+    return None if line.tables is None else line.tables(tree, version)
 
 
 def recognised(tree: Tree) -> Format:

@@ -50,7 +50,7 @@ def test_a_start_that_failed_is_not_in_the_way_of_the_corrected_one(data, base, 
     with pytest.raises(DwmError, match="nowhere"):
         train_run(recipe(tmp_path / "nowhere", base), output, False)
     assert not output.exists()
-    with pytest.raises(DwmError, match="is missing"):
+    with pytest.raises(DwmError, match="is not here"):
         train_run(recipe(data, tmp_path / "no-base"), output, False)
     assert not list(output.rglob("*"))
     train_run(recipe(data, base, steps=2), output, False)
@@ -71,7 +71,7 @@ def test_a_start_that_failed_leaves_what_was_in_the_folder(data, tmp_path):
     output = tmp_path / "run"
     (output / "base" / "mine").mkdir(parents=True)
     (output / "notes").mkdir()
-    with pytest.raises(DwmError, match="is missing"):
+    with pytest.raises(DwmError, match="is not here"):
         train_run(recipe(data, tmp_path / "no-base"), output, False)
     assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == ["base", "base/mine", "notes"]
 

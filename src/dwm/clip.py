@@ -19,13 +19,9 @@ from shapely import STRtree
 from shapely.geometry import Polygon
 from torch import Tensor
 
-MAP_LAYERS = ("lane", "drivable_area", "ped_crossing")
-"""The map's layers in the order in which the layout draws them."""
-
-CAPTION_KEYS = ("time", "weather", "environment", "objects", "image_description")
-
-NUSCENES_VIEWS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
-"""The six cameras in the order in which published weights expect them: clockwise from the front left."""
+from dwm.conventions import CAPTION_KEYS as CAPTION_KEYS
+from dwm.conventions import MAP_LAYERS as MAP_LAYERS
+from dwm.conventions import NUSCENES_VIEWS as NUSCENES_VIEWS
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,14 @@ def memory(
     """Parameters, memory and arithmetic of a step, from the settings alone: nothing is loaded."""
     from dataclasses import asdict
 
+    from dwm.cli.runs import chosen
+
+    run = chosen(name, config, overrides)  # before PyTorch, so that a slip is told at once
     import torch
 
-    from dwm.cli.runs import chosen
     from dwm.config.cost import estimate
 
-    told = estimate(chosen(name, config, overrides), getattr(torch, dtype.value))
+    told = estimate(run, getattr(torch, dtype.value))
     finish(memory_lines(told), asdict(told), False, as_json)
 
 

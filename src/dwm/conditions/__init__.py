@@ -1,6 +1,5 @@
 """Conditions: captions, layout, cameras and motion of a batch as a driving network reads them, with the guidance copies."""
 
-from dwm.conditions.build import Kept, build_conditions, latent_times
-from dwm.conditions.options import ConditionOptions
+import lazy_loader
 
-__all__ = ["ConditionOptions", "Kept", "build_conditions", "latent_times"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

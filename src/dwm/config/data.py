@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data import CaptionOptions, LayoutOptions
 from dwm.options import Options
 

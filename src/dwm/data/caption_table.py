@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from dwm.clip import CAPTION_KEYS
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.nuscenes.dataset import Dataset
 from dwm.data.nuscenes.scene import Scene
 from dwm.data.package.parquet import read_parquet

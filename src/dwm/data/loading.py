@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from dwm.clip import Clip, ClipBatch
 from dwm.data.batch import Size, merge, prepare
-from dwm.data.captions import CaptionOptions
-from dwm.data.layout import LayoutOptions
 from dwm.data.nuscenes.presence import with_pictures
+from dwm.data.options import CaptionOptions, LayoutOptions
 from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 

@@ -1,33 +1,5 @@
 """Diffusion: rectified flow (`flow`) and DDPM (`ddpm`): noising, time sampling, solvers."""
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import Protocol, runtime_checkable
-
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from dwm.diffusion.ddpm import Ddim
-from dwm.diffusion.flow import FlowMatchEuler
-from dwm.diffusion.multistep import Multistep
-
-__all__ = ["Ddim", "FlowMatchEuler", "Multistep", "Solver"]
-
-
-@runtime_checkable
-class Solver(Protocol):
-    """Steps a sample from noise to pictures. Index `steps` is a finished frame: it is told time 0 and does not move."""
-
-    initial_noise: float
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def times(self) -> Tensor:
-        """What the network is told at each index, `steps` + 1 of them."""
-        ...
-
-    def step(
-        self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
-    ) -> Float[Tensor, "..."]: ...
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

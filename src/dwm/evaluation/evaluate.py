@@ -7,37 +7,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
-from pydantic import Field
 
 from dwm.clip import Clip
 from dwm.data import collate
 from dwm.errors import DwmError
 from dwm.evaluation.features import FeatureExtractor, town_features
+from dwm.evaluation.options import EvaluationOptions
 from dwm.evaluation.prompts import PromptResponse, brightness, respond, told
 from dwm.evaluation.retrieval import Retrieval, layout_retrieval, thumbnails
 from dwm.evaluation.town_fid import FrechetScore, TownFid
-from dwm.options import Options
 from dwm.progress import track
 from dwm.report import ScoreLine, Video, real_video
 from dwm.storage import atomic_write
 
-ScoreName = Literal["layout_retrieval", "prompt_response", "town_fid"]
-SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
-
 Generate = Callable[[Clip, int], Video]
 """Gives the video of a clip for a seed; reads the clip's captions, boxes, map and cameras, never its pictures."""
-
-
-class EvaluationOptions(Options):
-    """What is measured."""
-
-    scores: tuple[ScoreName, ...] = Field(SCORES, description="which scores are computed")
-    seed: int = Field(0, ge=0, description="noise of the first clip; each further clip takes the next number")
-    night: str = Field("night", description="prompt_response: the caption's time of the version that must be darker")
-    day: str = Field("day", description="prompt_response: the caption's time of the version that must be brighter")
 
 
 @dataclass(frozen=True)

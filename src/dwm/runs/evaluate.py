@@ -15,8 +15,9 @@ from dwm.config.files import save
 from dwm.data import ReadOptions, open_dataset
 from dwm.data.nuscenes.presence import with_pictures
 from dwm.errors import DwmError
-from dwm.evaluation import EvaluationOptions, Scores
-from dwm.evaluation import evaluate as run_scores
+from dwm.evaluation import Scores
+from dwm.evaluation.evaluate import evaluate as run_scores
+from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
 from dwm.options import Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
@@ -65,7 +66,8 @@ class Evaluated:
 
 def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
-    from dwm.checkpoints.folder import read_card, resolve
+    from dwm.checkpoints.folder import read_card
+    from dwm.checkpoints.places import resolve
 
     check_folder(output, FILES)
     card = read_card(resolve(run.weights))

@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from dwm.data.captions import find_caption_files
 from dwm.data.films import file_of
-from dwm.data.layout import BOX_COLORS, color_of
+from dwm.data.layout import color_of
 from dwm.data.nuscenes.check_tables import Finding, lost_rows, table_faults
 from dwm.data.nuscenes.dataset import Dataset, ReadOptions, choose_version
 from dwm.data.nuscenes.index import open_index
 from dwm.data.nuscenes.maps import read_map
 from dwm.data.nuscenes.sensors import TreePictures, TreePoints
 from dwm.data.nuscenes.tables import numbers, vectors
+from dwm.data.options import BOX_COLORS
 from dwm.errors import DwmError
 from dwm.geometry import box_corners, inverse, rotation_from_quaternion, transform
 from dwm.progress import track

@@ -12,7 +12,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
+from dwm.clip import Boxes, Caption, Clip, LaneMap
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.captions import CaptionFiles, Missing, find_caption_files, read_caption_files
 from dwm.data.nuscenes.index import Index, open_index
 from dwm.data.nuscenes.interpolate import REPEATS

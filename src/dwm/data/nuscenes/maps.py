@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from shapely import GEOSException, Polygon, from_wkb, get_coordinates
 
-from dwm.clip import MAP_LAYERS, LaneMap
+from dwm.clip import LaneMap
+from dwm.conventions import MAP_LAYERS
 from dwm.data.package.schema import read_package_table
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits, plain_name

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from dwm.clip import CAPTION_KEYS, LaneMap
+from dwm.clip import LaneMap
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.captions import find_caption_files
 from dwm.data.films import film_of, read_film
 from dwm.data.nuscenes.index import join, walk_samples

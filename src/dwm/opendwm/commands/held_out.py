@@ -8,7 +8,7 @@ from dwm.clip import ClipBatch
 from dwm.config import Recipe
 from dwm.config.data import SourceOptions
 from dwm.data import prepare
-from dwm.data.captions import CaptionOptions
+from dwm.data.options import CaptionOptions
 from dwm.errors import DwmError
 from dwm.opendwm.commands.layout_package import package_batches
 from dwm.runs.clips import validation_clips

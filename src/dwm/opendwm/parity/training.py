@@ -27,9 +27,11 @@ from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layo
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
 from dwm.strict_json import parse_json
-from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
-from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
+from dwm.training.loop.optimizers import build_optimizers
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.objectives.driving import Draws, Noised, draw, losses_of, noised, sides
 from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
+from dwm.training.objectives.options import ObjectiveOptions
 from dwm.training.stages.freezing import freeze
 
 

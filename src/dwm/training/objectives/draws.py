@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from dwm.training.objectives.noising import Latents, Noising
+from dwm.training.objectives.noising import Latents, Noising, flow_of
 
 if TYPE_CHECKING:
-    from dwm.training.objectives.driving import ObjectiveOptions
+    from dwm.training.objectives.options import ObjectiveOptions
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def draw(
     generator (the flow's noise levels), none: `generator` gives all. `explicit`: whether cameras are told as matrices.
     """
     b, t, v = shape[:3]
-    noising = options.flow() if noising is None else noising
+    noising = flow_of(options) if noising is None else noising
 
     def uniform(*size: int) -> Tensor:
         return torch.rand(size, generator=generator)

@@ -7,21 +7,18 @@ knows no network and no dataset. σ, times and tasks are those of the published 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from dwm.conditions import Kept
 from dwm.devices import send_together
-from dwm.diffusion.flow import Weighting, spread
-from dwm.errors import DwmError
-from dwm.options import Options
+from dwm.diffusion.flow import spread
 from dwm.training.loop.task import Losses
 from dwm.training.objectives.draws import Draws, draw
-from dwm.training.objectives.noising import FlowNoising, Latents, Noising
+from dwm.training.objectives.noising import Latents, Noising, flow_of
+from dwm.training.objectives.options import ObjectiveOptions
 
 __all__ = [
     "Draws",
@@ -34,73 +31,6 @@ __all__ = [
     "sides",
     "task_parts",
 ]
-
-
-class ObjectiveOptions(Options):
-    """The task mix: generation from noise, single images, or prediction from given first frames."""
-
-    shift: float = Field(3.0, gt=0, description="shift of the noise levels towards noise")
-    times: Weighting = Field("logit_normal", description="how often each noise level is trained")
-    weighting: Literal["sigma_squared", "velocity"] = Field(
-        "sigma_squared",
-        description="sigma_squared: error of the clean latents, as published; velocity: of the velocity",
-    )
-    style: Literal["ctsd", "diffusion_forcing"] | None = Field(
-        None, description="ctsd: first frames may be given; diffusion_forcing: a noise level per frame; null: neither"
-    )
-    keep_text: float = Field(1.0, ge=0, le=1, description="share of clips that keep their captions")
-    keep_boxes: float = Field(1.0, ge=0, le=1, description="share of clips that keep their box pictures")
-    keep_map: float = Field(1.0, ge=0, le=1, description="share of clips that keep their map pictures")
-    keep_action: float = Field(1.0, ge=0, le=1, description="share of clips that keep speed and steering")
-    keep_explicit_view: float = Field(1.0, ge=0, le=1, description="share of clips that keep their cameras' matrices")
-    drop_all: float = Field(0.0, ge=0, le=1, description="share of clips that lose captions, boxes and map together")
-    generation_tasks: float = Field(0.0, ge=0, le=1, description="ctsd: share of clips without given frames")
-    image_tasks: float = Field(
-        0.0, ge=0, le=1, description="share of generation clips whose frames do not see each other"
-    )
-    all_references_visible: float = Field(
-        0.0, ge=0, le=1, description="ctsd: share of clips with all given frames shown"
-    )
-    reference_visible: float = Field(1.0, ge=0, le=1, description="ctsd: else, share of given frames and views shown")
-    reference_frames: int | dict[int, float] = Field(0, description="ctsd: given frames, a number or number → share")
-    reference_scale_std: float | None = Field(None, ge=0, description="deviation of a random scale of given latents")
-    reference_offset_std: float | None = Field(None, ge=0, description="deviation of a random offset of given latents")
-    disable_reference_loss: bool = Field(False, description="given frames do not count in the loss")
-    loss_scale: float = Field(
-        1.0, gt=0, description="what the loss is multiplied by; matters where gradients are clipped"
-    )
-    box_weight: float = Field(1.0, ge=1, description="weight of the latents under drawn boxes; 1: like all others")
-
-    @model_validator(mode="after")
-    def _shares(self) -> ObjectiveOptions:
-        if isinstance(self.reference_frames, dict) and abs(sum(self.reference_frames.values()) - 1) > 1e-3:
-            raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
-        return self
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """Conditions that some clips lose, by themselves or (`layout`: boxes and map) together: weights can do without them."""
-        alone = tuple(name for name in ("text", "boxes", "map") if getattr(self, f"keep_{name}") < 1)
-        return tuple(dict.fromkeys((*alone, *(("text", "layout") if self.drop_all else ()))))
-
-    def flow(self) -> FlowNoising:
-        """The rectified flow of these options."""
-        return FlowNoising(self.shift, self.times)
-
-    def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
-        """The same with given frames counted in latents, of which the first holds one frame and the others so many."""
-
-        def latents(frames: int) -> int:
-            if frames_per_latent > 1 and frames and frames % frames_per_latent != 1:
-                raise DwmError(
-                    f"training.objective.reference_frames: {frames} frames are not whole latents of {frames_per_latent} "
-                    f"frames after a first one; give 1, {1 + frames_per_latent}, {1 + 2 * frames_per_latent}, … frames"
-                )
-            return (frames - 1) // frames_per_latent + 1
-
-        given = self.reference_frames
-        counts = latents(given) if isinstance(given, int) else {latents(n): share for n, share in given.items()}
-        return self.with_(reference_frames=counts)
 
 
 @dataclass(frozen=True)
@@ -135,7 +65,7 @@ def noised(
     given, alone = _tasks(draws, options, tuple(latents.shape[:3]))
     any_together = not bool(alone.all())
     draws, given, alone, kept = _sent(draws, given, alone, _kept(draws, options), latents.device)
-    noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
+    noisy = (flow_of(options) if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
     sample, shown = noisy.sample, latents if references is None else references
     if options.style == "ctsd":
         sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)

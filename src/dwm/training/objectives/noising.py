@@ -14,8 +14,10 @@ from torch import Tensor
 
 from dwm.devices import send
 from dwm.diffusion import ddpm
-from dwm.diffusion.flow import STEPS, Weighting, add_noise, draw_positions, sigmas_at, spread, training_sigmas
+from dwm.diffusion.flow import STEPS, add_noise, draw_positions, sigmas_at, spread, training_sigmas
+from dwm.diffusion.options import Weighting
 from dwm.errors import DwmError
+from dwm.training.objectives.options import ObjectiveOptions
 
 Latents = Float[Tensor, "b t v c h w"]
 
@@ -57,6 +59,11 @@ class FlowNoising:
         table = training_sigmas(self.shift, latents.device)
         sigma = _per_picture(sigmas_at(places, table), latents)
         return Noisy(add_noise(latents, noise, sigma), sigma * STEPS, latents, sigma)
+
+
+def flow_of(options: ObjectiveOptions) -> FlowNoising:
+    """The rectified flow of a training's options."""
+    return FlowNoising(options.shift, options.times)
 
 
 @dataclass(frozen=True)

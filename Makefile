@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEVKIT := .venv-devkit
+JUDGES := .venv-judges
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test quick lint versions clean
+.PHONY: demo test quick lint judges versions clean
 demo: $(VENV)/.ready
 	$(BIN)/dwm demo
 
-test: $(VENV)/.ready-test $(DEVKIT)/.ready
+test: $(VENV)/.ready-test $(DEVKIT)/.ready judges
 	$(BIN)/python -m pytest
 
 quick: $(VENV)/.ready-test
@@ -43,5 +44,15 @@ $(DEVKIT)/.ready:
 		&& $(DEVKIT)/bin/pip install --quiet --disable-pip-version-check --no-deps "nuscenes-devkit==1.2.0" \
 		&& touch $@ || echo "no nuScenes devkit here (it needs Python 3.11 or older): its tests will be skipped"
 
+# torch-fidelity and torchmetrics judge our FID, KID, precision and recall: the reference's versions, beside a PyTorch for CPUs, hence --no-deps.
+judges: $(JUDGES)/.ready
+$(JUDGES)/.ready:
+	test -x $(JUDGES)/bin/python || $(PYTHON) -m venv $(JUDGES)
+	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" \
+		numpy scipy pillow tqdm safetensors packaging lightning-utilities \
+		&& $(JUDGES)/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		"torchvision==0.29.1" "torch-fidelity==0.4.0" "torchmetrics==1.6.0" \
+		&& touch $@ || echo "no torch-fidelity and torchmetrics here: the tests that they judge will be skipped"
+
 clean:
-	rm -rf $(VENV) $(DEVKIT) .venv-torch-* output
+	rm -rf $(VENV) $(DEVKIT) $(JUDGES) .venv-torch-* output

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Every shape that a signature or a field states is checked in every test. Before anything of dwm is imported.
-install_import_hook("dwm", "shape_checks.checked")
+# Every shape that a signature or a field states is checked in every test, unless DWM_SHAPES=0. Before anything of dwm is imported.
+if os.environ.get("DWM_SHAPES", "1") != "0":
+    install_import_hook("dwm", "shape_checks.checked")
 
-import torch  # noqa: E402
+import torch
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 SHARED = Path(os.environ.get("DWM_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()

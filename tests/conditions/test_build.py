@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 
 from dwm.base_models import BaseModel, TextEmbedding
 from dwm.clip import ClipBatch
-from dwm.conditions import ConditionOptions, Kept, build_conditions, latent_times
-from dwm.conditions.cameras import action_ids, view_matrices
+from dwm.conditions import ConditionOptions, build_conditions, latent_times
+from dwm.conditions.camera import view_matrices
+from dwm.conditions.motion import action_ids
 from dwm.errors import DwmError
 from dwm.opendwm.parity.batches import condition_options, read_case_batch
 
@@ -109,7 +110,9 @@ def test_dropping_leaves_the_batch_alone() -> None:
     batch = make_batch()
     boxes = batch.layout_boxes.clone()
     first = torch.tensor([True, False])
-    told = build_conditions(batch, OPTIONS, Letters(), kept=Kept(text=first, boxes=first, map=~first, action=first))
+    told = build_conditions(
+        batch, OPTIONS, Letters(), keep={"text": first, "boxes": first, "map": ~first, "action": first}
+    )
     assert torch.equal(batch.layout_boxes, boxes)
     assert (told.pooled[1] == 0).all() and (told.pooled[0] > 0).all()
     assert (told.layout[1, :, :, :3] == 0.25).all() and (told.layout[0, :, :, 3:] == 0.25).all()

@@ -56,18 +56,55 @@ def test_turning_the_axes_changes_nothing():
     assert frechet_distance(*turned) == pytest.approx(frechet_distance(a, b))
 
 
+def samples(count: int, width: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 3
+
+
 def test_sums_give_mean_and_covariance_however_they_come():
-    values = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3
-    sums = FeatureSums(4)
+    values = samples(50, 4, 0)
+    sums = FeatureSums.empty(4)
     for part in values.split(7):
-        sums.add(part)
-    found = sums.gaussian()
-    torch.testing.assert_close(found.mean, values.mean(dim=0))
-    torch.testing.assert_close(found.covariance, torch.cov(values.T))
+        sums = sums.with_features(part)
+    torch.testing.assert_close(sums.gaussian().mean, values.mean(dim=0))
+    torch.testing.assert_close(sums.gaussian().covariance, torch.cov(values.T))
+
+
+def test_unequal_shares_merge_to_the_whole():
+    a, b = samples(40, 6, 1), samples(30, 6, 2)
+    whole = frechet_distance(FeatureSums.of(a).gaussian(), FeatureSums.of(b).gaussian())
+    left, right = (
+        FeatureSums.of(x[:share]).merge(FeatureSums.of(x[share:])).gaussian() for x, share in ((a, 3), (b, 29))
+    )
+    assert frechet_distance(left, right) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 3), (2, 2), (16, 40), (90, 70)])
+def test_few_samples_give_what_the_definition_gives(n: int, m: int):
+    """tr √(Σ₁Σ₂) as the singular values of the centred features' products: exact however few they are."""
+    a, b = samples(n, 24, 3), samples(m, 24, 4) * 0.7
+    first, second = (x - x.mean(dim=0) for x in (a, b))
+    root = torch.linalg.svdvals(first @ second.T).sum() / math.sqrt((n - 1) * (m - 1))
+    traces = sum(float(x.square().sum()) / (len(x) - 1) for x in (first, second))
+    expected = float((a.mean(dim=0) - b.mean(dim=0)).square().sum()) + traces - 2 * float(root)
+    found = frechet_distance(FeatureSums.of(a).gaussian(), FeatureSums.of(b).gaussian())
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 7, 300])
+def test_equal_sets_are_at_zero_within_rounding(count: int):
+    gaussian = FeatureSums.of(samples(count, 64, 5)).gaussian()
+    assert frechet_distance(gaussian, gaussian) == pytest.approx(0, abs=1e-10)
+
+
+def test_features_that_never_change_do_no_harm():
+    a, b = samples(100, 8, 6), samples(100, 8, 7)
+    a[:, 5:], b[:, 5:] = 2.0, 2.0
+    small = frechet_distance(FeatureSums.of(a[:, :5]).gaussian(), FeatureSums.of(b[:, :5]).gaussian())
+    assert frechet_distance(FeatureSums.of(a).gaussian(), FeatureSums.of(b).gaussian()) == pytest.approx(
+        small, rel=1e-9
+    )
 
 
 def test_one_sample_is_not_a_set():
-    sums = FeatureSums(2)
-    sums.add(torch.ones(1, 2))
     with pytest.raises(DwmError, match="at least 2 samples"):
-        sums.gaussian()
+        FeatureSums.of(torch.ones(1, 2)).gaussian()

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
+from dwm.networks.kinds import kind_of
 from dwm.opendwm.runs import load_recipe
 from dwm.town import NuScenesOptions, caption_words, write_nuscenes
 

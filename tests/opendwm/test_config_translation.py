@@ -123,6 +123,13 @@ def test_boxes_are_coloured_as_opendwm_does_where_a_config_says_nothing() -> Non
     assert len(colors) == 9 and not any(name.startswith("movable_object") for name in colors)
 
 
+def test_fid_and_fvd_are_asked_for_where_their_files_are_here(shared: Path) -> None:
+    path = next(path for path in files(shared) if path.name == "ctsd_35_tirda_bm_nwao.json")
+    told = converted(json.loads(path.read_text("utf-8")), path.name).run.evaluation
+    assert told.optional == ("fid", "fvd") and told.fvd_frames == 16
+    assert told.i3d_file.endswith("/externals/TATS/tats/fvd/i3d_pretrained_400.pt")
+
+
 def test_what_is_left_out_has_a_reason() -> None:
     ignored = {item.path: item.reason for item in translate(SMALL, "small.json").ignored}
     assert ignored == {"pipeline.common_config.cat_condition": "OpenDWM reads this key nowhere"}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.training.objectives.driving import Draws, ObjectiveOptions, box_weights, draw, losses_of, noised
-from dwm.training.objectives.noising import DdpmNoising
 
 SHAPE = (64, 4, 2, 3, 4, 6)
 
@@ -42,10 +42,12 @@ def recorded_draws(values: dict, options: ObjectiveOptions) -> Draws:
     return Draws(
         noise=values["noise"],
         positions=positions,
-        text=values["text_keep_uniform"],
-        boxes=values["3dbox_keep_uniform"],
-        map=values["hdmap_keep_uniform"],
-        action=values["action_keep_uniform"],
+        keep={
+            "text": values["text_keep_uniform"],
+            "boxes": values["3dbox_keep_uniform"],
+            "map": values["hdmap_keep_uniform"],
+            "action": values["action_keep_uniform"],
+        },
         scale=values.get("reference_scale_normal"),
         offset=values.get("reference_offset_normal"),
         generation=flat("generation_task_uniform"),
@@ -93,11 +95,11 @@ def test_the_right_velocity_costs_nothing_and_the_weightings_differ_by_sigma_squ
 def test_captions_boxes_and_map_are_dropped_together():
     options = ObjectiveOptions(drop_all=0.25, keep_text=0.9)
     shape = (2000, 1, 1, 1, 1, 1)
-    kept = noised(torch.zeros(shape), draw(shape, options, torch.Generator().manual_seed(1)), options).kept
-    assert torch.equal(kept.boxes, kept.map)
-    assert kept.boxes.float().mean().item() == pytest.approx(0.75, abs=0.03)
-    assert not (kept.text & ~kept.boxes).any()
-    assert kept.text.float().mean().item() == pytest.approx(0.675, abs=0.03)
+    kept = noised(torch.zeros(shape), draw(shape, options, torch.Generator().manual_seed(1)), options).keep
+    assert torch.equal(kept["boxes"], kept["map"])
+    assert kept["boxes"].float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert not (kept["text"] & ~kept["boxes"]).any()
+    assert kept["text"].float().mean().item() == pytest.approx(0.675, abs=0.03)
 
 
 def test_given_frames_are_clean_told_time_zero_and_may_be_left_out_of_the_loss():
@@ -141,7 +143,7 @@ def test_losses_by_task_add_up_to_the_loss():
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_ddpm_asks_for_noise_or_v_at_integer_times(prediction: str):
-    noising = DdpmNoising.create({"num_train_timesteps": 50, "prediction_type": prediction})
+    noising = Ddpm.create({"num_train_timesteps": 50, "prediction_type": prediction})
     options = ObjectiveOptions(style="ctsd", reference_frames=1, all_references_visible=1)
     generator = torch.Generator().manual_seed(4)
     latents = torch.randn(SHAPE, generator=generator)
@@ -153,7 +155,7 @@ def test_ddpm_asks_for_noise_or_v_at_integer_times(prediction: str):
     right = draws.noise if prediction == "epsilon" else alpha.sqrt() * draws.noise - (1 - alpha).sqrt() * latents
     assert float(losses_of(right, inputs, options).loss) == pytest.approx(0, abs=1e-10)
     with pytest.raises(DwmError, match="'sample' cannot be trained"):
-        DdpmNoising.create({"prediction_type": "sample"})
+        Ddpm.create({"prediction_type": "sample"})
 
 
 def test_given_frames_are_counted_in_latents():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -41,5 +40,5 @@ def demo(
         *(f"{line.name}: {line.value}" for line in made.scores.lines()),
         f"look at it: open {output / 'report.html'} in a browser",
     ]
-    values = {"files": made.files, "scores": asdict(made.scores), "seconds": made.total, "peak_memory": made.memory}
+    values = {"files": made.files, "scores": made.scores.values(), "seconds": made.total, "peak_memory": made.memory}
     finish(lines, values, quiet, as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,19 +11,30 @@ from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import saved, verb_of
-from dwm.errors import DwmError
 
 if TYPE_CHECKING:
     from dwm.runs.evaluate import Evaluated
 
 
 def evaluate(
+    records: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[A B]", help="Two records of scores to compare; nothing is generated."),
+    ] = None,
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
     weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
     split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
     scores: Annotated[
-        str | None, typer.Option("--scores", help="layout_retrieval,prompt_response,town_fid (all by default).")
+        str | None,
+        typer.Option(
+            "--scores",
+            help="Some of layout_retrieval,prompt_response,town_fid (by default), "
+            "imagenet_fid,fid,kid,precision_recall,fvd.",
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="Folder of the feature files that fid and fvd need (`dwm fetch`).")
     ] = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="How many clips (16).")] = None,
     frames: flags.Frames = None,
@@ -43,6 +53,9 @@ def evaluate(
     """Generate clips that training never saw and measure them against their real videos."""
     hush(quiet or as_json)
     keep(f"nothing of these scores; start it again with the same command (output {output})")
+    if records:
+        compare(records, quiet, as_json)
+        return
     from dwm.runs.evaluate import EvaluationRun
     from dwm.runs.evaluate import evaluate as run_evaluation
 
@@ -59,17 +72,30 @@ def evaluate(
         "device": device,
         "key_frames_only": key_frames or None,
     }
+    choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
+    choices = {key: value for key, value in choices.items() if value is not None}
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, {**given, "scores": scores, "seed": seed}, output, root)
-        finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+        made = training_run(config, given, choices, output, root)
+        finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
         return
     flags.no_root(root)
     run = saved(EvaluationRun, config, given)
-    measured = {key: value for key, value in {"scores": flags.names(scores), "seed": seed}.items() if value is not None}
-    if measured:
-        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **measured}})
+    if choices:
+        run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **choices}})
     made = run_evaluation(run, output)
-    finish(_lines(made), {"scores": asdict(made.scores), "files": made.files}, quiet, as_json)
+    finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
+
+
+def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
+    """Prints the numbers of two records side by side."""
+    if len(records) != 2:
+        raise typer.BadParameter(f"two records are compared (folders, or their scores.json), {len(records)} given")
+    from dwm.runs.score_record import compare as side_by_side
+
+    numbers = side_by_side(*records)
+    width = max(map(len, numbers), default=0)
+    lines = [f"{key:{width}}  {a:>12.6g}  {b:>12.6g}" for key, (a, b) in numbers.items()]
+    finish([f"{'':{width}}  {records[0]}  {records[1]}", *lines], numbers, quiet, as_json)
 
 
 def _lines(made: Evaluated) -> list[str]:
@@ -77,16 +103,21 @@ def _lines(made: Evaluated) -> list[str]:
     return [*scores, "written:", *written(made.files)]
 
 
-def training_run(config: Path, flags: dict[str, Any], output: Path, root: Path | None = None) -> Evaluated:
-    """Scores of a training run's published weights over its own validation sets."""
+def training_run(
+    config: Path, flags: dict[str, Any], choices: dict[str, Any], output: Path, root: Path | None = None
+) -> Evaluated:
+    """Scores of a training run's published weights over its own validation sets; `choices` changes what is measured."""
+    from dwm.config.files import validated
+    from dwm.evaluation import EvaluationOptions
     from dwm.opendwm.commands.previews import changed_run
     from dwm.opendwm.commands.scores import score_run
     from dwm.opendwm.runs import check_ready, load_recipe
 
     clips = flags.pop("clips")
-    if flags.pop("scores") is not None:
-        raise DwmError(
-            f"--scores: {config} is a training run, whose own evaluation says what is measured; change it there"
+    run = changed_run(load_recipe(config, root), flags, str(config))
+    if choices:
+        run = run.with_(
+            evaluation=validated(EvaluationOptions, {**run.evaluation.model_dump(), **choices}, "command line")
         )
-    run = check_ready(changed_run(load_recipe(config, root), flags, str(config)), config)
+    run = check_ready(run, config)
     return score_run(run, output, clips, source=str(config))

@@ -13,6 +13,7 @@ from dwm.cli.data import app as data
 from dwm.cli.demo import demo
 from dwm.cli.doctor import app as doctor
 from dwm.cli.evaluate import evaluate
+from dwm.cli.fetch import fetch
 from dwm.cli.generate import generate
 from dwm.cli.show import app as show
 from dwm.cli.town import town
@@ -51,8 +52,9 @@ VERBS = (
         "evaluate",
         "score weights on clips they never saw",
         evaluate,
-        "dwm evaluate --data data/town --scores layout_retrieval",
+        "dwm evaluate --data data/town --scores fid,kid,fvd --frames 16 --features features",
     ),
+    Verb("fetch", "download a file that scores need: inception, i3d", fetch, "dwm fetch inception"),
     Verb("show", "recipes, the settings of a run, its memory, what a clip holds", show),
     Verb("convert", "turn configs and weights of OpenDWM into ours", convert),
     Verb("doctor", "check this machine, and our numbers against recorded ones", doctor),

@@ -44,12 +44,17 @@ class ConditionOptions(Options):
         return 3 * (self.boxes + self.map)
 
     @property
+    def action(self) -> bool:
+        """Whether speed and steering are told."""
+        return (self.added_time_ids or "").endswith("_action")
+
+    @property
     def id_count(self) -> int:
         """How many numbers are told for each picture."""
         if self.added_time_ids is None:
             return 0
         camera = len(self.camera_intrinsic_embedding_indices) + len(self.camera_transform_embedding_indices)
-        return 1 + camera + 2 * self.added_time_ids.endswith("_action")
+        return 1 + camera + 2 * self.action
 
     @model_validator(mode="after")
     def _pairs(self) -> ConditionOptions:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,19 @@ def reproducible(name: str) -> Mapping[str, str]:
     return {"MKL_CBWR": os.environ.setdefault("MKL_CBWR", "COMPATIBLE")}
 
 
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """float32 with all its digits: by default convolutions of some devices drop thirteen of them for speed (TF32)."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
 def group_backend(device: torch.device) -> str:
     """The backend of a process group whose tensors lie on this device."""
     return BACKENDS[device.type]
@@ -102,11 +115,11 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
-def has_fused_adamw(device: torch.device) -> bool:
+def has_fused_adamw(kind: str) -> bool:
     """Whether AdamW is one kernel there: PyTorch's own devices have one since 2.4, `torch_npu` brings one in newer releases."""
     keys = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
     kernel = "aten::_fused_adamw_"
-    return device.type in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[device.type])
+    return kind in keys and torch._C._dispatch_has_kernel_for_dispatch_key(kernel, keys[kind])
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Diffusion: rectified flow (`flow`) and DDPM (`ddpm`): noising, time sampling, solvers."""
+"""Diffusion: rectified flow and DDPM, each with what training draws, adds and asks for, and the solvers that go back."""
 
 import lazy_loader
 

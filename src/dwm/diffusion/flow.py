@@ -58,11 +58,6 @@ def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return sigma * noise + (1 - sigma) * clean
 
 
-def clean_from_velocity(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
-    """The clean latents that a predicted velocity points to."""
-    return noisy - spread(sigma, noisy) * velocity
-
-
 @dataclass(frozen=True)
 class FlowMatchEuler:
     """Euler steps down a list of noise levels, one index for all or one for every frame and view. Draws nothing.

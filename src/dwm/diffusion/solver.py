@@ -1,4 +1,4 @@
-"""What every solver is to those who sample. To add one is to write this."""
+"""What a solver is. To add one is to write this, and to give it by its process (`process`)."""
 
 from __future__ import annotations
 

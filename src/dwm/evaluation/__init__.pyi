@@ -7,7 +7,7 @@ from .features import town_features as town_features
 from .frechet import FeatureSums as FeatureSums
 from .frechet import Gaussian as Gaussian
 from .frechet import frechet_distance as frechet_distance
-from .options import SCORES as SCORES
+from .options import DEFAULT_SCORES as DEFAULT_SCORES
 from .options import EvaluationOptions as EvaluationOptions
 from .prompts import PromptResponse as PromptResponse
 from .prompts import brightness as brightness
@@ -16,5 +16,10 @@ from .prompts import told as told
 from .retrieval import Retrieval as Retrieval
 from .retrieval import layout_retrieval as layout_retrieval
 from .retrieval import thumbnails as thumbnails
-from .town_fid import FrechetScore as FrechetScore
+from .score import Plan as Plan
+from .score import Score as Score
+from .score import ScoreKind as ScoreKind
+from .score import Tools as Tools
+from .table import SCORES as SCORES
+from .table import known_scores as known_scores
 from .town_fid import TownFid as TownFid

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from dwm.clip import Clip
 from dwm.data import collate
 from dwm.errors import DwmError
-from dwm.evaluation.features import FeatureExtractor, town_features
+from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.prompts import PromptResponse, brightness, respond, told
-from dwm.evaluation.retrieval import Retrieval, layout_retrieval, thumbnails
-from dwm.evaluation.town_fid import FrechetScore, TownFid
-from dwm.progress import track
+from dwm.evaluation.score import AsksForVersions, Plan, Result, Score, TakesCandidates, Tools
+from dwm.evaluation.table import known_scores
+from dwm.progress import note, track
 from dwm.report import ScoreLine, Video, real_video
 from dwm.storage import atomic_write
 
@@ -28,31 +29,44 @@ Generate = Callable[[Clip, int], Video]
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured over `clips` clips in `seconds`; a score that was not asked for is None."""
+    """What was measured over `clips` clips in `seconds`.
+
+    `results` has each score's result under its name; `scores.fid` is the same, and None where it was not asked for. `left_out`
+    names the clips whose pictures were not numbers, a line each: they count in no score.
+    """
 
     clips: int
     seconds: float
-    layout_retrieval: Retrieval | None = None
-    prompt_response: PromptResponse | None = None
-    town_fid: TownFid | None = None
+    results: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    not_computed: Mapping[str, str] = field(default_factory=dict)
+    """Optional scores that could not be had, with the reason."""
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the scores as JSON."""
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in known_scores():
+            raise AttributeError(name)
+        return self.results.get(name)
+
+    def values(self) -> dict[str, Any]:
+        """Everything as plain values, each score under its name."""
+        values = {name: asdict(result) for name, result in self.results.items()}
+        return {"clips": self.clips, "seconds": self.seconds, **values, **self._remarks()}
+
+    def _remarks(self) -> dict[str, Any]:
+        """What else is to be known; nothing where all went well."""
+        remarks = {"left_out": list(self.left_out), "not_computed": dict(self.not_computed)}
+        return {name: value for name, value in remarks.items() if value}
+
+    def save(self, path: str | Path, record: Mapping[str, Any] | None = None) -> Path:
+        """Writes the scores as JSON, with what else is to be known of them."""
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+            text = json.dumps({**self.values(), **(record or {})}, indent=2, default=str)
+            temporary.write_text(text + "\n", encoding="utf-8")
         return Path(path)
 
     def lines(self) -> tuple[ScoreLine, ...]:
         """The scores for people, one sentence each."""
-        return tuple(
-            line(score)
-            for line, score in (
-                (_retrieval_line, self.layout_retrieval),
-                (_response_line, self.prompt_response),
-                (_fid_line, self.town_fid),
-            )
-            if score is not None
-        )
+        return tuple(result.line() for result in self.results.values())
 
 
 def evaluate(
@@ -62,68 +76,115 @@ def evaluate(
     candidates: Sequence[Clip] = (),
     features: FeatureExtractor | None = None,
     on_clip: Callable[[int, Video, Video], None] | None = None,
+    tools: Tools | None = None,
 ) -> Scores:
     """Scores over `clips`, whose pictures are the truth.
 
-    `candidates` are further real clips among which layout_retrieval must find the own one. `on_clip` sees each clip's number,
-    generated and real video. Only tiny pictures and sums are kept: any number of clips fits into memory.
-    Raises DwmError where there are no clips, or a clip has no pictures.
+    `candidates` are further real clips among which layout_retrieval must find the own one. `features` replaces those of town_fid;
+    `tools` says where feature files are sought and where networks run. `on_clip` sees each clip's number, generated and real video.
+    Only features, sums and tiny pictures are kept. Raises DwmError where there are no clips, a clip has no pictures, a score cannot
+    be had from so few of them, or a feature file is missing: all of it before anything is generated.
     """
     if not clips:
         raise DwmError("evaluate: no clips were given; name scenes, or take another --data")
     started = time.monotonic()
-    gathering = _Gathering(options, features)
+    scores, missing = prepare_scores(clips, options, tools or Tools(options, town=features))
+    gathering = Gathering(options, scores)
     for number, clip in enumerate(track(clips, "evaluate", unit="clips")):
-        generated = generate(clip, options.seed + number)
-        real = _real(clip, generated.size)
-        gathering.add(generated, real)
-        if "prompt_response" in options.scores:
-            gathering.respond(generate, clip, options.seed + number, generated)
+        generated, real = gathering.add(generate, clip, options.seed + number)
         if on_clip is not None:
             on_clip(number, generated, real)
     for clip in candidates:
-        gathering.real.append(thumbnails(_real(clip, generated.size)))
-    return gathering.scores(len(clips), time.monotonic() - started)
+        gathering.add_candidate(clip)
+    return gathering.scores(len(clips), time.monotonic() - started, missing)
+
+
+def prepare_scores(
+    clips: Sequence[Clip], options: EvaluationOptions, tools: Tools
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """The scores that are asked for, ready to gather; and the optional ones that cannot be had, with the reason.
+
+    Raises DwmError for what can be seen to fail.
+    """
+    first, kinds = clips[0], known_scores()
+    plan = Plan(len(clips), first.length, len(first.views))
+    for name in options.scores:
+        kinds[name].check(name, plan)
+    scores = {name: kinds[name].make(tools) for name in options.scores}
+    missing = {}
+    for name in options.optional:
+        if name not in scores:
+            try:
+                kinds[name].check(name, plan)
+                scores[name] = kinds[name].make(tools)
+            except DwmError as error:
+                missing[name] = str(error)
+                note(f"not computed: {error}")
+    return scores, missing
 
 
 @dataclass
-class _Gathering:
-    """What is kept of each clip: tiny pictures, brightness, sums of features."""
+class Gathering:
+    """Feeds every score clip by clip."""
 
     options: EvaluationOptions
-    features: FeatureExtractor | None
-    generated: list[torch.Tensor] = field(default_factory=list)
-    real: list[torch.Tensor] = field(default_factory=list)
-    night: list[float] = field(default_factory=list)
-    day: list[float] = field(default_factory=list)
+    by_name: Mapping[str, Score]
+    size: tuple[int, int] | None = None
+    left_out: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        wanted = "town_fid" in self.options.scores
-        self.fid = FrechetScore(self.features or town_features()) if wanted else None
+    def add(self, generate: Generate, clip: Clip, seed: int) -> tuple[Video, Video]:
+        """Generates a clip, and gives it to the scores together with its real video; both are given back."""
+        generated = self._sized(generate(clip, seed), clip)
+        real = _real(clip, generated.size)
+        if self._whole(clip, generated, "generated") and self._whole(clip, real, "real"):
+            for score in self.by_name.values():
+                score.add(generated, real)
+                if isinstance(score, AsksForVersions):
+                    self._add_versions(score, generate, clip, seed, generated)
+        return generated, real
 
-    def add(self, generated: Video, real: Video) -> None:
-        self.generated.append(thumbnails(generated))
-        self.real.append(thumbnails(real))
-        if self.fid is not None:
-            self.fid.add_generated(generated)
-            self.fid.add_real(real)
-
-    def respond(self, generate: Generate, clip: Clip, seed: int, generated: Video) -> None:
-        for word, found in ((self.options.night, self.night), (self.options.day, self.day)):
-            other = told(clip, time=word)
-            # Sampling is the time that an evaluation takes: a clip that says the word already is not made twice.
-            video = generated if other.captions == clip.captions else generate(other, seed)
-            found.append(float(brightness(video)[0]))
-
-    def scores(self, clips: int, seconds: float) -> Scores:
-        wanted = self.options.scores
-        return Scores(
-            clips,
-            seconds,
-            layout_retrieval(torch.cat(self.generated), torch.cat(self.real)) if "layout_retrieval" in wanted else None,
-            respond(self.night, self.day) if "prompt_response" in wanted else None,
-            self.fid.result() if self.fid is not None else None,
+    def _add_versions(
+        self, score: AsksForVersions, generate: Generate, clip: Clip, seed: int, generated: Video
+    ) -> None:
+        # Sampling is the time that an evaluation takes: a version that says what the clip says is not made twice.
+        versions = tuple(
+            generated if other.captions == clip.captions else generate(other, seed) for other in score.versions(clip)
         )
+        if all(self._whole(clip, video, "re-prompted") for video in versions):
+            score.add_versions(versions)
+
+    def add_candidate(self, clip: Clip) -> None:
+        real = _real(clip, self.size or (0, 0))
+        for score in self.by_name.values():
+            if isinstance(score, TakesCandidates):
+                score.add_candidate(real)
+
+    def scores(self, clips: int, seconds: float, missing: Mapping[str, str]) -> Scores:
+        if len(self.left_out) == clips:
+            raise DwmError(f"evaluate: nothing can be scored: {self.left_out[0]}")
+        results: dict[str, Result] = {name: score.result() for name, score in self.by_name.items()}
+        return Scores(clips, seconds, results, tuple(self.left_out), missing)
+
+    def _sized(self, video: Video, clip: Clip) -> Video:
+        """At the protocol's size; without one, all clips must have the first one's."""
+        size = self.options.size or self.size
+        if size is not None and video.size != size:
+            if self.options.size is None:
+                raise DwmError(
+                    f"evaluate: clip {clip.scene} is {video.size[0]}×{video.size[1]} but earlier ones are {size[0]}×{size[1]}; "
+                    "generate one size, or say to which they are resized (scores.size)"
+                )
+            video = _resized(video, size)
+        self.size = video.size
+        return video
+
+    def _whole(self, clip: Clip, video: Video, side: str) -> bool:
+        bad = int((~torch.isfinite(video.frames)).flatten(3).any(dim=-1).sum())
+        if bad:
+            pictures = video.frames[:, :, :, 0, 0, 0].numel()
+            self.left_out.append(f"{clip.scene}: {bad} of {pictures} {side} pictures have values that are not numbers")
+            note(f"not scored: {self.left_out[-1]}")
+        return not bad
 
 
 def _real(clip: Clip, size: tuple[int, int]) -> Video:
@@ -132,32 +193,6 @@ def _real(clip: Clip, size: tuple[int, int]) -> Video:
     return real_video(collate([clip], size=size, layout=None), clip.views)
 
 
-def _retrieval_line(score: Retrieval) -> ScoreLine:
-    meaning = (
-        f"For {score.hits} of {score.clips} clips the generated video is nearer to its own real video than to each of the other "
-        f"{score.candidates - 1}, compared as pictures of 28×16 pixels; {score.hits_without_colour} when each clip's mean colour "
-        f"is taken away first. Guessing finds {score.clips / score.candidates:.2g}."
-    )
-    return ScoreLine("layout_retrieval", f"{score.hits} of {score.clips}", meaning)
-
-
-def _response_line(score: PromptResponse) -> ScoreLine:
-    night, day = (sum(values) / len(values) for values in (score.night, score.day))
-    meaning = (
-        f"{score.darker} of {score.clips} clips come out darker when told that it is night than when told that it is day; "
-        f"the mean brightness is {night:.2f} by night and {day:.2f} by day."
-    )
-    return ScoreLine("prompt_response", f"{score.darker} of {score.clips}", meaning)
-
-
-def _fid_line(score: TownFid) -> ScoreLine:
-    scale = (
-        ""
-        if score.between_real_halves is None
-        else f" Two halves of the real clips are {score.between_real_halves:.2f} apart."
-    )
-    meaning = (
-        f"How far {score.generated_pictures} generated pictures lie from {score.real_pictures} real ones in the features of a "
-        f"small network learned on the town; 0 is the same set.{scale} Not Inception FID, and not comparable to it."
-    )
-    return ScoreLine("town_fid", f"{score.distance:.2f}", meaning)
+def _resized(video: Video, size: tuple[int, int]) -> Video:
+    flat = F.interpolate(video.frames.flatten(0, 2), size[::-1], mode="bilinear", antialias=True, align_corners=False)
+    return Video(flat.unflatten(0, video.frames.shape[:3]), video.fps, video.views)

@@ -1,23 +1,62 @@
-"""What is measured. Measures nothing."""
+"""What is measured and by which protocol. Every field that changes a number stands in the record beside it."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dwm.errors import nearest
 from dwm.options import Options
 
-ScoreName = Literal["layout_retrieval", "prompt_response", "town_fid"]
+DEFAULT_SCORES = ("layout_retrieval", "prompt_response", "town_fid")
+"""What needs no file from anywhere else."""
 
-
-SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+Library = Literal["reference", "torchmetrics_1_8", "pytorch_fid", "clean_fid"]
 
 
 class EvaluationOptions(Options):
     """What is measured."""
 
-    scores: tuple[ScoreName, ...] = Field(SCORES, description="which scores are computed")
+    scores: tuple[str, ...] = Field(DEFAULT_SCORES, description="which scores are computed")
+    optional: tuple[str, ...] = Field(
+        (),
+        description="scores that are computed where they can be, and told where they cannot: no feature file, too few frames",
+    )
     seed: int = Field(0, ge=0, description="noise of the first clip; each further clip takes the next number")
     night: str = Field("night", description="prompt_response: the caption's time of the version that must be darker")
     day: str = Field("day", description="prompt_response: the caption's time of the version that must be brighter")
+    features: str | None = Field(
+        None, description="folder of feature files (`dwm fetch`); null: ./features and where other tools keep them"
+    )
+    i3d_file: str | None = Field(
+        None, description="fvd: I3D's file itself, where it lies elsewhere or has another name"
+    )
+    size: tuple[int, int] | None = Field(
+        None, description="width and height to which both sides are resized first; null: as generated, all of one size"
+    )
+    fid_as: Library = Field(
+        "reference",
+        description="fid, kid, precision_recall: pictures resized as the reference (torchmetrics 1.6) or another library does",
+    )
+    fvd_frames: int | None = Field(16, ge=10, description="fvd: frames from a clip's beginning; null: all of them")
+    kid_subsets: int = Field(100, ge=1, description="kid: how many random subsets")
+    kid_subset_size: int = Field(
+        1000, ge=2, description="kid: samples of each; where there are fewer, all are one subset"
+    )
+    neighbours: int = Field(3, ge=1, description="precision_recall: how many neighbours bound a sample's surroundings")
+
+    @field_validator("scores", "optional")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], _: Any) -> tuple[str, ...]:
+        for name in names:
+            if name in DEFAULT_SCORES:
+                continue
+            from dwm.evaluation.table import (
+                known_scores,  # the table's scores take these options, and networks with them
+            )
+
+            known = known_scores()
+            if name not in known:
+                raise ValueError(f"score {name} is not known{nearest(name, known)}; known: {', '.join(known)}")
+        return tuple(dict.fromkeys(names))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm.errors import DwmError
-from dwm.report import Video
+from dwm.report import ScoreLine, Video
 
 THUMBNAIL = (28, 16)
 """(width, height) of the pictures that are compared: enough for road, sky, houses and near vehicles, not for texture."""
@@ -20,6 +20,8 @@ ROUNDING = 1e-6
 """Distances (pictures in 0 … 1) that differ by less are the same."""
 
 Thumbnails = Float[Tensor, "b t v 3 h w"]
+Candidates = Float[Tensor, "m #t #v 3 #h #w"]
+"""Tiny pictures of more clips than are ranked."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,33 @@ class Retrieval:
     hits_without_colour: int
     ranks_without_colour: tuple[int, ...]
 
+    def line(self) -> ScoreLine:
+        meaning = (
+            f"For {self.hits} of {self.clips} clips the generated video is nearer to its own real video than to each of the other "
+            f"{self.candidates - 1}, compared as pictures of 28×16 pixels; {self.hits_without_colour} when each clip's mean colour "
+            f"is taken away first. Guessing finds {self.clips / self.candidates:.2g}."
+        )
+        return ScoreLine("layout_retrieval", f"{self.hits} of {self.clips}", meaning)
+
+
+class RetrievalScore:
+    """Keeps tiny pictures of every clip."""
+
+    def __init__(self) -> None:
+        self._generated: list[Tensor] = []
+        self._real: list[Tensor] = []
+        self._candidates: list[Tensor] = []
+
+    def add(self, generated: Video, real: Video) -> None:
+        self._generated.append(thumbnails(generated))
+        self._real.append(thumbnails(real))
+
+    def add_candidate(self, real: Video) -> None:
+        self._candidates.append(thumbnails(real))
+
+    def result(self) -> Retrieval:
+        return layout_retrieval(torch.cat(self._generated), torch.cat([*self._real, *self._candidates]))
+
 
 def thumbnails(video: Video, size: tuple[int, int] = THUMBNAIL) -> Thumbnails:
     """All pictures of a video, averaged down to `size` (width, height)."""
@@ -41,7 +70,7 @@ def thumbnails(video: Video, size: tuple[int, int] = THUMBNAIL) -> Thumbnails:
 
 
 def layout_retrieval(
-    generated: Video | Thumbnails, real: Video | Thumbnails, own: Sequence[int] | None = None
+    generated: Video | Thumbnails, real: Video | Candidates, own: Sequence[int] | None = None
 ) -> Retrieval:
     """Ranks each generated clip's own real clip (index `own[i]`, by default i) among all real clips by pixel distance.
 
@@ -60,7 +89,7 @@ def layout_retrieval(
     return Retrieval(ranks.count(1), len(made), len(candidates), ranks, plain.count(1), plain)
 
 
-def pixel_distances(a: Thumbnails, b: Thumbnails) -> Float[Tensor, "n m"]:
+def pixel_distances(a: Thumbnails, b: Candidates) -> Float[Tensor, "b m"]:
     """The root mean square difference of every clip of `a` to every clip of `b`."""
     return torch.stack([(clip[None] - b).double().square().flatten(1).mean(dim=1).sqrt() for clip in a])
 

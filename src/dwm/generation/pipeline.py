@@ -21,7 +21,7 @@ from dwm.clip import Caption, Clip, ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
 from dwm.devices import autocast
-from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
+from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_frames
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
@@ -152,14 +152,13 @@ class DrivingPipeline:
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
-        multistep = self.card.sampling.solver == "multistep"
-        if multistep and (self.card.prediction == "flow" or self.card.sampling.style != "windows"):
-            raise DwmError(f"{self.card.name}: sampling.solver multistep is for SD 2.1 by windows; set it to usual")
-        if self.card.prediction == "flow":
-            shift = self.base.scheduler.get("shift", 1.0)
-            return FlowMatchEuler.create(steps, shift, double_shift=self.as_published, device=self.device)
-        config = {**self.base.scheduler, "prediction_type": self.card.prediction}
-        return (Multistep if multistep else Ddim.create)(steps, config, device=self.device)
+        sampling, process = self.card.sampling, process_of(self.card.prediction, self.base.scheduler, self.as_published)
+        if sampling.solver != "usual" and sampling.style != "windows":
+            raise DwmError(f"{self.card.name}: sampling.solver {sampling.solver} is for windows; set it to usual")
+        try:
+            return process.solver(steps, sampling.solver, self.device)
+        except DwmError as error:
+            raise DwmError(f"{self.card.name}: {error}") from None
 
     def _pictures(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
         """(b, t, v, 3, H, W): one window, or several where the clip is longer."""

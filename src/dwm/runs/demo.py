@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -158,7 +158,7 @@ def scored(real: Video, generated: Video, edited: Video, others: tuple[Clip, ...
     candidates = [real, *(real_video(collate([clip], real.size, None), clip.views) for clip in others)]
     retrieval = layout_retrieval(thumbnails(generated), torch.cat([thumbnails(video) for video in candidates]))
     response = respond([float(brightness(edited)[0])], [float(brightness(generated)[0])])
-    return Scores(1, seconds, retrieval, response)
+    return Scores(1, seconds, {"layout_retrieval": retrieval, "prompt_response": response})
 
 
 def written(
@@ -179,7 +179,7 @@ def written(
 
 def _metrics(scores: Scores, clock: Clock, output: Path) -> Path:
     told = {
-        **asdict(scores),
+        **scores.values(),
         "seconds": clock.seconds,
         "total_seconds": clock.total,
         "peak_memory_bytes": peak_memory(HOST),

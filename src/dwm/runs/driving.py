@@ -16,6 +16,7 @@ from dwm.checkpoints.published import load_base as load_published_base
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.data.readers import Reader
+from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.networks.kinds import kind_of
@@ -27,7 +28,6 @@ from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
-from dwm.training.objectives.noising import DdpmNoising
 from dwm.training.parallel.ranks import place
 from dwm.training.stages.driving import Network, Told
 from dwm.training.stages.driving_stage import DrivingMaterial
@@ -91,7 +91,7 @@ def told_by(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dic
     return Told(
         run.conditions,
         stage.objective.in_latents(per_latent) if per_latent > 1 else stage.objective,
-        DdpmNoising.create(scheduler) if run.network.process == "ddpm" else None,
+        Ddpm.create(scheduler) if run.network.process == "ddpm" else None,
         batch.sample_latents,
         batch.train_text,
         run.training.references_alone if per_latent > 1 else 0,

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from dwm.checkpoints import WeightsCard
+from dwm.checkpoints.places import TOWN, is_town
 from dwm.clip import Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, open_dataset
 from dwm.data.nuscenes.presence import with_pictures
+from dwm.devices import pick_device
 from dwm.errors import DwmError
-from dwm.evaluation import Scores
+from dwm.evaluation import Scores, Tools
 from dwm.evaluation.evaluate import evaluate as run_scores
 from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
 from dwm.options import Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
+from dwm.runs import score_record
 from dwm.runs.clips import TownClips
 from dwm.runs.generate import loaded
 from dwm.storage import check_folder
@@ -88,8 +91,23 @@ def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, o
     def generated(clip: Clip, seed: int) -> Video:
         return sampled(pipe, clip, run, seed)
 
-    scores = run_scores(generated, clips, run.scores, on_clip=remember)
-    return Evaluated(run, scores, tuple(written(run, clips, shown, scores, output)))
+    tools = Tools(run.scores, pick_device(run.device))
+    scores = run_scores(generated, clips, run.scores, on_clip=remember, tools=tools)
+    record = record_of(run, clips, shown[0][0].size, scores)
+    return Evaluated(run, scores, tuple(written(run, clips, shown, scores, record, output)))
+
+
+def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], scores: Scores) -> dict[str, Any]:
+    """What stands beside the numbers in `scores.json`."""
+    weights = TOWN if is_town(run.weights) else Path(run.weights)
+    about = run.model_dump(
+        mode="json", include={"weights", "base_model", "data", "version", "split", "steps", "guidance", "device"}
+    )
+    return {
+        "record": score_record.RECORD_VERSION,
+        "protocol": score_record.protocol(clips, size, run.scores, list(scores.results)),
+        "origin": score_record.origin(weights if weights.exists() else None, about),
+    }
 
 
 def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
@@ -128,10 +146,15 @@ def sampled(pipe: DrivingPipeline, clip: Clip, run: EvaluationRun, seed: int) ->
 
 
 def written(
-    run: EvaluationRun, clips: Sequence[Clip], shown: Sequence[tuple[Video, Video]], scores: Scores, output: Path
+    run: EvaluationRun,
+    clips: Sequence[Clip],
+    shown: Sequence[tuple[Video, Video]],
+    scores: Scores,
+    record: Mapping[str, Any],
+    output: Path,
 ) -> Iterator[Path]:
     """Writes everything; yields the paths."""
-    yield scores.save(output / "scores.json")
+    yield scores.save(output / "scores.json", record)
     rows = {
         f"{name} {number}": video
         for number, pair in enumerate(shown)

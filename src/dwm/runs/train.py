@@ -15,6 +15,7 @@ from dwm.checkpoints.places import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.devices import default_dtype, pick_device
+from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.runs.base import base_folder, make_base
 from dwm.runs.claim import claimed
@@ -24,7 +25,6 @@ from dwm.runs.fetch import require_networks
 from dwm.runs.own_base import make_own_base, own_material
 from dwm.training.feed.clip_cache import ClipSource
 from dwm.training.loop.step import Callback
-from dwm.training.objectives.noising import DdpmNoising
 from dwm.training.parallel.ranks import group, place, restarted
 from dwm.training.stages.driving_stage import WEIGHTS, driving_trainings
 from dwm.training.stages.stage import Context, run_stages
@@ -94,7 +94,7 @@ def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
     """The card with what SD 2.1's network predicts, which its base model says."""
     if run.network.process != "ddpm":
         return card
-    return card.with_(prediction=DdpmNoising.create(base.scheduler).prediction)
+    return card.with_(prediction=Ddpm.create(base.scheduler).prediction)
 
 
 def card(run: Recipe) -> WeightsCard:

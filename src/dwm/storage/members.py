@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,13 @@ SCHEMA = pa.schema(
         ("crc", pa.uint32()),
     ]
 )
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """What is read from front to back; it need not be a whole file object."""
+
+    def read(self, size: int) -> bytes: ...
 
 
 class Member(NamedTuple):

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 from dwm.errors import DwmError
 from dwm.progress import track
@@ -24,7 +23,7 @@ from dwm.storage.archive import Archive
 from dwm.storage.atomic import atomic_write
 from dwm.storage.files import open_binary
 from dwm.storage.limits import words
-from dwm.storage.members import Members
+from dwm.storage.members import Members, Readable
 from dwm.storage.names import fault, shown
 from dwm.storage.output import check_file
 from dwm.storage.source import LocalSource, seems
@@ -110,12 +109,12 @@ def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bo
                 _add(writer, info, file, source)
 
 
-def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: IO[bytes], source: Path) -> None:
+def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Path) -> None:
     with _breaking(source):
         writer.add(info, content)
 
 
-Entry = tuple[str, tuple[int, ...], int, int, IO[bytes]]
+Entry = tuple[str, tuple[int, ...], int, int, Readable]
 """Name, date, mode, bytes, content."""
 
 
@@ -146,7 +145,7 @@ def _tar_entries(source: Path) -> Iterator[Entry]:
 class _Tail:
     """A file that remembers the last bytes that were read of it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Readable) -> None:
         self.file, self.tail = file, b""
 
     def read(self, size: int) -> bytes:
@@ -165,7 +164,7 @@ class _Sooner(contextlib.closing):
         return self.thing.read1(size)
 
 
-def _unpacking(source: Path, file: IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+def _unpacking(source: Path, file: Readable) -> contextlib.AbstractContextManager[Readable]:
     """The plain tar of a packed one. Unlike `tarfile`'s own stream these verify the checksum."""
     kind = seems(LocalSource(source))
     if kind == "packed with gzip":
@@ -200,7 +199,7 @@ def _inside(source: Path, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _whole(content: IO[bytes], size: int, source: Path) -> Iterator[IO[bytes]]:
+def _whole(content: Readable, size: int, source: Path) -> Iterator[Readable]:
     """A copy of a large file, made before it is written into the zip, so that a half one does not stay there."""
     with TemporaryFile() as copy, _breaking(source):
         done = 0
@@ -262,7 +261,7 @@ def _breaking(source: Path) -> Iterator[None]:
 class _Counted:
     """A file that tells a progress line how much of it was read, in units of 1 MB."""
 
-    def __init__(self, file: IO[bytes], line: Iterator[int]) -> None:
+    def __init__(self, file: Readable, line: Iterator[int]) -> None:
         self.file, self.line, self.done = file, line, 0
 
     def read(self, size: int = -1) -> bytes:

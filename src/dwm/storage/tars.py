@@ -5,11 +5,10 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
 
 from dwm.errors import DwmError
 from dwm.storage import limits
-from dwm.storage.members import Member, Members, check_bounds
+from dwm.storage.members import Member, Members, Readable, check_bounds
 from dwm.storage.source import Source, as_file, seems
 from dwm.storage.zips import AGAIN, foreign
 
@@ -75,7 +74,7 @@ class Header(tarfile.TarInfo):
 class _Counted:
     """A file that, while a header is read, gives `limits.HEADER` bytes at most."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Readable) -> None:
         self.file, self.left = file, -1
 
     @contextmanager
@@ -107,7 +106,7 @@ class _Counted:
         return not isinstance(self.file, _Forward)
 
 
-def open_tar(file: IO[bytes], block: int = 0) -> tarfile.TarFile:
+def open_tar(file: Readable, block: int = 0) -> tarfile.TarFile:
     """A tar for reading, its headers bounded; with `block` from front to back, that many bytes at once.
 
     Raises tarfile.TarError for what is none.
@@ -118,7 +117,7 @@ def open_tar(file: IO[bytes], block: int = 0) -> tarfile.TarFile:
 class _Forward:
     """A file that is only read on: what is passed by is read and dropped."""
 
-    def __init__(self, file: IO[bytes], block: int) -> None:
+    def __init__(self, file: Readable, block: int) -> None:
         self.file, self.block, self.place = file, block, 0
         self.ahead, self.at = b"", 0
 

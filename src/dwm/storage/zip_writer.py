@@ -8,7 +8,8 @@ import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+
+from dwm.storage.members import Readable
 
 BLOCK = 1 << 20
 AT_ONCE = 16 << 20
@@ -40,7 +41,7 @@ class ZipWriter:
             self._pool.shutdown(cancel_futures=True)
             self._archive.close()
 
-    def add(self, info: zipfile.ZipInfo, content: IO[bytes]) -> None:
+    def add(self, info: zipfile.ZipInfo, content: Readable) -> None:
         """Adds a member of `info.file_size` bytes. Raises EOFError, and adds nothing, where `content` is shorter.
 
         A member above `AT_ONCE` bytes is copied as it is read: only there a short one is found too late to leave it out.
@@ -67,7 +68,7 @@ class ZipWriter:
             file.write(data)
         self.sums[info.filename] = info.file_size, info.CRC
 
-    def _copy(self, info: zipfile.ZipInfo, content: IO[bytes]) -> None:
+    def _copy(self, info: zipfile.ZipInfo, content: Readable) -> None:
         size, expected = 0, info.file_size
         info._compresslevel = LEVEL  # what `writestr` would take as an argument
         with self._archive.open(info, "w", force_zip64=expected >= 1 << 31) as file:

@@ -25,6 +25,7 @@ from dwm.clip import ClipBatch  # noqa: E402
 from dwm.conditions import ConditionOptions  # noqa: E402
 from dwm.devices import autocast  # noqa: E402
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver  # noqa: E402
+from dwm.diffusion.process import Ddpm  # noqa: E402
 from dwm.generation.forcing import force_frames  # noqa: E402
 from dwm.generation.rollout import roll_out  # noqa: E402
 from dwm.generation.sampler import Sampler  # noqa: E402
@@ -38,7 +39,6 @@ from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers  # n
 from dwm.training.loop.scaler import Scaler  # noqa: E402
 from dwm.training.loop.step import step_generator  # noqa: E402
 from dwm.training.objectives.driving import ObjectiveOptions  # noqa: E402
-from dwm.training.objectives.noising import DdpmNoising  # noqa: E402
 from dwm.training.stages.driving import DrivingTask, Told  # noqa: E402
 from pretended.device import CUDA, Device  # noqa: E402
 from pretended.device import pretended as on_pretended_device  # noqa: E402
@@ -198,7 +198,7 @@ def train_forcing() -> Work:
 
 def train_sd21() -> Work:
     text = ALL.with_(boxes=False, map=False, added_time_ids="fps_camera_transforms")
-    return train(sd21_network(), Told(text, TASKS, DdpmNoising.create(SD21), dtype=BFLOAT16))
+    return train(sd21_network(), Told(text, TASKS, Ddpm.create(SD21), dtype=BFLOAT16))
 
 
 def count_operations() -> Work:

@@ -12,7 +12,6 @@ from dwm.config import Recipe, read_json
 from dwm.config.cost import parameters
 from dwm.devices import device_count, memory, usable_cores
 from dwm.errors import DwmError
-from dwm.networks import DiTOptions
 from dwm.opendwm.config.places import check_places
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.fetch import require_networks
@@ -62,10 +61,8 @@ def check_memory(run: Recipe, device: torch.device, processes: int, shards: int)
 
     `processes` of this machine, of which `shards` (on all machines) hold one copy.
     """
-    if not isinstance(run.network, DiTOptions):
-        return
     moments = 1 if run.training.optimizer.kind == "muon" else 2
-    numbers = sum(parameters(run.dit()).values()) * (2 + moments + (run.training.ema_decay > 0))
+    numbers = sum(parameters(run.network).values()) * (2 + moments + (run.training.ema_decay > 0))
     needed = FLOAT32 * numbers / shards
     if device.type == "cpu":
         _compare(

@@ -9,7 +9,7 @@ from typing import Any
 from dwm.data.options import OPENDWM_BOX_COLORS
 from dwm.errors import nearest
 from dwm.opendwm.config.files import State, read_files
-from dwm.opendwm.config.reader import CLASS, Section
+from dwm.opendwm.config.reader import Section
 
 ADAPTER = "dwm.datasets.common.DatasetAdapter"
 CONCAT = "torch.utils.data.ConcatDataset"
@@ -279,7 +279,3 @@ def _package(section: Section) -> dict[str, Any]:
     _stubs(section, source)
     section.close()
     return source
-
-
-def is_dataset(values: Any) -> bool:
-    return isinstance(values, dict) and values.get(CLASS) in (ADAPTER, CONCAT, *SETS)

@@ -42,7 +42,7 @@ TYPED_TIME = "typed batches and conditions know which of their fields have a tim
 FACTOR = "the autoencoder itself says how it compresses time"
 SOLVER = "the network's own kind of noise decides the solver; for SD 2.1 that is DDIM"
 NOISE = "noise is drawn for each frame or each clip as the network asks for it; both classes add the same"
-FOREIGN_SCORES = "FID and FVD need networks that do not ship with this package; its own scores are in `evaluation`"
+NORMALIZED = "pictures are floats in 0 … 1 here, as `normalize` says"
 PRINTED = "missing and unexpected keys are always told"
 DEPTH = "no depth is predicted"
 DETAIL = "extra log entries; the curves have what is computed"
@@ -85,7 +85,7 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     recipe["conditions"] = {"condition_on_all_frames": False, **common, "boxes": layout, "map": layout}
     recipe["training"] = read_training(section.section("training_config"), recipe.pop("style"))
     _inference(section.section("inference_config"), recipe, streaming)
-    metrics(section)
+    recipe.update(metrics(section))
     section.close()
     return recipe
 
@@ -230,14 +230,25 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
     inference.close()
 
 
-def metrics(section: Section) -> None:
-    """Scores: known by name, and left out."""
+def metrics(section: Section) -> dict[str, Any]:
+    """FID and FVD beside our own scores; computed where their feature files are here, told otherwise."""
     found = section.maybe("metrics")
     if found is None:
-        return
+        return {}
+    values: dict[str, Any] = {"optional": []}
     for name in found.unread():
-        found.section(name).class_name((FID, FVD))
-    section.ignore(FOREIGN_SCORES, "metrics")
+        score = found.section(name)
+        if score.class_name((FID, FVD)) == FID:
+            values["optional"].append("fid")
+            score.ignore(NORMALIZED, "normalize")
+        else:
+            values["optional"].append("fvd")
+            frames = score.take_as(int, "sequence_count", -1)
+            values["fvd_frames"] = frames if frames >= 0 else None
+            values["i3d_file"] = score.take_as(str, "inception_3d_checkpoint_path")
+        score.close()
+    found.close()
+    return {"evaluation": values}
 
 
 def dtype(section: Section, key: str, default: str = "float32") -> str:

@@ -38,7 +38,7 @@ def read_unimlvg(section: Section) -> dict[str, Any]:
     common.close()
     section.ignore("recomputing is chosen by the network's own options", "checkpointing")
     section.ignore("OpenDWM ignores it", "layout_encoder_config")
-    metrics(section)
+    recipe.update(metrics(section))
     section.close()
     return recipe
 

@@ -21,6 +21,23 @@ LOOSE_BOUNDS = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 5e-3, t
 """Relative L2 allowed where the recorded tolerance (float32 on a CPU) does not apply."""
 
 
+SCORES = (
+    "byte_conversion",
+    "clips",
+    "fid",
+    "fvd",
+    "i3d_features",
+    "inception_features",
+    "kid",
+    "libraries",
+    "pictures",
+    "prc",
+    "resize",
+    "sharding",
+)
+"""Kinds whose cases lie in folders of these names and say no kind themselves."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """Where and in which precision cases are computed; base_models replaces the folder of that name beside the cases."""
@@ -126,6 +143,7 @@ def read_case(folder: Path) -> Case:
     data = parse_json(read_file(path, limits.TEXT), str(path), "record the case again")
     if not isinstance(data, dict):
         raise DwmError(f"{path}: expected an object {{…}}, found {type(data).__name__}")
+    data = _with_kind(folder, data)
     if "kind" not in data:
         raise DwmError(f"cases of the group {folder.parent.name!r} cannot be computed yet: case.json names no kind")
     return Case(folder, data)
@@ -186,6 +204,14 @@ def _walk(root: Path) -> Iterator[Path]:
         yield root / "case.json"
         return
     yield from sorted(root.rglob("case.json"))
+
+
+def _with_kind(folder: Path, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A score's case with its kind, which its folder's name is or holds; any other as it is."""
+    kinds = [kind for kind in SCORES if kind in folder.name]
+    if "kind" in data or not kinds:
+        return data
+    return {"tolerance": None, "config": {}, **data, "kind": max(kinds, key=len)}
 
 
 def _existing(path: Path, folder: Path, name: str) -> Path:

@@ -38,6 +38,18 @@ HANDLERS = {
     "pipeline": "pipelines",
     "streaming": "pipelines",
     "training": "training",
+    "byte_conversion": "scores",
+    "clips": "scores",
+    "fid": "scores",
+    "fvd": "scores",
+    "i3d_features": "scores",
+    "inception_features": "scores",
+    "kid": "scores",
+    "libraries": "scores",
+    "pictures": "scores",
+    "prc": "scores",
+    "resize": "scores",
+    "sharding": "scores",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel, VideoAutoencoder
 from dwm.clip import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
+from dwm.diffusion.process import Ddpm, Flow, NoiseProcess
 from dwm.errors import DwmError
 from dwm.networks import Conditions, CrossviewTemporalDiT, Masking
 from dwm.opendwm.config.pipeline import read_training
@@ -30,7 +31,6 @@ from dwm.strict_json import parse_json
 from dwm.training.loop.optimizers import build_optimizers
 from dwm.training.loop.options import OptimizerOptions
 from dwm.training.objectives.driving import Draws, Noised, draw, losses_of, noised, sides
-from dwm.training.objectives.noising import DdpmNoising, FlowNoising, Noising
 from dwm.training.objectives.options import ObjectiveOptions
 from dwm.training.stages.freezing import freeze
 
@@ -66,7 +66,7 @@ class Session:
     base: BaseModel
     conditions: ConditionOptions
     objective: ObjectiveOptions
-    noising: Noising
+    noising: NoiseProcess
     references_alone: int
     first_layout_alone: bool
     optimizer: torch.optim.Optimizer
@@ -106,7 +106,7 @@ class Session:
             tuple(latents.shape),
             self.objective,
             self.pipeline,
-            self.conditions.explicit_view_modeling,
+            self.conditions,
             self.noising,
             self.others,
         )
@@ -142,7 +142,7 @@ class Session:
 
     def _told(self, batch: ClipBatch, inputs: Noised) -> Conditions:
         told = build_conditions(
-            batch, self.conditions, self.base.text, kept=inputs.kept, latent_frames=inputs.sample.shape[1]
+            batch, self.conditions, self.base.text, keep=inputs.keep, latent_frames=inputs.sample.shape[1]
         )
         # A style replaces what common_config says about the blocks over time.
         if self.objective.style is not None:
@@ -197,9 +197,7 @@ def _session(case: Case, setup: Setup) -> Session:
         base=base,
         conditions=conditions,
         objective=objective,
-        noising=FlowNoising(base.scheduler["shift"], objective.times)
-        if _is_dit(network)
-        else DdpmNoising.create(base.scheduler),
+        noising=Flow(base.scheduler["shift"], objective.times) if _is_dit(network) else Ddpm.create(base.scheduler),
         # Only a video autoencoder makes other latents of the first frames alone.
         references_alone=loop["references_alone"] if isinstance(base.autoencoder, VideoAutoencoder) else 0,
         first_layout_alone=not _is_dit(network) and not conditions.condition_on_all_frames,

@@ -14,10 +14,6 @@ class Kind:
     size: tuple[float, float, float]
     speed: float = 0.0
 
-    @property
-    def on_foot(self) -> bool:
-        return self.category.startswith("human.")
-
 
 KINDS: dict[str, Kind] = {
     kind.name: kind

@@ -89,7 +89,7 @@ def build_optimizers(
     if rest:
         settings = {"lr": options.lr, "betas": options.betas, "eps": options.eps, "weight_decay": options.weight_decay}
         # One kernel for all parameters where there is one: a third of the time on a CPU.
-        fused = all(has_fused_adamw(device) for device in {parameter.device for parameter in rest})
+        fused = all(has_fused_adamw(kind) for kind in {parameter.device.type for parameter in rest})
         optimizers.append(torch.optim.AdamW(rest, **settings, fused=fused, foreach=not fused))
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
+from dwm.evaluation import Tools
 from dwm.evaluation.evaluate import evaluate
 from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
@@ -51,7 +52,10 @@ class Scoring:
             return
         with moment.sampled() as mine:
             if mine:
-                found = evaluate(lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options)
+                tools = Tools(self.options, self.pipe.device)
+                found = evaluate(
+                    lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options, tools=tools
+                )
                 found.save(moment.folder / "scores" / f"{moment.step:06d}.json")
                 said = ", ".join(f"{line.name} {line.value}" for line in found.lines())
                 say(f"step {moment.step}, {found.clips} held-out clips: {said}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from dwm.training.objectives.noising import Latents, Noising, flow_of
+from dwm.conditions import ConditionOptions, drawn
+from dwm.diffusion.process import Flow, Latents, NoiseProcess
+from dwm.training.objectives.options import ObjectiveOptions
 
-if TYPE_CHECKING:
-    from dwm.training.objectives.options import ObjectiveOptions
+
+def flow_of(options: ObjectiveOptions) -> Flow:
+    """The rectified flow of a training's options."""
+    return Flow(options.shift, options.times)
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,8 @@ class Draws:
 
     noise: Latents
     positions: Shaped[Tensor, "b *t"]
-    text: Float[Tensor, "b"]
-    boxes: Float[Tensor, "b"]
-    map: Float[Tensor, "b"]
-    action: Float[Tensor, "b"]
-    explicit_view: Float[Tensor, "b"] | None = None
+    keep: Mapping[str, Float[Tensor, "b"]]
+    """By condition: a clip keeps it where its number lies below the share that keeps it."""
     scale: Float[Tensor, "b t"] | None = None
     offset: Float[Tensor, "b t"] | None = None
     generation: Float[Tensor, "b"] | None = None
@@ -43,14 +44,15 @@ def draw(
     shape: tuple[int, ...],
     options: ObjectiveOptions,
     generator: torch.Generator,
-    explicit: bool = False,
-    noising: Noising | None = None,
+    conditions: ConditionOptions = ConditionOptions(),
+    noising: NoiseProcess | None = None,
     others: torch.Generator | None = None,
 ) -> Draws:
     """The random numbers of one step for latents of `shape` (b, t, v, c, h, w), on the CPU.
 
-    `noising`: how noise is added, none: the flow of the options. `others` gives what OpenDWM takes from torch's global
-    generator (the flow's noise levels), none: `generator` gives all. `explicit`: whether cameras are told as matrices.
+    `conditions`: what the network is told; who keeps which is drawn in the order of their table. `noising`: how noise is
+    added, none: the flow of the options. `others` gives what OpenDWM takes from torch's global generator (the flow's noise
+    levels), none: `generator` gives all.
     """
     b, t, v = shape[:3]
     noising = flow_of(options) if noising is None else noising
@@ -62,11 +64,7 @@ def draw(
     return Draws(
         noise=torch.randn(shape, generator=generator),
         positions=noising.draw((b, t) if forcing else (b,), generator, generator if others is None else others),
-        text=uniform(b),
-        boxes=uniform(b),
-        map=uniform(b),
-        action=uniform(b),
-        explicit_view=uniform(b) if explicit else None,
+        keep={name: uniform(b) for name in drawn(conditions)},
         scale=None if options.reference_scale_std is None else torch.randn((b, t), generator=generator),
         offset=None if options.reference_offset_std is None else torch.randn((b, t), generator=generator),
         generation=uniform(b) if ctsd else None,

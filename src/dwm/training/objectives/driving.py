@@ -6,18 +6,19 @@ knows no network and no dataset. σ, times and tasks are those of the published 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from dwm.conditions import Kept
+from dwm.conditions import dropped_together
 from dwm.devices import send_together
 from dwm.diffusion.flow import spread
+from dwm.diffusion.process import Latents, NoiseProcess
 from dwm.training.loop.task import Losses
-from dwm.training.objectives.draws import Draws, draw
-from dwm.training.objectives.noising import Latents, Noising, flow_of
+from dwm.training.objectives.draws import Draws, draw, flow_of
 from dwm.training.objectives.options import ObjectiveOptions
 
 __all__ = [
@@ -33,6 +34,10 @@ __all__ = [
 ]
 
 
+ON_PROCESSOR = frozenset(("text",))
+"""Conditions whose flags are read by the processor: it picks the words."""
+
+
 @dataclass(frozen=True)
 class Noised:
     """What the network gets: its input, the time of each picture (0 where given), and which frames are given.
@@ -46,7 +51,8 @@ class Noised:
     sigma: Float[Tensor, "b t v"] | None
     given: Bool[Tensor, "b t v"]
     alone: Bool[Tensor, "b"]
-    kept: Kept
+    keep: Mapping[str, Bool[Tensor, "b"]]
+    """Which clips keep which condition; that of text in the processor's memory."""
     any_together: bool = True
     """Whether frames of any clip see each other: known without asking the device for `alone`."""
 
@@ -55,7 +61,7 @@ def noised(
     latents: Latents,
     draws: Draws,
     options: ObjectiveOptions,
-    noising: Noising | None = None,
+    noising: NoiseProcess | None = None,
     references: Latents | None = None,
 ) -> Noised:
     """Noise, tasks and dropped conditions applied to clean latents.
@@ -64,7 +70,7 @@ def noised(
     """
     given, alone = _tasks(draws, options, tuple(latents.shape[:3]))
     any_together = not bool(alone.all())
-    draws, given, alone, kept = _sent(draws, given, alone, _kept(draws, options), latents.device)
+    draws, given, alone, keep = _sent(draws, given, alone, _keep(draws, options), latents.device)
     noisy = (flow_of(options) if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
     sample, shown = noisy.sample, latents if references is None else references
     if options.style == "ctsd":
@@ -72,7 +78,7 @@ def noised(
     elif options.style == "diffusion_forcing":
         sample = torch.where(spread(alone, latents), sample, _perturbed(sample, draws, options))
     time = torch.where(given, 0, noisy.time)
-    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, kept, any_together)
+    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, keep, any_together)
 
 
 def sides(predicted: Latents, inputs: Noised, options: ObjectiveOptions) -> tuple[Latents, Latents]:
@@ -144,14 +150,14 @@ def _tasks(
 
 
 def _sent(
-    draws: Draws, given: Tensor, alone: Tensor, kept: Kept, device: torch.device
-) -> tuple[Draws, Tensor, Tensor, Kept]:
+    draws: Draws, given: Tensor, alone: Tensor, keep: Mapping[str, Tensor], device: torch.device
+) -> tuple[Draws, Tensor, Tensor, Mapping[str, Tensor]]:
     """All that was drawn and decided by the processor, on the device, in one copy for each kind of number."""
     used = {name: getattr(draws, name) for name in ("noise", "positions", "scale", "offset")}
-    decided = {name: getattr(kept, name) for name in ("boxes", "map", "action", "explicit_view")}
+    decided = {f"keep {name}": value for name, value in keep.items() if name not in ON_PROCESSOR}
     found = send_together({**used, **decided, "given": given, "alone": alone}, device)
-    kept = replace(kept, **{name: found[name] for name in decided})
-    return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], kept
+    keep = {name: found.get(f"keep {name}", value) for name, value in keep.items()}
+    return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], keep
 
 
 def _ctsd_tasks(
@@ -186,14 +192,10 @@ def _perturbed(latents: Latents, draws: Draws, options: ObjectiveOptions) -> Lat
     return latents
 
 
-def _kept(draws: Draws, options: ObjectiveOptions) -> Kept:
-    stays = torch.ones_like(draws.text, dtype=torch.bool)
-    if draws.drop_all is not None:
-        stays = draws.drop_all >= options.drop_all
-    return Kept(
-        text=stays & (draws.text < options.keep_text),
-        boxes=stays & (draws.boxes < options.keep_boxes),
-        map=stays & (draws.map < options.keep_map),
-        action=draws.action < options.keep_action,
-        explicit_view=None if draws.explicit_view is None else draws.explicit_view < options.keep_explicit_view,
-    )
+def _keep(draws: Draws, options: ObjectiveOptions) -> dict[str, Bool[Tensor, "b"]]:
+    """Which clips keep which condition."""
+    keep = {name: draw < options.share(name) for name, draw in draws.keep.items()}
+    if draws.drop_all is None:
+        return keep
+    stays, together = draws.drop_all >= options.drop_all, dropped_together()
+    return {name: kept & stays if name in together else kept for name, kept in keep.items()}

@@ -58,6 +58,10 @@ class ObjectiveOptions(Options):
         alone = tuple(name for name in ("text", "boxes", "map") if getattr(self, f"keep_{name}") < 1)
         return tuple(dict.fromkeys((*alone, *(("text", "layout") if self.drop_all else ()))))
 
+    def share(self, condition: str) -> float:
+        """The share of clips that keep a condition."""
+        return getattr(self, f"keep_{condition}") if f"keep_{condition}" in type(self).model_fields else 1.0
+
     def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
         """The same with given frames counted in latents, of which the first holds one frame and the others so many."""
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import autocast
+from dwm.diffusion.process import NoiseProcess
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.networks.cost import Shape, operations
 from dwm.training.feed.batches import DrivingBatch
 from dwm.training.loop.task import Losses, Work
 from dwm.training.objectives.driving import box_weights, draw, losses_of, noised
-from dwm.training.objectives.noising import Noising
 from dwm.training.objectives.options import ObjectiveOptions
 
 Network = CrossviewTemporalDiT | CrossviewTemporalUNet
@@ -42,7 +42,7 @@ class Told:
 
     conditions: ConditionOptions
     objective: ObjectiveOptions
-    noising: Noising | None = None
+    noising: NoiseProcess | None = None
     sample_latents: bool = True
     train_text: bool = False
     references_alone: int = 0
@@ -82,7 +82,7 @@ class DrivingTask:
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
         batch, told = batch.to(self.device), self.told
         latents, references = self._latents(batch, generator)
-        draws = draw(latents.shape, told.objective, generator, told.conditions.explicit_view_modeling, told.noising)
+        draws = draw(latents.shape, told.objective, generator, told.conditions, told.noising)
         inputs = noised(latents, draws, told.objective, told.noising, references)
         source: TextSource | None = batch.text or self.text
         if isinstance(source, TextEncoder) and told.conditions.text and batch.clips.captions is not None:
@@ -91,7 +91,7 @@ class DrivingTask:
             batch.clips,
             self._conditions(batch),
             source,
-            kept=inputs.kept,
+            keep=inputs.keep,
             latent_frames=latents.shape[1],
             gradients=told.train_text,
         )

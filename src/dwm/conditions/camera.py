@@ -1,27 +1,56 @@
-"""Cameras and the car's motion as numbers and matrices. Reads no file and knows no network."""
+"""Cameras, as numbers of each picture and as matrices from which a network makes rays. Guidance leaves them as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dwm.clip import ClipBatch
+from dwm.conditions.condition import Fields, Request, doubled
 from dwm.conditions.options import ConditionOptions
 from dwm.devices import send
 from dwm.errors import DwmError
 
-UNKNOWN = -1000.0
-"""What stands for speed and steering where they are not known."""
-KMH_PER_MS = 3.6
-WHEEL_BASE = 2.7
-STEERING_RATIO = 14.0
-STANDING = 0.01
-"""Metres between two frames below which no steering angle can be told."""
-NO_MOTION_KNOWN = 1e-3
-"""A clip whose poses differ from identity by less than this in sum has none."""
+
+class Camera:
+    """Frame rate, intrinsics, view direction and position of each picture as numbers; never dropped."""
+
+    name: ClassVar[str] = "camera"
+    dropped_with_all: ClassVar[bool] = False
+    fields: ClassVar[Mapping[str, int]] = {"added_ids": -1}
+
+    def used(self, options: ConditionOptions) -> bool:
+        return options.added_time_ids is not None
+
+    def drawn(self, options: ConditionOptions) -> bool:
+        return False
+
+    def encode(self, request: Request) -> Fields:
+        ids = request.at_latents(camera_ids(request.batch, request.options))
+        return {"added_ids": doubled(ids, None, request)}
+
+
+class ExplicitView:
+    """Intrinsics and mounting as matrices; identities for clips that are uncalibrated or do not keep them."""
+
+    name: ClassVar[str] = "explicit_view"
+    dropped_with_all: ClassVar[bool] = False
+    fields: ClassVar[Mapping[str, int]] = {"intrinsics_norm": -1, "ego0_from_camera": -1}
+
+    def used(self, options: ConditionOptions) -> bool:
+        return options.explicit_view_modeling
+
+    def drawn(self, options: ConditionOptions) -> bool:
+        return options.explicit_view_modeling
+
+    def encode(self, request: Request) -> Fields:
+        matrices = view_matrices(request.batch, request.keep.get(self.name))
+        found = (doubled(request.at_latents(value), None, request) for value in matrices)
+        return dict(zip(self.fields, found, strict=True))
 
 
 def camera_ids(batch: ClipBatch, options: ConditionOptions) -> Float[Tensor, "b t v i"]:
@@ -33,35 +62,6 @@ def camera_ids(batch: ClipBatch, options: ConditionOptions) -> Float[Tensor, "b 
     return torch.cat([fps, numbers / sizes, places], -1).float()
 
 
-def action_ids(
-    batch: ClipBatch,
-    kept: Bool[Tensor, "b"] | None = None,
-    before: Float[Tensor, "b v 4 4"] | None = None,
-) -> Float[Tensor, "b t v 2"]:
-    """Speed in km/h and the steering wheel's angle in radians (positive to the left) at each picture; UNKNOWN where not known.
-
-    The first frame repeats the second one's motion, unless the pose `before` it is given. A single frame has no motion.
-    """
-    poses = batch.world_from_ego
-    if before is not None:
-        poses = torch.cat([before[:, None], poses], 1)
-    if poses.shape[1] < 2:
-        return batch.world_from_ego.new_full((*batch.shape, 2), UNKNOWN, dtype=torch.float32)
-    motion = _checked(*torch.linalg.solve_ex(poses[:, :-1], poses[:, 1:]))
-    if before is None:
-        motion = torch.cat([motion[:, :1], motion], 1)
-    distance = motion[..., :3, 3].norm(dim=-1)
-    speed = KMH_PER_MS * distance * batch.fps[:, None, None]
-    angle = torch.atan2(motion[..., 1, 0] - motion[..., 0, 1], motion[..., 0, 0] + motion[..., 1, 1])
-    steering = angle / distance.clamp(min=STANDING) * WHEEL_BASE * STEERING_RATIO
-    steering = torch.where(distance > STANDING, steering, UNKNOWN)
-    known = (poses - torch.eye(4, dtype=poses.dtype, device=poses.device)).sum((1, 2, 3, 4)).abs() > NO_MOTION_KNOWN
-    if kept is not None:
-        known = known & send(kept, known.device)
-    ids = torch.stack([speed, steering], -1)
-    return torch.where(known[:, None, None, None], ids, UNKNOWN).float()
-
-
 def view_matrices(
     batch: ClipBatch, kept: Bool[Tensor, "b"] | None = None
 ) -> tuple[Float[Tensor, "b t v 3 3"], Float[Tensor, "b t v 4 4"]]:
@@ -71,7 +71,7 @@ def view_matrices(
     """
     poses = batch.world_from_ego
     # In this order: a network turns these metres into angles 400 times as large, and published ones learned its rounding.
-    ego0_from_camera = _checked(*torch.linalg.inv_ex(poses[:, :1, :1])) @ (poses @ batch.ego_from_camera)
+    ego0_from_camera = solved(*torch.linalg.inv_ex(poses[:, :1, :1])) @ (poses @ batch.ego_from_camera)
     intrinsics = batch.intrinsics.clone()
     for row in (0, 1):
         for column in (row, 2):
@@ -91,7 +91,7 @@ def _entries(numbers: Float[Tensor, "*n k"], indices: Sequence[int]) -> Float[Te
     return torch.stack([numbers[..., index] for index in indices], -1)
 
 
-def _checked(result: Tensor, fault: Int[Tensor, "..."]) -> Tensor:
+def solved(result: Tensor, fault: Int[Tensor, "..."]) -> Tensor:
     """The result of `linalg.*_ex`, which does not wait to see whether there is one; a processor has it at once."""
     if fault.device.type == "cpu" and bool(fault.any()):
         raise DwmError("a pose of the car (ego_transforms) has no inverse: it is not a rotation and a place")

@@ -1,10 +1,12 @@
-"""How training adds noise to latents, and what the network is asked for: rectified flow (SD 3) or DDPM (SD 2.1).
+"""The noise processes, rectified flow (SD 3) and DDPM (SD 2.1): how training draws and adds noise, what the network is asked for,
+and the solvers that go back. Knows no network and no task.
 
-Knows no network and no task; where in its schedule a clip or a frame is, is drawn first and applied later.
+Where in its schedule a clip or a frame is, is drawn first and applied later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -14,12 +16,22 @@ from torch import Tensor
 
 from dwm.devices import send
 from dwm.diffusion import ddpm
-from dwm.diffusion.flow import STEPS, add_noise, draw_positions, sigmas_at, spread, training_sigmas
+from dwm.diffusion.flow import (
+    STEPS,
+    FlowMatchEuler,
+    add_noise,
+    draw_positions,
+    sigmas_at,
+    spread,
+    training_sigmas,
+)
+from dwm.diffusion.multistep import Multistep
 from dwm.diffusion.options import Weighting
+from dwm.diffusion.solver import Solver
 from dwm.errors import DwmError
-from dwm.training.objectives.options import ObjectiveOptions
 
 Latents = Float[Tensor, "b t v c h w"]
+SolverKind = Literal["usual", "multistep"]
 
 
 @dataclass(frozen=True)
@@ -36,20 +48,28 @@ class Noisy:
 
 
 @runtime_checkable
-class Noising(Protocol):
+class NoiseProcess(Protocol):
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Places in the schedule, one per clip (b) or frame (b, t). Each kind uses one of the two generators."""
         ...
 
-    def add(self, latents: Latents, noise: Latents, places: Shaped[Tensor, "b *t"]) -> Noisy: ...
+    def add(self, latents: Latents, noise: Latents, places: Shaped[Tensor, "b *t"]) -> Noisy:
+        """Noisy latents at these places, and what the network shall answer."""
+        ...
+
+    def solver(self, steps: int, kind: SolverKind = "usual", device: torch.device | str = "cpu") -> Solver:
+        """The way back in `steps` steps. Raises DwmError for a kind that the process does not have."""
+        ...
 
 
 @dataclass(frozen=True)
-class FlowNoising:
+class Flow:
     """noisy = σ·noise + (1−σ)·clean; the network is told 1000·σ and answers with the velocity noise − clean."""
 
     shift: float = 3.0
     times: Weighting = "logit_normal"
+    double_shift: bool = False
+    """Whether solvers shift their noise levels twice, as OpenDWM does."""
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Places in [0, 1], 0 being pure noise; from `others`."""
@@ -60,27 +80,29 @@ class FlowNoising:
         sigma = _per_picture(sigmas_at(places, table), latents)
         return Noisy(add_noise(latents, noise, sigma), sigma * STEPS, latents, sigma)
 
-
-def flow_of(options: ObjectiveOptions) -> FlowNoising:
-    """The rectified flow of a training's options."""
-    return FlowNoising(options.shift, options.times)
+    def solver(self, steps: int, kind: SolverKind = "usual", device: torch.device | str = "cpu") -> Solver:
+        if kind != "usual":
+            raise DwmError(f"sampling.solver {kind} is for SD 2.1 by windows; set it to usual")
+        return FlowMatchEuler.create(steps, self.shift, double_shift=self.double_shift, device=device)
 
 
 @dataclass(frozen=True)
-class DdpmNoising:
+class Ddpm:
     """SD 2.1's: integer times of a table; the network answers with the noise (epsilon) or with v."""
 
     alphas: Float[Tensor, "n"]
     prediction: Literal["epsilon", "v_prediction"]
+    scheduler: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """The configuration of its scheduler's folder, which solvers go by."""
     _sent: dict[torch.device, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def create(cls, scheduler: dict[str, Any]) -> DdpmNoising:
+    def create(cls, scheduler: Mapping[str, Any]) -> Ddpm:
         """By the configuration of an SD scheduler folder."""
         kind = scheduler.get("prediction_type", "epsilon")
         if kind not in ("epsilon", "v_prediction"):
             raise DwmError(f"scheduler: prediction_type {kind!r} cannot be trained; known: epsilon, v_prediction")
-        return cls(ddpm.alphas_of(scheduler), kind)
+        return cls(ddpm.alphas_of(scheduler), kind, scheduler)
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Integer times; from `generator`."""
@@ -93,6 +115,19 @@ class DdpmNoising:
         time = _per_picture(send(places, latents.device), latents)
         target = noise if self.prediction == "epsilon" else ddpm.velocity(latents, noise, time, alphas)
         return Noisy(ddpm.add_noise(latents, noise, time, alphas), time, target)
+
+    def solver(self, steps: int, kind: SolverKind = "usual", device: torch.device | str = "cpu") -> Solver:
+        config = {**self.scheduler, "prediction_type": self.prediction}
+        return Multistep(steps, config, device) if kind == "multistep" else ddpm.Ddim.create(steps, config, device)
+
+
+def process_of(
+    prediction: Literal["flow", "epsilon", "v_prediction"], scheduler: Mapping[str, Any], double_shift: bool = False
+) -> NoiseProcess:
+    """The process of weights that predict so, beside a base model's scheduler."""
+    if prediction == "flow":
+        return Flow(scheduler.get("shift", 1.0), double_shift=double_shift)
+    return Ddpm.create({**scheduler, "prediction_type": prediction})
 
 
 def _per_picture(value: Shaped[Tensor, "b *t"], latents: Latents) -> Shaped[Tensor, "b t v"]:

@@ -154,7 +154,9 @@ def test_published_weights_are_loaded_into_it(tmp_path: Path, network: Ribbon) -
 
 def test_a_base_model_is_renamed_and_what_it_lacks_starts_fresh(tmp_path: Path, network: Ribbon) -> None:
     base: dict[str, Any] = {
-        key.replace("enter.", "input."): value for key, value in network.state_dict().items() if not key.startswith("words.")
+        key.replace("enter.", "input."): value
+        for key, value in network.state_dict().items()
+        if not key.startswith("words.")
     }
     write_tensors(tmp_path / "base.safetensors", base)
     loaded, report = load_base(RibbonOptions(), tmp_path / "base.safetensors")

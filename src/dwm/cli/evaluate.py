@@ -23,7 +23,7 @@ def evaluate(
     ] = None,
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    weights: flags.OptionalWeights = None,
     split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
     scores: Annotated[
         str | None,

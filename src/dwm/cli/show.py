@@ -123,7 +123,9 @@ def _bytes(count: float) -> str:
 
 @app.command(epilog=flags.example("dwm show clip data/town scene-0061"))
 def clip(
-    dataset: Annotated[str, typer.Argument(help="A data set: a folder, or the folder of its zips.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A data set: a folder, or the folder of its zips.", callback=flags.data_there)
+    ],
     scene: Annotated[str | None, typer.Argument(help="A scene; the first by default.", show_default=False)] = None,
     version: Annotated[str | None, typer.Option("--version", help="Version of the tables.")] = None,
     as_json: flags.Json = False,

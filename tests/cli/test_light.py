@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "diffusers", "transformers", "panda3d", "tensorboard", "av")
+HEAVY = ("torch", "diffusers", "transformers", "panda3d", "tensorboard")
 """What takes a second or more to import, or is an extra."""
 NETWORKS = ("diffusers", "transformers", "panda3d", "tensorboard")
 
@@ -65,7 +65,7 @@ def test_the_pipeline_is_imported_without_the_networks_libraries(tmp_path: Path)
 
 
 def test_memory_is_counted_without_text_encoders_town_and_curves(tmp_path: Path) -> None:
-    heavy, said, code = imported(command("show", "memory", "town"), tmp_path, "panda3d", "tensorboard", "av")
+    heavy, said, code = imported(command("show", "memory", "town"), tmp_path, "panda3d", "tensorboard")
     assert "parameters" in said and (heavy, code) == ("", 0)
 
 

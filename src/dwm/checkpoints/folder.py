@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -24,6 +25,8 @@ from dwm.errors import DwmError
 from dwm.networks.kinds import USUAL, kind_named, kind_of
 from dwm.options import Options
 from dwm.storage import check_folder, regular
+
+Kind = TypeVar("Kind", bound=Options)
 
 
 def read_card(folder: Path) -> WeightsCard:
@@ -89,7 +92,8 @@ def write_folder(
 
 def _write_network(folder: Path, network: nn.Module, dtype: torch.dtype) -> None:
     folder.mkdir()
-    config = {"_class_name": kind_of(network.options).name, **network.options.model_dump(mode="json")}
+    options: Any = network.options
+    config = {"_class_name": kind_of(options).name, **options.model_dump(mode="json")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     write_tensors(folder / f"{NAME}.safetensors", network.state_dict(), dtype)
 
@@ -115,7 +119,9 @@ TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "
 
 def _write_text(folder: Path, text: TextEncoder, dtype: torch.dtype) -> set[str]:
     if isinstance(text, Sd3TextEncoder):
-        models = dict(zip(TEXT_PARTS, [*text.clips, *([text.t5] if text.t5 is not None else [])], strict=False))
+        models: dict[str, Any] = dict(
+            zip(TEXT_PARTS, [*text.clips, *([text.t5] if text.t5 is not None else [])], strict=False)
+        )
     else:
         models = {"text_encoder": text.clip}
     for name, model in models.items():
@@ -130,7 +136,7 @@ def _save_part(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
         converted.save_pretrained(folder)
 
 
-def _options(kind: type[Options], path: Path, values: dict) -> Options:
+def _options(kind: type[Kind], path: Path, values: dict) -> Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:

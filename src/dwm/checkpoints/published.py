@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from packaging.version import Version
@@ -64,16 +65,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return checked
 
 
-def load_published(
-    options: NetworkOptions, path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+def load_published(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[Any, LoadReport]:
     """The network of `options` with all its weights from `path`, strictly. dtype None keeps the file's."""
     return network_of(options, read_state(path), path, dtype)
 
 
 def network_of(
     options: NetworkOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+) -> tuple[Any, LoadReport]:
     """The same with a state dict that was read from `path`."""
     with torch.device("meta"):
         net = kind_of(options).network()(options)
@@ -81,7 +80,7 @@ def network_of(
     return net, LoadReport(len(state), (), 0)
 
 
-def load_base(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[nn.Module, LoadReport]:
+def load_base(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[Any, LoadReport]:
     """A network for training whose base is SD 3, SD 3.5 or SD 2.1 at `path`; what these lack keeps its starting values.
 
     Starting values come from PyTorch's generator. Raises DwmError where the base is another one than the options ask for.
@@ -114,7 +113,7 @@ def _read_pth(path: Path) -> object:
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
             "state dict again"
         )
-    _check_packing(path)
+    check_packing(path)
     if Version(torch.__version__) < SAFE:
         warnings.warn(
             f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
@@ -136,7 +135,7 @@ UNREADABLE = (
 """What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
 
 
-def _check_packing(path: Path) -> None:
+def check_packing(path: Path) -> None:
     """Raises DwmError where the parts of a `.pth` are packed: torch.save packs none, and a few bytes may become any number."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -150,13 +149,10 @@ def _check_packing(path: Path) -> None:
             limits.check_size(f"{path}: {part.filename}", part.file_size, limits.TEXT)
 
 
-def _check_dense(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Raises DwmError for a tensor that claims more numbers than the file holds for it (a view with steps of zero)."""
-    for key, value in state.items():
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise DwmError(
-                f"{path}: {key} claims {tuple(value.shape)}, more than the file holds; save it with .contiguous()"
-            )
+def _check_claims(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises DwmError for tensors that claim more numbers than a network has: with steps of zero a small file may claim any."""
+    claimed = sum(value.numel() * value.element_size() for value in state.values())
+    limits.check_size(f"{path}: its tensors", claimed, limits.WEIGHTS)
 
 
 def _checked(path: Path, state: object) -> dict[str, Tensor]:
@@ -173,7 +169,7 @@ def _checked(path: Path, state: object) -> dict[str, Tensor]:
             raise DwmError(f"{path}: {key[:100]} {wrong}; save the network's plain state dict")
     if any(re.search(r"lora_(A|B|up|down)", key) for key in state):
         raise DwmError(f"{path}: holds LoRA weights, which change a network but are none; give the network's own file")
-    _check_dense(path, state)
+    _check_claims(path, state)
     return dict(state)
 
 

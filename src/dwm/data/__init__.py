@@ -1,4 +1,4 @@
-"""Scenes: nuScenes folders and archives → `Clip`; windows, layout pictures, captions, batches. Knows no network."""
+"""Scenes: data sets of any format in `open.py` → `Clip`; windows, layout pictures, captions, batches. Knows no network."""
 
 import lazy_loader
 

@@ -59,11 +59,21 @@ class Lines:
         """Every line is closed already."""
 
 
+def _not_installed(library: str) -> DwmError:
+    return DwmError(
+        f"training.watch.trackers: {library} is not installed; pip install 'dwm[{library}]', or leave it out "
+        "(training.watch.trackers=[])"
+    )
+
+
 class TensorBoard:
     """Curves in the run's own folder."""
 
     def __init__(self, folder: Path, done: int):
-        from torch.utils.tensorboard import SummaryWriter
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise _not_installed("tensorboard") from None
 
         self.curves = SummaryWriter(str(folder / "curves"), purge_step=done)
 
@@ -83,9 +93,7 @@ class Service:
         try:
             self.library: Any = importlib.import_module(library)
         except ImportError:
-            raise DwmError(
-                f"training.watch.trackers: {library} is not installed; pip install {library}, or leave it out"
-            ) from None
+            raise _not_installed(library) from None
         known = "-".join(folder.resolve().parts[-2:])
         again = {"id": known} if library == "wandb" else {}
         self.library.init(project=project, name=name or known, resume="allow", **again)

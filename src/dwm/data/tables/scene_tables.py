@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from shapely import GEOSException, Polygon, from_wkb, get_coordinates
 
-from dwm.clip import CAPTION_KEYS, MAP_LAYERS, LaneMap
+from dwm.clip import LaneMap
+from dwm.conventions import CAPTION_KEYS, MAP_LAYERS
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.dataset import Finding
 from dwm.data.splits import Split, scene_names

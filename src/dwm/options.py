@@ -24,7 +24,8 @@ class Options(BaseModel):
 
     def with_(self: Self, **changes: Any) -> Self:
         """A checked copy with some fields changed."""
-        return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+        kind = self.__class__
+        return kind.model_validate({**{name: getattr(self, name) for name in kind.model_fields}, **changes})
 
 
 MOST_NAMES = 64

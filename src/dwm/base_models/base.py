@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
@@ -158,7 +159,7 @@ def read_json(path: Path, folder: Path) -> dict:
     return found
 
 
-def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
+def _load(model_class: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
     check_pointers(folder / part)
     check_model(model_class, folder / part, read_json(folder / part / "config.json", folder))

@@ -93,7 +93,6 @@ def run(arguments: list[str] | None = None) -> None:
 def _outcome_of(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    warnings.formatwarning = lambda message, *_: f"dwm: {message}\n"
     interrupt.watch()
     warnings.formatwarning = _warning
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))

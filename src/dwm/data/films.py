@@ -5,13 +5,14 @@ Read by position from a tree, nothing unpacked. A film that is read picture afte
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
@@ -44,7 +45,7 @@ def file_of(name: str) -> str:
     return found[0] if found else name
 
 
-def container_format(file: BinaryIO, name: str) -> str:
+def container_format(file: io.BufferedIOBase, name: str) -> str:
     """FFmpeg's name of the film's container, by its first bytes. Raises DwmError for any other than those of `FILM`.
 
     Left to guess, FFmpeg also takes texts for films that make it open other files and the network: playlists, SDP, concat.

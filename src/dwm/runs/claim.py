@@ -67,11 +67,11 @@ def begun(output: Path) -> bool:
 
 
 def data_digests(run: Recipe) -> list[str | None]:
-    """A digest of the tables of each set that a run is trained on; None for the town, of which its settings say all.
+    """A digest of the tables of each set that a run is trained on; None for what is drawn, of which its settings say all.
 
     Raises DwmError where a set is not there or broken.
     """
-    return [opened(source).index.digest() if source.kind == "nuscenes" else None for source in run.data.train]
+    return [opened(source).digest() for source in run.data.train]
 
 
 def check_same(run: Recipe, digests: list[str | None], output: Path, resume: bool) -> None:

@@ -13,8 +13,8 @@ from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import TOWN
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
-from dwm.data import ReadOptions, open_dataset
-from dwm.data.nuscenes.presence import with_pictures
+from dwm.data import DatasetWindows, ReadOptions
+from dwm.data.open import drawn_name
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions, Scores, Tools
@@ -23,7 +23,7 @@ from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
 from dwm.runs import score_record
-from dwm.runs.clips import TownClips
+from dwm.runs.clips import opened_path
 from dwm.runs.generate import loaded
 from dwm.storage import check_folder
 
@@ -125,12 +125,13 @@ def chosen_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
     """The clips, spread over the scenes. Raises DwmError where there are too few."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.data is None:
-        town = TownClips(run.town_seed, HELD_OUT, run.clips, frames, fps, views)
+        name = drawn_name("town", seed=run.town_seed, first=HELD_OUT, scenes=run.clips)
+        town = DatasetWindows(opened_path(name, options=ReadOptions(views=views)), frames, ((fps, 1.0),))
         return [town[index] for index in range(len(town))]
-    dataset = open_dataset(
+    dataset = opened_path(
         run.data, run.version, run.split, ReadOptions(views=views, key_frames_only=run.key_frames_only)
     )
-    windows = with_pictures(dataset, dataset.windows(frames, fps, run.stride, check=False))
+    windows = dataset.with_pictures(dataset.windows(frames, fps, run.stride, check=False))
     if len(windows) < run.clips:
         raise DwmError(
             f"{run.data}: {len(dataset)} scenes of split {run.split} give {len(windows)} clips, fewer than --clips "

@@ -15,7 +15,7 @@ from pydantic import Field
 from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
-from dwm.data import ReadOptions, collate, open_dataset
+from dwm.data import ReadOptions, collate
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
@@ -23,6 +23,7 @@ from dwm.options import Names, Options
 from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
 from dwm.runs.blank_clip import plain_clip
+from dwm.runs.clips import opened_path
 from dwm.storage import check_folder
 
 FILES = (
@@ -140,7 +141,7 @@ def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
         missing_captions="error" if not run.prompt else "empty",
         key_frames_only=run.key_frames_only,
     )
-    dataset = open_dataset(run.data, run.version, None, options)
+    dataset = opened_path(run.data, run.version, None, options)
     scene = dataset[run.scene] if run.scene else dataset.scenes[0]
     return scene.clip(run.start, frames, fps, views)
 

@@ -31,11 +31,15 @@ OVERLAP = pa.schema({"later": pa.string(), "earlier": pa.string(), "count": pa.i
 class Tree(Protocol):
     """Files by name, read only; picklable, and safe to share over fork."""
 
-    where: str
-    """What the user knows it by, for messages."""
+    @property
+    def where(self) -> str:
+        """What the user knows it by, for messages."""
+        ...
 
-    beside: str | Path
-    """The folder, or URL, that it lies in: what is computed from it is kept there, or in the user's cache under its name."""
+    @property
+    def beside(self) -> str | Path:
+        """The folder, or URL, that it lies in: what is computed from it is kept there, or in the user's cache under its name."""
+        ...
 
     def exists(self, name: str) -> bool: ...
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import is_zipfile
 
 import torch
@@ -20,6 +20,7 @@ from dwm.base_models.finite import require_finite
 from dwm.checkpoints.published import UNREADABLE, check_packing
 from dwm.errors import DwmError
 
+Network = TypeVar("Network", bound=nn.Module)
 HERE = Path("features")
 """Where `dwm fetch` puts files, below the working folder."""
 
@@ -101,12 +102,12 @@ def find(name: str, folder: Path | None = None, named: Path | None = None) -> Pa
     )
 
 
-def load_features(network: nn.Module, name: str, folder: Path | None = None, named: Path | None = None) -> nn.Module:
+def load_features(network: Network, name: str, folder: Path | None = None, named: Path | None = None) -> Network:
     """The network with its published weights, ready to look. Raises DwmError for a file that is missing, cut short or another's."""
     return load_file(network, find(name, folder, named), FILES[name])
 
 
-def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
+def load_file(network: Network, path: Path, file: FeatureFile) -> Network:
     """The same from a given place; a file that fits but is not the published one is told."""
     if (size := path.stat().st_size) > file.most:
         raise DwmError(f"{path}: {size} bytes, larger than the published file ({file.description()}); is it another?")

@@ -87,7 +87,8 @@ def run_clips(case: Case, setup: Setup) -> Iterator[Deviation]:
 
 def run_resize(case: Case, setup: Setup) -> Iterator[Deviation]:
     seed = int(_number(case, r"picture (\d+)", case.data["inputs"]))
-    size = tuple(int(side) for side in re.findall(r"->\s*\[\d+, (\d+), (\d+)\]", case.data["inputs"])[0])
+    width, height = (int(side) for side in re.findall(r"->\s*\[\d+, (\d+), (\d+)\]", case.data["inputs"])[0])
+    size = (width, height)
     given, index = inputs.pictures([seed]).float().to(setup.device), case.outputs["index"]
     bound = _bound(case, 1e-4)
     reference = RESIZERS["tf1"](given, size).cpu()

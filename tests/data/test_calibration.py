@@ -11,8 +11,10 @@ from made_up_nuscenes import START, make_files, make_tables, write
 from dwm.conditions import ConditionOptions
 from dwm.conditions.camera import camera_ids
 from dwm.data import collate, draw_boxes, look_at, open_dataset
+from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.overview import LookOptions, sweeps_in_world
 from dwm.data.package.convert import to_nuscenes, to_package
+from dwm.data.package.schema import PackageTables
 from dwm.storage import open_tree
 
 CHANGE = START + 700_000
@@ -87,8 +89,8 @@ def test_a_camera_that_stays_as_it_is_has_no_frame_axis(folder):
 
 
 def test_packages_keep_all_calibrations(folder, tmp_path, clip):
-    to_package(open_tree(folder), "v1.0-mini", tmp_path / "drive")
-    to_nuscenes(open_tree(tmp_path / "drive"), tmp_path / "back")
+    to_package(NuScenesTables(open_tree(folder), "v1.0-mini"), tmp_path / "drive")
+    to_nuscenes(PackageTables(open_tree(tmp_path / "drive")), tmp_path / "back")
     for place in ("drive", "back"):
         read = open_dataset(tmp_path / place)["scene-0103"].clip(0.0, 4, 2)
         np.testing.assert_allclose(read.rig.intrinsics, clip.rig.intrinsics)

@@ -291,7 +291,7 @@ def test_layout_packages(tmp_path: Path) -> None:
 
     Image.new("RGB", (64, 32)).save(tmp_path / "a.png")
     value = {"0": frame, "1": {**frame, "timestamp": 0.6}}
-    source = SourceOptions(kind="package", path="x", views=("CAM_FRONT",), frames=2, rates=((10.0, 0.1),))
+    source = SourceOptions(kind="layouts", path="x", views=("CAM_FRONT",), frames=2, rates=((10.0, 0.1),))
 
     def use(path: Path) -> None:
         package = LayoutPackage.open(path)

@@ -217,5 +217,5 @@ def test_weights_to_start_from_must_be_there_and_fit(whole, tmp_path):
     again = run.with_(weights=str(folder / "weights"))
     state = load_network(folder / "weights").state_dict()
     assert all(torch.equal(value, state[name]) for name, value in start_network(again)[0].state_dict().items())
-    with pytest.raises(DwmError, match="does not exist; fetch or train it first"):
+    with pytest.raises(DwmError, match="is not here; fetch it from"):
         start_network(run.with_(weights=str(tmp_path / "none")))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +19,10 @@ from pydantic import Field
 
 from dwm.clip import CAPTION_KEYS, Caption
 from dwm.data.caption_store import KEPT_FROM, kept_captions
-from dwm.data.package.schema import read_package_table
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
 from dwm.options import Options
-from dwm.storage import Tree, limits
+from dwm.storage import Files, Tree, limits
 from dwm.strict_json import parse_json
 
 Captions = tuple[tuple[Caption, ...], ...]
@@ -89,8 +89,6 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
 
     Tokens are the same in a version and what was interpolated from it, so that pairs of another version serve as well.
     """
-    if tree.exists("captions.parquet"):
-        return _package_captions(tree)
     if tree.exists("captions.json"):
         return [read_caption_files(tree, "captions.json", "caption_times.json")]
     pairs = [match for name in tree.names("nuscenes_") if (match := PAIR.fullmatch(name))]
@@ -100,14 +98,14 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
     ]
 
 
-def _package_captions(tree: Tree) -> list[CaptionFiles]:
-    captions, times = {}, {}
-    for row in read_package_table(tree, "captions").to_pylist():
-        place = f"{row['scene']}|{row['sensor']}"
-        captions[f"{place}|{row['at']}"] = {part: row[part] or "" for part in CAPTION_KEYS}
-        times.setdefault(place, []).append(row["at"])
-    files = CaptionFiles("captions.parquet", captions, {place: sorted(stamps) for place, stamps in times.items()})
-    return [files] if captions else []
+def named_caption_files(tree: Tree, names: tuple[str, str]) -> list[CaptionFiles]:
+    """Files that were named are plain files: relative to the working folder, whatever the data set's tree holds."""
+    for name in names:
+        if "://" not in name and not Path(name).is_file():
+            beside = Path(name).name
+            hint = f"; {tree.where} holds a {beside}, which is read where no captions are named" * tree.exists(beside)
+            raise DwmError(f"captions {name}: no such file (seen from {Path.cwd()}){hint}")
+    return [read_caption_files(Files(names), *names)]
 
 
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:

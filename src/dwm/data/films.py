@@ -131,6 +131,8 @@ def _container(tree: Tree, name: str) -> Any:
     if not container.streams.video:
         raise DwmError(f"{name}: holds no video")
     for stream in container.streams.video:
+        if stream.codec_context is None:  # of a codec that FFmpeg does not know, as damaged bytes may name it
+            raise DwmError(f"{name}: is packed in a way that FFmpeg does not know; fetch or write it again")
         check_pixels(name, stream.width, stream.height)
         stream.codec_context.options = {"max_pixels": str(limits.bound(DECODED) // 4)}  # of later pictures too
     # No threads: a forked process could not close a film of its parent's, whose threads stayed behind; and loaders have workers.

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Sampler
 from dwm.clip import Clip, ClipBatch
 from dwm.data.batch import Size, merge, prepare
 from dwm.data.captions import CaptionOptions
+from dwm.data.dataset import Dataset
 from dwm.data.layout import LayoutOptions
-from dwm.data.nuscenes.presence import with_pictures
 from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 
@@ -30,20 +30,17 @@ class Windows(Protocol):
 class DatasetWindows:
     """Windows of several (fps, stride) pairs of one data set: scene by scene, pair by pair, as OpenDWM orders them."""
 
-    def __init__(self, dataset, length: int, fps_stride: Sequence[tuple[float, float]], check: bool = True) -> None:
+    def __init__(
+        self, dataset: Dataset, length: int, fps_stride: Sequence[tuple[float, float]], check: bool = True
+    ) -> None:
         self.dataset = dataset
-        self.windows = [
-            window
-            for scene in dataset.scenes
-            for fps, stride in fps_stride
-            for window in scene.windows(length, fps, stride, check=check)
-        ]
-        self.windows = with_pictures(dataset, self.windows)
+        by_rate = [window for fps, stride in fps_stride for window in dataset.windows(length, fps, stride, check)]
+        self.windows = dataset.with_pictures(sorted(by_rate, key=lambda window: window.scene))
         if not self.windows:
             longest = max(scene.seconds for scene in dataset.scenes)
             raise DwmError(
-                f"{dataset.tree.where}: no window of {length} frames at {list(fps_stride)} (fps, stride s) in {len(dataset)} "
-                f"scenes of at most {longest:.1f} s; take a shorter length, another fps, or no synchronisation check"
+                f"{dataset.describe()}: no window of {length} frames at {list(fps_stride)} (fps, stride s); scenes last at most "
+                f"{longest:.1f} s; take a shorter length, another fps, or no synchronisation check"
             )
 
     def __len__(self) -> int:

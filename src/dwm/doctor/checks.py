@@ -182,13 +182,13 @@ def _base_model(folder: Path) -> Iterator[Check]:
 
 
 def _data(path: Path) -> Iterator[Check]:
-    from dwm.data.nuscenes.dataset import choose_version
-    from dwm.storage import open_tree
+    from dwm.data.open import open_scene_tables
 
     if not path.exists():
         yield Check("data", State.absent, f"{path} is not there", f"dwm town -o {path}, or put nuScenes' zips there")
         return
     try:
-        yield Check("data", State.good, f"{path}: {choose_version(open_tree(path), None)}")
+        source = open_scene_tables(path)
+        yield Check("data", State.good, f"{path}: {source.title}")
     except DwmError as error:
         yield Check("data", State.fault, str(error), f"fetch it again, or build one: dwm town -o {path}")

@@ -12,6 +12,7 @@ from dwm.config import Recipe, from_values, read_json
 from dwm.config.files import validated
 from dwm.errors import DwmError
 from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translated_example
+from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.opendwm.config.names import UNET
 from dwm.opendwm.config.networks import dit_options, unet_options
 from dwm.opendwm.config.places import check_places, with_root
@@ -140,7 +141,7 @@ def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bo
     """
     if train:
         check_kinds(run.data.train)
-    check_kinds(run.data.validation, also=() if train else ("package",))
+    check_kinds(run.data.validation, also=() if train else (LAYOUT_PACKAGE,))
     check_places(run, read_json(path), str(path), train, networks)
     return run
 

@@ -20,6 +20,8 @@ ROW = 64 << 20
 """Of one row of a table that is read as a stream."""
 TABLE = 1 << 34
 """Of a table with all its columns, unpacked."""
+WEIGHTS = 1 << 36
+"""Of all tensors of one network."""
 HEADER = 8 << 20
 """Of what an archive says of one member: its name, times, and where a sparse one has its holes."""
 RATIO = 200

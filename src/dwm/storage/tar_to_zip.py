@@ -9,6 +9,7 @@ import lzma
 import os
 import tarfile
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator, Sequence
@@ -64,9 +65,9 @@ def zip_tar(
     with `salvage` what is whole of it is kept, and of a damaged zip too. `threads` deflate (None: one a core).
     """
     endings, missing = tuple(deflated), ""
-    if source.resolve() == target.resolve():
-        raise DwmError(f"{target}: is the source itself; choose another name")
     check_file(target)
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise DwmError(f"{target}: is the source itself; choose another name")
     with atomic_write(target) as temporary:
         with ZipWriter(temporary, threads) as writer:
             try:
@@ -96,7 +97,7 @@ def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bo
         is_zip = file.read(4) == b"PK\3\4"
     if is_zip and not salvage:
         raise DwmError(f"{source}: is a zip already; --salvage keeps what is whole of a damaged one")
-    entries = _zip_entries(source) if is_zip else _tar_entries(source)
+    entries = _zip_entries(source) if is_zip else _tar_entries(source, salvage)
     with contextlib.closing(entries):
         for name, date, mode, size, content in entries:
             info = zipfile.ZipInfo(_inside(source, name), date)
@@ -119,7 +120,8 @@ Entry = tuple[str, Date, int, int, Readable]
 """Name, date, mode, bytes, content."""
 
 
-def _tar_entries(source: Path) -> Generator[Entry]:
+def _tar_entries(source: Path, salvage: bool) -> Generator[Entry]:
+    left: list[str] = []
     with (
         _breaking(source),
         _progress(source, "packing") as file,
@@ -137,6 +139,18 @@ def _tar_entries(source: Path) -> Generator[Entry]:
             if member.isreg() and (content := tar.extractfile(member)) is not None:
                 name = member.name.removeprefix("./")
                 yield name, _date(member.mtime), member.mode, member.size, content
+            elif member.islnk() and not salvage:
+                raise DwmError(
+                    f"{source}: member {shown(member.name)} is a hard link to {shown(member.linkname)}, so that its bytes do not "
+                    "stand there again; unpack it and pack it again with --hard-dereference, or leave it out with --salvage"
+                )
+            elif not member.isdir():
+                left.append(member.name)
+        if left:
+            warnings.warn(
+                f"{source}: {len(left)} links, pipes or devices are not in the zip, which holds files only ({shown(left[0])}, …)",
+                stacklevel=2,
+            )
         while plain.read(BLOCK):  # the checksum of what was packed stands at its end
             pass
         if plain.tail.strip(b"\0") or len(plain.tail) < END:  # `tarfile` takes a cut between two files for the end

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from shapely import STRtree, affinity, linestrings
 
 from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
-from dwm.errors import DwmError
+from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_z, transform
 from dwm.town.drawing.renderer import Placed, SceneGraph
 from dwm.town.drawing.scenery import building_footprints
@@ -39,6 +39,8 @@ REAR_AXLE = 1.4
 """Metres from the middle of the car with the cameras back to the origin of its frame."""
 CELL = 600.0
 """Metres between the places of scenes in the world, eight to a row."""
+CAMERA_HZ = 12
+"""Pictures a second of each camera, as nuScenes has them."""
 EPOCH = 1_600_000_000_000_000
 
 
@@ -75,8 +77,17 @@ class TownScene:
         return f"scene-{self.index:04d}"
 
     @property
-    def duration(self) -> float:
+    def seconds(self) -> float:
         return self.options.duration
+
+    @property
+    def rate(self) -> float:
+        """Frames a second that its cameras would record; it can be drawn at any."""
+        return float(CAMERA_HZ)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return self.rig.names
 
     @property
     def start_us(self) -> int:
@@ -195,12 +206,19 @@ class TownScene:
             graph.shown = (time_s, hidden)
         return graph, ego
 
-    def clip(self, start: float, frames: int, fps: float, views: Sequence[str] = NUSCENES_VIEWS) -> Clip:
+    def clip(
+        self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
+    ) -> Clip:
         """`frames` instants from `start` seconds on, all cameras at the same instant; pictures are drawn when asked for."""
-        last = start + (frames - 1) / fps
-        if start < 0 or last > self.duration:
+        fps, views = fps or self.rate, tuple(views or NUSCENES_VIEWS)
+        if missing := next((view for view in views if view not in self.views), None):
             raise DwmError(
-                f"{self.name}: frames from {start:g} to {last:g} s lie outside the scene's 0 to {self.duration:g} s; "
+                f"{self.name}: has no camera {missing}{nearest(missing, self.views)}; it has {', '.join(self.views)}"
+            )
+        last = start + (frames - 1) / fps
+        if start < 0 or last > self.seconds:
+            raise DwmError(
+                f"{self.name}: frames from {start:g} to {last:g} s lie outside the scene's 0 to {self.seconds:g} s; "
                 "choose an earlier start or fewer frames"
             )
         times = start + np.arange(frames) / fps

@@ -32,7 +32,9 @@ OLD_TO_NEW = {
 }
 LAYOUTS = {"3dbox_images": "boxes", "hdmap_images": "map"}
 SPLITS = {"Train": "train", "Val": "val"}
-STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "package": "fs"}
+LAYOUT_PACKAGE = "layouts"
+"""The kind of OpenDWM's layout packages, which its own commands alone read."""
+STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "layouts": "fs"}
 
 ALWAYS = "calibration, poses and times are always read"
 LIDAR_POSE = "a LiDAR never counts as a camera here"
@@ -262,7 +264,7 @@ def _boolean(section: Section) -> None:
 def _package(section: Section) -> dict[str, Any]:
     """A folder of pictures with a `data.json`."""
     source: dict[str, Any] = {
-        "kind": "package",
+        "kind": LAYOUT_PACKAGE,
         "path": section.take_as(str, "json_file"),
         "frames": section.take_as(int, "sequence_length"),
         "rates": section.take_as(list, "fps_stride_tuples"),

@@ -23,11 +23,10 @@ from dwm.opendwm.config.pipeline import read_training
 from dwm.opendwm.config.reader import Ledger, Section
 from dwm.opendwm.config.translation import read_optimizer
 from dwm.opendwm.parity.batches import case_batch, condition_options
-from dwm.opendwm.parity.cases import Case, Deviation, Setup
+from dwm.opendwm.parity.cases import Case, Deviation, Setup, read_words
 from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
-from dwm.strict_json import parse_json
 from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
 from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
 from dwm.training.stages.freezing import freeze
@@ -214,7 +213,7 @@ def _batch(case: Case, step: int) -> ClipBatch:
     for name in ("pts", "fps", "vae_images"):
         if name not in tensors:
             raise DwmError(f"{case.folder / 'inputs.safetensors'}: lacks {prefix}{name}")
-    words = parse_json((case.folder / "inputs.json").read_bytes(), str(case.folder / "inputs.json"))["steps"][step]
+    words = read_words(case.folder)["steps"][step]
     return case_batch(tensors, words, case.data.get("uint8_inputs", ()), pipeline_of(case)["common_config"])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Shaped
@@ -12,9 +11,7 @@ from torch import Tensor
 
 from dwm.conditions import ConditionOptions, drawn
 from dwm.diffusion.process import Latents, NoiseProcess
-
-if TYPE_CHECKING:
-    from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.objectives.options import ObjectiveOptions
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from dwm.errors import DwmError, nearest
 from dwm.storage import limits, read_file
 
+Split = str | Path | Iterable[str] | None
+"""An official name, a file of scene names, or a list of them; None: all scenes."""
 SPLITS = ("train", "train_detect", "train_track", "val", "test", "mini_train", "mini_val")
 
 

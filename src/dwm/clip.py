@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
 import numpy as np
 import shapely
@@ -56,6 +56,11 @@ class Rig:
     def frames(self, part: slice) -> Rig:
         """The cameras of some frames."""
         return self._each(lambda values: values[part]) if self.changes else self
+
+    def size_of(self, view: int) -> tuple[int, int]:
+        """(width, height) of a view's pictures, in the first frame where cameras change."""
+        width, height = self.at(0).image_size[view].tolist()
+        return width, height
 
     def select(self, names: Sequence[str]) -> Rig:
         """The same rig with only these views, in this order."""
@@ -194,7 +199,10 @@ class Sweeps(Protocol):
 
     def __len__(self) -> int: ...
 
+    @overload
     def __getitem__(self, index: int) -> Float[np.ndarray, "n 5"]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sweeps: ...
 
 
 @dataclass(frozen=True)
@@ -291,8 +299,8 @@ class ClipBatch:
     world_from_ego: Float[Tensor, "b t v 4 4"]
     image_size: Num[Tensor, "b t v 2"]
     frames: Float[Tensor, "b t v 3 h w"] | UInt8[Tensor, "b t v 3 h w"] | None = None
-    layout_boxes: Float[Tensor, "b t v 3 h w"] | None = None
-    layout_map: Float[Tensor, "b t v 3 h w"] | None = None
+    layout_boxes: Float[Tensor, "b t v 3 H W"] | UInt8[Tensor, "b t v 3 H W"] | None = None
+    layout_map: Float[Tensor, "b t v 3 H W"] | UInt8[Tensor, "b t v 3 H W"] | None = None
     captions: tuple[tuple[tuple[str, ...], ...], ...] | None = None
     crossview_mask: Bool[Tensor, "b v v"] | None = None
     is_uncalibrated: Bool[Tensor, "b"] | None = None
@@ -337,7 +345,8 @@ def _is_small(value: Any) -> bool:
 
 
 def _clip_batch(*values: Any) -> ClipBatch:
-    return ClipBatch(*(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values))
+    given: list[Any] = [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values]
+    return ClipBatch(*given)
 
 
 SMALL = 1 << 17

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.checkpoints.published import NETWORKS
 from dwm.opendwm.runs import load_recipe
-from dwm.town import NuScenesOptions, caption_words, write_nuscenes
+from dwm.town import NuScenesOptions, TownOptions, caption_words, write_nuscenes
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 32
@@ -36,8 +36,27 @@ BASES = {
     "CogVideoX-2b": SD3.with_(video=True),
 }
 CAPTIONS = "nuscenes_v1.0-{}_caption_v2_{}{}.json"
+QUIET = TownOptions(duration=4, traffic=("quiet",), trees=("few",), heights=("low",), junction_share=0, max_lanes=2)
 LAYERS = 2
 """Spatial blocks of a network that is made small."""
+
+
+PORT = "reference/port/configs/ctsd/single_dataset/ctsd_35_crossview_tirda_bm_nusc_a.json"
+SINGLE = "reference/configs/ctsd/single_dataset/"
+ON_NUSCENES = [
+    PORT,
+    *(
+        f"{SINGLE}{name}.json"
+        for name in (
+            "ctsd_21_crossview_tirda_bm_nusc_a",
+            "ctsd_21_tirda_bm_nusc_a",
+            "ctsd_21_tirda_bm_nusc_a_warmup",
+            "ctsd_35_crossview_tirda_bm_nusc_a",
+            "ctsd_35_tirda_bm_nusc_a",
+            "ctsd_35_tirda_bm_nusc_a_warmup",
+        )
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -47,12 +66,19 @@ class PortTree:
     folder: Path
     shared: Path
 
-    def small(self, config: str) -> Path:
-        """A published config with nothing but sizes of its network changed; its weights are made where the config wants them."""
+    def small(self, config: str, pictures: tuple[int, int] | None = None) -> Path:
+        """A published config with nothing but sizes changed: its network's, and (width, height) of its pictures where given.
+
+        Its weights are made where the config wants them.
+        """
         path = self.folder / Path(config).relative_to("reference")
+        if pictures is not None:
+            path = path.with_stem(f"{path.stem}_{pictures[0]}x{pictures[1]}")
         if not path.exists():
             values = json.loads((self.shared / config).read_text(encoding="utf-8"))
             shrink(values["pipeline"].get("model") or values["pipeline"]["DiT"])
+            if pictures is not None:
+                resize(values, [pictures[1], pictures[0]])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values), encoding="utf-8")
             self._weights(path)
@@ -84,8 +110,9 @@ class PortTree:
 def make_port_tree(folder: Path, shared: Path) -> PortTree:
     data, town = folder / "data" / "nuscenes", folder / "town"
     data.mkdir(parents=True)
-    options = NuScenesOptions(seconds=4, size=(160, 96), lidar_hz=10)
-    write_nuscenes(town, scenes=2, seed=3, format="zips", options=options)
+    # As short as the longest window of the published configs allows (35 frames at 10 Hz), and as little to draw.
+    options = NuScenesOptions(seconds=3.5, size=(96, 54), lidar_hz=10)
+    write_nuscenes(town, scenes=2, seed=3, format="zips", options=options, town=QUIET, workers=1)
     tree = PortTree(folder, shared)
     pack(town, data)
     for packed in sorted(data.glob("*.tgz")):
@@ -139,3 +166,12 @@ def shrink(model: dict[str, Any]) -> None:
         kept = LAYERS if "num_layers" in model else None
         adapter["is_downblocks"] = adapter["is_downblocks"][:kept]
         adapter["channels"] = [WIDTH] * len(adapter["is_downblocks"])
+
+
+def resize(values: Any, size: list[int]) -> None:
+    """Gives every step of a config that brings pictures to a size this (height, width), in place."""
+    below = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    if isinstance(values, dict) and values.get("_class_name") == "torchvision.transforms.Resize":
+        values["size"] = size
+    for value in below:
+        resize(value, size)

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from port_tree import PortTree
+from port_tree import PORT, PortTree
 from safetensors.torch import load_file
 
-CONFIG = "reference/port/configs/ctsd/single_dataset/ctsd_35_crossview_tirda_bm_nusc_a.json"
 EXAMPLE = "reference/port/examples/ctsd_35_6views_image_generation.json"
 QUICK = ("--log-steps", "1", "--checkpointing-steps", "2", "--preview-steps", "1000")
 SMALL = (
@@ -37,7 +36,7 @@ def steps(folder: Path) -> list[int]:
 @pytest.fixture(scope="module")
 def trained(port_tree: PortTree) -> Path:
     """A run of `src/dwm/train.py` with the port's own config, of two steps."""
-    config = port_tree.small(CONFIG)
+    config = port_tree.small(PORT)
     said = port_tree.run("src/dwm/train.py", "-c", str(config), "-o", "output/train_out", "--steps", "2", *QUICK)
     assert "written: output/train_out/weights" in said
     return port_tree.folder / "output" / "train_out"
@@ -45,7 +44,7 @@ def trained(port_tree: PortTree) -> Path:
 
 def test_the_ports_config_trains_and_goes_on(trained: Path, port_tree: PortTree) -> None:
     before = load_file(trained / "driving" / "weights.safetensors")
-    config = str(port_tree.small(CONFIG))
+    config = str(port_tree.small(PORT))
     again = ("-o", str(trained), "--steps", "3", *QUICK, "--resume-from", "2")
     port_tree.run("src/dwm/train.py", "-c", config, *again)
     assert steps(trained) == [1, 2, 3]
@@ -56,7 +55,7 @@ def test_the_ports_config_trains_and_goes_on(trained: Path, port_tree: PortTree)
 def test_previews_and_scores_come_from_the_training_runs_folder_and_leave_it_as_it_is(
     trained: Path, port_tree: PortTree
 ) -> None:
-    config, run = str(port_tree.small(CONFIG)), (trained / "config.json").read_bytes()
+    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
     refused = port_tree.run("src/dwm/preview.py", "-c", config, "-o", str(trained), status=1)
     assert "names no weights; with --resume-from those of" in refused and "(saved: 2" in refused
     port_tree.run("src/dwm/preview.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--count", "1")
@@ -78,7 +77,7 @@ def test_the_ports_example_writes_pictures_and_statistics(port_tree: PortTree) -
 
 
 def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:
-    config, output = str(port_tree.small(CONFIG)), port_tree.folder / "packages"
+    config, output = str(port_tree.small(PORT)), port_tree.folder / "packages"
     port_tree.run("src/dwm/tools/export_nusc_2_preview_format.py", "-c", config, "-o", str(output), "--count", "1")
     (package,) = output.glob("*/data.json")
     camera = json.loads(package.read_text())["0"]["camera_infos"]["CAM_FRONT"]
@@ -89,7 +88,7 @@ def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:
 def test_the_precision_script_runs_the_ports_config_and_goes_on(
     processes: str, port_tree: PortTree, tmp_path: Path
 ) -> None:
-    told = {"CONFIG": str(port_tree.small(CONFIG)), "ROOT": str(port_tree.folder), "NPROC": processes}
+    told = {"CONFIG": str(port_tree.small(PORT)), "ROOT": str(port_tree.folder), "NPROC": processes}
     told |= {"DEVICE": "cpu", "OUTPUT": str(tmp_path)}
     changed = ("training.log_every=1", "preview.every=0")
     said = port_tree.run("bash", "test/train.sh", "training.steps=2", *changed, **told)
@@ -106,7 +105,7 @@ def test_the_performance_script_says_the_time_of_a_step(named: str, port_tree: P
     told = {"ROOT": str(port_tree.folder), "NPROC": "1", "DEVICE": "cpu", "OUTPUT": str(tmp_path)}
     changed = ["training.steps=3", "training.log_every=1"]
     if named == "config":
-        told["CONFIG"] = str(port_tree.small(CONFIG))
+        told["CONFIG"] = str(port_tree.small(PORT))
     else:
         changed += [*SMALL, "weights=null"]
     said = port_tree.run("bash", "test/train_performance.sh", *changed, **told)
@@ -117,7 +116,7 @@ def test_two_processes_train_the_ports_config(port_tree: PortTree) -> None:
     output = port_tree.folder / "output" / "two"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     script = Path(__file__).parents[2] / "src" / "dwm" / "train.py"
-    config = str(port_tree.small(CONFIG))
+    config = str(port_tree.small(PORT))
     port_tree.run(sys.executable, *launcher, str(script), "-c", config, "-o", str(output), "--steps", "1", *QUICK)
     assert steps(output) == [1] and (output / "weights" / "dwm.json").is_file()
 
@@ -130,7 +129,7 @@ def test_two_processes_train_the_ports_config(port_tree: PortTree) -> None:
     ],
 )
 def test_what_is_missing_is_one_line_and_leaves_no_run_behind(missing: str, line: str, port_tree: PortTree) -> None:
-    config, place = str(port_tree.small(CONFIG)), port_tree.folder / missing
+    config, place = str(port_tree.small(PORT)), port_tree.folder / missing
     aside = place.rename(place.with_name("aside"))
     try:
         said = port_tree.run("src/dwm/train.py", "-c", config, "-o", "output/none", "--steps", "1", status=1)

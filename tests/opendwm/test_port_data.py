@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from port_tree import PortTree
+from port_tree import ON_NUSCENES, PORT, PortTree
 
 from dwm.data import ReadOptions, open_dataset, prepare
 from dwm.errors import DwmError
@@ -17,23 +17,6 @@ from dwm.runs.clips import training_readers, validation_clips
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write
-
-PORT = "reference/port/configs/ctsd/single_dataset/ctsd_35_crossview_tirda_bm_nusc_a.json"
-SINGLE = "reference/configs/ctsd/single_dataset/"
-ON_NUSCENES = [
-    PORT,
-    *(
-        f"{SINGLE}{name}.json"
-        for name in (
-            "ctsd_21_crossview_tirda_bm_nusc_a",
-            "ctsd_21_tirda_bm_nusc_a",
-            "ctsd_21_tirda_bm_nusc_a_warmup",
-            "ctsd_35_crossview_tirda_bm_nusc_a",
-            "ctsd_35_tirda_bm_nusc_a",
-            "ctsd_35_tirda_bm_nusc_a_warmup",
-        )
-    ),
-]
 
 
 def training_configs(shared: Path) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
@@ -26,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
 from dwm.base_models.finite import require_finite
-from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
+from dwm.base_models.text import LONGEST, Sd3TextEncoder, Sd21TextEncoder, TextEncoder
 from dwm.base_models.trust import CONFIG, check_folder_configs, check_model
 from dwm.errors import DwmError
 from dwm.storage import limits, read_file, regular
@@ -49,6 +50,8 @@ KNOWN = {
 }
 """Where the published folders are to be had."""
 LARGEST_WIDTH = 1 << 20
+LETTERS = 600
+"""Words of a vocabulary that come from no merge: 256 bytes, each also as an end of a word, and special ones."""
 LARGEST_POINTER = 1024
 """Bytes; Git LFS's own are of about 130."""
 
@@ -139,6 +142,12 @@ def _fitting(tokenizer: PreTrainedTokenizerFast, model: nn.Module | None, path: 
     known = None if model is None else model.get_input_embeddings().num_embeddings
     if known is not None and len(tokenizer) > known:
         raise DwmError(f"{path}: has {len(tokenizer)} tokens, its text encoder knows {known}; fetch both again")
+    places = None if model is None else getattr(model.config, "max_position_embeddings", None)
+    if places is not None and (length := min(tokenizer.model_max_length, LONGEST)) > places:
+        raise DwmError(
+            f"{path}: gives {length} tokens of a text (model_max_length in tokenizer_config.json), its text encoder reads "
+            f"{places}; fetch both again"
+        )
     return tokenizer
 
 
@@ -150,7 +159,7 @@ def read_json(path: Path, folder: Path) -> dict:
     return found
 
 
-def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
+def _load(model_class: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
     check_pointers(folder / part)
     check_model(model_class, folder / part, read_json(folder / part / "config.json", folder))
@@ -205,8 +214,20 @@ def _tokenizer_class(folder: Path) -> type:
         if all((folder / name).exists() for name in names):
             for name in names:
                 regular(folder / name, limits.TEXT)
+            if "merges.txt" in names:
+                _check_merges(folder)
             return kind
     raise DwmError(f"{folder}: holds neither tokenizer.json nor the files of CLIP's or T5's tokenizer; fetch it again")
+
+
+def _check_merges(folder: Path) -> None:
+    """Raises DwmError where merges.txt has fewer rules than its vocabulary came from: a half file would split texts otherwise."""
+    rules = sum(bool(line.strip()) for line in read_file(folder / "merges.txt", limits.TEXT).splitlines())
+    words = len(read_json(folder / "vocab.json", folder))
+    if words > rules + LETTERS:
+        raise DwmError(
+            f"{folder / 'merges.txt'}: has {rules} rules for the {words} words of vocab.json: it ends early; fetch it again"
+        )
 
 
 def _require(path: Path, folder: Path) -> None:

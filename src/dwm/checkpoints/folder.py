@@ -6,7 +6,9 @@ import copy
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -21,7 +23,7 @@ from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.base_models.trust import check_config, check_parts, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
 from dwm.errors import DwmError
-from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, NetworkOptions, UNetOptions
 from dwm.options import Options
 from dwm.storage import check_folder, regular
 from dwm.strict_json import check_pointer
@@ -32,7 +34,8 @@ TOWN = Path(__file__).parents[1] / "weights" / "town"
 CARD = "dwm.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEYS_SHOWN = 10
-NETWORKS = {
+Kind = TypeVar("Kind", bound=Options)
+NETWORKS: dict[str, tuple[Callable[[Any], nn.Module], type[NetworkOptions]]] = {
     "CrossviewTemporalDiT": (CrossviewTemporalDiT, DiTOptions),
     "CrossviewTemporalUNet": (CrossviewTemporalUNet, UNetOptions),
 }
@@ -155,7 +158,8 @@ def write_folder(
 
 def _write_network(folder: Path, network: nn.Module, dtype: torch.dtype) -> None:
     folder.mkdir()
-    config = {"_class_name": type(network).__name__, **network.options.model_dump(mode="json")}
+    options: Any = network.options
+    config = {"_class_name": type(network).__name__, **options.model_dump(mode="json")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     state = {key: _converted(value.detach().cpu(), dtype).contiguous() for key, value in network.state_dict().items()}
     save_file(state, folder / WEIGHTS, {"format": "pt"})
@@ -182,7 +186,9 @@ TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "
 
 def _write_text(folder: Path, text: TextEncoder, dtype: torch.dtype) -> set[str]:
     if isinstance(text, Sd3TextEncoder):
-        models = dict(zip(TEXT_PARTS, [*text.clips, *([text.t5] if text.t5 is not None else [])], strict=False))
+        models: dict[str, Any] = dict(
+            zip(TEXT_PARTS, [*text.clips, *([text.t5] if text.t5 is not None else [])], strict=False)
+        )
     else:
         models = {"text_encoder": text.clip}
     for name, model in models.items():
@@ -208,7 +214,7 @@ def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
 
 
-def _options(kind: type[Options], path: Path, values: dict) -> Options:
+def _options(kind: type[Kind], path: Path, values: dict) -> Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -10,9 +10,10 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from packaging.version import Version
@@ -23,8 +24,7 @@ from torch import Tensor, nn
 from dwm.base_models.finite import require_finite
 from dwm.base_models.trust import check_parts
 from dwm.errors import DwmError
-from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
-from dwm.options import Options
+from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, NetworkOptions, UNetOptions
 from dwm.storage import limits, open_binary, regular
 from dwm.strict_json import LFS, check_pointer, lfs_pointer
 
@@ -34,7 +34,8 @@ SAFE = Version("2.10")
 WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
 """Names under which training scripts wrap a state dict."""
 
-NETWORKS: dict[type[Options], type[nn.Module]] = {
+Network = CrossviewTemporalDiT | CrossviewTemporalUNet
+NETWORKS: dict[type[NetworkOptions], Callable[[Any], Network]] = {
     DiTOptions: CrossviewTemporalDiT,
     UNetOptions: CrossviewTemporalUNet,
 }
@@ -91,16 +92,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return checked
 
 
-def load_published(
-    options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+def load_published(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[Network, LoadReport]:
     """The network of `options` with all its weights from `path`, strictly. dtype None keeps the file's."""
     return network_of(options, read_state(path), path, dtype)
 
 
 def network_of(
-    options: DiTOptions | UNetOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+    options: NetworkOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
+) -> tuple[Network, LoadReport]:
     """The same with a state dict that was read from `path`."""
     with torch.device("meta"):
         net = NETWORKS[type(options)](options)
@@ -109,9 +108,7 @@ def network_of(
     return net, LoadReport(len(state), (), 0)
 
 
-def load_base(
-    options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+def load_base(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[Network, LoadReport]:
     """A network for training whose base is SD 3, SD 3.5 or SD 2.1 at `path`; what these lack keeps its starting values.
 
     Starting values come from PyTorch's generator. Raises DwmError where the base is another one than the options ask for.
@@ -146,7 +143,7 @@ def _read_pth(path: Path) -> object:
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
             "state dict again"
         )
-    _check_packing(path)
+    check_packing(path)
     if Version(torch.__version__) < SAFE:
         warnings.warn(
             f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
@@ -168,7 +165,7 @@ UNREADABLE = (
 """What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
 
 
-def _check_packing(path: Path) -> None:
+def check_packing(path: Path) -> None:
     """Raises DwmError where the parts of a `.pth` are packed: torch.save packs none, and a few bytes may become any number."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -273,7 +270,7 @@ def _guess(missing: Iterable[str], surplus: Iterable[str], shapes: Iterable[str]
     return ""
 
 
-def _is_new(options: Options, key: str) -> bool:
+def _is_new(options: NetworkOptions, key: str) -> bool:
     return key.startswith(NEW_IN_DIT) if isinstance(options, DiTOptions) else bool(NEW_IN_UNET.search(key))
 
 

@@ -65,7 +65,7 @@ def show(
     ],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, help="Length of a film; shorter where the scene ends.")
+        float, typer.Option("--seconds", min=0.1, max=1e5, help="Length of a film; shorter where the scene ends.")
     ] = 4.0,
     fps: flags.Fps = None,
     views: flags.Views = None,
@@ -83,10 +83,13 @@ def show(
     keep(f"nothing was written to {output}")
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
     from dwm.data.recording import save_recording
-    from dwm.report.film import Film
+    from dwm.errors import DwmError
+    from dwm.report.film import WRITERS, Film
     from dwm.storage import check_file
 
     check_file(output)
+    if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
+        raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
     left_out = {item.value for item in without or ()}
     drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
     options = ReadOptions(maps=drawn.map, missing_captions="empty", key_frames_only=key_frames)

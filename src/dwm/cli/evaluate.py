@@ -76,6 +76,8 @@ def evaluate(
     choices = {key: value for key, value in choices.items() if value is not None}
     if config is not None and verb_of(config) != "evaluate":
         made = training_run(config, given, choices, output, root)
+        if made is None:
+            return
         finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
         return
     flags.no_root(root)
@@ -105,8 +107,11 @@ def _lines(made: Evaluated) -> list[str]:
 
 def training_run(
     config: Path, flags: dict[str, Any], choices: dict[str, Any], output: Path, root: Path | None = None
-) -> Evaluated:
-    """Scores of a training run's published weights over its own validation sets; `choices` changes what is measured."""
+) -> Evaluated | None:
+    """Scores of a training run's published weights over its own validation sets; `choices` changes what is measured.
+
+    Of several processes all but the first get None.
+    """
     from dwm.config.files import validated
     from dwm.evaluation import EvaluationOptions
     from dwm.opendwm.commands.previews import changed_run

@@ -66,7 +66,7 @@ class KeptTimes(Kept):
         return self.table["times"][row].as_py()
 
 
-NAMES = {KeptCaptions: "captions", KeptTimes: "times"}
+NAMES: dict[type, str] = {KeptCaptions: "captions", KeptTimes: "times"}
 
 
 def kept_captions(

@@ -48,7 +48,7 @@ def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> Capt
     """
     check_folder(output, ("captions.json", "caption_times.json"))
     rows = _read(table)
-    said: dict[tuple[int, str], dict[int | None, Parts]] = {}
+    said: dict[tuple[int, str], dict[float | None, Parts]] = {}
     scenes = {key: scene for scene in dataset.scenes for key in (scene.name, scene.token)}
     for number, row in enumerate(rows, 1):
         where = f"{table}: row {number}"
@@ -77,7 +77,7 @@ def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> Capt
 
 
 def _files(
-    dataset: TableDataset, said: Mapping[tuple[int, str], Mapping[int | None, Parts]]
+    dataset: TableDataset, said: Mapping[tuple[int, str], Mapping[float | None, Parts]]
 ) -> tuple[dict[str, Parts], dict[str, list[int]]]:
     captions, times = {}, {}
     scenes = {scene.number: scene for scene in dataset.scenes}

@@ -122,7 +122,7 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
     return content
 
 
-def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[int]]:
+def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[float]]:
     for place, stamps in content.items():
         if not isinstance(stamps, list) or not all(
             type(stamp) in (int, float) and abs(stamp) < 2**62 for stamp in stamps
@@ -174,6 +174,8 @@ def variants(captions: Captions, options: CaptionOptions = CaptionOptions()) -> 
 
 def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:
     keys = list(options.selected_keys)
+    if random is None:
+        return caption.text(keys)
     if options.reorder:
         keys = [keys[i] for i in random.permutation(len(keys))]
     dropped = {key for key, rate in options.drop_rates.items() if random.rand() <= rate}

@@ -127,8 +127,10 @@ NO_LINES = _Lines(np.zeros((0, 4)), np.zeros((0, 3), np.uint8))
 
 
 def _box_lines(camera: Camera, boxes: Boxes | None, options: LayoutOptions) -> _Lines:
-    palette = {} if boxes is None else {name: color_of(name, options.box_colors) for name in set(boxes.category)}
-    keep = [] if boxes is None else [i for i, name in enumerate(boxes.category) if palette[name] is not None]
+    if boxes is None:
+        return NO_LINES
+    palette = {name: color_of(name, options.box_colors) for name in set(boxes.category)}
+    keep = [i for i, name in enumerate(boxes.category) if palette[name] is not None]
     if not keep:
         return NO_LINES
     corners = (UNIT_CUBE_CORNERS * boxes.size[keep, None]) @ boxes.rotation[keep].swapaxes(1, 2)
@@ -141,8 +143,9 @@ def _box_lines(camera: Camera, boxes: Boxes | None, options: LayoutOptions) -> _
 
 
 def _map_lines(camera: Camera, lane_map: LaneMap | None, options: LayoutOptions) -> _Lines:
-    layers = [] if lane_map is None else [name for name in MAP_ORDER if name in options.map_colors]
-    layers = [name for name in layers if name in lane_map.edges]
+    if lane_map is None:
+        return NO_LINES
+    layers = [name for name in MAP_ORDER if name in options.map_colors and name in lane_map.edges]
     if not layers:
         return NO_LINES
     area = camera.footprint(options.map_distance)
@@ -163,7 +166,7 @@ def _may_show(seen: Float[np.ndarray, "n k 3"], size: tuple[int, int], far: floa
         depth * bound for bound in (-0.05 * size[0], 1.05 * size[0], -0.05 * size[1], 1.05 * size[1])
     )
     outside = (depth < NEAR, depth > far, x < left, x > right, y < top, y > bottom)
-    return ~np.stack(outside).all(-1).any(0)
+    return ~np.any(np.stack(outside).all(-1), axis=0)
 
 
 def _clip_depth(edges: Float[np.ndarray, "n 2 3"], colors: UInt8[np.ndarray, "n 3"], far: float) -> _Lines:

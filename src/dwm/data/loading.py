@@ -69,7 +69,7 @@ class _Told(torch.utils.data.Dataset):
 def _merge_or_tell(items: Sequence[ClipBatch | DwmError]) -> ClipBatch | DwmError:
     wrong = next((item for item in items if isinstance(item, DwmError)), None)
     try:
-        return merge(items) if wrong is None else wrong
+        return merge([item for item in items if isinstance(item, ClipBatch)]) if wrong is None else wrong
     except DwmError as error:
         return error
 
@@ -77,7 +77,7 @@ def _merge_or_tell(items: Sequence[ClipBatch | DwmError]) -> ClipBatch | DwmErro
 class ClipLoader(DataLoader):
     """Batches of a `ClipDataset`. Raises DwmError for what a worker could not read, and where a worker was killed."""
 
-    def __iter__(self) -> Iterator[ClipBatch]:
+    def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]
         with worker_errors(f"take fewer than {self.num_workers} workers, or a smaller batch"):
             for batch in super().__iter__():
                 if isinstance(batch, DwmError):

@@ -44,8 +44,8 @@ def look_at(clip: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarra
 
 
 def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, options: LookOptions) -> Picture:
-    places = [PLACES.get(name) for name in clip.views]
-    if None in places or len(set(places)) < len(places):
+    places = [PLACES[name] for name in clip.views if name in PLACES]
+    if len(set(places)) < len(clip.views):
         places = [(i // 3, i % 3) for i in range(len(clip.views))]
     columns, lines = max(c for _, c in places) + 1, max(r for r, _ in places) + 1
     width = options.tile_width

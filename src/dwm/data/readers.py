@@ -61,10 +61,16 @@ class Material:
 class Reader(Protocol):
     """The clips of one source, all of one length and number of views. Picklable."""
 
-    frames: int
-    views: int
-    draws: bool
-    """Whether pictures are rendered, which no forked process can."""
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def views(self) -> int: ...
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures are rendered, which no forked process can."""
+        ...
 
     def __len__(self) -> int: ...
 

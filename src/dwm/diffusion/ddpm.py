@@ -40,9 +40,9 @@ class Ddim:
     The last index is a finished frame: time 0, and it no longer moves.
     """
 
-    times: Int[Tensor, "steps+1"]
-    alpha: Float[Tensor, "steps+1"]
-    next_alpha: Float[Tensor, "steps+1"]
+    times: Int[Tensor, "n"]
+    alpha: Float[Tensor, "n"]
+    next_alpha: Float[Tensor, "n"]
     prediction: Prediction
     bound: Callable[[Tensor], Tensor] | None = None
     """What keeps the clean latents that are pointed to within bounds, where the configuration asks for it."""

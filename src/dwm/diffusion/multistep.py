@@ -27,7 +27,7 @@ class Multistep:
         self.times = torch.cat([times, times.new_zeros(1)]).to(device)
 
     @property
-    def sigmas(self) -> Float[Tensor, "steps+1"]:
+    def sigmas(self) -> Float[Tensor, "{self.steps}+1"]:
         """The noise levels between which it steps, relative to the clean latents."""
         return self._inner.sigmas
 
@@ -35,8 +35,12 @@ class Multistep:
     def steps(self) -> int:
         return len(self.times) - 1
 
-    def step(self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int) -> Float[Tensor, "..."]:
-        """The sample at the next time, in float32."""
+    def step(
+        self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
+    ) -> Float[Tensor, "..."]:
+        """The sample at the next time, in float32. Raises ValueError for an index of each frame: one history serves all."""
+        if not isinstance(index, int):
+            raise ValueError("a multistep solver takes all frames at one index")
         if index == 0:
             self._begin()
         return self._inner.step(predicted.float(), self._inner.timesteps[index], sample.float()).prev_sample

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,8 @@ from dwm.evaluation.networks.i3d import I3D
 from dwm.evaluation.networks.inception import Inception
 from dwm.evaluation.options import EvaluationOptions
 from dwm.report import ScoreLine, Video
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @runtime_checkable
@@ -95,7 +97,7 @@ class Tools:
     def town_features(self) -> FeatureExtractor:
         return Memory(self.town or town_features(), self.remembered)
 
-    def _load(self, network: nn.Module, name: str) -> nn.Module:
+    def _load(self, network: Network, name: str) -> Network:
         return load_features(network, name, *places_of(self.options, name)).to(self.device)
 
 

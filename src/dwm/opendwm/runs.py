@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import Field
 
@@ -43,7 +43,7 @@ class LidarRun(Options):
     )
     settings: dict[str, Any] = Field(..., description="the run's own settings, as they stood in its file")
 
-    def build(self) -> None:
+    def build(self) -> NoReturn:
         """Raises DwmError."""
         raise DwmError(
             f"a LiDAR run ({self.kind}): its networks are not here yet; the config is kept, nothing can run it"

@@ -163,7 +163,7 @@ def _other_pictures(letter: str, views: tuple[str, ...], seconds: float, workers
     """`seconds` between held-out pictures. Waymo's cameras are taken once each, by their own clock."""
     base = sd21_crossview_nuscenes()
     (train,) = training_sets(letter, 1, ((0.0, 1.0),))
-    mask = tuple(row[: len(views)] for row in train.crossview_mask[: len(views)])
+    mask = tuple(row[: len(views)] for row in (train.crossview_mask or ())[: len(views)])
     train = train.with_(views=views, crossview_mask=mask, lidar_clock=letter == "a")
     held_out = train.with_(rates=((0.0, seconds),), words=TOLD)
     return base.with_(

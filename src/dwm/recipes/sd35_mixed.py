@@ -172,7 +172,9 @@ def sd35_xs_forcing_nwao() -> Recipe:
 
 def xs_network() -> DiTOptions:
     """Half as deep as SD 3.5 and a little narrower, across views after every second block and across frames after each."""
-    return sd35_layout_nwao().network.with_(
+    network = sd35_layout_nwao().network
+    assert isinstance(network, DiTOptions)
+    return network.with_(
         num_layers=12,
         num_attention_heads=20,
         caption_projection_dim=SMALL,

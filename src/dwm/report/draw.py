@@ -16,7 +16,7 @@ PLATE = (12, 14, 18, 165)
 GAP = 4
 
 
-def resized(picture: Picture, size: tuple[int, int]) -> Picture:
+def resized(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     """The picture at `size` (width, height), smooth both ways."""
     if picture.shape[1::-1] == tuple(size):
         return picture

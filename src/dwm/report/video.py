@@ -145,10 +145,9 @@ def real_video(batch: ClipBatch, views: Sequence[str] = NUSCENES_VIEWS) -> Video
 def layout_video(batch: ClipBatch, views: Sequence[str] = NUSCENES_VIEWS) -> Video | None:
     """What the network is told, drawn: the map with the boxes over it. None where a batch has neither."""
     boxes, lanes = batch.layout_boxes, batch.layout_map
-    if boxes is None and lanes is None:
-        return None
     if boxes is None or lanes is None:
-        return Video(lanes if boxes is None else boxes, float(batch.fps[0]), tuple(views))
+        one = lanes if boxes is None else boxes
+        return None if one is None else Video(one, float(batch.fps[0]), tuple(views))
     drawn = boxes.amax(
         dim=3, keepdim=True
     )  # a box's line is bright in one channel at least; its edge fades into the map

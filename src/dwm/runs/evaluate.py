@@ -12,7 +12,7 @@ from pydantic import Field
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import TOWN
 from dwm.clip import Clip
-from dwm.config.files import save
+from dwm.config.files import check_own, save
 from dwm.data import DatasetWindows, ReadOptions
 from dwm.data.open import drawn_name
 from dwm.devices import pick_device
@@ -20,7 +20,7 @@ from dwm.errors import DwmError
 from dwm.evaluation import EvaluationOptions, Scores, Tools
 from dwm.evaluation import evaluate as run_scores
 from dwm.generation import DrivingPipeline
-from dwm.options import Options
+from dwm.options import Names, Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
 from dwm.runs import score_record
 from dwm.runs.clips import opened_path
@@ -48,12 +48,12 @@ class EvaluationRun(Options):
     split: str | None = Field("val", description="scenes: val, train, mini_val, a file of names, …; null: all of them")
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     town_seed: int = Field(1000, ge=0, description="which town, where there is no data set")
-    clips: int = Field(16, ge=1, description="clips that are generated")
-    frames: int | None = Field(None, ge=1, description="frames of each")
-    fps: float | None = Field(None, gt=0, description="frames a second")
+    clips: int = Field(16, ge=1, le=1_000_000, description="clips that are generated")
+    frames: int | None = Field(None, ge=1, le=4096, description="frames of each")
+    fps: float | None = Field(None, ge=0.01, le=1000, description="frames a second")
     stride: float = Field(2.0, gt=0, description="seconds between two clips of one scene")
-    views: tuple[str, ...] | None = Field(None, description="cameras")
-    steps: int | None = Field(None, ge=1, description="sampling steps")
+    views: Names | None = Field(None, description="cameras")
+    steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     scores: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
@@ -71,6 +71,7 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     from dwm.checkpoints.folder import read_card, resolve
 
     check_folder(output, FILES)
+    check_own(output)
     card = read_card(resolve(run.weights))
     if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")

@@ -191,8 +191,8 @@ class TownScene:
     ) -> UInt8[np.ndarray, "h w 3"]:
         """What the camera `view` sees at an instant, in `size` (width, height); things named in `hidden` are left out."""
         number = self.rig.index(view)
-        full = tuple(int(n) for n in self.rig.image_size[number])
-        size = size or full  # type: ignore[assignment]
+        full = self.rig.size_of(number)
+        size = size or full
         scale = np.array([size[0] / full[0], size[1] / full[1], 1.0])
         graph, ego = self._graph_at(time_s, tuple(hidden))
         return graph.draw(size, self.rig.intrinsics[number] * scale[:, None], ego @ self.rig.ego_from_camera[number])

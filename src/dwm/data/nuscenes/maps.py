@@ -57,10 +57,11 @@ def _layers(name: str, content: Any) -> LaneMap:
     polygons = {row.token: row for row in rows.of("polygon")}
 
     def ring(row: _Row, tokens: Any) -> list[tuple[float, float]]:
-        found = [nodes.get(token) if isinstance(token, str) else None for token in _list(row, "nodes", tokens)]
-        if None in found:
-            raise row.wrong(f"names the node {str(tokens[found.index(None)])[:40]!r}, which is not in node")
-        return found
+        named = _list(row, "nodes", tokens)
+        for token in named:
+            if not isinstance(token, str) or token not in nodes:
+                raise row.wrong(f"names the node {str(token)[:40]!r}, which is not in node")
+        return [nodes[token] for token in named]
 
     def shape(owner: _Row, token: Any) -> Polygon | None:
         row = polygons.get(token) if isinstance(token, str) else None
@@ -79,7 +80,9 @@ def _layers(name: str, content: Any) -> LaneMap:
             (row, token)
             for row in (rows.of(layer) if layer in content else ())
             for token in (
-                row.list("polygon_tokens") if "polygon_tokens" in row.values else [row.field("polygon_token")]
+                row.list("polygon_tokens")
+                if isinstance(row.values, dict) and "polygon_tokens" in row.values
+                else [row.field("polygon_token")]
             )
         ]
         layers[layer] = tuple(found for row, token in tokens if (found := shape(row, token)) is not None)

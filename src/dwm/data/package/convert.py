@@ -52,7 +52,7 @@ def to_package(source: SceneTables, output: Path, split: Split = None, files: bo
     with staged(output) as folder:
         copied = _copy_files(source.tree, tables["frames"]["file"], folder) if files else 0
         write_tables(folder, manifest, tables)
-    return Converted(output, *(len(tables[name]) for name in ("scenes", "frames", "boxes")), copied)
+    return Converted(output, len(tables["scenes"]), len(tables["frames"]), len(tables["boxes"]), copied)
 
 
 def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", files: bool = True) -> Converted:
@@ -74,7 +74,7 @@ def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", f
             place = folder / inside(f"expansion/{name}.json", source.tree.where)
             write_expansion(place, [records], canvas_of(records))
         _write_captions(folder, neutral["captions"])
-    return Converted(output, *(len(neutral[name]) for name in ("scenes", "frames", "boxes")), copied)
+    return Converted(output, len(neutral["scenes"]), len(neutral["frames"]), len(neutral["boxes"]), copied)
 
 
 def _write_captions(folder: Path, captions: pa.Table) -> None:

@@ -143,7 +143,9 @@ class SceneWriter:
             self.package.annotated.add(token)
             if lidar_points is None and len(boxes):
                 self.package.uncounted[token] = boxes
-        for i in range(0 if boxes is None else len(boxes)):
+        if boxes is None:
+            return token
+        for i in range(len(boxes)):
             row = {
                 "token": f"{token}/{boxes.instance[i]}",
                 "instant": token,

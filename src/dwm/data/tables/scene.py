@@ -91,7 +91,7 @@ class TableScene:
     def seconds(self) -> float:
         """From the first to the last frame of the clock."""
         channels = self.channels()
-        stamps = self._stamps(channels[0]) if channels else ()
+        stamps = self._stamps(channels[0]) if channels else np.empty(0)
         return float(stamps[-1] - stamps[0]) / 1e6 if len(stamps) else 0.0
 
     @cached_property
@@ -217,7 +217,7 @@ class TableScene:
         """Width and height that the tables say of pictures."""
         return np.stack([self.tables.columns.width[rows], self.tables.columns.height[rows]], -1)
 
-    def _mounting(self, calibration: Int[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 4 4"]:
+    def _mounting(self, calibration: Int[np.ndarray, "*n"] | int) -> Float[np.ndarray, "*n 4 4"]:
         """Ego from sensor of rows of the calibrations."""
         table = self._index.calibrations
         rotation = rotation_from_quaternion(vectors(table, "rotation")[calibration])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def write_file(source: Path, target: Path, dtype: torch.dtype | None = None) -> 
 
 def run_of_save(source: Path) -> Recipe:
     """The run that wrote a save: its config.json lies in a folder around it. Raises DwmError where there is none."""
-    for folder in source.resolve().parents[:4]:
+    for folder in Path(os.path.realpath(source)).parents[:4]:
         if (folder / CONFIG_NAME).is_file():
             return load(folder / CONFIG_NAME)
     raise DwmError(f"{source}: no {CONFIG_NAME} lies in the folders around this save; give the run's config with -c")

@@ -60,6 +60,7 @@ class PortRun:
 
         Raises DwmError for a value that is not meant.
         """
+
         tiny = environment.get("TINY", "0") not in ("", "0")
         config = Path(environment["CONFIG"]) if environment.get("CONFIG") else None
         if tiny and config is not None:
@@ -69,11 +70,12 @@ class PortRun:
         processes = nodes * each
         copies, shards = _mesh(environment.get("MESH"), processes)
         address = _address(kind, given)
+        micro_batches = 1 if config is None else _of(config).training.accumulate
         settings = {
             "training.steps": (TINY_STEPS if tiny else STEPS)[kind],
             "training.log_every": TINY_LOG_EVERY if tiny else LOG_EVERY,
-            # As many micro-batches a process as the config says; in the port's, and ours, one.
-            "training.accumulate": processes * (load_recipe(config).training.accumulate if config else 1),
+            # As many a process as the config says; in the port's, and ours, one.
+            "training.accumulate": processes * micro_batches,
             "training.parallel.mode": "fsdp",
             MESH: f"[{copies},{shards}]",
             "device": environment.get("DEVICE", "auto"),
@@ -104,10 +106,9 @@ class PortRun:
         """What the processes will train. Raises DwmError for a setting that is not known."""
         from dwm.config import find, resolve
         from dwm.opendwm.config.places import with_root
-        from dwm.opendwm.runs import load_recipe
 
         given = self.arguments[: self.arguments.index("--resume")]
-        named = find(given[0]) if self.config is None else load_recipe(self.config)
+        named = find(given[0]) if self.config is None else _of(self.config)
         values = named if self.root is None else with_root(named, self.root)
         return resolve(values=values, overrides=given[1 if self.config is None else 2 :])
 
@@ -211,6 +212,12 @@ def _as_the_port(line: str) -> Iterator[str]:
         named = re.sub(r"(\w+) (?=[\d.])", r"\1: ", found["parts"] or "")
         rest = f", {named}" if named else ""
         yield f"Step {found['step']} ({float(found['seconds']):.1f} s/step), loss: {found['loss']}{rest}\n"
+
+
+def _of(config: Path) -> Recipe:
+    from dwm.opendwm.runs import load_recipe  # takes seconds, which a word that is mistyped need not wait for
+
+    return load_recipe(config)
 
 
 def _put_aside(folder: Path) -> None:

@@ -99,7 +99,7 @@ def _picture_step(step: Section, of: str, read: Read) -> None:
         if len(size) != 2 or not all(type(edge) is int for edge in size):
             raise step.fault("size", f"expected [height, width] in pixels, found {str(size)[:60]}")
         height, width = size
-        if read.size not in (None, (width, height)):
+        if read.size is not None and read.size != (width, height):
             raise step.fault(
                 "size", f"{width}×{height} differs from {read.size[0]}×{read.size[1]} of the other pictures"
             )

@@ -226,7 +226,7 @@ class SceneWriter:
             )
         link(rows)
         for row in rows:
-            (self.job.root / row["filename"]).parent.mkdir(parents=True, exist_ok=True)
+            (self.job.root / str(row["filename"])).parent.mkdir(parents=True, exist_ok=True)
         return rows
 
     def _cameras(self, channel: str) -> list[Row]:

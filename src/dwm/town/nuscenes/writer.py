@@ -127,7 +127,7 @@ def _write_shared(root: Path, scenes: Sequence[SceneRows], options: NuScenesOpti
     """Everything that the scenes share: tables, captions, map expansion and masks."""
     tables = _joined([scene.tables for scene in scenes])
     place_of = {row["token"]: row["location"] for row in tables["log"]}
-    log_tokens = {
+    log_tokens: dict[str, Sequence[str]] = {
         place: tokens
         for place in names.LOCATIONS
         if (tokens := [log for log, where in place_of.items() if where == place])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -68,7 +69,8 @@ def noised(
 
     `noising`: how noise is added, none: the flow of the options. `references`: what given frames show, none: `latents`.
     """
-    given, alone = _tasks(draws, options, tuple(latents.shape[:3]))
+    b, t, v = latents.shape[:3]
+    given, alone = _tasks(draws, options, (b, t, v))
     any_together = not bool(alone.all())
     draws, given, alone, keep = _sent(draws, given, alone, _keep(draws, options), latents.device)
     noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
@@ -145,7 +147,7 @@ def _tasks(
         return _ctsd_tasks(draws, options, shape)
     given = torch.zeros(shape, dtype=torch.bool)
     if options.style == "diffusion_forcing":
-        return given, draws.image < options.image_tasks
+        return given, _drawn(draws.image) < options.image_tasks
     return given, torch.zeros(shape[0], dtype=torch.bool)
 
 
@@ -155,7 +157,7 @@ def _sent(
     """All that was drawn and decided by the processor, on the device, in one copy for each kind of number."""
     used = {name: getattr(draws, name) for name in ("noise", "positions", "scale", "offset")}
     decided = {f"keep {name}": value for name, value in keep.items() if name not in ON_PROCESSOR}
-    found = send_together({**used, **decided, "given": given, "alone": alone}, device)
+    found: dict[str, Any] = send_together({**used, **decided, "given": given, "alone": alone}, device)
     keep = {name: found.get(f"keep {name}", value) for name, value in keep.items()}
     return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], keep
 
@@ -165,14 +167,22 @@ def _ctsd_tasks(
 ) -> tuple[Bool[Tensor, "b t v"], Bool[Tensor, "b"]]:
     """Which frames and views are given clean, and which clips are images that do not see each other."""
     _, t, _ = shape
-    generation = draws.generation < options.generation_tasks
-    alone = generation & (draws.image < options.image_tasks)
-    shown = spread(draws.all_visible < options.all_references_visible, draws.visible) | (
-        draws.visible < options.reference_visible
+    generation = _drawn(draws.generation) < options.generation_tasks
+    alone = generation & (_drawn(draws.image) < options.image_tasks)
+    visible = _drawn(draws.visible)
+    shown = spread(_drawn(draws.all_visible) < options.all_references_visible, visible) | (
+        visible < options.reference_visible
     )
     count = _reference_counts(draws, options, len(generation))
     within = torch.arange(t)[None] < count[:, None]
     return shown & within[:, :, None] & ~spread(generation, shown), alone
+
+
+def _drawn(numbers: Tensor | None) -> Tensor:
+    """What `draw` drew for these options."""
+    if numbers is None:
+        raise ValueError("the draws are of other options: they lack numbers that these ask for")
+    return numbers
 
 
 def _reference_counts(draws: Draws, options: ObjectiveOptions, b: int) -> Tensor:
@@ -180,14 +190,14 @@ def _reference_counts(draws: Draws, options: ObjectiveOptions, b: int) -> Tensor
         return torch.full((b,), options.reference_frames)
     counts = torch.tensor(list(options.reference_frames))
     limits = torch.tensor(list(options.reference_frames.values())).cumsum(0)
-    return counts[torch.searchsorted(limits, draws.count).clamp(max=len(counts) - 1)]
+    return counts[torch.searchsorted(limits, _drawn(draws.count)).clamp(max=len(counts) - 1)]
 
 
 def _perturbed(latents: Latents, draws: Draws, options: ObjectiveOptions) -> Latents:
     """Latents with a random scale and offset of each frame, where options ask for them."""
-    if draws.scale is not None:
+    if draws.scale is not None and options.reference_scale_std is not None:
         latents = latents * (1 + options.reference_scale_std * spread(draws.scale.to(latents), latents))
-    if draws.offset is not None:
+    if draws.offset is not None and options.reference_offset_std is not None:
         latents = latents + options.reference_offset_std * spread(draws.offset.to(latents), latents)
     return latents
 

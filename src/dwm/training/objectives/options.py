@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from dwm.checkpoints.card import Optional
 from dwm.diffusion.flow import Weighting
 from dwm.diffusion.process import Flow
 from dwm.errors import DwmError
@@ -54,10 +55,11 @@ class ObjectiveOptions(Options):
         return self
 
     @property
-    def optional(self) -> tuple[str, ...]:
+    def optional(self) -> tuple[Optional, ...]:
         """Conditions that some clips lose, by themselves or (`layout`: boxes and map) together: weights can do without them."""
-        alone = tuple(name for name in ("text", "boxes", "map") if getattr(self, f"keep_{name}") < 1)
-        return tuple(dict.fromkeys((*alone, *(("text", "layout") if self.drop_all else ()))))
+        shares: dict[Optional, float] = {"text": self.keep_text, "boxes": self.keep_boxes, "map": self.keep_map}
+        together: tuple[Optional, ...] = ("text", "layout") if self.drop_all else ()
+        return tuple(dict.fromkeys((*(name for name, share in shares.items() if share < 1), *together)))
 
     def share(self, condition: str) -> float:
         """The share of clips that keep a condition."""

@@ -258,7 +258,7 @@ class Spread:
         for module in computation.modules():
             if hasattr(module, "agreed"):
                 before = module.agreed
-                module.agreed = lambda wanted: self.here.any(wanted)[0]
+                module.agreed = lambda wanted: self.here.any(wanted)[0]  # type: ignore[assignment]
                 self._undo.append(partial(setattr, module, "agreed", before))
 
 
@@ -268,12 +268,13 @@ def _copies(computation: Computation, device: torch.device) -> nn.Module:
     # Buffers never change, so there is nothing to send each time; PyTorch 2.13 gave the setting another name.
     names = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    quiet: dict[str, Any] = {buffers: False}
     return DistributedDataParallel(
         computation,
         device_ids=None if device.type == "cpu" else [device],
         find_unused_parameters=True,  # which blocks run depends on the tasks that are drawn
         gradient_as_bucket_view=True,
-        **{buffers: False},
+        **quiet,
     )
 
 

@@ -110,7 +110,7 @@ class AutoencoderTask:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.module["judge"] = PatchDiscriminator()
-        self.module.to(self.device, memory_format=torch.channels_last)
+        self.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
         number = start

@@ -109,9 +109,10 @@ class DrivingTask:
             latent_frames=latents.shape[1],
             gradients=told.train_text,
         )
+        apart = conditions.disable_temporal
         conditions = replace(
             conditions,
-            disable_temporal=conditions.disable_temporal | inputs.alone,
+            disable_temporal=inputs.alone if apart is None else apart | inputs.alone,
             any_temporal=conditions.any_temporal and inputs.any_together,
         )
         with autocast(self.device, told.dtype):
@@ -161,7 +162,8 @@ class DrivingTask:
         boxes, weight = batch.clips.layout_boxes, self.told.objective.box_weight
         if weight == 1 or boxes is None:
             return None
-        return box_weights(boxes, latents.shape[-2:], weight)
+        height, width = latents.shape[-2:]
+        return box_weights(boxes, (height, width), weight)
 
     def _latent_shape(self, batch: DrivingBatch) -> tuple[int, ...]:
         if batch.latents is not None:

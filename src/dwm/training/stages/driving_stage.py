@@ -97,6 +97,7 @@ class DrivingTraining:
         loop = self.options.loop
         if self.epochs is None:
             return loop
+        assert isinstance(task.feed, Feed)  # as `task` made it
         return loop.with_(steps=min(loop.steps, self.epochs * task.feed.plan.steps))
 
     def callbacks(self, context: Context, task: DrivingTask) -> Sequence[Callback]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 
@@ -39,7 +40,13 @@ class TownScenes(Sequence[TownScene]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place):  # an int, or a slice as of every sequence
+    @overload
+    def __getitem__(self, place: int) -> TownScene: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> TownScenes: ...
+
+    def __getitem__(self, place):
         if isinstance(place, slice):
             return TownScenes(self.seed, self.numbers[place], self.options)
         return town_scene(self.seed, self.numbers[place], self.options)

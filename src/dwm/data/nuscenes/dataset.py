@@ -33,8 +33,6 @@ UNUSED = ("attribute", "visibility", "map")
 class NuScenesTables(SceneTables):
     """One version. Its own tables are what the index joins, and go in as they are; the neutral ones are made for conversion."""
 
-    tree: Tree
-    version: str
     format = "nuScenes"
     label = ""
 

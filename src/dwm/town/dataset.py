@@ -46,7 +46,7 @@ class TownScenes(Sequence[TownScene]):
     @overload
     def __getitem__(self, place: slice) -> TownScenes: ...
 
-    def __getitem__(self, place):
+    def __getitem__(self, place: int | slice) -> TownScene | TownScenes:
         if isinstance(place, slice):
             return TownScenes(self.seed, self.numbers[place], self.options)
         return town_scene(self.seed, self.numbers[place], self.options)

@@ -52,14 +52,20 @@ def test_the_ports_config_trains_and_goes_on(trained: Path, port_tree: PortTree)
     assert set(before) == set(after) and any(not before[name].equal(after[name]) for name in before)
 
 
-def test_previews_and_scores_come_from_the_training_runs_folder_and_leave_it_as_it_is(
-    trained: Path, port_tree: PortTree
-) -> None:
-    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
-    refused = port_tree.run("src/dwm/preview.py", "-c", config, "-o", str(trained), status=1)
+def test_without_a_step_the_saved_ones_are_named(trained: Path, port_tree: PortTree) -> None:
+    refused = port_tree.run("src/dwm/preview.py", "-c", str(port_tree.small(PORT)), "-o", str(trained), status=1)
     assert "names no weights; with --resume-from those of" in refused and "(saved: 2" in refused
+
+
+def test_previews_come_from_the_training_runs_folder_and_leave_it_as_it_is(trained: Path, port_tree: PortTree) -> None:
+    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
     port_tree.run("src/dwm/preview.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--count", "1")
     assert (trained / "preview" / "0.png").stat().st_size > 10_000
+    assert (trained / "config.json").read_bytes() == run
+
+
+def test_scores_come_from_the_training_runs_folder_and_leave_it_as_it_is(trained: Path, port_tree: PortTree) -> None:
+    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
     said = port_tree.run("src/dwm/evaluate.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--clips", "2")
     assert "town_fid: " in said and json.loads((trained / "evaluation" / "scores.json").read_text())["clips"] == 2
     assert (trained / "config.json").read_bytes() == run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,13 @@ Compatibility = Literal["ours", "reference"]
 
 class NetworkOptions(Options):
     """A driving network's options, as far as other rooms ask. What a kind of network does differently it says here."""
+
+    if TYPE_CHECKING:  # fields that every kind has, each with its own default
+        in_channels: int = 4
+        projection_class_embeddings_input_dim: int | None = None
+        condition_image_adapter_config: AdapterOptions | None = None
+        enable_crossview: bool = False
+        enable_temporal: bool = False
 
     @property
     def latent_multiple(self) -> int:

@@ -120,7 +120,11 @@ def _fewer(frames: int, video: bool) -> int:
 
 def _network(network: Network) -> Network:
     """The same kinds of blocks in the same places of a network of four blocks, or of two levels."""
-    return _unet(network) if isinstance(network, UNetOptions) else _transformer(network)
+    if isinstance(network, UNetOptions):
+        return _unet(network)
+    if isinstance(network, DiTOptions):
+        return _transformer(network)
+    raise DwmError(f"network: a {type(network).__name__} has no tiny twin")
 
 
 def _transformer(network: DiTOptions) -> DiTOptions:

@@ -105,7 +105,7 @@ def draw_above(
     return np.asarray(image)
 
 
-def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "n 3"] | None]:
+def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "_ 3"] | None]:
     """Each frame's sweep in the world's frame; None where there is none, with a warning where its file is missing."""
     if clip.lidar is None:
         return [None] * clip.length

@@ -199,7 +199,7 @@ class WatchedSampler(Sampler):
         self.watch.steps[-1]["guided_output"] = guided
         return guided
 
-    def window(self, batch: ClipBatch, known: Latents | None = None) -> Latents:
+    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
         if known is not None:
             self.watch.found[f"call{self.watch.call}.image_latents"] = known
         latents = super().window(batch, known)

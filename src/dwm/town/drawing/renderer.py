@@ -127,7 +127,7 @@ class SceneGraph:
         self,
         static: Sequence[Part],
         models: Mapping[str, Sequence[Part]],
-        textures: Mapping[str, UInt8[np.ndarray, "h w 3"]],
+        textures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]],
         sky: Mesh,
         veils: Sequence[Mesh],
         ego_light: Mesh | None,

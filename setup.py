@@ -11,7 +11,6 @@ NEEDED = [
     "torch>=2.5",
     "diffusers>=0.31",
     "transformers>=4.50",
-    "accelerate>=1.0",
     "safetensors>=0.4.5",
     "numpy>=1.26",
     "pydantic>=2.7",
@@ -25,11 +24,9 @@ NEEDED = [
     "pyarrow>=16",
     "fsspec>=2024.6",
     "shapely>=2.0.4",
-    "panda3d>=1.10.14",
-    "tensorboard>=2.17",
-    "sentencepiece>=0.2",
-    "protobuf>=4.25",
     "packaging>=23",
+    "lazy_loader>=0.4",
+    "platformdirs>=4",
 ]
 
 

@@ -74,3 +74,26 @@ def test_every_name_that_a_room_gives_when_asked_is_there(room: str) -> None:
     code = f"import dwm.{room} as room; [getattr(room, name) for name in room.__all__]; assert room.__all__"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "code", "line"),
+    [
+        (
+            "panda3d",
+            "from dwm.town.drawing.renderer import Renderer; Renderer.get()",
+            "Panda3D, which is not here: pip install 'dwm[town]'",
+        ),
+        (
+            "tensorboard",
+            "from pathlib import Path; from dwm.training.loop.log import TensorBoard; TensorBoard(Path('run'), 0)",
+            "tensorboard is not installed; pip install 'dwm[tensorboard]'",
+        ),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_missed_with_its_install_line(
+    tmp_path: Path, library: str, code: str, line: str
+) -> None:
+    hide = f"import sys; sys.modules[{library!r}] = None\n"
+    _, said, status = imported(hide + code, tmp_path)
+    assert status == 1 and line in said

@@ -23,6 +23,7 @@ from dwm.base_models.trust import CONFIG, check_folder_configs, check_model
 from dwm.errors import DwmError
 from dwm.storage import limits, read_file, regular
 from dwm.strict_json import check_pointer, parse_json
+from dwm.versions import installed
 
 AUTOENCODERS = {"AutoencoderKL": Autoencoder, "AutoencoderKLCogVideoX": VideoAutoencoder}
 """What we wrap each of diffusers' classes in. Both libraries are imported where something is loaded: they take seconds."""
@@ -200,6 +201,11 @@ def _tokenizer_class(folder: Path) -> type:
         if all((folder / name).exists() for name in names):
             for name in names:
                 regular(folder / name, limits.TEXT)
+            if "spiece.model" in names and not (installed("sentencepiece") and installed("protobuf")):
+                raise DwmError(
+                    f"{folder}: has no tokenizer.json, and its spiece.model is read by SentencePiece and protobuf: "
+                    "pip install 'dwm[sd3]'"
+                )
             if "merges.txt" in names:
                 _check_merges(folder)
             return getattr(transformers, kind)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
+from platformdirs import user_cache_path
 
 from dwm.errors import DwmError
 from dwm.progress import note
@@ -32,7 +33,7 @@ Tables = Mapping[str, pa.Table]
 
 def cache_folder(beside: str | Path) -> Path:
     """Where to keep what was computed from files in the folder `beside`: there, or, where that may not be written, is a URL, or
-    $DWM_CACHE is set, in the user's cache ($DWM_CACHE, else $XDG_CACHE_HOME/dwm, else ~/.cache/dwm)."""
+    $DWM_CACHE is set, in the user's cache ($DWM_CACHE, else the system's place: ~/.cache/dwm on Linux)."""
     if not _is_url(beside) and not os.environ.get("DWM_CACHE"):
         folder = Path(beside) / FOLDER
         if folder.is_symlink():
@@ -42,7 +43,7 @@ def cache_folder(beside: str | Path) -> Path:
             )
         elif _may_write(folder if folder.exists() else Path(beside)):
             return folder
-    root = os.environ.get("DWM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwm"
+    root = os.environ.get("DWM_CACHE") or user_cache_path("dwm", appauthor=False)
     where = str(beside) if _is_url(beside) else os.path.realpath(beside)
     return Path(root) / _digest(where)
 

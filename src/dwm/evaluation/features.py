@@ -74,7 +74,7 @@ class FeatureNetwork(nn.Module):
         ]
         return (torch.cat(answers, dim=1) - self.centre) / self.scale
 
-    def scales(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n 3 y x"]]:
+    def scales(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n 3 _ _"]]:
         """The pictures as each bank sees them."""
         size = self.options.size[::-1]
         if pictures.shape[-2:] != size:

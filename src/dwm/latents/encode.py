@@ -148,7 +148,7 @@ class _Clips(IterableDataset):
                     units.append(_Unit(key, size, torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()))
         return _Found(units, material.texts() if self.texts else [])
 
-    def _wholes(self, keys: Int[np.ndarray, "t v 2"]) -> list[tuple[int, Int[np.ndarray, "n 2"]]]:
+    def _wholes(self, keys: Int[np.ndarray, "t v 2"]) -> list[tuple[int, Int[np.ndarray, "_ 2"]]]:
         """Frames that are encoded together, and the keys of such units."""
         if not self.windows:
             return [(1, keys.reshape(-1, 2))]

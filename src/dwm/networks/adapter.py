@@ -60,7 +60,7 @@ class LayoutAdapter(nn.Module):
         if options.zero_gate_coef:
             self.zero_gates = nn.Parameter(torch.zeros(len(options.channels)))
 
-    def forward(self, x: Float[Tensor, "*n c H W"]) -> list[Float[Tensor, "*n d h w"]]:
+    def forward(self, x: Float[Tensor, "*n c H W"]) -> list[Float[Tensor, "*n _ _ _"]]:
         lead = x.shape[:-3]
         x = F.pixel_unshuffle(x.flatten(0, -4), self.options.downscale_factor)
         features = []

@@ -52,7 +52,7 @@ class TableScene:
         return self._text("location")
 
     @cached_property
-    def rows_of(self) -> dict[str, Int[np.ndarray, "n"]]:
+    def rows_of(self) -> dict[str, Int[np.ndarray, "_"]]:
         """The rows of the index by channel, rising in time; only key frames where the data set was opened so."""
         spans, names = self._index.spans, self._index.channels["channel"].to_pylist()
         scene = spans["scene"].to_numpy()

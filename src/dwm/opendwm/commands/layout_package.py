@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.config.data import SourceOptions
 from dwm.config.files import read_json, validated
 from dwm.data.batch import crossview_mask

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, VideoAutoencoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_window_as_published
@@ -199,7 +199,7 @@ class WatchedSampler(Sampler):
         self.watch.steps[-1]["guided_output"] = guided
         return guided
 
-    def window(self, batch: ClipBatch, known: Latents | None = None) -> Latents:
+    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
         if known is not None:
             self.watch.found[f"call{self.watch.call}.image_latents"] = known
         latents = super().window(batch, known)

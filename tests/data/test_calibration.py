@@ -11,8 +11,8 @@ from made_up_nuscenes import START, make_files, make_tables, write
 from dwm.conditions import ConditionOptions
 from dwm.conditions.camera import camera_ids
 from dwm.data import collate, draw_boxes, look_at, open_dataset
-from dwm.data.nuscenes.check import check_dataset
 from dwm.data.nuscenes.dataset import NuScenesTables
+from dwm.data.open import check_dataset
 from dwm.data.overview import LookOptions, sweeps_in_world
 from dwm.data.package.convert import to_nuscenes, to_package
 from dwm.data.package.schema import PackageTables

@@ -172,5 +172,5 @@ def test_work_and_identity_of_a_batch():
     assert len(task.blocks()) == 4
 
 
-class _Encoder(torch.nn.Module):
+class _Encoder(TextEncoder):
     length = 12

@@ -8,7 +8,8 @@ import pytest
 
 from dwm.base_models import BaseModel
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.checkpoints.folder import TOWN, load_network, resolve
+from dwm.checkpoints.folder import load_network
+from dwm.checkpoints.places import TOWN, resolve
 from dwm.errors import DwmError
 
 

@@ -24,16 +24,14 @@ FORMAT = '''
     import pyarrow as pa
 
     from dwm.data import Format, SceneTables
-    from dwm.storage import Tree
 
     AHEAD = [0.5, -0.5, 0.5, -0.5]
 
 
     @dataclass(frozen=True)
     class Drives(SceneTables):
-        tree: Tree
         format = "drives of an invented car"
-        version = "drives"
+        version: str = "drives"
         files = ("drives.csv",)
 
         def table(self, name):

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from dwm.base_models import BaseModel
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.checkpoints.folder import TOWN, load_network, read_card
+from dwm.checkpoints.folder import load_network, read_card
+from dwm.checkpoints.places import TOWN
 from dwm.checkpoints.published import load_published, read_state
 from dwm.cli.runs import chosen_training, saved
 from dwm.config import find, resolve

@@ -21,7 +21,7 @@ from made_up_nuscenes import make_files, make_tables, write
 from dwm.data import open_dataset
 from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.package.convert import to_package
-from dwm.data.package.schema import read_package_table
+from dwm.data.package.schema import PackageTables
 from dwm.data.recording import save_recording
 from dwm.errors import DwmError
 from dwm.storage import kept_tables, load_tables, open_tree, working_folder
@@ -95,7 +95,7 @@ def test_torn_pages_of_a_package_are_noticed(folder: Path, tmp_path: Path) -> No
                     assert again.equals(pq.read_table(pa.BufferReader(whole)))
                 except (OSError, pa.ArrowException):
                     with pytest.raises(DwmError, match=table.name):
-                        read_package_table(open_tree(package), table.stem)
+                        PackageTables(open_tree(package)).read(table.stem)
         table.write_bytes(whole)
 
 

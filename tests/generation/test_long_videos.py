@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dwm.base_models import Autoencoder, TextEmbedding
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions
 from dwm.diffusion import FlowMatchEuler
 from dwm.errors import DwmError

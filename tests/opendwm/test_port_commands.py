@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from port_tree import PORT, PortTree
 from safetensors.torch import load_file
 
 EXAMPLE = "reference/port/examples/ctsd_35_6views_image_generation.json"
+PUBLISHED_EXAMPLES = [f"reference/examples/ctsd_{version}_6views_image_generation.json" for version in ("21", "35")]
 QUICK = ("--log-steps", "1", "--checkpointing-steps", "2", "--preview-steps", "1000")
 SMALL = (
     "network.num_layers=2",
@@ -52,15 +54,24 @@ def test_the_ports_config_trains_and_goes_on(trained: Path, port_tree: PortTree)
     assert set(before) == set(after) and any(not before[name].equal(after[name]) for name in before)
 
 
-def test_previews_and_scores_come_from_the_training_runs_folder_and_leave_it_as_it_is(
-    trained: Path, port_tree: PortTree
-) -> None:
-    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
-    refused = port_tree.run("src/dwm/preview.py", "-c", config, "-o", str(trained), status=1)
+def test_without_a_step_the_saved_ones_are_named(trained: Path, port_tree: PortTree) -> None:
+    refused = port_tree.run("src/dwm/preview.py", "-c", str(port_tree.small(PORT)), "-o", str(trained), status=1)
     assert "names no weights; with --resume-from those of" in refused and "(saved: 2" in refused
+
+
+def test_previews_come_from_the_training_runs_folder_and_leave_it_as_it_is(trained: Path, port_tree: PortTree) -> None:
+    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
     port_tree.run("src/dwm/preview.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--count", "1")
     assert (trained / "preview" / "0.png").stat().st_size > 10_000
-    said = port_tree.run("src/dwm/evaluate.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--clips", "2")
+    assert (trained / "config.json").read_bytes() == run
+
+
+def test_scores_come_from_the_training_runs_folder_and_leave_it_as_it_is(trained: Path, port_tree: PortTree) -> None:
+    config, run = str(port_tree.small(PORT)), (trained / "config.json").read_bytes()
+    said = port_tree.run(
+        "src/dwm/evaluate.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--clips", "2", TORCH_HOME="none"
+    )
+    assert "not computed: " in said and "weights-inception-2015-12-05-6726825d.pth" in said
     assert "town_fid: " in said and json.loads((trained / "evaluation" / "scores.json").read_text())["clips"] == 2
     assert (trained / "config.json").read_bytes() == run
 
@@ -74,6 +85,17 @@ def test_the_ports_example_writes_pictures_and_statistics(port_tree: PortTree) -
     assert all(sample["original_latent_shape"] == [1, 1, 6, 16, 32, 56] for sample in told["samples"])
     assert said.count(" seconds | Shape: (1, 1, 6, 3, 256, 448)") == 4
     assert all((output / f"{number}.png").stat().st_size > 10_000 for number in range(2))
+
+
+@pytest.mark.parametrize("example", PUBLISHED_EXAMPLES, ids=lambda name: Path(name).stem)
+def test_a_published_example_writes_pictures(example: str, port_tree: PortTree) -> None:
+    small, output = str(port_tree.small(example)), port_tree.folder / "output" / Path(example).stem
+    root = ("--root", str(port_tree.folder))
+    port_tree.run("examples/ctsd_generation_example.py", "-c", small, "-o", str(output), *root)
+    inputs = json.loads(Path(small).read_text())["inputs"]
+    samples = json.loads((output / "inference_stats.json").read_text())["samples"]
+    assert [sample["original_latent_shape"] for sample in samples] == [given["latent_shape"] for given in inputs]
+    assert all((output / f"{number}.png").stat().st_size > 10_000 for number in range(len(inputs)))
 
 
 def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:
@@ -93,11 +115,11 @@ def test_the_precision_script_runs_the_ports_config_and_goes_on(
     changed = ("training.log_every=1", "preview.every=0")
     said = port_tree.run("bash", "test/train.sh", "training.steps=2", *changed, **told)
     assert "s/step, " in said and f"on {processes} processes" in said
-    finished = tmp_path / "precision" / "weights" / "dwm.json"
-    finished.unlink()  # as a run that was cut before its last line
+    finished = tmp_path / "precision" / "weights"
+    shutil.rmtree(finished)  # as a run that was cut before its last line: the folder comes whole or not at all
     port_tree.run("bash", "test/train.sh", "training.steps=3", *changed, **told)
     assert steps(tmp_path / "precision") == [1, 2, 3]
-    assert "Step 3 (" in (tmp_path / "train.log").read_text() and finished.is_file()
+    assert "Step 3 (" in (tmp_path / "train.log").read_text() and (finished / "dwm.json").is_file()
 
 
 @pytest.mark.parametrize("named", ["config", "recipe"])

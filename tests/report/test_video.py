@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dwm.clip import NUSCENES_VIEWS, ClipBatch
+from dwm.clip import NUSCENES_VIEWS
+from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 from dwm.report import Film, Video, comparison, contact_sheet, film, layout_video, read_film, real_video
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS
 from dwm.conditions import ConditionOptions
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data import CaptionOptions, LayoutOptions
 from dwm.errors import DwmError
 from dwm.options import Options

@@ -23,7 +23,7 @@ def evaluate(
     ] = None,
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    weights: flags.OptionalWeights = None,
     split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
     scores: Annotated[
         str | None,
@@ -113,7 +113,7 @@ def training_run(
     Of several processes all but the first get None.
     """
     from dwm.config.files import validated
-    from dwm.evaluation import EvaluationOptions
+    from dwm.evaluation.options import EvaluationOptions
     from dwm.opendwm.commands.previews import changed_run
     from dwm.opendwm.commands.scores import score_run
     from dwm.opendwm.runs import check_ready, load_recipe

@@ -36,11 +36,32 @@ def here(path: Path | None) -> Path | None:
     return path
 
 
+def data_there(data: str | None) -> str | None:
+    """Refuses a data set that is not there before the libraries are imported that would read it: they take seconds."""
+    if data is not None:
+        from dwm.storage.tree import require
+
+        require(data)
+    return data
+
+
+def weights_there(weights: str | None) -> str | None:
+    """The same for weights."""
+    if weights is not None and not Path(weights).exists():
+        from dwm.checkpoints.places import resolve
+
+        resolve(weights)
+    return weights
+
+
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
 OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
-Data = Annotated[str | None, typer.Option("--data", help="A data set: a folder, an archive, or a URL such as s3://….")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="A data set: a folder, an archive, or a URL such as s3://….", callback=data_there),
+]
 KeyFrames = Annotated[
     bool, typer.Option("--key-frames", help="Only key frames: of a set whose sweeps are not there, say.")
 ]
@@ -59,6 +80,9 @@ def no_root(root: Path | None) -> None:
 
 
 Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]
+OptionalWeights = Annotated[
+    str | None, typer.Option("--weights", help="A folder, or `town` (the default).", callback=weights_there)
+]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]

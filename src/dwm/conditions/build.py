@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dwm.base_models import TextSource
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions.camera import Camera, ExplicitView
 from dwm.conditions.condition import Condition, Request
 from dwm.conditions.layout import Boxes, Map

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from dwm.clip import NUSCENES_VIEWS
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data import CaptionOptions, LayoutOptions
 from dwm.data.open import USUAL, check_kind
 from dwm.options import Options

@@ -12,9 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import NUSCENES_VIEWS, Clip, ClipBatch, as_floats, ring_mask
-from dwm.data.captions import CaptionOptions, words
-from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
+from dwm.clip import Clip, ring_mask
+from dwm.clip_batch import ClipBatch, as_floats
+from dwm.conventions import NUSCENES_VIEWS
+from dwm.data.captions import words
+from dwm.data.layout import draw_boxes, draw_map
+from dwm.data.options import CaptionOptions, LayoutOptions
 from dwm.errors import DwmError
 
 Size = tuple[int, int]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dwm.clip import CAPTION_KEYS
+from dwm.conventions import CAPTION_KEYS
 from dwm.errors import DwmError
 from dwm.storage import SortedNames, Tree, cache_folder, kept_tables, load_tables
 

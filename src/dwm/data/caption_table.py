@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from dwm.clip import CAPTION_KEYS
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.package.parquet import read_parquet
 from dwm.data.tables.dataset import TableDataset
 from dwm.data.tables.scene import TableScene

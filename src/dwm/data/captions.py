@@ -15,38 +15,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
-from dwm.clip import CAPTION_KEYS, Caption
+from dwm.clip import Caption
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.caption_store import KEPT_FROM, kept_captions
+from dwm.data.options import CaptionOptions
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
-from dwm.options import Options
 from dwm.storage import Files, Tree, limits
 from dwm.strict_json import parse_json
 
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
 Missing = Literal["error", "empty", "description"]
-Part = Literal["time", "weather", "environment", "objects", "image_description"]
 
 PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
-
-
-class CaptionOptions(Options):
-    """How captions become the words that a network reads."""
-
-    align_keys: tuple[Part, ...] = Field(
-        (), description="parts whose most frequent value over the views is given to all views"
-    )
-    selected_keys: tuple[Part, ...] = Field(CAPTION_KEYS, description="parts that are used, in this order")
-    reorder: bool = Field(False, description="whether the parts come in a random order")
-    drop_rates: dict[Part, float] = Field({}, description="probability by part with which it is left out")
-    seed: int = Field(0, ge=0, description="seed of the random choices, with the item and the epoch")
-
-    def random(self, epoch: int, item: int) -> np.random.RandomState:
-        """The random state of one item of one epoch: the same in every worker and after a resume."""
-        return np.random.RandomState(np.random.SeedSequence([self.seed, epoch, item]).generate_state(8))
 
 
 @dataclass(frozen=True)

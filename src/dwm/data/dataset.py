@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS, Clip
+from dwm.clip import Clip
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.captions import Missing
 from dwm.errors import DwmError, nearest
 from dwm.options import Options

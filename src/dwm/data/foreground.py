@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 from pydantic import Field
 
 from dwm.clip import Clip
-from dwm.data.layout import BOX_COLORS, Camera, Color
+from dwm.data.layout import Camera
+from dwm.data.options import BOX_COLORS, Color
 from dwm.geometry import UNIT_CUBE_CORNERS
 from dwm.options import Options
 

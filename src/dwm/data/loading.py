@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from dwm.clip import Clip, ClipBatch
+from dwm.clip import Clip
+from dwm.clip_batch import ClipBatch
 from dwm.data.batch import Size, merge, prepare
-from dwm.data.captions import CaptionOptions
 from dwm.data.dataset import Dataset
-from dwm.data.layout import LayoutOptions
+from dwm.data.options import CaptionOptions, LayoutOptions
 from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 

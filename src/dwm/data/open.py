@@ -277,7 +277,7 @@ def _elsewhere(tree: Tree) -> str:
     """Where a data set lies around or below a folder without one, as advice; empty where nowhere."""
     if not isinstance(tree.beside, Path) or not tree.beside.is_dir():
         return ""
-    here = tree.beside.resolve()
+    here = Path(os.path.realpath(tree.beside))
     below = sorted(child for child in here.iterdir() if child.is_dir() and child.name[0] != ".")
     close = [*below, *list(here.parents)[:2]]
     patterns = [pattern for line in FORMATS.values() for pattern in line.patterns]

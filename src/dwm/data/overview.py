@@ -10,9 +10,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS, Clip
+from dwm.clip import Clip
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
-from dwm.data.layout import Camera, LayoutOptions, draw_boxes, draw_map
+from dwm.data.layout import Camera, draw_boxes, draw_map
+from dwm.data.options import LayoutOptions
 from dwm.errors import DwmError
 from dwm.geometry import apply, inverse
 from dwm.options import Options

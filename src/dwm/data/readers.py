@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dwm.clip import Clip, ClipBatch, as_floats
+from dwm.clip import Clip
+from dwm.clip_batch import ClipBatch, as_floats
 from dwm.data import CaptionOptions, LayoutOptions, prepare
 from dwm.data.captions import variants
 from dwm.data.digests import as_bytes, picture_keys

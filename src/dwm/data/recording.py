@@ -13,7 +13,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from dwm.clip import Clip, LaneMap
-from dwm.data.layout import BOX_COLORS, MAP_COLORS, color_of
+from dwm.data.layout import color_of
+from dwm.data.options import BOX_COLORS, MAP_COLORS
 from dwm.data.overview import DEPTH_COLORS, DEPTH_METRES, LookOptions, sweeps_in_world
 from dwm.errors import DwmError
 from dwm.geometry import quaternion_from_rotation

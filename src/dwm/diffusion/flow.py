@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dwm.diffusion.options import Weighting
+
 STEPS = 1000
 """Noise levels that training knows, and the factor between σ and the time that a network is told."""
 
-Weighting = Literal["logit_normal", "mode", "uniform"]
 MODE_SCALE = 1.29
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,6 +19,8 @@ class Multistep:
 
     def __init__(self, steps: int, scheduler: dict[str, Any], device: torch.device | str = "cpu"):
         """A solver by the configuration of an SD scheduler folder."""
+        from diffusers import DPMSolverMultistepScheduler  # here: it takes seconds, and a flow needs none of it
+
         self._count = steps
         self._inner = DPMSolverMultistepScheduler.from_config(scheduler)
         self._begin()

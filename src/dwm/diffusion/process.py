@@ -19,7 +19,6 @@ from dwm.diffusion import ddpm
 from dwm.diffusion.flow import (
     STEPS,
     FlowMatchEuler,
-    Weighting,
     add_noise,
     draw_positions,
     sigmas_at,
@@ -27,6 +26,7 @@ from dwm.diffusion.flow import (
     training_sigmas,
 )
 from dwm.diffusion.multistep import Multistep
+from dwm.diffusion.options import Weighting
 from dwm.diffusion.solver import Solver
 from dwm.errors import DwmError
 

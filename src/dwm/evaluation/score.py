@@ -20,7 +20,7 @@ from dwm.evaluation.imagenet_features import ImagenetFeatures
 from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
 from dwm.evaluation.networks.i3d import I3D
-from dwm.evaluation.networks.inception import Inception
+from dwm.evaluation.networks.inception import PREPARATIONS, Inception
 from dwm.evaluation.options import EvaluationOptions
 from dwm.report import ScoreLine, Video
 
@@ -83,7 +83,7 @@ class Tools:
     @cached_property
     def inception(self) -> FeatureExtractor:
         network = self._load(Inception(), "inception")
-        return Memory(InceptionFeatures(network, self.options.preparation), self.remembered)
+        return Memory(InceptionFeatures(network, PREPARATIONS[self.options.fid_as]), self.remembered)
 
     @cached_property
     def i3d(self) -> FeatureExtractor:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints import folder as folders
+from dwm.checkpoints import places
 from dwm.checkpoints.card import Size, WeightsCard
-from dwm.clip import Caption, Clip, ClipBatch
+from dwm.clip import Caption, Clip
+from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
 from dwm.devices import autocast
@@ -56,7 +58,7 @@ class DrivingPipeline:
         `base_model`: folder of the base model where it is not the same one; `t5=False` leaves the largest text encoder out;
         `piece`: pictures that the autoencoder takes at once (0: all). Raises DwmError for what is missing or does not fit.
         """
-        folder = folders.resolve(path)
+        folder = places.resolve(path)
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)

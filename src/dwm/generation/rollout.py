@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dwm.base_models import VideoAutoencoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 from dwm.generation.sampler import Sampler
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, StoredText, TextSource
 from dwm.base_models.text import TextEncoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver

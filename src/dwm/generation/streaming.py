@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import TIME_INDEXED, ClipBatch
+from dwm.clip_batch import TIME_INDEXED, ClipBatch
 from dwm.errors import DwmError
 from dwm.generation.forcing import published_run, spacing_of
 from dwm.generation.sampler import Latents, Sampler

@@ -17,8 +17,8 @@ from dwm.recipes.sd35_nuscenes import (
     sd35_layout_nuscenes,
     sd35_text_nuscenes,
 )
-from dwm.training.loop.optimizers import OptimizerOptions
-from dwm.training.stages.driving import BatchOptions
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.stages.options import BatchOptions
 
 SD21 = "base_model/stable-diffusion-2-1"
 NEW_PARTS_ONLY = (

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dwm.clip import NUSCENES_VIEWS, ClipBatch
+from dwm.clip_batch import ClipBatch
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError, nearest
 from dwm.report import draw
 from dwm.report.film import Film

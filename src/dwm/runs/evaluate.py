@@ -10,15 +10,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.folder import TOWN
+from dwm.checkpoints.places import TOWN, is_town
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import DatasetWindows, ReadOptions
 from dwm.data.open import drawn_name
 from dwm.devices import pick_device
 from dwm.errors import DwmError
-from dwm.evaluation import EvaluationOptions, Scores, Tools
-from dwm.evaluation import evaluate as run_scores
+from dwm.evaluation import Scores, Tools
+from dwm.evaluation.evaluate import evaluate as run_scores
+from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
@@ -68,7 +69,8 @@ class Evaluated:
 
 def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
-    from dwm.checkpoints.folder import read_card, resolve
+    from dwm.checkpoints.folder import read_card
+    from dwm.checkpoints.places import resolve
 
     check_folder(output, FILES)
     check_own(output)
@@ -98,8 +100,7 @@ def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, o
 
 def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], scores: Scores) -> dict[str, Any]:
     """What stands beside the numbers in `scores.json`."""
-    named = Path(run.weights)
-    weights = TOWN if run.weights == "town" and not named.exists() else named
+    weights = TOWN if is_town(run.weights) else Path(run.weights)
     about = run.model_dump(
         mode="json", include={"weights", "base_model", "data", "version", "split", "steps", "guidance", "device"}
     )

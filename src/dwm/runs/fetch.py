@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dwm.base_models.base import where_to_fetch
+from dwm.base_models.known_folders import where_to_fetch
 from dwm.config.recipe import Recipe
 from dwm.data.open import format_of, is_drawn
 from dwm.errors import DwmError

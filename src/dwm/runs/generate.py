@@ -74,7 +74,8 @@ class Generated:
 
 def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
-    from dwm.checkpoints.folder import read_card, resolve
+    from dwm.checkpoints.folder import read_card
+    from dwm.checkpoints.places import resolve
 
     check_folder(output, FILES)
     check_own(output)

@@ -8,7 +8,8 @@ from typing import overload
 
 import numpy as np
 
-from dwm.clip import NUSCENES_VIEWS, Clip
+from dwm.clip import Clip
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.dataset import Checked, ReadOptions, scene_called
 from dwm.data.open import Format, register
 from dwm.errors import DwmError, nearest

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from shapely import STRtree, affinity, linestrings
 
-from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
+from dwm.clip import Boxes, Caption, Clip, LaneMap
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_z, transform
 from dwm.town.drawing.renderer import Placed, SceneGraph

@@ -33,8 +33,6 @@ UNUSED = ("attribute", "visibility", "map")
 class NuScenesTables(SceneTables):
     """One version. Its own tables are what the index joins, and go in as they are; the neutral ones are made for conversion."""
 
-    tree: Tree  # pyrefly: ignore[bad-override]  (read only, as all of a frozen class)
-    version: str  # pyrefly: ignore[bad-override]
     format = "nuScenes"
     label = ""
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from shapely import Polygon
 
-from dwm.clip import MAP_LAYERS, LaneMap
+from dwm.clip import LaneMap
+from dwm.conventions import MAP_LAYERS
 from dwm.data.tables.scene_tables import FARTHEST
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits, plain_name

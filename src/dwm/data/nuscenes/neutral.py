@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dwm.clip import CAPTION_KEYS
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.captions import find_caption_files
 from dwm.data.nuscenes.interpolate import BOX, FRAME, SAMPLE
 from dwm.data.nuscenes.maps import read_map

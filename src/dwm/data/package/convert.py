@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from dwm.clip import CAPTION_KEYS
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.films import film_of, read_film
 from dwm.data.nuscenes.write.archive import write_json
 from dwm.data.nuscenes.write.archive import write_tables as write_nuscenes_tables

@@ -51,9 +51,8 @@ def read_manifest(tree: Tree) -> Manifest:
 class PackageTables(SceneTables):
     """The tables of the package in a tree."""
 
-    tree: Tree  # pyrefly: ignore[bad-override]  (read only, as all of a frozen class)
     format = "scene package"
-    version = "package"
+    version: str = "package"
     label = ""
 
     @property

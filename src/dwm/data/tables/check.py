@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from dwm.data.dataset import Checked, Finding, ReadOptions
 from dwm.data.films import file_of
-from dwm.data.layout import BOX_COLORS, color_of
+from dwm.data.layout import color_of
+from dwm.data.options import BOX_COLORS
 from dwm.data.tables.columns import numbers, vectors
 from dwm.data.tables.index import Index, open_index
 from dwm.data.tables.indexed import IndexedTables

@@ -20,6 +20,8 @@ from dwm.storage import cache_folder, kept_tables, load_tables
 
 FORMAT = "index 2"
 """Raised when the index's columns change, so that older ones are built anew."""
+FARTHEST = 1e6
+"""Pixels; no lens of a camera has a focal length, and no picture a centre, beyond."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,11 @@ def _calibrations(read: Read, version: str) -> tuple[pa.Table, pa.Table]:
                 f"{name}: row {token}: camera_intrinsic has the focal lengths {intrinsics[i, 0]:g} and "
                 f"{intrinsics[i, 4]:g}; they must be positive numbers of pixels"
             )
+        if not _is_of_a_camera(intrinsics[i]):
+            raise DwmError(
+                f"{name}: row {token}: camera_intrinsic {matrix} is no matrix [[f, s, x], [0, f, y], [0, 0, 1]] in pixels; "
+                "correct the table"
+            )
     columns = {
         "token": rows["token"],
         "channel": sensor,
@@ -179,6 +186,13 @@ def _calibrations(read: Read, version: str) -> tuple[pa.Table, pa.Table]:
         "intrinsics": _fixed(intrinsics),
     }
     return sensors.select(["channel", "modality"]), pa.table(columns)
+
+
+def _is_of_a_camera(intrinsics: np.ndarray) -> bool:
+    """Whether nine finite numbers have an inverse, and are of pixels: rays are drawn through them."""
+    if np.abs(intrinsics).max() > FARTHEST or not np.allclose(intrinsics[6:], (0, 0, 1)):
+        return False
+    return bool(intrinsics[0] * intrinsics[4] - intrinsics[1] * intrinsics[3] > 0)
 
 
 def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:

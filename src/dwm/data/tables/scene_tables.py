@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from shapely import GEOSException, Polygon, from_wkb, get_coordinates
 
-from dwm.clip import CAPTION_KEYS, MAP_LAYERS, LaneMap
+from dwm.clip import LaneMap
+from dwm.conventions import CAPTION_KEYS, MAP_LAYERS
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.dataset import Finding
 from dwm.data.splits import Split, scene_names
@@ -72,16 +75,17 @@ Read = Callable[[str], pa.Table]
 """One of `RELATIONS` by its name."""
 
 
+@dataclass(frozen=True)
 class SceneTables(ABC):
     """The tables of one data set. A format's own class says how they are filled; reading, checks and conversion follow from that.
 
-    A frozen data class, picklable: workers get it. `table` and `files` are all that a format has to write.
+    Picklable: workers get it. `format`, `version`, `files` and `table` are all that a format has to write.
     """
 
+    format: ClassVar[str]
+    """What it is, in words."""
     tree: Tree
     """Where the files lie: the pictures and sweeps that `frames` names, and what the tables are made of."""
-    format: str
-    """What it is, in words."""
     version: str
     """One word, as several versions may lie in one folder; names what is kept of it."""
 

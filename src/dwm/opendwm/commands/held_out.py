@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.config import Recipe
 from dwm.config.data import SourceOptions
 from dwm.data import prepare
-from dwm.data.captions import CaptionOptions
+from dwm.data.options import CaptionOptions
 from dwm.errors import DwmError
 from dwm.opendwm.commands.layout_package import package_batches
 from dwm.opendwm.config.data import LAYOUT_PACKAGE

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.config import Recipe, read_json, save
 from dwm.config.data import SourceOptions
 from dwm.config.files import validated

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwm.data.layout import OPENDWM_BOX_COLORS
+from dwm.data.options import OPENDWM_BOX_COLORS
 from dwm.errors import nearest
 from dwm.opendwm.config.files import State, read_files
 from dwm.opendwm.config.reader import Section

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions
 from dwm.errors import DwmError
 from dwm.opendwm.parity.cases import read_tensors, read_words

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, VideoAutoencoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.diffusion.process import Ddpm, Flow, NoiseProcess
 from dwm.errors import DwmError
@@ -27,8 +27,10 @@ from dwm.opendwm.parity.cases import Case, Deviation, Setup, read_words
 from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
-from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
-from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
+from dwm.training.loop.optimizers import build_optimizers
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.objectives.driving import Draws, Noised, draw, losses_of, noised, sides
+from dwm.training.objectives.options import ObjectiveOptions
 from dwm.training.stages.freezing import freeze
 
 

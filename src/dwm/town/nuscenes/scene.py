@@ -10,7 +10,8 @@ from jaxtyping import Float
 from PIL import Image
 from shapely.geometry import Polygon
 
-from dwm.clip import CAPTION_KEYS, NUSCENES_VIEWS, Boxes, Rig
+from dwm.clip import Boxes, Rig
+from dwm.conventions import CAPTION_KEYS, NUSCENES_VIEWS
 from dwm.data.nuscenes.write import names
 from dwm.data.nuscenes.write.expansion import MapRecords
 from dwm.data.nuscenes.write.names import LIDAR, Row, link, token

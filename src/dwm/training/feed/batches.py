@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from dwm.base_models import Moments, StoredText
-from dwm.clip import ClipBatch, as_floats
+from dwm.clip_batch import ClipBatch, as_floats
 from dwm.data import merge
 from dwm.data.digests import pixel_keys, window_keys
 from dwm.data.readers import Ask, Part, Reader

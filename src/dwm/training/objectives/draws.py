@@ -10,8 +10,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dwm.conditions import ConditionOptions, drawn
-from dwm.diffusion.process import Latents, NoiseProcess
+from dwm.diffusion.process import Flow, Latents, NoiseProcess
 from dwm.training.objectives.options import ObjectiveOptions
+
+
+def flow_of(options: ObjectiveOptions) -> Flow:
+    """The rectified flow of a training's options."""
+    return Flow(options.shift, options.times)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def draw(
     levels), none: `generator` gives all.
     """
     b, t, v = shape[:3]
-    noising = options.flow() if noising is None else noising
+    noising = flow_of(options) if noising is None else noising
 
     def uniform(*size: int) -> Tensor:
         return torch.rand(size, generator=generator)

@@ -19,7 +19,7 @@ from dwm.devices import send_together
 from dwm.diffusion.flow import spread
 from dwm.diffusion.process import Latents, NoiseProcess
 from dwm.training.loop.task import Losses
-from dwm.training.objectives.draws import Draws, draw
+from dwm.training.objectives.draws import Draws, draw, flow_of
 from dwm.training.objectives.options import ObjectiveOptions
 
 __all__ = [
@@ -73,7 +73,7 @@ def noised(
     given, alone = _tasks(draws, options, (b, t, v))
     any_together = not bool(alone.all())
     draws, given, alone, keep = _sent(draws, given, alone, _keep(draws, options), latents.device)
-    noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
+    noisy = (flow_of(options) if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
     sample, shown = noisy.sample, latents if references is None else references
     if options.style == "ctsd":
         sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)

@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from dwm.checkpoints.card import Optional
-from dwm.diffusion.flow import Weighting
-from dwm.diffusion.process import Flow
+from dwm.diffusion.options import Weighting
 from dwm.errors import DwmError
 from dwm.options import Options
 
@@ -64,10 +63,6 @@ class ObjectiveOptions(Options):
     def share(self, condition: str) -> float:
         """The share of clips that keep a condition."""
         return getattr(self, f"keep_{condition}") if f"keep_{condition}" in type(self).model_fields else 1.0
-
-    def flow(self) -> Flow:
-        """The rectified flow of these options."""
-        return Flow(self.shift, self.times)
 
     def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
         """The same with given frames counted in latents, of which the first holds one frame and the others so many."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from dwm.clip import NUSCENES_VIEWS
+from dwm.conventions import NUSCENES_VIEWS
 
 Row = dict[str, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import UInt8
 
 from dwm.errors import DwmError
 from dwm.report import draw
@@ -75,7 +76,7 @@ def _with_headings(
     cell: tuple[int, int],
     left: int,
     pixels: int,
-) -> draw.Picture:
+) -> UInt8[np.ndarray, "H W 3"]:
     top = 2 * pixels
     page = draw.canvas(left + sheet.shape[1], top + sheet.shape[0])
     page[top:, left:] = sheet

@@ -89,7 +89,7 @@ class Video:
         columns: int,
         names: bool,
         size: tuple[int, int],
-    ) -> draw.Picture:
+    ) -> UInt8[np.ndarray, "H W 3"]:
         tiles = [draw.resized(frame[view], size) for view in places]
         if names:
             tiles = [draw.with_name(tile, self.views[view]) for tile, view in zip(tiles, places, strict=True)]

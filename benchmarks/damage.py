@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dwm.data import collate
+from dwm.data import DatasetWindows, collate
 from dwm.evaluation import EvaluationOptions, Tools, known_scores
 from dwm.report import Video, real_video
-from dwm.runs.clips import TownClips
 from dwm.runs.evaluate import HELD_OUT
+from dwm.town import TownDataset
 
 SIZE = (256, 144)
 VIEWS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
@@ -72,7 +72,7 @@ DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def videos(first: int, count: int, frames: int) -> Video:
     """Real clips."""
-    clips = TownClips(1000, first, count, frames, FPS, VIEWS)
+    clips = DatasetWindows(TownDataset(1000, first, count, VIEWS), frames, ((FPS, 1.0),))
     return real_video(collate([clips[number] for number in range(count)], size=SIZE, layout=None), VIEWS)
 
 

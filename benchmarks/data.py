@@ -73,7 +73,7 @@ def read_clips(path: Path, map_copies: int) -> Callable[[int], Clip]:
     """Clips of one frame by number, each read anew; the map laid out `map_copies` times in a grid of 3 km."""
     dataset = open_dataset(path)
     windows = dataset.windows(1, 0, 1)
-    lane_map = more_map(dataset.map(dataset.scenes[0].location), map_copies)
+    lane_map = more_map(dataset.tables.map(dataset.scenes[0].location), map_copies)
 
     def clip(index: int) -> Clip:
         return replace(dataset.clip(windows[index % len(windows)]), map=lane_map)

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from dwm.training.loop.log import WatchOptions
-from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions, step_generator, train_task
 from dwm.training.loop.task import Losses, Work
 from dwm.training.parallel import ranks as parallel

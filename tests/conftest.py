@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 # Every shape that a signature or a field states is checked in every test, unless DWM_SHAPES=0. Before anything of dwm is imported.
 if os.environ.get("DWM_SHAPES", "1") != "0":
@@ -30,6 +31,14 @@ def shared() -> Path:
 def _threads() -> None:
     """OMP_NUM_THREADS wins: two threads on a busy machine wait for each other at every small operation."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", max(1, min(2, os.cpu_count() or 1)))))
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """For what users' own code gives wrongly: it is refused by us, not by the checks of our tests."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

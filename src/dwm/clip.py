@@ -1,4 +1,4 @@
-"""The nouns that all rooms share: `Rig`, `Boxes`, `LaneMap`, `Caption`, `Clip` (one clip, numpy) and `ClipBatch` (many, torch).
+"""The nouns that all rooms share: `Rig`, `Boxes`, `LaneMap`, `Caption` and `Clip`: one clip, in numpy. Many are a `ClipBatch`.
 
 This module only holds and checks them: it reads no file, draws nothing and knows no network.
 Letters of shapes: b clips, t frames, v views, n things, h w rows and columns of a picture.
@@ -7,25 +7,19 @@ Letters of shapes: b clips, t frames, v views, n things, h w rows and columns of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
 import numpy as np
 import shapely
-import torch
 from jaxtyping import Bool, Float, Int, Num, UInt8
 from shapely import STRtree
 from shapely.geometry import Polygon
-from torch import Tensor
 
-MAP_LAYERS = ("lane", "drivable_area", "ped_crossing")
-"""The map's layers in the order in which the layout draws them."""
-
-CAPTION_KEYS = ("time", "weather", "environment", "objects", "image_description")
-
-NUSCENES_VIEWS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
-"""The six cameras in the order in which published weights expect them: clockwise from the front left."""
+from dwm.conventions import CAPTION_KEYS as CAPTION_KEYS
+from dwm.conventions import MAP_LAYERS as MAP_LAYERS
+from dwm.conventions import NUSCENES_VIEWS as NUSCENES_VIEWS
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,11 @@ class Rig:
     def frames(self, part: slice) -> Rig:
         """The cameras of some frames."""
         return self._each(lambda values: values[part]) if self.changes else self
+
+    def size_of(self, view: int) -> tuple[int, int]:
+        """(width, height) of a view's pictures, in the first frame where cameras change."""
+        width, height = self.at(0).image_size[view].tolist()
+        return width, height
 
     def select(self, names: Sequence[str]) -> Rig:
         """The same rig with only these views, in this order."""
@@ -194,7 +193,10 @@ class Sweeps(Protocol):
 
     def __len__(self) -> int: ...
 
+    @overload
     def __getitem__(self, index: int) -> Float[np.ndarray, "n 5"]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sweeps: ...
 
 
 @dataclass(frozen=True)
@@ -272,86 +274,6 @@ class Clip:
             captions=cut(self.captions),
             lidar=lidar,
         )
-
-
-@dataclass(frozen=True)
-class ClipBatch:
-    """b clips of one shape, as tensors. What is None is not conditioned on.
-
-    frames and layouts are RGB in [0, 1]; those of a loader are bytes (0 … 255), a quarter of the memory on the way between
-    processes and to the device, until `to` has made them floats there. times are ms relative to the first frame of the
-    first sensor; intrinsics are in pixels of the original pictures, whose (width, height) is image_size; captions[b][t][v]
-    are the words of each picture.
-    """
-
-    fps: Float[Tensor, "b"]
-    times: Float[Tensor, "b t v"]
-    intrinsics: Float[Tensor, "b t v 3 3"]
-    ego_from_camera: Float[Tensor, "b t v 4 4"]
-    world_from_ego: Float[Tensor, "b t v 4 4"]
-    image_size: Num[Tensor, "b t v 2"]
-    frames: Float[Tensor, "b t v 3 h w"] | UInt8[Tensor, "b t v 3 h w"] | None = None
-    layout_boxes: Float[Tensor, "b t v 3 h w"] | None = None
-    layout_map: Float[Tensor, "b t v 3 h w"] | None = None
-    captions: tuple[tuple[tuple[str, ...], ...], ...] | None = None
-    crossview_mask: Bool[Tensor, "b v v"] | None = None
-    is_uncalibrated: Bool[Tensor, "b"] | None = None
-    scenes: tuple[str, ...] = field(default=())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Small tensors travel between processes by value: as shared memory each would hold a file open."""
-        values = [getattr(self, item.name) for item in fields(self)]
-        return _clip_batch, tuple(value.numpy() if _is_small(value) else value for value in values)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(b, t, v)"""
-        b, t, v = self.times.shape
-        return b, t, v
-
-    def to(self, device: torch.device | str) -> ClipBatch:
-        """The same batch with every tensor on `device`, and pictures as floats."""
-        return self.map(lambda value: as_floats(value.to(device, non_blocking=True)))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
-        """The same batch with every tensor changed."""
-        changed = {
-            item.name: change(value) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
-        }
-        return replace(self, **changed)
-
-    def frames_from(self, start: int, stop: int) -> ClipBatch:
-        """The frames start … stop-1 of every clip; what has no time axis is kept whole."""
-        cut = {
-            item.name: value[:, start:stop]
-            for item in fields(self)
-            if isinstance(value := getattr(self, item.name), Tensor) and item.name in TIME_INDEXED
-        }
-        captions = None if self.captions is None else tuple(clip[start:stop] for clip in self.captions)
-        return replace(self, captions=captions, **cut)
-
-
-def _is_small(value: Any) -> bool:
-    plain = isinstance(value, Tensor) and value.device.type == "cpu" and not value.requires_grad
-    return plain and value.dtype != torch.bfloat16 and value.nbytes <= SMALL
-
-
-def _clip_batch(*values: Any) -> ClipBatch:
-    return ClipBatch(*(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values))
-
-
-SMALL = 1 << 17
-"""Bytes of a tensor up to which it travels by value."""
-
-
-def as_floats(tensor: Tensor) -> Tensor:
-    """Pictures of bytes as floats in [0, 1]; any other tensor as it is."""
-    return tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor
-
-
-TIME_INDEXED = frozenset(
-    ("times", "intrinsics", "ego_from_camera", "world_from_ego", "image_size", "frames", "layout_boxes", "layout_map")
-)
 
 
 def ring_mask(views: int) -> Bool[np.ndarray, "v v"]:

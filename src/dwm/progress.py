@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -15,11 +15,11 @@ from dwm.screen import plain, say
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL = 30.0
-QUIET = False
+QUIET: bool = False
 """Set once by the command line's --quiet."""
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
+def track(items: Iterable[Item], what: str, total: int | None = None, unit: str = "") -> Generator[Item]:
     """Yields `items` and shows how far the work is. `total` defaults to len(items) where that is known."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]

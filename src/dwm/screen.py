@@ -37,9 +37,20 @@ def without_keys(text: str) -> str:
     return QUERY.sub(_without_query, USER.sub(r"\1***@", text))
 
 
+LONGEST = 1500
+"""Characters of a line about what happens; a name from a file may have millions."""
+
+
+def line(text: object) -> str:
+    """`plain`, its middle left out where nobody would read to the end."""
+    found = plain(text)
+    return found if len(found) <= LONGEST else f"{found[: LONGEST * 2 // 3]} … {found[-LONGEST // 3 :]}"
+
+
 def say(*lines: object, to_result: bool = False) -> None:
     """Prints lines at once: to stderr, which is for what happens, or as a part of the result (stdout)."""
-    print("\n".join(map(plain, lines)), file=sys.stdout if to_result else sys.stderr, flush=True)
+    show = plain if to_result else line
+    print("\n".join(map(show, lines)), file=sys.stdout if to_result else sys.stderr, flush=True)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from dwm.base_models import BaseModel
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.checkpoints.folder import TOWN, load_network, resolve
+from dwm.checkpoints.folder import load_network
+from dwm.checkpoints.places import TOWN, resolve
 from dwm.errors import DwmError
 
 
@@ -136,3 +137,22 @@ def test_a_folder_called_town_hides_the_built_in_weights_only_where_it_holds_som
     assert resolve("town") == TOWN
     (tmp_path / "town" / "dwm.json").write_text("{}")
     assert resolve("town").resolve() == tmp_path / "town"
+
+
+def test_a_tokenizer_that_gives_more_than_its_encoder_reads_is_refused(base):
+    (base / "tokenizer" / "tokenizer_config.json").unlink()  # which says how many tokens a text has
+    with pytest.raises(
+        DwmError, match=r"tokenizer: gives 77 tokens of a text .* its text encoder reads \d+; fetch both"
+    ):
+        BaseModel.load(base, autoencoder=False)
+
+
+def test_half_a_list_of_merges_is_refused_where_texts_would_be_split_in_another_way(base):
+    merges = base / "tokenizer" / "merges.txt"
+    merges.write_text("\n".join(merges.read_text().splitlines()[:2]))
+    vocabulary = base / "tokenizer" / "vocab.json"
+    words = json.loads(vocabulary.read_text())
+    words |= {f"word{number}": len(words) + number for number in range(700)}
+    vocabulary.write_text(json.dumps(words))
+    with pytest.raises(DwmError, match=r"merges\.txt: has 2 rules for the \d+ words of vocab\.json: it ends early"):
+        BaseModel.load(base, autoencoder=False)

@@ -109,3 +109,33 @@ def test_converting_weights_refuses_numbers_that_are_none(tmp_path, capsys) -> N
         "w.safetensors: b holds numbers that are not finite" in line(capsys)
         and not (tmp_path / "o.safetensors").exists()
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("generate", "--prompt", "x", "--fps", "inf"), "--fps"),
+        (("data", "show", "scene-0061", "--data", "x", "--fps", "inf"), "--fps"),
+        (("data", "show", "scene-0061", "--data", "x", "--seconds", "inf"), "--seconds"),
+        (("generate", "--prompt", "x", "--guidance", "inf"), "guidance = inf: input should be a finite number"),
+        (("evaluate", "--clips", "99999999999999999999"), "clips"),
+        (("train", "town-smoke", f"training.steps={10**30}"), "training.steps"),
+        (("generate", "--prompt", "x", "--views", "CAM_FRONT,CAM_FRONT"), "CAM_FRONT is named twice"),
+    ],
+)
+def test_numbers_without_end_and_names_that_stand_twice_are_refused(arguments, sentence, tmp_path, capsys) -> None:
+    assert within(*arguments, "-o", str(tmp_path / "out.mp4")) in (1, 2)
+    assert sentence in line(capsys)
+
+
+def test_the_ending_of_a_film_is_asked_before_its_pictures_are_drawn(tmp_path, capsys) -> None:
+    assert within("data", "show", "scene-0061", "--data", str(tmp_path / "none"), "-o", str(tmp_path / "look.exe")) == 1
+    assert "look.exe: ends in .exe; end its name in .mp4" in line(capsys)
+
+
+@pytest.mark.parametrize("verb", [("generate", "--prompt", "x"), ("evaluate",)])
+def test_a_config_json_that_no_run_wrote_is_not_replaced(verb, tmp_path, capsys) -> None:
+    (tmp_path / "config.json").write_text('{"auths": {}}')
+    assert within(*verb, "-o", str(tmp_path)) == 1
+    assert "config.json: is no run that dwm wrote" in line(capsys)
+    assert (tmp_path / "config.json").read_text() == '{"auths": {}}'

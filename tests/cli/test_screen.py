@@ -124,3 +124,12 @@ def test_memory_that_runs_out_on_a_processor_is_one_line() -> None:
     work = "import torch\nfrom dwm.cli.main import outcome\nraise SystemExit(outcome(lambda: torch.empty(2**60)))"
     done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "out of memory" in done.stderr
+
+
+def test_a_name_of_a_million_letters_is_a_line_that_can_be_read(capsys) -> None:
+    def fails() -> None:
+        raise DwmError(f"{'x' * 10**6}: is no name; rename it")
+
+    assert outcome(fails) == 1
+    said = capsys.readouterr().err
+    assert len(said) < 2000 and said.endswith("is no name; rename it\n")

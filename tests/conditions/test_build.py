@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from dwm.base_models import BaseModel, TextEmbedding
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions, latent_times
 from dwm.conditions.camera import view_matrices
 from dwm.conditions.motion import action_ids

@@ -11,8 +11,12 @@ from made_up_nuscenes import START, make_files, make_tables, write
 from dwm.conditions import ConditionOptions
 from dwm.conditions.camera import camera_ids
 from dwm.data import collate, draw_boxes, look_at, open_dataset
+from dwm.data.nuscenes.check import check_dataset
+from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.overview import LookOptions, sweeps_in_world
 from dwm.data.package.convert import to_nuscenes, to_package
+from dwm.data.package.schema import PackageTables
+from dwm.errors import DwmError
 from dwm.storage import open_tree
 
 CHANGE = START + 700_000
@@ -87,10 +91,34 @@ def test_a_camera_that_stays_as_it_is_has_no_frame_axis(folder):
 
 
 def test_packages_keep_all_calibrations(folder, tmp_path, clip):
-    to_package(open_tree(folder), "v1.0-mini", tmp_path / "drive")
-    to_nuscenes(open_tree(tmp_path / "drive"), tmp_path / "back")
+    to_package(NuScenesTables(open_tree(folder), "v1.0-mini"), tmp_path / "drive")
+    to_nuscenes(PackageTables(open_tree(tmp_path / "drive")), tmp_path / "back")
     for place in ("drive", "back"):
         read = open_dataset(tmp_path / place)["scene-0103"].clip(0.0, 4, 2)
         np.testing.assert_allclose(read.rig.intrinsics, clip.rig.intrinsics)
         np.testing.assert_allclose(read.rig.ego_from_camera, clip.rig.ego_from_camera, atol=1e-9)
     assert len(json.loads((tmp_path / "back" / "v1.0-mini" / "calibrated_sensor.json").read_text())) == 9
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[1e300, 1e300, 1e300]] * 3,
+        [[40.0, 40.0, 32.0], [40.0, 40.0, 18.0], [0.0, 0.0, 1.0]],
+        [[40.0, 0.0, 32.0], [0.0, 40.0, 18.0], [0.0, 0.0, 0.0]],
+    ],
+)
+def test_a_calibration_that_no_camera_has_is_found_before_anything_is_drawn(tmp_path, matrix):
+    tables = make_tables(scenes=("scene-0103",))
+    for row in tables["calibrated_sensor"]:
+        row["camera_intrinsic"] = row["camera_intrinsic"] and matrix
+    folder = write(tmp_path / "set", make_files(tables))
+    with pytest.raises(DwmError, match=r"calibrated_sensor\.json: row .* mounted: camera_intrinsic .* is no matrix"):
+        open_dataset(folder)
+    assert check_dataset(folder).faults
+
+
+def test_an_empty_sweep_is_a_damaged_one(folder):
+    for file in (folder / "samples" / "LIDAR_TOP").iterdir():
+        file.write_bytes(b"")
+    assert any("LIDAR_TOP" in one.kind for one in check_dataset(folder, read_files=True).faults)

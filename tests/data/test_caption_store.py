@@ -24,12 +24,12 @@ def test_kept_captions_are_those_of_the_files(folder, monkeypatch):
     monkeypatch.setattr(captions, "KEPT_FROM", 0)
     kept = open_dataset(folder)
     assert said(kept) == said(plain)
-    (here,), (there,) = plain.captions, kept.captions
+    (here,), (there,) = plain.tables.caption_files, kept.tables.caption_files
     assert dict(there.times) == here.times and list(there.captions) == sorted(here.captions)
     assert there.at("nothing", "CAM_FRONT", 0) is None
     monkeypatch.setattr(captions, "_object", lambda *_: pytest.fail("read again"))
     assert said(open_dataset(folder)) == said(plain)
-    assert said(pickle.loads(pickle.dumps(kept))) == said(plain) and len(pickle.dumps(kept.captions)) < 1000
+    assert said(pickle.loads(pickle.dumps(kept))) == said(plain) and len(pickle.dumps(kept.tables.caption_files)) < 1000
 
 
 def test_changed_captions_are_read_again(folder, monkeypatch):

@@ -145,3 +145,10 @@ def test_a_late_picture_is_not_reached_by_decoding_the_whole_film(name: str, fol
 
 if __name__ == "__main__":
     write_all(Path(sys.argv[1]))
+
+
+def test_a_film_of_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    write_film(tmp_path / "whole.mp4", "libx264", {"bf": "0"})
+    (tmp_path / "odd.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(DwmError, match=r"odd\.mp4: .*fetch or write it again"):
+        read_film(open_tree(tmp_path), "odd.mp4", 0)

@@ -15,7 +15,7 @@ import pytest
 from made_up_nuscenes import make_files, make_tables, write
 
 from dwm.data import open_dataset
-from dwm.data.nuscenes import index
+from dwm.data.tables import index
 from dwm.errors import DwmError
 
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 
 def forbid_building(monkeypatch):
-    monkeypatch.setattr(index, "build_index", lambda tree, version: pytest.fail("built again"))
+    monkeypatch.setattr(index, "build_index", lambda tables: pytest.fail("built again"))
 
 
 def test_a_kept_index_gives_the_same_clips(folder, monkeypatch):
@@ -63,10 +63,10 @@ def test_broken_tables_are_told_each_time_and_keep_nothing(folder):
 def _open(folder, log):
     build = index.build_index
 
-    def counted(tree, version):
+    def counted(tables):
         with open(log, "a") as file:
             file.write("built\n")
-        return build(tree, version)
+        return build(tables)
 
     index.build_index = counted
     open_dataset(folder)["scene-0103"].clip(0, 2, 2)

@@ -18,7 +18,7 @@ from dwm import progress
 from dwm.cli.main import app, outcome
 from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
 from dwm.data.caption_table import make_caption_files
-from dwm.data.nuscenes.check import check_dataset
+from dwm.data.open import check_dataset
 from dwm.data.recording import save_recording
 from dwm.errors import DwmError
 

@@ -289,7 +289,7 @@ def test_a_dataset_travels_to_a_spawned_worker(zips):
 
 
 def test_the_official_lists_are_disjoint_and_of_the_official_sizes():
-    from dwm.data.nuscenes.splits import official
+    from dwm.data.splits import official
 
     sizes = {
         "train": 700,

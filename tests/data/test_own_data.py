@@ -13,10 +13,11 @@ from PIL import Image
 
 from dwm.clip import Boxes
 from dwm.data import DatasetWindows, ReadOptions, open_dataset
-from dwm.data.nuscenes.check import check_dataset
 from dwm.data.nuscenes.interpolate import NAME, interpolate
+from dwm.data.open import check_dataset
 from dwm.data.package import PackageWriter
 from dwm.data.package.convert import to_nuscenes
+from dwm.data.package.schema import PackageTables
 from dwm.errors import DwmError
 from dwm.geometry import rotation_z, transform
 from dwm.storage import open_tree
@@ -205,7 +206,7 @@ def test_boxes_of_a_package_know_how_many_points_fell_into_them(tmp_path):
         scene.frame("lidar", 0, pose, sweep.tobytes(), scene.instant(0, two), "bin")
         scene.instant(500_000, two)
         scene.instant(1_000_000, two, lidar_points=[7, 8])
-    to_nuscenes(open_tree(tmp_path / "own"), tmp_path / "back", files=False)
+    to_nuscenes(PackageTables(open_tree(tmp_path / "own")), tmp_path / "back", files=False)
     rows = json.loads((tmp_path / "back" / "v1.0-mini" / "sample_annotation.json").read_text())
     counts = {row["token"]: row["num_lidar_pts"] for row in rows}
     assert [counts[f"drive/{at}/{thing}"] for at in (0, 500_000, 1_000_000) for thing in "ab"] == [2, 1, 0, 0, 7, 8]

@@ -15,10 +15,11 @@ from shapely import Polygon
 
 from dwm.clip import Boxes, Caption, LaneMap
 from dwm.data import ClipDataset, DatasetWindows, collate, open_dataset
-from dwm.data.nuscenes.check import check_dataset
+from dwm.data.nuscenes.dataset import NuScenesTables
+from dwm.data.open import check_dataset
 from dwm.data.package import Manifest, PackageWriter
 from dwm.data.package.convert import to_nuscenes, to_package
-from dwm.data.package.schema import manifest_schema
+from dwm.data.package.schema import PackageTables, manifest_schema
 from dwm.errors import DwmError
 from dwm.report.film import Film
 from dwm.storage import open_tree
@@ -105,7 +106,7 @@ def test_pictures_may_be_films(tmp_path, name):
 
 
 def test_films_become_pictures_in_nuscenes(tmp_path):
-    to_nuscenes(open_tree(write_films(tmp_path / "own")), tmp_path / "back")
+    to_nuscenes(PackageTables(open_tree(write_films(tmp_path / "own"))), tmp_path / "back")
     clip = open_dataset(tmp_path / "back")["drive-1"].clip(1, 1, 10)
     assert clip.pictures.files[0][1] == "data/drive-1/right/000010.jpg"
     assert abs(float(clip.pictures.load(0, 1).mean()) - 80) < 3
@@ -151,8 +152,8 @@ def test_nuscenes_keeps_every_number_through_a_package(tmp_path):
     add_radar(tables)
     tables["attribute"] = [{"token": "moving", "name": "vehicle.moving", "description": ""}]
     source = write(tmp_path / "source", make_files(tables))
-    to_package(open_tree(source), "v1.0-mini", tmp_path / "package.zip")
-    to_nuscenes(open_tree(tmp_path / "package.zip"), tmp_path / "back")
+    to_package(NuScenesTables(open_tree(source), "v1.0-mini"), tmp_path / "package.zip")
+    to_nuscenes(PackageTables(open_tree(tmp_path / "package.zip")), tmp_path / "back")
     first, second = (
         {name: json.loads((folder / "v1.0-mini" / f"{name}.json").read_text()) for name in tables}
         for folder in (source, tmp_path / "back")
@@ -180,7 +181,7 @@ def test_nuscenes_keeps_every_number_through_a_package(tmp_path):
 
 
 def test_chains_of_a_package_made_nuscenes_link_up(tmp_path):
-    to_nuscenes(open_tree(write_own(tmp_path / "own")), tmp_path / "back", "v1.0-own")
+    to_nuscenes(PackageTables(open_tree(write_own(tmp_path / "own"))), tmp_path / "back", "v1.0-own")
     for name in ("sample", "sample_data", "sample_annotation"):
         rows = json.loads((tmp_path / "back" / "v1.0-own" / f"{name}.json").read_text())
         by_token = {row["token"]: row for row in rows}

@@ -22,7 +22,7 @@ from dwm.data import (
     open_dataset,
 )
 from dwm.data.captions import words
-from dwm.data.layout import OPENDWM_BOX_COLORS as NINE
+from dwm.data.options import OPENDWM_BOX_COLORS as NINE
 
 KEYFRAMES = ["nuscenes_keyframe", "nuscenes_more/keyframe_val"]
 SEQUENCES = ["nuscenes_keyframe/sequence_scene-0103", "nuscenes_more/sequence_scene-0916"]

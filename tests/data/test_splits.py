@@ -2,7 +2,7 @@
 
 import pytest
 
-from dwm.data.nuscenes.splits import SPLITS, official, scene_names
+from dwm.data.splits import SPLITS, official, scene_names
 from dwm.errors import DwmError
 
 KNOWN = ("scene-0001", "scene-0002", "scene-0103", "scene-0916")

@@ -26,7 +26,7 @@ def truth(folder, scene, window, read):
     town = town_scene(SEED, 0)
     stamps = [row["timestamp"] for row in json.loads((folder / "interp_12Hz_trainval" / "sample.json").read_text())]
     seconds = lambda us: (us - stamps[0] + START_US) / 1e6  # noqa: E731
-    samples = scene.dataset.columns.sample[window.rows[:, 1:]]
+    samples = scene.tables.columns.sample[window.rows[:, 1:]]
     poses = np.stack([np.stack([town.world_from_ego(seconds(t)) for t in row]) for row in read.times])
     boxes = tuple(tuple(town.boxes(seconds(stamps[sample])) for sample in row) for row in samples)
     return replace(town.clip(0.0, read.length, 4), world_from_ego=poses, boxes=boxes)

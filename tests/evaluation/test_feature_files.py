@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,25 @@ def test_a_file_that_fits_but_is_not_the_published_one_is_told(tmp_path: Path) -
     torch.save(EfficientNetLite0().state_dict(), tmp_path / "mine" / FILES["efficientnet"].names[0])
     with pytest.warns(UserWarning, match="not the published file"):
         load_features(EfficientNetLite0(), "efficientnet", tmp_path / "mine")
+
+
+def test_a_packed_feature_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    network, path = I3D(), tmp_path / "features" / "i3d_pretrained_400.pt"
+    torch.save(state(network), tmp_path / "whole.pt")
+    path.parent.mkdir()
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(path, "w") as packed:
+        for name in whole.namelist():
+            kind = zipfile.ZIP_DEFLATED if name.endswith("data.pkl") else zipfile.ZIP_STORED
+            packed.writestr(name, whole.read(name), kind)
+    with pytest.raises(DwmError, match=r"is packed, which torch\.save never does"):
+        load_features(network, "i3d")
+
+
+def test_feature_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    network, path = I3D(), tmp_path / "features" / "i3d_pretrained_400.pt"
+    values = state(network)
+    name = next(name for name, value in values.items() if value.is_floating_point())
+    path.parent.mkdir()
+    torch.save(values | {name: torch.full_like(values[name], float("nan"))}, path)
+    with pytest.raises(DwmError, match=f"{name} holds numbers that are not finite"):
+        load_features(network, "i3d")

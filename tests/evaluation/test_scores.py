@@ -17,14 +17,14 @@ from dwm.evaluation import (
     FeatureOptions,
     PictureFeatures,
     brightness,
-    evaluate,
     layout_retrieval,
     prompt_response,
     thumbnails,
     told,
-    town_fid,
 )
+from dwm.evaluation.evaluate import evaluate
 from dwm.evaluation.features import load_network, save_network
+from dwm.evaluation.town_fid import town_fid
 from dwm.report import Video
 
 CLIPS, FRAMES, VIEWS, WIDTH, HEIGHT = 5, 2, 6, 32, 16

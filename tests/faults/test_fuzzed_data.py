@@ -25,9 +25,11 @@ from made_up_nuscenes import make_files, make_tables, write
 
 from dwm.data import LookOptions, collate, look_at, open_dataset
 from dwm.data.caption_table import make_caption_files
-from dwm.data.nuscenes.check import check_dataset
+from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.nuscenes.interpolate import interpolate
+from dwm.data.open import check_dataset
 from dwm.data.package.convert import to_nuscenes, to_package
+from dwm.data.package.schema import PackageTables
 from dwm.errors import DwmError
 from dwm.report.film import Film
 from dwm.runs.clip_facts import clip_facts
@@ -55,7 +57,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def package(folder: Path, tmp_path_factory) -> Path:
-    return to_package(open_tree(folder), "v1.0-mini", tmp_path_factory.mktemp("package") / "set").path
+    return to_package(NuScenesTables(open_tree(folder), "v1.0-mini"), tmp_path_factory.mktemp("package") / "set").path
 
 
 def copy_of(folder: Path, place: Path) -> Path:
@@ -168,7 +170,7 @@ def test_scene_packages(package: Path, tmp_path: Path) -> None:
     def use(path: Path) -> None:
         use_set(path)
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        to_nuscenes(open_tree(path), tmp_path / "out")
+        to_nuscenes(PackageTables(open_tree(path)), tmp_path / "out")
 
     fuzz(20, make, use)
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from dwm.base_models import BaseModel
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.checkpoints.folder import TOWN, load_network, read_card
+from dwm.checkpoints.folder import load_network, read_card
+from dwm.checkpoints.places import TOWN
 from dwm.checkpoints.published import load_published, read_state
 from dwm.cli.runs import chosen_training, saved
 from dwm.config import find, resolve
@@ -291,7 +292,7 @@ def test_layout_packages(tmp_path: Path) -> None:
 
     Image.new("RGB", (64, 32)).save(tmp_path / "a.png")
     value = {"0": frame, "1": {**frame, "timestamp": 0.6}}
-    source = SourceOptions(kind="package", path="x", views=("CAM_FRONT",), frames=2, rates=((10.0, 0.1),))
+    source = SourceOptions(kind="layouts", path="x", views=("CAM_FRONT",), frames=2, rates=((10.0, 0.1),))
 
     def use(path: Path) -> None:
         package = LayoutPackage.open(path)

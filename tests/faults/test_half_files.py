@@ -19,8 +19,9 @@ sys.path.append(str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write
 
 from dwm.data import open_dataset
+from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.package.convert import to_package
-from dwm.data.package.schema import read_package_table
+from dwm.data.package.schema import PackageTables
 from dwm.data.recording import save_recording
 from dwm.errors import DwmError
 from dwm.storage import kept_tables, load_tables, open_tree, working_folder
@@ -78,7 +79,7 @@ def test_a_kept_table_without_its_seal_is_computed_anew(tmp_path: Path) -> None:
 
 
 def test_torn_pages_of_a_package_are_noticed(folder: Path, tmp_path: Path) -> None:
-    package = to_package(open_tree(folder), "v1.0-mini", tmp_path / "package").path
+    package = to_package(NuScenesTables(open_tree(folder), "v1.0-mini"), tmp_path / "package").path
     tables = sorted(package.glob("*.parquet"))
     assert len(tables) == 7
     for table in tables:
@@ -94,7 +95,7 @@ def test_torn_pages_of_a_package_are_noticed(folder: Path, tmp_path: Path) -> No
                     assert again.equals(pq.read_table(pa.BufferReader(whole)))
                 except (OSError, pa.ArrowException):
                     with pytest.raises(DwmError, match=table.name):
-                        read_package_table(open_tree(package), table.stem)
+                        PackageTables(open_tree(package)).read(table.stem)
         table.write_bytes(whole)
 
 

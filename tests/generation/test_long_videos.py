@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dwm.base_models import TextEmbedding
-from dwm.clip import ClipBatch
+from dwm.base_models import Autoencoder, TextEmbedding
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions
 from dwm.diffusion import FlowMatchEuler
 from dwm.errors import DwmError
@@ -43,8 +43,11 @@ class Oracle(nn.Module):
         return torch.where(sigma > 0, velocity, 0.0)
 
 
-class Plain:
-    """An autoencoder that changes nothing but keeps one channel of a picture."""
+class Plain(Autoencoder):
+    """Changes nothing but keeps one channel of a picture."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Identity())
 
     def latent_shape(self, frames, views, size):
         return frames, views, 1, 2, 2

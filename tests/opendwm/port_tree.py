@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.checkpoints.published import NETWORKS
+from dwm.networks.kinds import kind_of
 from dwm.opendwm.runs import load_recipe
 from dwm.town import NuScenesOptions, TownOptions, caption_words, write_nuscenes
 
@@ -92,7 +92,7 @@ class PortTree:
         place.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
         # Each config has sizes of its own, so that published weights are made anew for each.
-        state = NETWORKS[type(run.network)](run.network).state_dict()
+        state = kind_of(run.network).network()(run.network).state_dict()
         save_file(state, place) if place.suffix == ".safetensors" else torch.save(state, place)
 
     def run(self, *command: str, status: int = 0, limit: int = 240, **environment: str) -> str:

@@ -20,7 +20,7 @@ from dwm.opendwm.commands.layout_export import write_package
 from dwm.opendwm.commands.layout_package import LayoutPackage, package_batches
 from dwm.opendwm.commands.previews import PreviewConfig, TextChange, changed_run, replaced_by, stacked
 from dwm.opendwm.commands.vehicle_colors import without_vehicle_colors
-from dwm.runs.clips import TownClips
+from dwm.town import TownDataset
 
 ROOT = Path(__file__).parents[2]
 VIEWS = ("CAM_FRONT_LEFT", "CAM_FRONT")
@@ -30,7 +30,8 @@ LAYOUT = LayoutOptions()
 
 @pytest.fixture(scope="module")
 def clip():
-    return TownClips(seed=3, first=0, count=1, frames=FRAMES, fps=FPS, views=VIEWS)[0]
+    town = TownDataset(seed=3, count=1, views=VIEWS)
+    return town.clip(town.windows(FRAMES, FPS, 1.0)[0])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def package(clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def source(package: Path, **changes) -> SourceOptions:
-    told = {"kind": "package", "path": str(package), "frames": FRAMES, "rates": ((FPS, 1.0),), "views": VIEWS}
+    told = {"kind": "layouts", "path": str(package), "frames": FRAMES, "rates": ((FPS, 1.0),), "views": VIEWS}
     return SourceOptions(**(told | changes))
 
 

@@ -23,7 +23,7 @@ def run_over(**source) -> Recipe:
 
 def test_a_package_has_nothing_to_compare_with(tmp_path: Path) -> None:
     with pytest.raises(DwmError, match=r"x\.json: p/data\.json is a package of layouts, without the photographs"):
-        score_run(run_over(kind="package", path="p/data.json"), tmp_path, source="x.json")
+        score_run(run_over(kind="layouts", path="p/data.json"), tmp_path, source="x.json")
 
 
 def test_a_step_that_was_not_saved_names_those_that_were(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dwm.clip import NUSCENES_VIEWS, ClipBatch
+from dwm.clip import NUSCENES_VIEWS
+from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 from dwm.report import Film, Video, comparison, contact_sheet, film, layout_video, read_film, real_video
 
@@ -155,8 +156,10 @@ def test_contact_sheet_shows_first_and_last_frame():
 def test_layout_draws_boxes_over_the_map():
     boxes, lanes = torch.zeros(1, 1, 6, 3, 8, 8), torch.full((1, 1, 6, 3, 8, 8), 0.5)
     boxes[..., 0, :, :4] = 1
-    blank = torch.zeros(1, 1, 6)
-    batch = ClipBatch(torch.ones(1), blank, blank, blank, blank, blank, layout_boxes=boxes, layout_map=lanes)
+    eye = torch.eye(4).expand(1, 1, 6, 4, 4)
+    where = {"intrinsics": eye[..., :3, :3], "ego_from_camera": eye, "world_from_ego": eye}
+    blank = {"fps": torch.ones(1), "times": torch.zeros(1, 1, 6), "image_size": torch.zeros(1, 1, 6, 2), **where}
+    batch = ClipBatch(**blank, layout_boxes=boxes, layout_map=lanes)
     drawn = layout_video(batch).frames
     assert (drawn[..., 0, :, :4] == 1).all() and (drawn[..., 1, :, :4] == 0).all()
     assert (drawn[..., 4:] == 0.5).all()

@@ -120,3 +120,18 @@ def test_a_seal_that_is_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(place / "seal.json")
     tables, _ = kept_tables(tmp_path / "cache", "index", "key", lambda: TABLES)
     assert tables["numbers"].num_rows == 2
+
+
+@pytest.mark.parametrize("name", ["link", "link/deep", "link/x.png"])
+def test_a_folder_that_is_a_link_to_nothing_is_said_before_the_work(tmp_path, name):
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted" / "disk")
+    check = check_file if name.endswith(".png") else check_folder
+    with pytest.raises(DwmError, match=r"link is a link to .*disk, which is not there"):
+        check(tmp_path / name)
+
+
+@pytest.mark.parametrize("check", [check_file, check_folder])
+def test_links_in_a_circle_are_a_line(tmp_path, check):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(DwmError, match="circle: cannot be written"):
+        check(tmp_path / "circle")

@@ -85,6 +85,39 @@ def test_names_that_lead_outside_are_refused(tmp_path):
     assert not (tmp_path / "out.zip").exists()
 
 
+def write_members(path, kind, link=""):
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(file := tarfile.TarInfo("b.jpg"), io.BytesIO())
+        other = tarfile.TarInfo("a.jpg")
+        other.type, other.linkname = kind, link
+        archive.addfile(other)
+        assert file.isreg()
+    return path
+
+
+def test_a_hard_link_is_not_lost_in_silence(tmp_path):
+    tar = write_members(tmp_path / "in.tar", tarfile.LNKTYPE, "b.jpg")
+    with pytest.raises(DwmError, match=r"member 'a\.jpg' is a hard link to 'b\.jpg'.*--hard-dereference"):
+        zip_tar(tar, tmp_path / "out.zip")
+    assert not (tmp_path / "out.zip").exists()
+    with pytest.warns(UserWarning, match=r"1 links, pipes or devices are not in the zip.*'a\.jpg'"):
+        assert zip_tar(tar, tmp_path / "out.zip", salvage=True).files == 1
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_what_is_no_file_is_left_out_with_a_line(tmp_path, kind):
+    with pytest.warns(UserWarning, match="1 links, pipes or devices are not in the zip"):
+        made = zip_tar(write_members(tmp_path / "in.tar", kind, "/etc/passwd"), tmp_path / "out.zip")
+    with zipfile.ZipFile(made.path) as archive:
+        assert archive.namelist() == ["b.jpg"]
+
+
+def test_an_output_that_links_to_itself_is_a_line(tmp_path):
+    (tmp_path / "out.zip").symlink_to(tmp_path / "out.zip")
+    with pytest.raises(DwmError, match=r"out\.zip: cannot be written"):
+        zip_tar(write_members(tmp_path / "in.tar", tarfile.DIRTYPE), tmp_path / "out.zip")
+
+
 def test_the_place_is_looked_at_before_the_work(tmp_path):
     source = write_tar(tmp_path / "in.tar", FILES)
     with pytest.raises(DwmError, match="is a folder"):

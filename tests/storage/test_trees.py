@@ -153,3 +153,9 @@ def test_zip64_directories_are_read(tmp_path, monkeypatch):
             archive.writestr(f"{i}", bytes([i]))
     (tmp_path / "wide.zip").write_bytes(data.getvalue())
     assert [open_tree(tmp_path / "wide.zip").read(str(i)) for i in range(9)] == [bytes([i]) for i in range(9)]
+
+
+def test_a_link_to_nothing_is_told_from_a_wrong_name(tmp_path):
+    (tmp_path / "set").symlink_to(tmp_path / "disk2" / "nuscenes")
+    with pytest.raises(DwmError, match=r"set: is a link to .*disk2/nuscenes, which is not there"):
+        open_tree(tmp_path / "set")

@@ -9,12 +9,13 @@ from shapely.geometry import Polygon, box
 
 from dwm.clip import Boxes
 from dwm.data.nuscenes.write import names
+from dwm.data.nuscenes.write.expansion import write_expansion
 from dwm.data.nuscenes.write.mask import write_mask
 from dwm.errors import DwmError
 from dwm.geometry import rotation_z
 from dwm.storage import atomic_folder
 from dwm.town.nuscenes.boxes import attribute, visibility_level
-from dwm.town.nuscenes.expansion import map_records, write_expansion
+from dwm.town.nuscenes.expansion import map_records
 from dwm.town.nuscenes.scene import cell_offset
 from dwm.town.nuscenes.twelve_hz import twelve_hz
 from dwm.town.world.streets import build_streets

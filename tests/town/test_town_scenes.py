@@ -64,7 +64,7 @@ def test_a_scene_travels_to_another_process_as_three_numbers() -> None:
 def test_nobody_overlaps() -> None:
     for index in SCENES:
         scene = town_scene(6, index)
-        for time_s in np.linspace(0.0, scene.duration, 6):
+        for time_s in np.linspace(0.0, scene.seconds, 6):
             things = scene.things(float(time_s))
             shapes = [outline(*thing.kind.size[:2], thing.position[:2], thing.yaw) for thing in things]
             shapes.append(ego_outline(scene, float(time_s)))
@@ -78,7 +78,7 @@ def test_the_car_stays_on_the_road_and_moves_smoothly() -> None:
     distances = []
     for index in SCENES:
         scene = town_scene(6, index)
-        times = np.arange(0.0, scene.duration, 0.1)
+        times = np.arange(0.0, scene.seconds, 0.1)
         poses = np.stack([scene.world_from_ego(t) for t in times])
         speed = np.linalg.norm(np.diff(poses[:, :2, 3], axis=0), axis=1) / 0.1
         yaw = np.unwrap(np.arctan2(poses[:, 1, 0], poses[:, 0, 0]))

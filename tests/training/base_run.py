@@ -16,8 +16,9 @@ from dwm.networks import AdapterOptions, DiTOptions
 from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.train import card, context
 from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.driving import BatchOptions, DrivingTask
+from dwm.training.stages.driving import DrivingTask
 from dwm.training.stages.driving_stage import driving_trainings
+from dwm.training.stages.options import BatchOptions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write

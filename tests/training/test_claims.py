@@ -50,7 +50,8 @@ def test_a_start_that_failed_is_not_in_the_way_of_the_corrected_one(data, base, 
     with pytest.raises(DwmError, match="nowhere"):
         train_run(recipe(tmp_path / "nowhere", base), output, False)
     assert not output.exists()
-    with pytest.raises(DwmError, match="is not here"):
+    (tmp_path / "no-base").mkdir()
+    with pytest.raises(DwmError, match="is missing"):
         train_run(recipe(data, tmp_path / "no-base"), output, False)
     assert not list(output.rglob("*"))
     train_run(recipe(data, base, steps=2), output, False)
@@ -71,7 +72,8 @@ def test_a_start_that_failed_leaves_what_was_in_the_folder(data, tmp_path):
     output = tmp_path / "run"
     (output / "base" / "mine").mkdir(parents=True)
     (output / "notes").mkdir()
-    with pytest.raises(DwmError, match="is not here"):
+    (tmp_path / "no-base").mkdir()
+    with pytest.raises(DwmError, match="is missing"):
         train_run(recipe(data, tmp_path / "no-base"), output, False)
     assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == ["base", "base/mine", "notes"]
 
@@ -154,3 +156,25 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_goes_on(data, base,
         assert re.search(rf"dwm: {output}: is in use by another run \(process {os.getpid()} on .*since .*\n$", said)
     steps = [json.loads(line)["step"] for line in (output / "driving" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2]
+
+
+def test_a_config_that_is_nobodys_run_is_not_replaced(data, base, tmp_path):
+    output = tmp_path / "project"
+    output.mkdir()
+    (output / "config.json").write_text('{"auths": {}}')
+    with pytest.raises(DwmError, match=r"config\.json: is no run that dwm wrote, and would be replaced"):
+        train_run(recipe(data, base), output, False)
+    assert [path.name for path in output.iterdir()] == ["config.json"]
+    assert (output / "config.json").read_text() == '{"auths": {}}'
+
+
+def test_a_start_that_failed_gives_back_the_files_that_it_replaced(data, base, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    written = {"config.json": '{"recipe": "town"}', "data.json": "[null]"}
+    for name, text in written.items():
+        (output / name).write_text(text)
+    (tmp_path / "no-base").mkdir()
+    with pytest.raises(DwmError, match="is missing"):
+        train_run(recipe(data, tmp_path / "no-base"), output, False)
+    assert {path.name: path.read_text() for path in output.iterdir()} == written

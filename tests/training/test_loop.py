@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from dwm.errors import DwmError
 from dwm.training.loop.ema import Ema
-from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions, step_generator, train_task
 from dwm.training.loop.task import Losses, Work
 from dwm.training.parallel.ranks import Place
@@ -125,7 +126,9 @@ def test_another_network_is_refused_with_the_keys_that_differ(tmp_path):
     train_task(Regression(), OPTIONS.with_(steps=1), tmp_path)
     other = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 8))
     (saved,) = checkpoint.saves(tmp_path / "checkpoints")
-    with pytest.raises(DwmError, match=r"3 keys differ: weights.0.weight is \(16, 12\), not \(20, 12\)"):
+    with pytest.raises(
+        DwmError, match=r"3 keys differ from the network .*: weights.0.weight is \(16, 12\), not \(20, 12\)"
+    ):
         checkpoint.restore(saved, Training(other, [], Ema(other)))
 
 

@@ -2,14 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from dwm.training.loop.optimizers import (
-    OptimizerOptions,
-    ScheduleOptions,
-    build_optimizers,
-    clip,
-    orthogonalise,
-    set_rates,
-)
+from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers, clip, orthogonalise, set_rates
+from dwm.training.loop.options import ScheduleOptions
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 12, 48), (2, 48, 12)])

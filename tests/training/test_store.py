@@ -12,7 +12,7 @@ from tiny_run import InventedClips
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.identity import autoencoder_identity, text_identity
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
-from dwm.clip import as_floats
+from dwm.clip_batch import as_floats
 from dwm.data import CaptionOptions
 from dwm.data.digests import picture_keys, text_keys
 from dwm.data.readers import Ask, WindowReader

@@ -11,7 +11,8 @@ from test_parallel import PRELOADED
 
 from dwm.errors import DwmError
 from dwm.training.loop.log import Lines, WatchOptions, line
-from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import train_task
 
 

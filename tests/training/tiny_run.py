@@ -21,13 +21,14 @@ from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import PreviewOptions, TrainingOptions
 from dwm.networks import AdapterOptions, DiTOptions
 from dwm.runs.train import context, train_stages
-from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
+from dwm.training.loop.optimizers import OptimizerOptions
+from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions
 from dwm.training.objectives.driving import ObjectiveOptions
 from dwm.training.stages.autoencoder import AutoencoderStageOptions
 from dwm.training.stages.autoencoder_stage import AutoencoderStage
-from dwm.training.stages.driving import BatchOptions
 from dwm.training.stages.driving_stage import DrivingStage
+from dwm.training.stages.options import BatchOptions
 
 VIEWS = ("CAM_FRONT", "CAM_FRONT_RIGHT")
 CONDITIONS = ConditionOptions(added_time_ids="fps_camera_transforms", uncondition_image_color=0.125)

@@ -1,16 +1,5 @@
 """Base models: folders of SD3, SD 2.1 and video autoencoders; the embedded tiny one is made by `tiny`."""
 
-from dwm.base_models.autoencoder import Autoencoder, Moments, VideoAutoencoder
-from dwm.base_models.base import BaseModel
-from dwm.base_models.text import StoredText, TextEmbedding, TextEncoder, TextSource
+import lazy_loader
 
-__all__ = [
-    "Autoencoder",
-    "BaseModel",
-    "Moments",
-    "StoredText",
-    "TextEmbedding",
-    "TextEncoder",
-    "TextSource",
-    "VideoAutoencoder",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -46,11 +47,14 @@ class Autoencoder(nn.Module):
     `piece` bounds how many pictures (videos for the video autoencoder) are worked on at once; 0 takes all.
     """
 
-    frames_per_latent = 1
-
     def __init__(self, model: nn.Module, piece: int = 0):
         super().__init__()
-        self.model, self.piece = model, piece
+        self.model: Any = model
+        self.piece = piece
+
+    @property
+    def frames_per_latent(self) -> int:
+        return 1
 
     @property
     def factor(self) -> int:
@@ -157,7 +161,7 @@ class VideoAutoencoder(Autoencoder):
         return _to_unit(rearrange(pictures, "(b v) c t h w -> b t v c h w", b=len(latents)), clamp)
 
 
-def _posterior(model: nn.Module, piece: Tensor) -> Tensor:
+def _posterior(model: Any, piece: Tensor) -> Tensor:
     """Mean and deviation, one after the other on the channels."""
     posterior = model.encode(piece).latent_dist
     return torch.cat([posterior.mean, posterior.std], 1)

@@ -9,46 +9,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
 from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizerFast,
-    PreTrainedTokenizerFast,
-    T5EncoderModel,
-    T5TokenizerFast,
-)
-from transformers.utils import logging as transformers_logging
 
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
 from dwm.base_models.finite import require_finite
-from dwm.base_models.text import Sd3TextEncoder, Sd21TextEncoder, TextEncoder
+from dwm.base_models.known_folders import where_to_fetch
+from dwm.base_models.text import LONGEST, Sd3TextEncoder, Sd21TextEncoder, TextEncoder
 from dwm.base_models.trust import CONFIG, check_folder_configs, check_model
 from dwm.errors import DwmError
 from dwm.storage import limits, read_file, regular
 from dwm.strict_json import check_pointer, parse_json
 
-AUTOENCODERS = {
-    "AutoencoderKL": (AutoencoderKL, Autoencoder),
-    "AutoencoderKLCogVideoX": (AutoencoderKLCogVideoX, VideoAutoencoder),
-}
+AUTOENCODERS = {"AutoencoderKL": Autoencoder, "AutoencoderKLCogVideoX": VideoAutoencoder}
+"""What we wrap each of diffusers' classes in. Both libraries are imported where something is loaded: they take seconds."""
 
-TOKENIZERS = {("vocab.json", "merges.txt"): CLIPTokenizerFast, ("spiece.model",): T5TokenizerFast}
-"""Tokenizers that have no tokenizer.json, by their files."""
+TOKENIZERS = {("vocab.json", "merges.txt"): "CLIPTokenizerFast", ("spiece.model",): "T5TokenizerFast"}
+"""transformers' classes for tokenizers that have no tokenizer.json, by their files."""
 
-GATED = "about 16 GB; gated: sign in and accept its licence there first"
-KNOWN = {
-    "stable-diffusion-3.5-medium": f"https://huggingface.co/stabilityai/stable-diffusion-3.5-medium ({GATED})",
-    "stable-diffusion-3-medium-diffusers": f"https://huggingface.co/stabilityai/stable-diffusion-3-medium-diffusers ({GATED})",
-    "stable-diffusion-2-1": "https://huggingface.co/stabilityai/stable-diffusion-2-1 (about 5 GB)",
-    "CogVideoX-2b": "https://huggingface.co/THUDM/CogVideoX-2b (only vae/: about 0.9 GB)",
-}
-"""Where the published folders are to be had."""
 LARGEST_WIDTH = 1 << 20
+LETTERS = 600
+"""Words of a vocabulary that come from no merge: 256 bytes, each also as an end of a word, and special ones."""
 LARGEST_POINTER = 1024
 """Bytes; Git LFS's own are of about 130."""
 
@@ -102,12 +86,15 @@ def load_autoencoder(folder: Path, piece: int = 0) -> Autoencoder:
         raise DwmError(
             f"{folder / 'vae' / 'config.json'}: _class_name {name!r} is not known; known: {', '.join(AUTOENCODERS)}"
         )
-    model_class, wrapper = AUTOENCODERS[name]
-    return wrapper(_load(model_class, folder, "vae", torch.float32), piece)
+    import diffusers
+
+    return AUTOENCODERS[name](_load(getattr(diffusers, name), folder, "vae", torch.float32), piece)
 
 
 def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32) -> TextEncoder:
     """The text encoders and tokenizers of `folder`: SD3's where there is a text_encoder_2, SD 2.1's otherwise."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
     if not (folder / "text_encoder_2").is_dir():
         clip = _load(CLIPTextModel, folder, "text_encoder", dtype)
         encoder = Sd21TextEncoder(clip, _fitting(_tokenizer(folder, "tokenizer"), clip, folder / "tokenizer"))
@@ -130,7 +117,7 @@ def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32)
     return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width).eval().requires_grad_(False)
 
 
-def _fitting(tokenizer: PreTrainedTokenizerFast, model: nn.Module | None, path: Path) -> PreTrainedTokenizerFast:
+def _fitting(tokenizer: Any, model: nn.Module | None, path: Path) -> Any:
     """The same tokenizer. Raises DwmError where it makes tokens that the model does not know, or texts of no length."""
     if type(tokenizer.model_max_length) not in (int, float) or not tokenizer.model_max_length >= 1:
         raise DwmError(f"{path}: model_max_length is {str(tokenizer.model_max_length)[:40]!r}, not a number of tokens")
@@ -139,6 +126,12 @@ def _fitting(tokenizer: PreTrainedTokenizerFast, model: nn.Module | None, path: 
     known = None if model is None else model.get_input_embeddings().num_embeddings
     if known is not None and len(tokenizer) > known:
         raise DwmError(f"{path}: has {len(tokenizer)} tokens, its text encoder knows {known}; fetch both again")
+    places = None if model is None else getattr(model.config, "max_position_embeddings", None)
+    if places is not None and (length := min(tokenizer.model_max_length, LONGEST)) > places:
+        raise DwmError(
+            f"{path}: gives {length} tokens of a text (model_max_length in tokenizer_config.json), its text encoder reads "
+            f"{places}; fetch both again"
+        )
     return tokenizer
 
 
@@ -150,7 +143,7 @@ def read_json(path: Path, folder: Path) -> dict:
     return found
 
 
-def _load(model_class: type[nn.Module], folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
+def _load(model_class: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module:
     _require(folder / part / "config.json", folder)
     check_pointers(folder / part)
     check_model(model_class, folder / part, read_json(folder / part / "config.json", folder))
@@ -197,26 +190,35 @@ def check_pointers(folder: Path) -> None:
 
 def _tokenizer_class(folder: Path) -> type:
     """Which of the known classes reads a tokenizer's folder: never one that the folder brings."""
+    import transformers
+
     # Newer transformers rebuild T5's tokenizer from its vocabulary alone; the file says it exactly.
     if (folder / "tokenizer.json").exists():
         regular(folder / "tokenizer.json", limits.TEXT)
-        return PreTrainedTokenizerFast
+        return transformers.PreTrainedTokenizerFast
     for names, kind in TOKENIZERS.items():
         if all((folder / name).exists() for name in names):
             for name in names:
                 regular(folder / name, limits.TEXT)
-            return kind
+            if "merges.txt" in names:
+                _check_merges(folder)
+            return getattr(transformers, kind)
     raise DwmError(f"{folder}: holds neither tokenizer.json nor the files of CLIP's or T5's tokenizer; fetch it again")
+
+
+def _check_merges(folder: Path) -> None:
+    """Raises DwmError where merges.txt has fewer rules than its vocabulary came from: a half file would split texts otherwise."""
+    rules = sum(bool(line.strip()) for line in read_file(folder / "merges.txt", limits.TEXT).splitlines())
+    words = len(read_json(folder / "vocab.json", folder))
+    if words > rules + LETTERS:
+        raise DwmError(
+            f"{folder / 'merges.txt'}: has {rules} rules for the {words} words of vocab.json: it ends early; fetch it again"
+        )
 
 
 def _require(path: Path, folder: Path) -> None:
     if not path.exists():
         raise DwmError(f"{path}: is missing; {_where(folder)}")
-
-
-def where_to_fetch(path: Path) -> str | None:
-    """Where a published base model's folder, or what lies in it, is to be had, with its size; None for others."""
-    return next((KNOWN[name] for name in reversed(path.parts) if name in KNOWN), None)
 
 
 def _where(folder: Path) -> str:
@@ -229,6 +231,8 @@ def _where(folder: Path) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hides the library's progress bar over a few dozen tensors and its remarks on tokenizer classes."""
+    from transformers.utils import logging as transformers_logging
+
     bar, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()

@@ -41,7 +41,8 @@ class TextEmbedding:
     def __getitem__(self, index: Tensor | slice) -> TextEmbedding:
         return TextEmbedding(self.sequence[index], None if self.pooled is None else self.pooled[index])
 
-    def to(self, *target: torch.device | torch.dtype | str) -> TextEmbedding:
+    def to(self, *target: Any) -> TextEmbedding:
+        """As `Tensor.to`."""
         return TextEmbedding(self.sequence.to(*target), None if self.pooled is None else self.pooled.to(*target))
 
 
@@ -64,9 +65,10 @@ class TextEncoder(nn.Module):
                 self._encode(distinct[start : start + PROMPTS_AT_ONCE])
                 for start in range(0, len(distinct), PROMPTS_AT_ONCE)
             ]
+            pooled = [piece.pooled for piece in pieces if piece.pooled is not None]
             found = TextEmbedding(
                 torch.cat([piece.sequence for piece in pieces]),
-                None if pieces[0].pooled is None else torch.cat([piece.pooled for piece in pieces]),
+                torch.cat(pooled) if pooled else None,
             )
             return found[send_numbers([position[prompt] for prompt in prompts], found.sequence.device)]
 

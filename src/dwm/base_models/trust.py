@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from dwm.errors import DwmError
 from dwm.storage import read_file, regular
@@ -59,7 +58,7 @@ class Held:
     numbers: int
 
 
-def check_model(kind: type[nn.Module], folder: Path, values: dict[str, Any]) -> None:
+def check_model(kind: Any, folder: Path, values: dict[str, Any]) -> None:
     """Whether `folder`/config.json, whose `values` these are, describes a model of this kind that its weights can fill.
 
     Nothing is allocated. Raises DwmError naming file, key and fix.

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS
 from dwm.conditions import ConditionOptions
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data import CaptionOptions, LayoutOptions
 from dwm.errors import DwmError
 from dwm.options import Options
@@ -90,7 +90,7 @@ class WeightsCard(Options):
         if self.sizes and size not in self.sizes:
             seen = ", ".join(f"{w}x{h}" for w, h in self.sizes)
             raise DwmError(f"size {size[0]}x{size[1]} was never seen by {named} (seen: {seen}); --force to try")
-        if self.lengths and length not in self.lengths and length < self.window:
+        if self.window is not None and length not in self.lengths and length < self.window:
             seen = ", ".join(map(str, sorted(self.lengths)))
             raise DwmError(
                 f"{length} frames were never seen by {named} (seen: {seen}, and longer ones); --force to try"

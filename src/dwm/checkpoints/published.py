@@ -10,54 +10,28 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from packaging.version import Version
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dwm.base_models.finite import require_finite
-from dwm.base_models.trust import check_parts
+from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.tensor_files import converted, read_tensors
 from dwm.errors import DwmError
-from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions
-from dwm.options import Options
-from dwm.storage import limits, open_binary, regular
-from dwm.strict_json import LFS, check_pointer, lfs_pointer
+from dwm.networks import NetworkOptions
+from dwm.networks.kinds import kind_of
+from dwm.storage import limits, open_binary
+from dwm.strict_json import LFS, lfs_pointer
 
-KEYS_SHOWN = 10
 SAFE = Version("2.10")
 """PyTorch from which `weights_only` is not known to be tricked."""
 WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
 """Names under which training scripts wrap a state dict."""
-
-NETWORKS: dict[type[Options], type[nn.Module]] = {
-    DiTOptions: CrossviewTemporalDiT,
-    UNetOptions: CrossviewTemporalUNet,
-}
-
-NEW_IN_DIT = (
-    "crossview_transformer_blocks.",
-    "temporal_transformer_blocks.",
-    "view_mixers.",
-    "time_mixers.",
-    "view_pos_embeds.",
-    "time_pos_embeds.",
-    "view_embedding.",
-    "rayencoder.",
-    "condition_image_adapter.",
-    "mask_module.",
-)
-"""Beginnings of keys that SD 3 and 3.5 do not have."""
-
-NEW_IN_UNET = re.compile(
-    r"(^|\.)(crossview_transformer_blocks|temporal_transformer_blocks|temporal_res_block|time_mixer|view_mixer"
-    r"|time_pos_embed|view_pos_embed|add_embedding|condition_image_adapter)\."
-)
-"""Parts of keys that SD 2.1 does not have."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +51,12 @@ class LoadReport:
 def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict, mapped from its file. Raises DwmError for what is no state dict: other pickles, LoRA, optimizers."""
     if path.is_dir():
-        state = _read_folder(path)
-        require_finite(path, state)
-        return state
+        return read_tensors(path)
     if not path.is_file():
         raise DwmError(f"{path}: no such file of weights")
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    if path.suffix == ".safetensors":
+        return _checked(path, read_tensors(path))
+    state = _read_pth(path)
     for name in WHOLE_PARTS:
         if isinstance(state, Mapping) and set(state) >= {name} and isinstance(state[name], Mapping):
             state = state[name]
@@ -91,48 +65,41 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return checked
 
 
-def load_published(
-    options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+def load_published(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[Any, LoadReport]:
     """The network of `options` with all its weights from `path`, strictly. dtype None keeps the file's."""
     return network_of(options, read_state(path), path, dtype)
 
 
 def network_of(
-    options: DiTOptions | UNetOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+    options: NetworkOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
+) -> tuple[Any, LoadReport]:
     """The same with a state dict that was read from `path`."""
     with torch.device("meta"):
-        net = NETWORKS[type(options)](options)
-    _refuse(path, state, net, allowed=lambda key: False)
-    net.load_state_dict(_converted(state, dtype), assign=True)
+        net = kind_of(options).network()(options)
+    _fill(net, state, path, dtype, lambda key: False)
     return net, LoadReport(len(state), (), 0)
 
 
-def load_base(
-    options: DiTOptions | UNetOptions, path: Path, dtype: torch.dtype | None = None
-) -> tuple[nn.Module, LoadReport]:
+def load_base(options: NetworkOptions, path: Path, dtype: torch.dtype | None = None) -> tuple[Any, LoadReport]:
     """A network for training whose base is SD 3, SD 3.5 or SD 2.1 at `path`; what these lack keeps its starting values.
 
     Starting values come from PyTorch's generator. Raises DwmError where the base is another one than the options ask for.
     """
-    net = NETWORKS[type(options)](options)
-    state = read_state(path)
-    renamed = 0
-    if isinstance(options, UNetOptions):
-        state, renamed = rename_sd21(state)
-    _refuse(path, state, net, allowed=lambda key: _is_new(options, key))
+    kind, stored = kind_of(options), read_state(path)
+    net, state = kind.network()(options), kind.from_base(stored)
+    _fill(net, state, path, dtype, kind.is_new)
     new = tuple(key for key in net.state_dict() if key not in state)
-    net.load_state_dict(_converted(state, dtype), strict=False, assign=True)
+    renamed = sum(key not in stored for key in state)
     return net if dtype is None else net.to(dtype), LoadReport(len(state), new, renamed)
 
 
-def rename_sd21(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """Plain SD 2.1 keys as ours: its residual blocks become the spatial half of ours. Idempotent."""
-    if not any(re.search(r"resnets\.\d+\.conv", key) for key in state):
-        return dict(state), 0
-    named = {re.sub(r"resnets\.(\d+)", r"resnets.\1.spatial_res_block", key): value for key, value in state.items()}
-    return named, sum(key not in state for key in named)
+def _fill(
+    net: nn.Module, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None, may_lack: Callable[[str], bool]
+) -> None:
+    expected = net.state_dict()
+    require_keys(path, shapes_of(state), shapes_of(expected), "the config", may_lack, _guess)
+    _require_numbers(path, state, expected)
+    net.load_state_dict({key: converted(value, dtype) for key, value in state.items()}, strict=False, assign=True)
 
 
 def _read_pth(path: Path) -> object:
@@ -146,7 +113,7 @@ def _read_pth(path: Path) -> object:
             f"{path}: a bare pickle, not the zip of tensors that torch.save writes; load it where you trust it, and save its "
             "state dict again"
         )
-    _check_packing(path)
+    check_packing(path)
     if Version(torch.__version__) < SAFE:
         warnings.warn(
             f"{path}: PyTorch before {SAFE} can be tricked by a hostile .pth even so; take files from people you trust, or "
@@ -168,7 +135,7 @@ UNREADABLE = (
 """What PyTorch's reader of pickles raises for bytes that are none: it takes their structure on trust."""
 
 
-def _check_packing(path: Path) -> None:
+def check_packing(path: Path) -> None:
     """Raises DwmError where the parts of a `.pth` are packed: torch.save packs none, and a few bytes may become any number."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -186,27 +153,6 @@ def _check_claims(path: Path, state: Mapping[str, Tensor]) -> None:
     """Raises DwmError for tensors that claim more numbers than a network has: with steps of zero a small file may claim any."""
     claimed = sum(value.numel() * value.element_size() for value in state.values())
     limits.check_size(f"{path}: its tensors", claimed, limits.WEIGHTS)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    regular(path)
-    try:
-        return load_file(regular(path))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        check_pointer(path)
-        raise DwmError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
-
-
-def _read_folder(folder: Path) -> dict[str, Tensor]:
-    """A transformer's folder: one file, or parts named by an index."""
-    for name in ("diffusion_pytorch_model", "model"):
-        index = folder / f"{name}.safetensors.index.json"
-        if index.is_file():
-            parts = check_parts(index)
-            return {key: value for part in parts for key, value in _read_safetensors(folder / part).items()}
-        if (folder / f"{name}.safetensors").is_file():
-            return _read_safetensors(folder / f"{name}.safetensors")
-    raise DwmError(f"{folder}: holds no diffusion_pytorch_model.safetensors and no index of parts")
 
 
 def _checked(path: Path, state: object) -> dict[str, Tensor]:
@@ -238,28 +184,15 @@ def _no_weight(value: Tensor) -> str | None:
     return None
 
 
-def _refuse(path: Path, state: Mapping[str, Tensor], net: nn.Module, allowed) -> None:
-    """Raises DwmError with at most ten of the keys that differ, and a guess at why."""
-    expected = net.state_dict()
-    missing = [key for key in expected if key not in state and not allowed(key)]
-    surplus = [key for key in state if key not in expected]
-    shapes = [key for key in state if key in expected and state[key].shape != expected[key].shape]
-    kinds = [
-        key for key in state if key in expected and state[key].is_floating_point() != expected[key].is_floating_point()
-    ]
-    if kinds and not (missing or surplus or shapes):
-        found = str(state[kinds[0]].dtype).removeprefix("torch.")
+def _require_numbers(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises DwmError where whole numbers stand for fractions, as in quantized weights."""
+    unlike = [key for key in state if state[key].is_floating_point() != expected[key].is_floating_point()]
+    if unlike:
+        found = str(state[unlike[0]].dtype).removeprefix("torch.")
         raise DwmError(
-            f"{path}: {len(kinds)} tensors are not of the config's kind of numbers ({kinds[0]} is {found}); quantized weights "
-            "are not read: give float16, bfloat16 or float32"
+            f"{path}: {len(unlike)} tensors are not of the config's kind of numbers ({unlike[0]} is {found}); quantized "
+            "weights are not read: give float16, bfloat16 or float32"
         )
-    if not (missing or surplus or shapes):
-        return
-    told = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in surplus]
-    told += [f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}" for key in shapes]
-    more = f" and {len(told) - KEYS_SHOWN} more" if len(told) > KEYS_SHOWN else ""
-    shown = "; ".join(told[:KEYS_SHOWN])
-    raise DwmError(f"{path}: {len(told)} keys differ from the config: {shown}{more}{_guess(missing, surplus, shapes)}")
 
 
 def _guess(missing: Iterable[str], surplus: Iterable[str], shapes: Iterable[str]) -> str:
@@ -271,13 +204,3 @@ def _guess(missing: Iterable[str], surplus: Iterable[str], shapes: Iterable[str]
     if "pos_embed.pos_embed" in set(shapes):
         return "; pos_embed_max_size of the config is another one (SD 3: 192, SD 3.5: 384)"
     return ""
-
-
-def _is_new(options: Options, key: str) -> bool:
-    return key.startswith(NEW_IN_DIT) if isinstance(options, DiTOptions) else bool(NEW_IN_UNET.search(key))
-
-
-def _converted(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    if dtype is None:
-        return dict(state)
-    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}

@@ -65,7 +65,7 @@ def show(
     ],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, help="Length of a film; shorter where the scene ends.")
+        float, typer.Option("--seconds", min=0.1, max=1e5, help="Length of a film; shorter where the scene ends.")
     ] = 4.0,
     fps: flags.Fps = None,
     views: flags.Views = None,
@@ -83,14 +83,18 @@ def show(
     keep(f"nothing was written to {output}")
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
     from dwm.data.recording import save_recording
-    from dwm.report.film import Film
+    from dwm.errors import DwmError
+    from dwm.report.film import WRITERS, Film
     from dwm.storage import check_file
 
     check_file(output)
+    if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
+        raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
     left_out = {item.value for item in without or ()}
     drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
     options = ReadOptions(maps=drawn.map, missing_captions="empty", key_frames_only=key_frames)
-    chosen = open_dataset(data, version, options=options)[scene]
+    dataset = open_dataset(data, version, options=options)
+    chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
     frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
     clip = chosen.clip(start, frames, rate, flags.names(views))
@@ -101,7 +105,7 @@ def show(
     else:
         Film(look_at(clip, drawn), rate).save(output)
     finish(
-        [f"{scene} from {start:g} s, {frames} frames:", *written([output])],
+        [dataset.describe(), f"{scene} from {start:g} s, {frames} frames:", *written([output])],
         {"file": output, "frames": frames},
         quiet,
         as_json,
@@ -121,11 +125,11 @@ def check(
     hush(quiet or as_json)
     from dataclasses import asdict
 
-    from dwm.data.nuscenes.check import check_dataset
+    from dwm.data.open import check_dataset
     from dwm.errors import CheckFailed
 
     found = check_dataset(data, version, files, key_frames)
-    lines = [f"{found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
+    lines = [f"{found.format or found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
     width = max((len(one.kind) for one in found.findings), default=0)
     for one in found.findings:
         lines.append(f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}")
@@ -172,14 +176,16 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     keep("the index is not complete; it is built at the next use")
     import time
 
-    from dwm.data import open_dataset
+    from dwm.data.open import open_scene_tables
+    from dwm.data.tables.index import open_index
 
     started = time.monotonic()
-    dataset = open_dataset(data, version)
-    seconds, place = time.monotonic() - started, dataset.index.place
-    values = {"version": dataset.version, "scenes": len(dataset), "seconds": round(seconds, 3), "place": place}
-    values |= {"frames": len(dataset.index.frames), "boxes": len(dataset.index.boxes)}
-    told = "{version}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
+    source = open_scene_tables(data, version)
+    tables = open_index(source)
+    seconds, place = time.monotonic() - started, tables.place
+    values = {"format": source.title, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
+    values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": place}
+    told = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
     finish([told, *(written([place]) if place else [])], values, quiet, as_json)
 
 
@@ -247,15 +253,17 @@ def captions(
     keep("nothing was written; run the command again")
     from dataclasses import asdict
 
-    from dwm.data import ReadOptions, open_dataset
+    from dwm.data import ReadOptions
     from dwm.data.caption_table import make_caption_files
+    from dwm.data.open import open_scene_tables
+    from dwm.data.tables.dataset import open_tables
     from dwm.errors import DwmError
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    dataset = open_dataset(data, version, options=ReadOptions(maps=False, missing_captions="empty"))
+    dataset = open_tables(open_scene_tables(data, version), None, ReadOptions(maps=False, missing_captions="empty"))
     made = make_caption_files(table, dataset, output or Path(data))
-    lines = [f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
+    lines = [dataset.describe(), f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
     lines += [f"{made.without} cameras of scenes have none; read with missing_captions=empty"] if made.without else []
     finish(lines, asdict(made), quiet, as_json)
 
@@ -276,22 +284,22 @@ def convert(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Turn nuScenes into a scene package (Parquet tables and pictures), or a package into nuScenes."""
+    """Turn a data set into a scene package (Parquet tables and pictures), or into nuScenes."""
     hush(quiet or as_json)
     keep(f"nothing was written to {output}; run the command again")
     from dataclasses import asdict
 
-    from dwm.data.nuscenes.dataset import choose_version
+    from dwm.data.open import open_scene_tables
     from dwm.data.package.convert import to_nuscenes, to_package
     from dwm.errors import DwmError
-    from dwm.storage import open_tree
 
     if to is Target.nuscenes and split is not None:
         raise DwmError(f"--split {split}: a package is turned into nuScenes whole; leave it out")
-    tree = open_tree(data)
+    source = open_scene_tables(data, version if to is Target.package else None)
     if to is Target.package:
-        made = to_package(tree, choose_version(tree, version), output, split, files)
+        made = to_package(source, output, split, files)
     else:
-        made = to_nuscenes(tree, output, version or "v1.0-mini", files)
+        made = to_nuscenes(source, output, version or "v1.0-mini", files=files)
     told = f"{made.scenes} scenes, {made.frames} frames, {made.boxes} boxes, {made.files} files:"
-    finish([told, *written([made.path])], asdict(made), quiet, as_json)
+    kind = f"{source.tree.where}: {source.title}"
+    finish([kind, told, *written([made.path])], asdict(made), quiet, as_json)

@@ -16,7 +16,7 @@ from dwm.cli.runs import saved
 
 def demo(
     output: flags.Output = Path("output/demo"),
-    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    weights: flags.OptionalWeights = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same result.")] = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,

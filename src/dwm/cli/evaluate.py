@@ -23,7 +23,7 @@ def evaluate(
     ] = None,
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    weights: flags.OptionalWeights = None,
     split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
     scores: Annotated[
         str | None,
@@ -76,6 +76,8 @@ def evaluate(
     choices = {key: value for key, value in choices.items() if value is not None}
     if config is not None and verb_of(config) != "evaluate":
         made = training_run(config, given, choices, output, root)
+        if made is None:
+            return
         finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
         return
     flags.no_root(root)
@@ -105,10 +107,13 @@ def _lines(made: Evaluated) -> list[str]:
 
 def training_run(
     config: Path, flags: dict[str, Any], choices: dict[str, Any], output: Path, root: Path | None = None
-) -> Evaluated:
-    """Scores of a training run's published weights over its own validation sets; `choices` changes what is measured."""
+) -> Evaluated | None:
+    """Scores of a training run's published weights over its own validation sets; `choices` changes what is measured.
+
+    Of several processes all but the first get None.
+    """
     from dwm.config.files import validated
-    from dwm.evaluation import EvaluationOptions
+    from dwm.evaluation.options import EvaluationOptions
     from dwm.opendwm.commands.previews import changed_run
     from dwm.opendwm.commands.scores import score_run
     from dwm.opendwm.runs import check_ready, load_recipe

@@ -36,11 +36,32 @@ def here(path: Path | None) -> Path | None:
     return path
 
 
+def data_there(data: str | None) -> str | None:
+    """Refuses a data set that is not there before the libraries are imported that would read it: they take seconds."""
+    if data is not None:
+        from dwm.storage.tree import require
+
+        require(data)
+    return data
+
+
+def weights_there(weights: str | None) -> str | None:
+    """The same for weights."""
+    if weights is not None and not Path(weights).exists():
+        from dwm.checkpoints.places import resolve
+
+        resolve(weights)
+    return weights
+
+
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
 OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
-Data = Annotated[str | None, typer.Option("--data", help="A data set: a folder, an archive, or a URL such as s3://….")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="A data set: a folder, an archive, or a URL such as s3://….", callback=data_there),
+]
 KeyFrames = Annotated[
     bool, typer.Option("--key-frames", help="Only key frames: of a set whose sweeps are not there, say.")
 ]
@@ -59,11 +80,14 @@ def no_root(root: Path | None) -> None:
 
 
 Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]
+OptionalWeights = Annotated[
+    str | None, typer.Option("--weights", help="A folder, or `town` (the default).", callback=weights_there)
+]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
-Fps = Annotated[float | None, typer.Option("--fps", min=0.1, help="Frames a second.")]
+Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow the conditions.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]

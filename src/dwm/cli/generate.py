@@ -30,7 +30,7 @@ def generate(
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A folder, or `town` (the default).")] = None,
+    weights: flags.OptionalWeights = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,

@@ -18,7 +18,8 @@ from dwm.cli import interrupt
 from dwm.cli.flags import example
 from dwm.cli.verbs import VERBS
 from dwm.errors import DwmError, leave_reason
-from dwm.screen import plain, say
+from dwm.screen import line as shown_line
+from dwm.screen import say
 
 USAGE, INTERRUPTED, FAULT = 2, 130, 1
 UsageError = typer.BadParameter.__base__
@@ -92,7 +93,6 @@ def run(arguments: list[str] | None = None) -> None:
 def _outcome_of(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    warnings.formatwarning = lambda message, *_: f"dwm: {message}\n"
     interrupt.watch()
     warnings.formatwarning = _warning
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
@@ -103,7 +103,7 @@ def _outcome_of(arguments: list[str] | None) -> int:
 def _warning(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
     """What we warn of is about the user's files, not about a line of ours."""
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
-    return plain(f"dwm: {place}{message}") + "\n"
+    return shown_line(f"dwm: {place}{message}") + "\n"
 
 
 def outcome(work: Callable[[], Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from dwm.errors import DwmError
 
@@ -50,7 +50,7 @@ def chosen_training(
     """The same for what is trained, which may be a campaign of several runs."""
     from dwm.config.campaign import campaign_from, changed, is_campaign, resolved
 
-    if config is None and is_campaign(name):
+    if config is None and name is not None and is_campaign(name):
         if root is not None:
             raise DwmError(f"--root: {name} is a campaign of several runs; give each setting by KEY=VALUE")
         return resolved(name, list(overrides or ()))
@@ -64,6 +64,12 @@ def chosen_training(
     return chosen(name, config, overrides, root=root)
 
 
+@overload
+def on_data(run: Recipe, data: str, quiet: bool) -> Recipe: ...
+@overload
+def on_data(run: Campaign, data: str, quiet: bool) -> Campaign: ...
+@overload
+def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign: ...
 def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign:
     """The run with --data in the place of its first set; a note says which others it keeps."""
     from dwm.cli.output import note

@@ -82,12 +82,14 @@ def memory(
     """Parameters, memory and arithmetic of a step, from the settings alone: nothing is loaded."""
     from dataclasses import asdict
 
+    from dwm.cli.runs import chosen
+
+    run = chosen(name, config, overrides)  # before PyTorch, so that a slip is told at once
     import torch
 
-    from dwm.cli.runs import chosen
     from dwm.config.cost import estimate
 
-    told = estimate(chosen(name, config, overrides), getattr(torch, dtype.value))
+    told = estimate(run, getattr(torch, dtype.value))
     finish(memory_lines(told), asdict(told), False, as_json)
 
 
@@ -121,7 +123,9 @@ def _bytes(count: float) -> str:
 
 @app.command(epilog=flags.example("dwm show clip data/town scene-0061"))
 def clip(
-    dataset: Annotated[str, typer.Argument(help="A data set: a folder, or the folder of its zips.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A data set: a folder, or the folder of its zips.", callback=flags.data_there)
+    ],
     scene: Annotated[str | None, typer.Argument(help="A scene; the first by default.", show_default=False)] = None,
     version: Annotated[str | None, typer.Option("--version", help="Version of the tables.")] = None,
     as_json: flags.Json = False,

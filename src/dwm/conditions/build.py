@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dwm.base_models import TextSource
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions.camera import Camera, ExplicitView
 from dwm.conditions.condition import Condition, Request
 from dwm.conditions.layout import Boxes, Map
@@ -84,7 +84,7 @@ def latent_times(frames: int, latent_frames: int | None) -> list[int]:
     return [*range(alone), *range(alone, frames, (frames - alone) // groups)]
 
 
-def _encoded(request: Request) -> dict[str, Tensor]:
+def _encoded(request: Request) -> dict[str, Any]:
     """What the conditions say, by field, the channels of several one after another."""
     parts: dict[str, list[Tensor]] = {}
     axes: dict[str, int] = {}

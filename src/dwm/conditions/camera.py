@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions.condition import Fields, Request, doubled
 from dwm.conditions.options import ConditionOptions
 from dwm.devices import send
@@ -86,7 +86,7 @@ def view_matrices(
     return torch.where(unknown, eye[:3, :3], intrinsics), torch.where(unknown, eye, ego0_from_camera)
 
 
-def _entries(numbers: Float[Tensor, "*n k"], indices: Sequence[int]) -> Float[Tensor, "*n i"]:
+def _entries(numbers: Num[Tensor, "*n k"], indices: Sequence[int]) -> Num[Tensor, "*n i"]:
     """Some entries of the last axis, one by one: a list of indices would be copied to the device, which waits."""
     return torch.stack([numbers[..., index] for index in indices], -1)
 

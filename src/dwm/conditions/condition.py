@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dwm.base_models import TextSource
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions.options import ConditionOptions
 
 Fields = dict[str, Tensor]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions.camera import solved
 from dwm.conditions.condition import Fields, Request, doubled
 from dwm.conditions.options import ConditionOptions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dwm.config.recipe import Recipe
+from dwm.data.open import USUAL, is_drawn, repeats_views
 from dwm.errors import DwmError
 
 AUTOENCODER_FACTOR = 8
@@ -26,12 +27,14 @@ def _sets(run: Recipe) -> Iterator[str]:
             count = source.clips_as_views or len(source.views)
             if not count:
                 yield f"{where}.views is empty; name at least one camera"
-            if repeated and source.kind in ("nuscenes", "town"):
+            if repeated and not repeats_views(source.kind):
                 yield f"{where}.views names {repeated[0]} twice"
             if count != run.data.views and group == "validation":
                 yield f"{where}.views has {count} cameras, the first set {run.data.views}; previews show one number of views"
-            if source.kind == "town" and source.path is not None:
-                yield f"{where}.path is {source.path}, but {where}.kind is town, which is drawn; set the kind to nuscenes"
+            if source.path is not None and is_drawn(source.kind):
+                yield (
+                    f"{where}.path is {source.path}, but {where}.kind is {source.kind}, which is drawn; set the kind to {USUAL}"
+                )
             if source.crossview_mask is not None and len(source.crossview_mask) != count:
                 yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"
             if source.frames != run.data.frames and group == "train":

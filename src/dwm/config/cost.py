@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from dwm.checkpoints.places import base_model_folder
 from dwm.config.checks import AUTOENCODER_FACTOR
 from dwm.config.files import read_json
 from dwm.config.recipe import Recipe
@@ -31,7 +32,7 @@ class Estimate:
 def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
     """The cost of one micro-batch of training, and of one sampling step of one clip with guidance."""
     width, height = run.data.size
-    folder = base_model_folder(run)
+    folder = base_model_folder(run.base_model or "town")
     text = text_tokens(folder) if folder.is_dir() else SD3_TOKENS
     factor = AUTOENCODER_FACTOR
     batch = run.training.batch
@@ -47,12 +48,6 @@ def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
         str(dtype).removeprefix("torch."),
         _size_of(folder) if folder.is_dir() else None,
     )
-
-
-def base_model_folder(run: Recipe) -> Path:
-    """Where the base model lies; `town` names the one that ships with the package."""
-    name = run.base_model or "town"
-    return Path(__file__).parents[1] / "weights" / "town" if name == "town" else Path(name)
 
 
 def text_tokens(folder: Path) -> int:

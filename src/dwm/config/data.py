@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import Field, field_validator
 
-from pydantic import Field
-
-from dwm.clip import NUSCENES_VIEWS
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data import CaptionOptions, LayoutOptions
+from dwm.data.open import USUAL, check_kind
 from dwm.options import Options
 
 Rate = tuple[float, float]
 """Frames a second (0: single pictures) and seconds (or frames) from one window's start to the next."""
 
-READERS = ("nuscenes", "town")
-"""Kinds of data set that can be read today; the others are named, so that configs are whole, and refused when they are opened."""
-
 
 class SourceOptions(Options):
     """One data set and the windows that are cut from it."""
 
-    kind: Literal["nuscenes", "town", "waymo", "argoverse", "opendv", "package", "carla"] = Field(
-        "nuscenes", description="what it is; nuscenes and town (drawn, no files) can be read today"
+    kind: str = Field(
+        USUAL,
+        description="what it is: nuscenes, town (drawn, no files), …; a path is opened as what lies there, and the run says what",
     )
     path: str | None = Field(None, description="the data set: a folder, or the folder of its archives")
     archives: tuple[str, ...] = Field((), description="archives below `path` to read; none: whatever lies there")
@@ -45,7 +42,7 @@ class SourceOptions(Options):
     )
     words: CaptionOptions = Field(CaptionOptions(), description="which words of a caption are told")
     layout: LayoutOptions | None = Field(None, description="how boxes and map are drawn; none: as `data.layout` says")
-    index: str | None = Field(None, description="file that lists what lies where (waymo, opendv, package)")
+    index: str | None = Field(None, description="file that lists what lies where (waymo, opendv, layouts)")
     left_out: tuple[str, ...] = Field((), description="recordings that are not used (opendv)")
     margins: tuple[float, float] = Field(
         (0.0, 0.0), description="seconds unused at a recording's start and end (opendv)"
@@ -59,7 +56,13 @@ class SourceOptions(Options):
     ratio: float | None = Field(
         None, gt=0, description="share of the clips that are seen, relative to the other sets'; none: every clip once"
     )
-    drop_vehicle_colors: bool = Field(False, description="package: colours of vehicles are struck from captions")
+    drop_vehicle_colors: bool = Field(False, description="layouts: colours of vehicles are struck from captions")
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_is_known(cls, kind: str) -> str:
+        check_kind(kind)
+        return kind
 
 
 class Mix(Options):

@@ -22,6 +22,8 @@ from dwm.strict_json import check_characters, parse_json
 LARGEST = 64 * 2**20
 """No config has more bytes than this; a larger file is something else."""
 CONFIG_NAME = "config.json"
+OURS = frozenset(("verb", "recipe", "stages", "training"))
+"""Keys of which every run's file has one."""
 
 
 def read_json(path: str | Path) -> Any:
@@ -70,6 +72,21 @@ def save(run: Options, folder: str | Path, name: str = CONFIG_NAME) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", "utf-8")
     return path
+
+
+def check_own(folder: Path, name: str = CONFIG_NAME) -> None:
+    """Raises DwmError where a folder holds a config.json that no run of ours is: it would be replaced, and lost."""
+    path = folder / name
+    if not path.exists():
+        return
+    try:
+        values = read_json(path)
+    except DwmError:
+        values = None
+    if not isinstance(values, dict) or not (OURS & set(values)):
+        raise DwmError(
+            f"{path}: is no run that dwm wrote, and would be replaced by this one; choose another --output, or move it away"
+        )
 
 
 def _merged(options: type[Options] | None, base: Any, changes: Any) -> Any:

@@ -7,6 +7,7 @@ from dwm.config.checks import check
 from dwm.config.data import SourceOptions
 from dwm.config.overrides import SOURCE
 from dwm.config.recipe import Recipe
+from dwm.data.open import USUAL, is_drawn
 from dwm.errors import DwmError
 
 
@@ -27,11 +28,11 @@ def others(run: Recipe | Campaign) -> tuple[str, ...]:
 
 
 def _with_data(run: Recipe, path: str) -> Recipe:
-    drawn = [place for place, source in enumerate(run.data.train) if place and source.kind == "town"]
+    drawn = [place for place, source in enumerate(run.data.train) if place and is_drawn(source.kind)]
     if drawn:
         raise DwmError(
             f"--data {path}: {run.name or 'the run'} draws {len(run.data.train)} towns, of which one set can take the place of "
-            f"the first only; name the others by data.train.{drawn[0]}.kind=nuscenes data.train.{drawn[0]}.path=…"
+            f"the first only; name the others by data.train.{drawn[0]}.kind={USUAL} data.train.{drawn[0]}.path=…"
         )
     groups = {name: _placed(getattr(run.data, name), path) for name in ("train", "validation")}
     changed = run.with_(data=run.data.with_(**groups))
@@ -43,5 +44,5 @@ def _placed(sources: tuple[SourceOptions, ...], path: str) -> tuple[SourceOption
     if not sources:
         return ()
     first = sources[0]
-    kind = "nuscenes" if first.kind == "town" else first.kind
+    kind = USUAL if is_drawn(first.kind) else first.kind
     return (first.with_(kind=kind, path=path), *sources[1:])

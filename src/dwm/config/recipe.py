@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 from pydantic import Discriminator, Field, Tag
 
-from dwm.base_models.tiny import TinyOptions
+from dwm.base_models.options import TinyOptions
 from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
 from dwm.config.data import DataOptions
-from dwm.evaluation import EvaluationOptions
-from dwm.networks import DiTOptions, NetworkOptions, UNetOptions
+from dwm.evaluation.options import EvaluationOptions
+from dwm.networks import NetworkOptions
+from dwm.networks.kinds import KINDS, USUAL, kind_asked, kind_of
 from dwm.options import Options
-from dwm.training.loop.step import LoopOptions
-from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.autoencoder_stage import AutoencoderStage
-from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.driving_stage import DrivingStage
+from dwm.training.loop.options import LoopOptions
+from dwm.training.objectives.options import ObjectiveOptions
+from dwm.training.stages.options import AutoencoderStage, BatchOptions, DrivingStage
 
 
-def _which_network(values: Any) -> str:
-    """A transformer, unless it has what only a U-Net has."""
-    if isinstance(values, dict):
-        return "UNetOptions" if UNET_KEYS & set(values) else "DiTOptions"
-    return type(values).__name__
+def _kind_name(values: Any) -> str:
+    return (kind_asked(values) if isinstance(values, dict) else kind_of(values)).name
 
 
-UNET_KEYS = set(UNetOptions.model_fields) - set(DiTOptions.model_fields)
-Network = Annotated[
-    Annotated[DiTOptions, Tag("DiTOptions")] | Annotated[UNetOptions, Tag("UNetOptions")], Discriminator(_which_network)
-]
+if TYPE_CHECKING:
+    Network = NetworkOptions
+else:
+    # One of the table's kinds: what a type checker cannot read from a table.
+    Network = Annotated[
+        Union[tuple(Annotated[kind.options, Tag(kind.name)] for kind in KINDS.values())],  # noqa: UP007
+        Discriminator(_kind_name),
+    ]
 Stage = TypeVar("Stage", AutoencoderStage, DrivingStage)
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -98,7 +98,7 @@ class Recipe(Options):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     data: DataOptions = Field(DataOptions(), description="what is read, and in which windows and sizes")
     conditions: ConditionOptions = Field(ConditionOptions(), description="what the network is told")
-    network: Network = Field(DiTOptions(), description="the driving network")
+    network: Network = Field(USUAL.options(), description="the driving network")
     tiny: TinyOptions = Field(TinyOptions(), description="sizes of the base model where none is given")
     autoencoder: tuple[AutoencoderStage, ...] = Field((), description="stages of its autoencoder, one after another")
     warmup: tuple[DrivingStage, ...] = Field((), description="stages of the driving network before `training`")

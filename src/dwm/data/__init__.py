@@ -1,35 +1,5 @@
-"""Scenes: nuScenes folders and archives → `Clip`; windows, layout pictures, captions, batches. Knows no network."""
+"""Scenes: data sets of any format in `open.py` → `Clip`; windows, layout pictures, captions, batches. Knows no network."""
 
-from dwm.data.batch import collate, merge, prepare
-from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
-from dwm.data.captions import CaptionOptions
-from dwm.data.foreground import ForegroundOptions, draw_foreground
-from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
-from dwm.data.loading import ClipDataset, DatasetWindows
-from dwm.data.nuscenes.dataset import Dataset, ReadOptions, open_dataset
-from dwm.data.nuscenes.scene import Scene, Window
-from dwm.data.overview import LookOptions, look_at
+import lazy_loader
 
-__all__ = [
-    "BirdseyeOptions",
-    "CaptionOptions",
-    "ClipDataset",
-    "Dataset",
-    "DatasetWindows",
-    "ForegroundOptions",
-    "LayoutOptions",
-    "LookOptions",
-    "ReadOptions",
-    "Scene",
-    "Window",
-    "collate",
-    "draw_boxes",
-    "draw_boxes_birdseye",
-    "draw_foreground",
-    "draw_map",
-    "draw_map_birdseye",
-    "look_at",
-    "merge",
-    "open_dataset",
-    "prepare",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import NUSCENES_VIEWS, Clip, ClipBatch, as_floats, ring_mask
-from dwm.data.captions import CaptionOptions, words
-from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
+from dwm.clip import Clip, ring_mask
+from dwm.clip_batch import ClipBatch, as_floats
+from dwm.conventions import NUSCENES_VIEWS
+from dwm.data.captions import words
+from dwm.data.layout import draw_boxes, draw_map
+from dwm.data.options import CaptionOptions, LayoutOptions
 from dwm.errors import DwmError
 
 Size = tuple[int, int]
@@ -82,12 +86,13 @@ def merge(batches: Sequence[ClipBatch]) -> ClipBatch:
                 f"clips of one batch differ in (frames, views): {first.scenes[:1]} has {first.shape[1:]}, "
                 f"{batch.scenes[:1]} has {batch.shape[1:]}; cut windows of one length and view list"
             )
-    joined = {
+    joined: dict[str, Any] = {
         item.name: _join(item.name, batches) for item in fields(ClipBatch) if item.name not in ("captions", "scenes")
     }
     captions = None
-    if all(batch.captions is not None for batch in batches):
-        captions = tuple(clip for batch in batches for clip in batch.captions)
+    said = [batch.captions for batch in batches if batch.captions is not None]
+    if len(said) == len(batches):
+        captions = tuple(clip for words in said for clip in words)
     return ClipBatch(captions=captions, scenes=tuple(name for batch in batches for name in batch.scenes), **joined)
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from shapely import MultiPoint, Polygon, box
 
 from dwm.clip import Clip
-from dwm.data.layout import BOX_COLORS, MAP_COLORS, Color, color_of, stroke
+from dwm.data.layout import color_of, stroke
+from dwm.data.options import BOX_COLORS, MAP_COLORS, Color
 from dwm.geometry import apply, inverse
 from dwm.options import Options
 

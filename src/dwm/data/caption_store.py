@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dwm.clip import CAPTION_KEYS
+from dwm.conventions import CAPTION_KEYS
 from dwm.errors import DwmError
 from dwm.storage import SortedNames, Tree, cache_folder, kept_tables, load_tables
 
@@ -66,7 +66,7 @@ class KeptTimes(Kept):
         return self.table["times"][row].as_py()
 
 
-NAMES = {KeptCaptions: "captions", KeptTimes: "times"}
+NAMES: dict[type, str] = {KeptCaptions: "captions", KeptTimes: "times"}
 
 
 def kept_captions(

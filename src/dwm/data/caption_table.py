@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from dwm.clip import CAPTION_KEYS
-from dwm.data.nuscenes.dataset import Dataset
-from dwm.data.nuscenes.scene import Scene
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.package.parquet import read_parquet
+from dwm.data.tables.dataset import TableDataset
+from dwm.data.tables.scene import TableScene
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError, nearest
 from dwm.storage import atomic_write, check_folder, limits, open_binary, read_file, regular
@@ -39,7 +39,7 @@ class CaptionsMade:
     without: int
 
 
-def make_caption_files(table: Path, dataset: Dataset, output: Path) -> CaptionsMade:
+def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> CaptionsMade:
     """Writes `captions.json` and `caption_times.json` into the folder `output`.
 
     `table` is .csv (UTF-8), .jsonl or .parquet with the column `scene`, optionally `camera`, `at` (s) or `timestamp` (µs), and
@@ -48,7 +48,7 @@ def make_caption_files(table: Path, dataset: Dataset, output: Path) -> CaptionsM
     """
     check_folder(output, ("captions.json", "caption_times.json"))
     rows = _read(table)
-    said: dict[tuple[int, str], dict[int | None, Parts]] = {}
+    said: dict[tuple[int, str], dict[float | None, Parts]] = {}
     scenes = {key: scene for scene in dataset.scenes for key in (scene.name, scene.token)}
     for number, row in enumerate(rows, 1):
         where = f"{table}: row {number}"
@@ -77,7 +77,7 @@ def make_caption_files(table: Path, dataset: Dataset, output: Path) -> CaptionsM
 
 
 def _files(
-    dataset: Dataset, said: Mapping[tuple[int, str], Mapping[int | None, Parts]]
+    dataset: TableDataset, said: Mapping[tuple[int, str], Mapping[float | None, Parts]]
 ) -> tuple[dict[str, Parts], dict[str, list[int]]]:
     captions, times = {}, {}
     scenes = {scene.number: scene for scene in dataset.scenes}
@@ -93,11 +93,11 @@ def _files(
     return captions, times
 
 
-def _stamps(scene: Scene, view: str) -> np.ndarray:
-    return scene.dataset.columns.timestamp[scene.rows_of[view]]
+def _stamps(scene: TableScene, view: str) -> np.ndarray:
+    return scene.tables.columns.timestamp[scene.rows_of[view]]
 
 
-def _stamp(where: str, scene: Scene, view: str, row: Mapping[str, str]) -> float | None:
+def _stamp(where: str, scene: TableScene, view: str, row: Mapping[str, str]) -> float | None:
     """The time of the frame that a row speaks of; None for the whole scene."""
     text = row.get("timestamp") or row.get("at")
     if not text:

@@ -11,42 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
-from dwm.clip import CAPTION_KEYS, Caption
+from dwm.clip import Caption
+from dwm.conventions import CAPTION_KEYS
 from dwm.data.caption_store import KEPT_FROM, kept_captions
-from dwm.data.package.schema import read_package_table
+from dwm.data.options import CaptionOptions
 from dwm.data.windows import nearest_index
 from dwm.errors import DwmError
-from dwm.options import Options
-from dwm.storage import Tree, limits
+from dwm.storage import Files, Tree, limits
 from dwm.strict_json import parse_json
 
 Captions = tuple[tuple[Caption, ...], ...]
 Words = tuple[tuple[str, ...], ...]
 Missing = Literal["error", "empty", "description"]
-Part = Literal["time", "weather", "environment", "objects", "image_description"]
 
 PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
-
-
-class CaptionOptions(Options):
-    """How captions become the words that a network reads."""
-
-    align_keys: tuple[Part, ...] = Field(
-        (), description="parts whose most frequent value over the views is given to all views"
-    )
-    selected_keys: tuple[Part, ...] = Field(CAPTION_KEYS, description="parts that are used, in this order")
-    reorder: bool = Field(False, description="whether the parts come in a random order")
-    drop_rates: dict[Part, float] = Field({}, description="probability by part with which it is left out")
-    seed: int = Field(0, ge=0, description="seed of the random choices, with the item and the epoch")
-
-    def random(self, epoch: int, item: int) -> np.random.RandomState:
-        """The random state of one item of one epoch: the same in every worker and after a resume."""
-        return np.random.RandomState(np.random.SeedSequence([self.seed, epoch, item]).generate_state(8))
 
 
 @dataclass(frozen=True)
@@ -89,8 +72,6 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
 
     Tokens are the same in a version and what was interpolated from it, so that pairs of another version serve as well.
     """
-    if tree.exists("captions.parquet"):
-        return _package_captions(tree)
     if tree.exists("captions.json"):
         return [read_caption_files(tree, "captions.json", "caption_times.json")]
     pairs = [match for name in tree.names("nuscenes_") if (match := PAIR.fullmatch(name))]
@@ -100,14 +81,14 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
     ]
 
 
-def _package_captions(tree: Tree) -> list[CaptionFiles]:
-    captions, times = {}, {}
-    for row in read_package_table(tree, "captions").to_pylist():
-        place = f"{row['scene']}|{row['sensor']}"
-        captions[f"{place}|{row['at']}"] = {part: row[part] or "" for part in CAPTION_KEYS}
-        times.setdefault(place, []).append(row["at"])
-    files = CaptionFiles("captions.parquet", captions, {place: sorted(stamps) for place, stamps in times.items()})
-    return [files] if captions else []
+def named_caption_files(tree: Tree, names: tuple[str, str]) -> list[CaptionFiles]:
+    """Files that were named are plain files: relative to the working folder, whatever the data set's tree holds."""
+    for name in names:
+        if "://" not in name and not Path(name).is_file():
+            beside = Path(name).name
+            hint = f"; {tree.where} holds a {beside}, which is read where no captions are named" * tree.exists(beside)
+            raise DwmError(f"captions {name}: no such file (seen from {Path.cwd()}){hint}")
+    return [read_caption_files(Files(names), *names)]
 
 
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
@@ -124,7 +105,7 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
     return content
 
 
-def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[int]]:
+def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[float]]:
     for place, stamps in content.items():
         if not isinstance(stamps, list) or not all(
             type(stamp) in (int, float) and abs(stamp) < 2**62 for stamp in stamps
@@ -176,6 +157,8 @@ def variants(captions: Captions, options: CaptionOptions = CaptionOptions()) -> 
 
 def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:
     keys = list(options.selected_keys)
+    if random is None:
+        return caption.text(keys)
     if options.reorder:
         keys = [keys[i] for i in random.permutation(len(keys))]
     dropped = {key for key, rate in options.drop_rates.items() if random.rand() <= rate}

@@ -78,16 +78,16 @@ class FilmIndex:
             return
         first, key = self.keys[at]
         container.seek(self.stamps[key], stream=container.streams.video[0], backward=True)
-        for packet, frame in _decode(self._from(container, key)):
+        for packet, frame in _decode(self._from(container, key, self.places)):
             if self.numbers.get(packet, -1) >= first:
                 yield self.numbers[packet], frame
 
-    def _from(self, container: Any, key: int) -> Iterator[tuple[int, Any]]:
+    def _from(self, container: Any, key: int, places: dict[tuple[int, int | None], int]) -> Iterator[tuple[int, Any]]:
         """The packets from `key` on of a container that was sought; nothing where it stands behind that."""
         reached = False
         for packet in container.demux(container.streams.video[0]):
             if packet.size:
-                which = self.places.get((packet.pos, packet.dts if packet.pts is None else packet.pts), -1)
+                which = places.get((packet.pos, packet.dts if packet.pts is None else packet.pts), -1)
                 if not reached and (which < 0 or which > key):
                     return
                 reached = True

@@ -5,13 +5,14 @@ Read by position from a tree, nothing unpacked. A film that is read picture afte
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
@@ -44,7 +45,7 @@ def file_of(name: str) -> str:
     return found[0] if found else name
 
 
-def container_format(file: BinaryIO, name: str) -> str:
+def container_format(file: io.BufferedIOBase, name: str) -> str:
     """FFmpeg's name of the film's container, by its first bytes. Raises DwmError for any other than those of `FILM`.
 
     Left to guess, FFmpeg also takes texts for films that make it open other files and the network: playlists, SDP, concat.
@@ -130,6 +131,8 @@ def _container(tree: Tree, name: str) -> Any:
     if not container.streams.video:
         raise DwmError(f"{name}: holds no video")
     for stream in container.streams.video:
+        if stream.codec_context is None:  # of a codec that FFmpeg does not know, as damaged bytes may name it
+            raise DwmError(f"{name}: is packed in a way that FFmpeg does not know; fetch or write it again")
         check_pixels(name, stream.width, stream.height)
         stream.codec_context.options = {"max_pixels": str(limits.bound(DECODED) // 4)}  # of later pictures too
     # No threads: a forked process could not close a film of its parent's, whose threads stayed behind; and loaders have workers.

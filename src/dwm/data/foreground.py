@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 from pydantic import Field
 
 from dwm.clip import Clip
-from dwm.data.layout import BOX_COLORS, Camera, Color
+from dwm.data.layout import Camera
+from dwm.data.options import BOX_COLORS, Color
 from dwm.geometry import UNIT_CUBE_CORNERS
 from dwm.options import Options
 
@@ -38,7 +39,7 @@ def draw_foreground(
         draw = ImageDraw.Draw(picture)
         corners = (UNIT_CUBE_CORNERS * boxes.size[:, None]) @ boxes.rotation.swapaxes(1, 2) + boxes.center[:, None]
         seen = camera.see(corners)
-        counts = [name.startswith(options.categories) for name in boxes.category]
+        counts = np.array([name.startswith(options.categories) for name in boxes.category])
         for box in seen[(seen[..., 2] > 0).all(1) & counts]:
             pixels = box[:, :2] / box[:, 2:]
             draw.rectangle([*pixels.min(0), *pixels.max(0)], fill=options.foreground)

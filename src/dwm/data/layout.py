@@ -7,36 +7,16 @@ scaled with the picture. `exact` draws as OpenDWM's reader does (original size, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
-from pydantic import Field
 from shapely import MultiPoint, Polygon
 
 from dwm.clip import Boxes, Clip, LaneMap
+from dwm.data.options import Color, LayoutOptions
 from dwm.geometry import NEAR, UNIT_CUBE_CORNERS, apply, inverse
-from dwm.options import Options
 
-Color = tuple[int, int, int]
-
-BOX_COLORS: dict[str, Color] = {
-    "human.pedestrian": (255, 0, 0),
-    "vehicle.bicycle": (128, 255, 0),
-    "vehicle.motorcycle": (0, 255, 128),
-    "vehicle.bus": (128, 0, 255),
-    "vehicle.car": (0, 0, 255),
-    "vehicle.construction": (128, 128, 255),
-    "vehicle.emergency": (255, 128, 128),
-    "vehicle.trailer": (255, 255, 255),
-    "vehicle.truck": (255, 255, 0),
-    "movable_object.barrier": (64, 64, 64),
-    "movable_object.trafficcone": (128, 128, 0),
-}
-OPENDWM_BOX_COLORS = {name: color for name, color in BOX_COLORS.items() if not name.startswith("movable_object")}
-"""What OpenDWM's reader draws where its settings say nothing: neither barriers nor cones."""
-MAP_COLORS: dict[str, Color] = {"drivable_area": (0, 0, 255), "lane": (0, 255, 0), "ped_crossing": (255, 0, 0)}
 MAP_ORDER = ("lane", "drivable_area", "ped_crossing")
 
 BOX_EDGES = np.array(
@@ -52,23 +32,6 @@ NOMINAL_SIZE = (1600, 900)
 
 CULL_MARGIN = 5.0
 """Metres by which the search for map edges reaches beyond the picture, so that wide lines just outside still show."""
-
-
-class LayoutOptions(Options):
-    """How layout pictures are drawn."""
-
-    mode: Literal["fast", "exact"] = Field(
-        "fast",
-        description="fast: drawn at the wanted size; exact: as OpenDWM draws, at the original size, then resized",
-    )
-    pen_width: int = Field(8, ge=1, le=64, description="line width in pixels of a picture of 1600×900")
-    min_pen: float = Field(
-        1.0, gt=0, description="line width in pixels of the drawn picture below which fast never goes"
-    )
-    box_colors: dict[str, Color] = Field(BOX_COLORS, description="RGB by prefix of the category; the first that fits")
-    map_colors: dict[str, Color] = Field(MAP_COLORS, description="RGB by map layer; a layer left out is not drawn")
-    box_distance: float = Field(512.0, gt=NEAR, description="depth in metres beyond which boxes are not drawn")
-    map_distance: float = Field(65.0, gt=NEAR, description="depth in metres beyond which the map is not drawn")
 
 
 def color_of(category: str, colors: dict[str, Color]) -> Color | None:
@@ -127,8 +90,10 @@ NO_LINES = _Lines(np.zeros((0, 4)), np.zeros((0, 3), np.uint8))
 
 
 def _box_lines(camera: Camera, boxes: Boxes | None, options: LayoutOptions) -> _Lines:
-    palette = {} if boxes is None else {name: color_of(name, options.box_colors) for name in set(boxes.category)}
-    keep = [] if boxes is None else [i for i, name in enumerate(boxes.category) if palette[name] is not None]
+    if boxes is None:
+        return NO_LINES
+    palette = {name: color_of(name, options.box_colors) for name in set(boxes.category)}
+    keep = [i for i, name in enumerate(boxes.category) if palette[name] is not None]
     if not keep:
         return NO_LINES
     corners = (UNIT_CUBE_CORNERS * boxes.size[keep, None]) @ boxes.rotation[keep].swapaxes(1, 2)
@@ -141,8 +106,9 @@ def _box_lines(camera: Camera, boxes: Boxes | None, options: LayoutOptions) -> _
 
 
 def _map_lines(camera: Camera, lane_map: LaneMap | None, options: LayoutOptions) -> _Lines:
-    layers = [] if lane_map is None else [name for name in MAP_ORDER if name in options.map_colors]
-    layers = [name for name in layers if name in lane_map.edges]
+    if lane_map is None:
+        return NO_LINES
+    layers = [name for name in MAP_ORDER if name in options.map_colors and name in lane_map.edges]
     if not layers:
         return NO_LINES
     area = camera.footprint(options.map_distance)
@@ -163,7 +129,7 @@ def _may_show(seen: Float[np.ndarray, "n k 3"], size: tuple[int, int], far: floa
         depth * bound for bound in (-0.05 * size[0], 1.05 * size[0], -0.05 * size[1], 1.05 * size[1])
     )
     outside = (depth < NEAR, depth > far, x < left, x > right, y < top, y > bottom)
-    return ~np.stack(outside).all(-1).any(0)
+    return ~np.any(np.stack(outside).all(-1), axis=0)
 
 
 def _clip_depth(edges: Float[np.ndarray, "n 2 3"], colors: UInt8[np.ndarray, "n 3"], far: float) -> _Lines:

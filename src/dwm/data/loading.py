@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from dwm.clip import Clip, ClipBatch
+from dwm.clip import Clip
+from dwm.clip_batch import ClipBatch
 from dwm.data.batch import Size, merge, prepare
-from dwm.data.captions import CaptionOptions
-from dwm.data.layout import LayoutOptions
-from dwm.data.nuscenes.presence import with_pictures
+from dwm.data.dataset import Dataset
+from dwm.data.options import CaptionOptions, LayoutOptions
 from dwm.data.workers import worker_errors
 from dwm.errors import DwmError
 
@@ -30,20 +30,17 @@ class Windows(Protocol):
 class DatasetWindows:
     """Windows of several (fps, stride) pairs of one data set: scene by scene, pair by pair, as OpenDWM orders them."""
 
-    def __init__(self, dataset, length: int, fps_stride: Sequence[tuple[float, float]], check: bool = True) -> None:
+    def __init__(
+        self, dataset: Dataset, length: int, fps_stride: Sequence[tuple[float, float]], check: bool = True
+    ) -> None:
         self.dataset = dataset
-        self.windows = [
-            window
-            for scene in dataset.scenes
-            for fps, stride in fps_stride
-            for window in scene.windows(length, fps, stride, check=check)
-        ]
-        self.windows = with_pictures(dataset, self.windows)
+        by_rate = [window for fps, stride in fps_stride for window in dataset.windows(length, fps, stride, check)]
+        self.windows = dataset.with_pictures(sorted(by_rate, key=lambda window: window.scene))
         if not self.windows:
             longest = max(scene.seconds for scene in dataset.scenes)
             raise DwmError(
-                f"{dataset.tree.where}: no window of {length} frames at {list(fps_stride)} (fps, stride s) in {len(dataset)} "
-                f"scenes of at most {longest:.1f} s; take a shorter length, another fps, or no synchronisation check"
+                f"{dataset.describe()}: no window of {length} frames at {list(fps_stride)} (fps, stride s); scenes last at most "
+                f"{longest:.1f} s; take a shorter length, another fps, or no synchronisation check"
             )
 
     def __len__(self) -> int:
@@ -72,7 +69,7 @@ class _Told(torch.utils.data.Dataset):
 def _merge_or_tell(items: Sequence[ClipBatch | DwmError]) -> ClipBatch | DwmError:
     wrong = next((item for item in items if isinstance(item, DwmError)), None)
     try:
-        return merge(items) if wrong is None else wrong
+        return merge([item for item in items if isinstance(item, ClipBatch)]) if wrong is None else wrong
     except DwmError as error:
         return error
 
@@ -80,7 +77,7 @@ def _merge_or_tell(items: Sequence[ClipBatch | DwmError]) -> ClipBatch | DwmErro
 class ClipLoader(DataLoader):
     """Batches of a `ClipDataset`. Raises DwmError for what a worker could not read, and where a worker was killed."""
 
-    def __iter__(self) -> Iterator[ClipBatch]:
+    def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]
         with worker_errors(f"take fewer than {self.num_workers} workers, or a smaller batch"):
             for batch in super().__iter__():
                 if isinstance(batch, DwmError):

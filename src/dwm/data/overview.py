@@ -10,9 +10,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from dwm.clip import NUSCENES_VIEWS, Clip
+from dwm.clip import Clip
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
-from dwm.data.layout import Camera, LayoutOptions, draw_boxes, draw_map
+from dwm.data.layout import Camera, draw_boxes, draw_map
+from dwm.data.options import LayoutOptions
 from dwm.errors import DwmError
 from dwm.geometry import apply, inverse
 from dwm.options import Options
@@ -44,8 +46,8 @@ def look_at(clip: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarra
 
 
 def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, options: LookOptions) -> Picture:
-    places = [PLACES.get(name) for name in clip.views]
-    if None in places or len(set(places)) < len(places):
+    places = [PLACES[name] for name in clip.views if name in PLACES]
+    if len(set(places)) < len(clip.views):
         places = [(i // 3, i % 3) for i in range(len(clip.views))]
     columns, lines = max(c for _, c in places) + 1, max(r for r, _ in places) + 1
     width = options.tile_width
@@ -103,7 +105,7 @@ def draw_above(
     return np.asarray(image)
 
 
-def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "n 3"] | None]:
+def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "_ 3"] | None]:
     """Each frame's sweep in the world's frame; None where there is none, with a warning where its file is missing."""
     if clip.lidar is None:
         return [None] * clip.length

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dwm.clip import Clip, ClipBatch, as_floats
+from dwm.clip import Clip
+from dwm.clip_batch import ClipBatch, as_floats
 from dwm.data import CaptionOptions, LayoutOptions, prepare
 from dwm.data.captions import variants
 from dwm.data.digests import as_bytes, picture_keys
@@ -61,10 +62,16 @@ class Material:
 class Reader(Protocol):
     """The clips of one source, all of one length and number of views. Picklable."""
 
-    frames: int
-    views: int
-    draws: bool
-    """Whether pictures are rendered, which no forked process can."""
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def views(self) -> int: ...
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures are rendered, which no forked process can."""
+        ...
 
     def __len__(self) -> int: ...
 

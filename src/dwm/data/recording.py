@@ -12,8 +12,9 @@ import shapely
 from jaxtyping import Float
 from PIL import Image
 
-from dwm.clip import Clip
-from dwm.data.layout import BOX_COLORS, MAP_COLORS, color_of
+from dwm.clip import Clip, LaneMap
+from dwm.data.layout import color_of
+from dwm.data.options import BOX_COLORS, MAP_COLORS
 from dwm.data.overview import DEPTH_COLORS, DEPTH_METRES, LookOptions, sweeps_in_world
 from dwm.errors import DwmError
 from dwm.geometry import quaternion_from_rotation
@@ -68,7 +69,7 @@ class _Recorder:
     def record(self) -> None:
         self._log("world", self.rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         if self.options.map and self.clip.map is not None:
-            self._map()
+            self._map(self.clip.map)
         self._way()
         sweeps = sweeps_in_world(self.clip) if self.options.lidar else [None] * self.clip.length
         for frame in range(self.clip.length):
@@ -80,8 +81,8 @@ class _Recorder:
                 lines = [f"**{n}** {c.text()}" for n, c in zip(self.clip.views, self.clip.captions[frame], strict=True)]
                 self._log("words", self.rerun.TextDocument("\n\n".join(lines), media_type="text/markdown"))
             self._car(frame)
-            if sweeps[frame] is not None:
-                self._sweep(sweeps[frame], _car_poses(self.clip)[frame, :3, 3])
+            if (sweep := sweeps[frame]) is not None:
+                self._sweep(sweep, _car_poses(self.clip)[frame, :3, 3])
             for view in range(len(self.clip.views)):
                 self._at(self._seconds(frame, view))
                 self._camera(frame, view)
@@ -95,11 +96,11 @@ class _Recorder:
     def _seconds(self, frame: int, view: int) -> float:
         return float(self.clip.times[frame, view] - self.clip.times.min()) / 1e6
 
-    def _map(self) -> None:
+    def _map(self, lane_map: LaneMap) -> None:
         """Outlines of the map's layers around the car's way."""
         way = shapely.LineString(_way_of(self.clip)[:, :2]).buffer(NEAR_METRES)
-        for layer, polygons in self.clip.map.layers.items():
-            near = np.sort(self.clip.map.trees[layer].query(way, predicate="intersects"))
+        for layer, polygons in lane_map.layers.items():
+            near = np.sort(lane_map.trees[layer].query(way, predicate="intersects"))
             rings = [ring for i in near for ring in shapely.get_rings(polygons[i])]
             strips = [np.pad(shapely.get_coordinates(ring), ((0, 0), (0, 1))) for ring in rings]
             if strips:

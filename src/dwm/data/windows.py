@@ -43,7 +43,7 @@ def unevenness(stamps: Stamps, fps: float) -> str | None:
 
 def frame_windows(
     stamps: Sequence[Stamps],
-    keys: Sequence[Bool[np.ndarray, "n"]],
+    keys: Sequence[Bool[np.ndarray, "_"]],
     length: int,
     fps: float,
     stride: float,
@@ -71,7 +71,7 @@ def frame_windows(
 
 
 def _by_index(
-    stamps: Sequence[Stamps], keys: Sequence[Bool[np.ndarray, "n"]], length: int, stride: int
+    stamps: Sequence[Stamps], keys: Sequence[Bool[np.ndarray, "_"]], length: int, stride: int
 ) -> Int[np.ndarray, "w t s"]:
     clock = np.arange(0, len(stamps[0]), stride) if stride else np.flatnonzero(keys[0])
     starts = [clock]
@@ -87,7 +87,7 @@ def _by_index(
 
 def _starts(
     stamps: Sequence[Stamps],
-    keys: Sequence[Bool[np.ndarray, "n"]],
+    keys: Sequence[Bool[np.ndarray, "_"]],
     length: int,
     fps: float,
     stride: float,

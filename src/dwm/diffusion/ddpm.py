@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,6 +29,8 @@ def velocity(clean: Tensor, noise: Tensor, time: Int[Tensor, "..."], alphas: Flo
 
 def alphas_of(scheduler: dict[str, Any]) -> Float[Tensor, "n"]:
     """The cumulated table of a scheduler's configuration."""
+    from diffusers import DDPMScheduler  # here: it takes seconds, and a flow needs none of it
+
     return DDPMScheduler.from_config(scheduler).alphas_cumprod
 
 
@@ -40,9 +41,9 @@ class Ddim:
     The last index is a finished frame: time 0, and it no longer moves.
     """
 
-    times: Int[Tensor, "steps+1"]
-    alpha: Float[Tensor, "steps+1"]
-    next_alpha: Float[Tensor, "steps+1"]
+    times: Int[Tensor, "n"]
+    alpha: Float[Tensor, "n"]
+    next_alpha: Float[Tensor, "n"]
     prediction: Prediction
     bound: Callable[[Tensor], Tensor] | None = None
     """What keeps the clean latents that are pointed to within bounds, where the configuration asks for it."""
@@ -57,6 +58,8 @@ class Ddim:
         times: Int[Tensor, "n"] | None = None,
     ) -> Ddim:
         """A solver by the configuration of an SD scheduler folder; `times` instead of those of `steps` even steps."""
+        from diffusers import DDIMScheduler
+
         table = DDIMScheduler.from_config(scheduler)
         table.set_timesteps(steps)
         times, alphas = table.timesteps if times is None else times.cpu(), table.alphas_cumprod
@@ -102,7 +105,7 @@ class Ddim:
         return clean if self.bound is None else self.bound(clean), noise
 
 
-def _bound(table: DDIMScheduler) -> Callable[[Tensor], Tensor] | None:
+def _bound(table: Any) -> Callable[[Tensor], Tensor] | None:
     if table.config.thresholding:
         return table._threshold_sample
     clip = table.config.clip_sample_range

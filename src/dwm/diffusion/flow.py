@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dwm.diffusion.options import Weighting
+
 STEPS = 1000
 """Noise levels that training knows, and the factor between σ and the time that a network is told."""
 
-Weighting = Literal["logit_normal", "mode", "uniform"]
 MODE_SCALE = 1.29
 
 
@@ -66,7 +66,7 @@ class FlowMatchEuler:
     number of noise levels of training.
     """
 
-    sigmas: Float[Tensor, "steps+2"]
+    sigmas: Float[Tensor, "n"]
     count: int = STEPS
     initial_noise = 1.0
 
@@ -96,16 +96,16 @@ class FlowMatchEuler:
         return len(self.sigmas) - 2
 
     @property
-    def times(self) -> Float[Tensor, "steps+1"]:
+    def times(self) -> Float[Tensor, "{self.steps}+1"]:
         """What the network is told at each index."""
         return self.sigmas[:-1] * self.count
 
     def step(
-        self, sample: Float[Tensor, "..."], velocity: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
+        self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
     ) -> Float[Tensor, "..."]:
         """The sample one noise level further, in float32. A tensor index has leading axes of the sample."""
         if isinstance(index, int):
             change = self.sigmas[index + 1] - self.sigmas[index]
         else:
             change = spread(self.sigmas[index + 1] - self.sigmas[index], sample)
-        return sample.float() + change * velocity.float()
+        return sample.float() + change * predicted.float()

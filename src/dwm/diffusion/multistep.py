@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,6 +19,8 @@ class Multistep:
 
     def __init__(self, steps: int, scheduler: dict[str, Any], device: torch.device | str = "cpu"):
         """A solver by the configuration of an SD scheduler folder."""
+        from diffusers import DPMSolverMultistepScheduler  # here: it takes seconds, and a flow needs none of it
+
         self._count = steps
         self._inner = DPMSolverMultistepScheduler.from_config(scheduler)
         self._begin()
@@ -27,7 +28,7 @@ class Multistep:
         self.times = torch.cat([times, times.new_zeros(1)]).to(device)
 
     @property
-    def sigmas(self) -> Float[Tensor, "steps+1"]:
+    def sigmas(self) -> Float[Tensor, "{self.steps}+1"]:
         """The noise levels between which it steps, relative to the clean latents."""
         return self._inner.sigmas
 
@@ -35,8 +36,12 @@ class Multistep:
     def steps(self) -> int:
         return len(self.times) - 1
 
-    def step(self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int) -> Float[Tensor, "..."]:
-        """The sample at the next time, in float32."""
+    def step(
+        self, sample: Float[Tensor, "..."], predicted: Float[Tensor, "..."], index: int | Int[Tensor, "..."]
+    ) -> Float[Tensor, "..."]:
+        """The sample at the next time, in float32. Raises ValueError for an index of each frame: one history serves all."""
+        if not isinstance(index, int):
+            raise ValueError("a multistep solver takes all frames at one index")
         if index == 0:
             self._begin()
         return self._inner.step(predicted.float(), self._inner.timesteps[index], sample.float()).prev_sample

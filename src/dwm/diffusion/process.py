@@ -19,7 +19,6 @@ from dwm.diffusion import ddpm
 from dwm.diffusion.flow import (
     STEPS,
     FlowMatchEuler,
-    Weighting,
     add_noise,
     draw_positions,
     sigmas_at,
@@ -27,6 +26,7 @@ from dwm.diffusion.flow import (
     training_sigmas,
 )
 from dwm.diffusion.multistep import Multistep
+from dwm.diffusion.options import Weighting
 from dwm.diffusion.solver import Solver
 from dwm.errors import DwmError
 
@@ -102,7 +102,7 @@ class Ddpm:
         kind = scheduler.get("prediction_type", "epsilon")
         if kind not in ("epsilon", "v_prediction"):
             raise DwmError(f"scheduler: prediction_type {kind!r} cannot be trained; known: epsilon, v_prediction")
-        return cls(ddpm.alphas_of(scheduler), kind, scheduler)
+        return cls(ddpm.alphas_of(dict(scheduler)), kind, scheduler)
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Integer times; from `generator`."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from packaging.requirements import Requirement
 
-from dwm.base_models.base import KNOWN
+from dwm.base_models.known_folders import KNOWN
 from dwm.devices import describe, memory, pick_device
 from dwm.errors import DwmError
 
@@ -139,14 +139,16 @@ def _codec() -> Iterator[Check]:
 def _weights(name: str) -> Iterator[Check]:
     from safetensors import safe_open
 
-    from dwm.checkpoints.folder import _parts, read_card, resolve
+    from dwm.checkpoints.folder import read_card
+    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.tensor_files import weight_files
     from dwm.storage import regular
 
     try:
         folder = resolve(name)
         card = read_card(folder)
         count = 0
-        for part in _parts(folder / "transformer"):
+        for part in weight_files(folder / "transformer"):
             with safe_open(regular(part), "pt") as file:
                 count += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())  # noqa: SIM118
     except Exception as error:  # whatever is wrong with a file is what this check is for
@@ -182,13 +184,13 @@ def _base_model(folder: Path) -> Iterator[Check]:
 
 
 def _data(path: Path) -> Iterator[Check]:
-    from dwm.data.nuscenes.dataset import choose_version
-    from dwm.storage import open_tree
+    from dwm.data.open import open_scene_tables
 
     if not path.exists():
         yield Check("data", State.absent, f"{path} is not there", f"dwm town -o {path}, or put nuScenes' zips there")
         return
     try:
-        yield Check("data", State.good, f"{path}: {choose_version(open_tree(path), None)}")
+        source = open_scene_tables(path)
+        yield Check("data", State.good, f"{path}: {source.title}")
     except DwmError as error:
         yield Check("data", State.fault, str(error), f"fetch it again, or build one: dwm town -o {path}")

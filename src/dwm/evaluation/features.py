@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dwm.base_models.finite import require_finite
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.report import Video
@@ -73,7 +74,7 @@ class FeatureNetwork(nn.Module):
         ]
         return (torch.cat(answers, dim=1) - self.centre) / self.scale
 
-    def scales(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n 3 y x"]]:
+    def scales(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n 3 _ _"]]:
         """The pictures as each bank sees them."""
         size = self.options.size[::-1]
         if pictures.shape[-2:] != size:
@@ -114,7 +115,9 @@ def load_network(folder: Path) -> FeatureNetwork:
     try:
         options = FeatureOptions.model_validate_json(read_file(folder / CONFIG))
         network = FeatureNetwork(options)
-        network.load_state_dict({name: value.float() for name, value in load_file(regular(folder / WEIGHTS)).items()})
+        state = load_file(regular(folder / WEIGHTS))
+        require_finite(folder / WEIGHTS, state)
+        network.load_state_dict({name: value.float() for name, value in state.items()})
     except (ValidationError, SafetensorError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DwmError(f"{folder}: not a feature network ({reason}); take the folder from a fresh install") from error

@@ -7,21 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from dwm.errors import nearest
-from dwm.evaluation.networks import resize
-from dwm.evaluation.networks.inception import REFERENCE, Preparation
 from dwm.options import Options
 
 DEFAULT_SCORES = ("layout_retrieval", "prompt_response", "town_fid")
 """What needs no file from anywhere else."""
 
 Library = Literal["reference", "torchmetrics_1_8", "pytorch_fid", "clean_fid"]
-PREPARATIONS: dict[str, Preparation] = {
-    "reference": REFERENCE,
-    "torchmetrics_1_8": Preparation(resize.smooth_bilinear),
-    "pytorch_fid": Preparation(resize.bilinear, 127.5, 127.5),
-    "clean_fid": Preparation(resize.bicubic),
-}
-"""How libraries bring pictures to Inception: numbers of one are not comparable to another's."""
 
 
 class EvaluationOptions(Options):
@@ -55,17 +46,17 @@ class EvaluationOptions(Options):
     )
     neighbours: int = Field(3, ge=1, description="precision_recall: how many neighbours bound a sample's surroundings")
 
-    @property
-    def preparation(self) -> Preparation:
-        return PREPARATIONS[self.fid_as]
-
     @field_validator("scores", "optional")
     @classmethod
     def _known(cls, names: tuple[str, ...], _: Any) -> tuple[str, ...]:
-        from dwm.evaluation.table import known_scores  # the table's scores take these options
-
-        known = known_scores()
         for name in names:
+            if name in DEFAULT_SCORES:
+                continue
+            from dwm.evaluation.table import (
+                known_scores,  # the table's scores take these options, and networks with them
+            )
+
+            known = known_scores()
             if name not in known:
                 raise ValueError(f"score {name} is not known{nearest(name, known)}; known: {', '.join(known)}")
         return tuple(dict.fromkeys(names))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,11 @@ from dwm.evaluation.imagenet_features import ImagenetFeatures
 from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
 from dwm.evaluation.networks.i3d import I3D
-from dwm.evaluation.networks.inception import Inception
+from dwm.evaluation.networks.inception import PREPARATIONS, Inception
 from dwm.evaluation.options import EvaluationOptions
 from dwm.report import ScoreLine, Video
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @runtime_checkable
@@ -81,7 +83,7 @@ class Tools:
     @cached_property
     def inception(self) -> FeatureExtractor:
         network = self._load(Inception(), "inception")
-        return Memory(InceptionFeatures(network, self.options.preparation), self.remembered)
+        return Memory(InceptionFeatures(network, PREPARATIONS[self.options.fid_as]), self.remembered)
 
     @cached_property
     def i3d(self) -> FeatureExtractor:
@@ -95,7 +97,7 @@ class Tools:
     def town_features(self) -> FeatureExtractor:
         return Memory(self.town or town_features(), self.remembered)
 
-    def _load(self, network: nn.Module, name: str) -> nn.Module:
+    def _load(self, network: Network, name: str) -> Network:
         return load_features(network, name, *places_of(self.options, name)).to(self.device)
 
 

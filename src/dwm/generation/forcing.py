@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 from dwm.generation.sampler import Latents, Sampler
 
@@ -28,8 +28,8 @@ def force_frames(
     length = min(length, frames)
     queue = sampler.noise(sampler.latent_shape(batch, length))
     progress = [0] * length
-    if given:
-        queue = torch.cat([sampler.encode(batch.frames[:, :given]), queue[:, given:]], 1)
+    if (known := sampler.given(batch, given)) is not None:
+        queue = torch.cat([known, queue[:, given:]], 1)
         progress[:given] = [steps] * given
         for frame in range(given):
             yield sampler.decode(queue[:, frame : frame + 1])[:, 0]

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints import folder as folders
+from dwm.checkpoints import places
 from dwm.checkpoints.card import Size, WeightsCard
-from dwm.clip import Caption, Clip, ClipBatch
+from dwm.clip import Caption, Clip
+from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
 from dwm.devices import autocast
@@ -56,7 +58,7 @@ class DrivingPipeline:
         `base_model`: folder of the base model where it is not the same one; `t5=False` leaves the largest text encoder out;
         `piece`: pictures that the autoencoder takes at once (0: all). Raises DwmError for what is missing or does not fit.
         """
-        folder = folders.resolve(path)
+        folder = places.resolve(path)
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)
@@ -130,6 +132,8 @@ class DrivingPipeline:
         self._check_given(batch, reference_frames, size)
         defaults = self.card.sampling
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
+        if self.base.autoencoder is None:
+            raise ValueError("the base model was loaded without its autoencoder")
         sampler = Sampler(
             network=self.network,
             autoencoder=self.base.autoencoder,
@@ -183,7 +187,7 @@ class DrivingPipeline:
     def _latents(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
             raise DwmError(f"output_type latent: {batch.shape[1]} frames need several windows of {self.card.window}")
-        latents = sampler.window(batch, sampler.encode(batch.frames[:, :given]) if given else None)
+        latents = sampler.window(batch, sampler.given(batch, given))
         require_numbers(latents, "sampling")
         return latents
 
@@ -195,7 +199,7 @@ class DrivingPipeline:
             if not self.as_published:
                 clip = _without_unknown_boxes(clip)
             if size is None:
-                size = self.card.sizes[0] if self.card.sizes else tuple(map(int, clip.rig.at(0).image_size[0]))
+                size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
             words = self.card.captions.with_(reorder=False, drop_rates={})
             batch = prepare(clip, size, self.card.layout, pictures=given > 0, captions=words)
             if batch.crossview_mask is None and len(clip.views) == len(self.card.views):
@@ -244,10 +248,12 @@ class DrivingPipeline:
             raise DwmError(
                 f"reference_frames {given} leaves nothing to generate of {window} frames; give 0 to {window - 1}"
             )
-        if given and batch.frames is None:
+        if not given:
+            return
+        if batch.frames is None:
             raise DwmError(f"reference_frames {given}: the clip has no pictures to take them from")
-        if given and tuple(batch.frames.shape[-2:]) != (size[1], size[0]):
-            raise DwmError(f"the given pictures are {tuple(batch.frames.shape[-2:])} (height, width), not {size[::-1]}")
+        if (shape := tuple(batch.frames.shape[-2:])) != (size[1], size[0]):
+            raise DwmError(f"the given pictures are {shape} (height, width), not {size[::-1]}")
 
     def _told(self, callback: Callable, times: Sequence[float]) -> Callable[[int, Tensor], Tensor]:
         def on_step(index: int, latents: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from dwm.clip import Caption, Clip, ClipBatch
+from dwm.clip import Caption, Clip
+from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 
 Prompt = str | Caption | Sequence[str] | Sequence[Sequence[str]] | None

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dwm.base_models import VideoAutoencoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 from dwm.generation.sampler import Sampler
 
@@ -39,7 +39,7 @@ def roll_out(
     if isinstance(sampler.autoencoder, VideoAutoencoder):
         # A latent of several frames lies at fixed places only; the last window cannot be shifted.
         whole = False
-    known = sampler.encode(batch.frames[:, :given]) if given else None
+    known = sampler.given(batch, given)
     made: list[Tensor] = []
     latents = None
     for start, count in windows(batch.shape[1], length, overlap, whole):
@@ -59,7 +59,7 @@ def roll_out_as_published(
     `given` takes the first known frames from the batch's own pictures.
     """
     b, frames, v = batch.shape
-    known = sampler.encode(batch.frames[:, :overlap]) if given else None
+    known = sampler.given(batch, overlap if given else 0)
     for start, _ in windows(frames, length, overlap, whole=False):
         latents = sampler.window(batch.frames_from(start, start + length), known)
         cut = overlap * b * v if known is not None else 0

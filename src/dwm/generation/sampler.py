@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, StoredText, TextSource
 from dwm.base_models.text import TextEncoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver
@@ -113,7 +113,15 @@ class Sampler:
         without, with_ = both.chunk(2)
         return without + self.guidance * (with_ - without)
 
-    def window(self, batch: ClipBatch, known: Latents | None = None) -> Latents:
+    def given(self, batch: ClipBatch, frames: int) -> Latents | None:
+        """Latents of the batch's own first pictures; None where none are to be given."""
+        if not frames:
+            return None
+        if batch.frames is None:
+            raise DwmError(f"{frames} first frames are to be given, and the clip has no pictures to take them from")
+        return self.encode(batch.frames[:, :frames])
+
+    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
         """Latents of all frames of `batch` from noise; `known` clean latents are its first ones, seen at time 0."""
         shape = self.latent_shape(batch)
         latents = self.noise(shape)
@@ -123,12 +131,12 @@ class Sampler:
         for index in range(self.solver.steps):
             time = times[index].expand(shape[:3])
             seen = latents
-            if count:
+            if known is not None:
                 seen = torch.cat([known, latents[:, count:]], 1)
                 time = torch.cat([torch.zeros_like(time[:, :count]), time[:, count:]], 1)
             latents = self.solver.step(latents, self.predict(seen, time, prepared), index)
             latents = self._stepped(index, latents)
-        return latents if not count else torch.cat([known, latents[:, count:]], 1)
+        return latents if known is None else torch.cat([known, latents[:, count:]], 1)
 
     def step_frames(
         self, latents: Latents, index: Sequence[int], moving: Sequence[bool], prepared, counter: int

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import TIME_INDEXED, ClipBatch
+from dwm.clip_batch import TIME_INDEXED, ClipBatch
 from dwm.errors import DwmError
 from dwm.generation.forcing import published_run, spacing_of
 from dwm.generation.sampler import Latents, Sampler
@@ -50,7 +51,7 @@ class Stream:
             return None
         steps = self.sampler.solver.steps
         first = 0
-        if len(self.waiting) > self.length:
+        if self.queue is not None and len(self.waiting) > self.length:
             self.before = self.waiting.pop(0).world_from_ego[:, 0]
             fresh = self.sampler.noise(tuple(self.queue[:, :1].shape))
             self.queue = torch.cat([self.queue[:, 1:], fresh], 1)
@@ -59,7 +60,7 @@ class Stream:
         if self.queue is None:
             self.queue = self.sampler.noise(self.sampler.latent_shape(batch))
         self.prepared = self.sampler.prepare(batch, tuple(self.queue.shape), self.before)
-        return self._finish(range(first, steps), 0)
+        return self._finish(self.queue, range(first, steps), 0)
 
     def flush(self) -> Iterator[Pictures]:
         """The frames that are still in the queue, one by one; the stream ends with them."""
@@ -68,7 +69,7 @@ class Stream:
         steps = self.sampler.solver.steps
         for head in range(1, self.length):
             start = steps + (head - 1) * self.spacing
-            yield self._finish(range(start, start + self.spacing), head)
+            yield self._finish(self.queue, range(start, start + self.spacing), head)
 
     def run(self, batch: ClipBatch) -> Iterator[Pictures]:
         """Sends a whole clip frame by frame, and gives every frame as it is finished."""
@@ -77,19 +78,20 @@ class Stream:
                 yield made
         yield from self.flush()
 
-    def _finish(self, counters: range, head: int) -> Pictures:
+    def _finish(self, queue: Latents, counters: range, head: int) -> Pictures:
         """Runs the queue until the frame at `head` is finished."""
         if self.as_published:
-            self.moved = published_run(self.sampler, self.queue, self.prepared, counters, head, self.spacing)
+            moved = published_run(self.sampler, queue, self.prepared, counters, head, self.spacing)
             # While the queue empties, what is finished falls back to where it was before the run.
             kept = head + 1 if head else 0
-            self.queue = torch.cat([self.queue[:, :kept], self.moved[:, kept:]], 1)
+            self.queue = torch.cat([queue[:, :kept], moved[:, kept:]], 1)
         else:
-            self.queue = self.moved = self._rested(counters)
-        return self.sampler.decode(self.moved[:, head : head + 1])[:, 0]
+            self.queue = moved = self._rested(queue, counters)
+        self.moved = moved
+        return self.sampler.decode(moved[:, head : head + 1])[:, 0]
 
-    def _rested(self, counters: range) -> Latents:
-        latents, steps = self.queue, self.sampler.solver.steps
+    def _rested(self, latents: Latents, counters: range) -> Latents:
+        steps = self.sampler.solver.steps
         for i in counters:
             index = [min(steps, max(0, i - j * self.spacing)) for j in range(self.length)]
             moving = [i >= j * self.spacing for j in range(self.length)]
@@ -100,12 +102,12 @@ class Stream:
 def _joined(frames: list[ClipBatch]) -> ClipBatch:
     """One-frame batches as one batch; what has no time axis is the last one's."""
     last = frames[-1]
-    tensors = {
+    changes: dict[str, Any] = {
         item.name: torch.cat([getattr(frame, item.name) for frame in frames], 1)
         for item in fields(ClipBatch)
         if item.name in TIME_INDEXED and getattr(last, item.name) is not None
     }
-    captions = None
     if last.captions is not None:
-        captions = tuple(tuple(frame.captions[clip][0] for frame in frames) for clip in range(len(last.captions)))
-    return replace(last, captions=captions, **tensors)
+        words = [frame.captions or () for frame in frames]
+        changes["captions"] = tuple(tuple(said[clip][0] for said in words) for clip in range(len(last.captions)))
+    return replace(last, **changes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -147,7 +148,7 @@ class _Clips(IterableDataset):
                     units.append(_Unit(key, size, torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()))
         return _Found(units, material.texts() if self.texts else [])
 
-    def _wholes(self, keys: Int[np.ndarray, "t v 2"]) -> list[tuple[int, Int[np.ndarray, "n 2"]]]:
+    def _wholes(self, keys: Int[np.ndarray, "t v 2"]) -> list[tuple[int, Int[np.ndarray, "_ 2"]]]:
         """Frames that are encoded together, and the keys of such units."""
         if not self.windows:
             return [(1, keys.reshape(-1, 2))]
@@ -191,7 +192,8 @@ class _Latents:
         device = next(self.autoencoder.parameters()).device
         pictures = torch.stack([unit.pixels for unit in units])[:, :, None].to(device).float().div_(255)
         found = self.autoencoder.moments(pictures)
-        moments = torch.stack([found.mean, found.std], 1)[:, :, :, 0].half().cpu()
+        deviation = torch.zeros_like(found.mean) if found.std is None else found.std
+        moments = torch.stack([found.mean, deviation], 1)[:, :, :, 0].half().cpu()
         # (n, 2, s, c, h, w) → a picture's (2, c, h, w), a window's (2, c, s, h, w)
         moments = moments[:, :, 0] if self.autoencoder.frames_per_latent == 1 else moments.transpose(2, 3)
         rows = self.rows.setdefault(kind, [])
@@ -271,7 +273,7 @@ def _loaded(clips: _Clips, workers: int) -> Iterator[_Found]:
             yield found
 
 
-def _same(found: _Found | DwmError) -> _Found | DwmError:
+def _same(found: Any) -> Any:
     return found
 
 

@@ -55,13 +55,12 @@ class LayoutAdapter(nn.Module):
         self.gradient_checkpointing = options.gradient_checkpointing
         if options.use_zero_convs:
             self.zero_convs = nn.ModuleList(nn.Conv2d(width, width, 1) for width in options.channels)
-            for conv in self.zero_convs:
-                nn.init.zeros_(conv.weight)
-                nn.init.zeros_(conv.bias)
+            for parameter in self.zero_convs.parameters():
+                nn.init.zeros_(parameter)
         if options.zero_gate_coef:
             self.zero_gates = nn.Parameter(torch.zeros(len(options.channels)))
 
-    def forward(self, x: Float[Tensor, "*n c H W"]) -> list[Float[Tensor, "*n d h w"]]:
+    def forward(self, x: Float[Tensor, "*n c H W"]) -> list[Float[Tensor, "*n _ _ _"]]:
         lead = x.shape[:-3]
         x = F.pixel_unshuffle(x.flatten(0, -4), self.options.downscale_factor)
         features = []

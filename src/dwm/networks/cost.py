@@ -12,18 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dwm.networks.dit.options import DiTOptions
-from dwm.networks.dit.transformer import CrossviewTemporalDiT
 from dwm.networks.dryrun import tally
 from dwm.networks.inputs import Conditions
+from dwm.networks.kinds import kind_of
 from dwm.networks.options import NetworkOptions
-from dwm.networks.unet.network import CrossviewTemporalUNet
-from dwm.networks.unet.options import UNetOptions
 
-CLASSES: dict[type[NetworkOptions], type[nn.Module]] = {
-    DiTOptions: CrossviewTemporalDiT,
-    UNetOptions: CrossviewTemporalUNet,
-}
 REST = "embeddings and output"
 
 
@@ -67,7 +60,7 @@ class Cost:
 def skeleton(options: NetworkOptions, dtype: torch.dtype = torch.float32) -> Any:
     """The driving network of these options without numbers."""
     with torch.device("meta"):
-        return CLASSES[type(options)](options).to("meta", dtype)
+        return kind_of(options).network()(options).to("meta", dtype)
 
 
 def parameters(options: NetworkOptions) -> Counter[str]:

@@ -45,9 +45,9 @@ class _Live(TorchDispatchMode):
         self.now = self.peak = 0
         self._known: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
 
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        given = {id(_storage(leaf)) for leaf in tree_leaves((arguments, named)) if isinstance(leaf, Tensor)}
-        result = function(*arguments, **(named or {}))
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {id(_storage(leaf)) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and id(_storage(leaf)) not in given:
                 self._born(_storage(leaf))
@@ -77,11 +77,11 @@ def _random_numbers() -> Iterator[None]:
         with torch.random.fork_rng(devices=(), device_type="meta"):
             pass
     except RuntimeError:
-        torch.meta = torch.cpu
+        torch.meta = torch.cpu  # type: ignore[attr-defined]
         try:
             yield
         finally:
-            del torch.meta
+            del torch.meta  # type: ignore[attr-defined]
     else:
         yield
 
@@ -95,7 +95,7 @@ def _fused_attention() -> Iterator[None]:
     def fused(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, q.requires_grad)[0]
 
-    F.scaled_dot_product_attention = fused
+    F.scaled_dot_product_attention = fused  # type: ignore[assignment]  # our networks ask no more of it
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -13,7 +14,8 @@ from dwm.networks.dit.transformer import CrossviewTemporalDiT
 def zero_modulation(net: CrossviewTemporalDiT) -> None:
     """For training from nothing: all spatial blocks start as the identity and the prediction as zero (adaLN-zero)."""
     linears = [net.norm_out.linear, net.proj_out]
-    for block in net.transformer_blocks:
+    blocks: Iterable[Any] = net.transformer_blocks
+    for block in blocks:
         linears += [block.norm1.linear, block.norm1_context.linear]
     _zero(linears)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from dwm.config import Recipe, from_values, read_json
 from dwm.config.files import validated
 from dwm.errors import DwmError
 from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translated_example
+from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.opendwm.config.names import UNET
 from dwm.opendwm.config.networks import dit_options, unet_options
 from dwm.opendwm.config.places import check_places, with_root
@@ -42,7 +43,7 @@ class LidarRun(Options):
     )
     settings: dict[str, Any] = Field(..., description="the run's own settings, as they stood in its file")
 
-    def build(self) -> None:
+    def build(self) -> NoReturn:
         """Raises DwmError."""
         raise DwmError(
             f"a LiDAR run ({self.kind}): its networks are not here yet; the config is kept, nothing can run it"
@@ -140,7 +141,7 @@ def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bo
     """
     if train:
         check_kinds(run.data.train)
-    check_kinds(run.data.validation, also=() if train else ("package",))
+    check_kinds(run.data.validation, also=() if train else (LAYOUT_PACKAGE,))
     check_places(run, read_json(path), str(path), train, networks)
     return run
 

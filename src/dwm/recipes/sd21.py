@@ -17,8 +17,8 @@ from dwm.recipes.sd35_nuscenes import (
     sd35_layout_nuscenes,
     sd35_text_nuscenes,
 )
-from dwm.training.loop.optimizers import OptimizerOptions
-from dwm.training.stages.driving import BatchOptions
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.stages.options import BatchOptions
 
 SD21 = "base_model/stable-diffusion-2-1"
 NEW_PARTS_ONLY = (
@@ -163,7 +163,7 @@ def _other_pictures(letter: str, views: tuple[str, ...], seconds: float, workers
     """`seconds` between held-out pictures. Waymo's cameras are taken once each, by their own clock."""
     base = sd21_crossview_nuscenes()
     (train,) = training_sets(letter, 1, ((0.0, 1.0),))
-    mask = tuple(row[: len(views)] for row in train.crossview_mask[: len(views)])
+    mask = tuple(row[: len(views)] for row in (train.crossview_mask or ())[: len(views)])
     train = train.with_(views=views, crossview_mask=mask, lidar_clock=letter == "a")
     held_out = train.with_(rates=((0.0, seconds),), words=TOLD)
     return base.with_(

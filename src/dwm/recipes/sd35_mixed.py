@@ -10,9 +10,9 @@ from dwm.networks import DiTOptions
 from dwm.recipes.published_sets import APART, GREY, ROW, held_out_sets, training_sets
 from dwm.recipes.sd3 import NEW_PARTS_ONLY, SD35, SMALL, layout_adapter
 from dwm.recipes.sd35_nuscenes import CAMERAS, PLAIN_BETAS, TASKS, sd35_layout_nuscenes, sd35_text_nuscenes
-from dwm.training.loop.optimizers import OptimizerOptions
-from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.driving import BatchOptions
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.objectives.options import ObjectiveOptions
+from dwm.training.stages.options import BatchOptions
 
 GREY_LAYOUT = CAMERAS.with_(uncondition_image_color=0.1255)
 SLIGHTLY = {"reference_scale_std": 0.01, "reference_offset_std": 0.01}
@@ -172,7 +172,9 @@ def sd35_xs_forcing_nwao() -> Recipe:
 
 def xs_network() -> DiTOptions:
     """Half as deep as SD 3.5 and a little narrower, across views after every second block and across frames after each."""
-    return sd35_layout_nwao().network.with_(
+    network = sd35_layout_nwao().network
+    assert isinstance(network, DiTOptions)
+    return network.with_(
         num_layers=12,
         num_attention_heads=20,
         caption_projection_dim=SMALL,

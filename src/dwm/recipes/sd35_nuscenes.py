@@ -9,9 +9,9 @@ from dwm.config.recipe import PreviewOptions, Recipe, TrainingOptions
 from dwm.config.registry import recipe
 from dwm.recipes.published_sets import TOLD, held_out_sets, training_sets
 from dwm.recipes.sd3 import LAYOUT, NEW_PARTS_ONLY, SD35, sd35_network
-from dwm.training.loop.optimizers import OptimizerOptions
-from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.driving import BatchOptions
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.objectives.options import ObjectiveOptions
+from dwm.training.stages.options import BatchOptions
 
 DROPPED = ObjectiveOptions(keep_text=0.8, keep_boxes=0.8, keep_map=0.8)
 TASKS = DROPPED.with_(style="ctsd", reference_frames=3, generation_tasks=0.4, image_tasks=0.3, all_references_visible=1)

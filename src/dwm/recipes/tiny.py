@@ -5,11 +5,11 @@ Derived, never written out: blocks, tasks, patterns, mixes and schedules stay wh
 
 from __future__ import annotations
 
-from dwm.base_models.tiny import TinyOptions
-from dwm.clip import NUSCENES_VIEWS
+from dwm.base_models.options import TinyOptions
 from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import Network, Recipe, TrainingOptions
 from dwm.config.registry import variant
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError
 from dwm.networks import AdapterOptions, DiTOptions, UNetOptions
 

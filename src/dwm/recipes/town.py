@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dwm.base_models.tiny import TinyOptions
+from dwm.base_models.options import TinyOptions
 from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
 from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import Recipe, TrainingOptions
 from dwm.config.registry import recipe
 from dwm.networks import AdapterOptions, DiTOptions
-from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions
-from dwm.training.loop.step import LoopOptions
-from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.autoencoder import AutoencoderStageOptions
-from dwm.training.stages.autoencoder_stage import AutoencoderStage
-from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.driving_stage import DrivingStage
+from dwm.training.loop.options import LoopOptions, OptimizerOptions, ScheduleOptions
+from dwm.training.objectives.options import ObjectiveOptions
+from dwm.training.stages.options import AutoencoderStage, AutoencoderStageOptions, BatchOptions, DrivingStage
 
 WIDTH = 128
 MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, betas=(0.9, 0.97), weight_decay=0)

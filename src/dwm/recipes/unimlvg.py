@@ -9,8 +9,8 @@ from dwm.config.registry import recipe
 from dwm.recipes.published_sets import held_out_sets, training_sets
 from dwm.recipes.sd3 import ALL_OF_SD3, LAYOUT, SD3, sd3_unimlvg_network
 from dwm.recipes.sd35_nuscenes import PLAIN_BETAS, sd35_layout_nuscenes
-from dwm.training.loop.optimizers import OptimizerOptions
-from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.objectives.options import ObjectiveOptions
 
 TASKS = ObjectiveOptions(
     style="ctsd",

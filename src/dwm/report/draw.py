@@ -16,7 +16,7 @@ PLATE = (12, 14, 18, 165)
 GAP = 4
 
 
-def resized(picture: Picture, size: tuple[int, int]) -> Picture:
+def resized(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     """The picture at `size` (width, height), smooth both ways."""
     if picture.shape[1::-1] == tuple(size):
         return picture
@@ -45,7 +45,9 @@ def with_plates(picture: Picture, names: Sequence[tuple[str, tuple[int, int]]], 
     return np.asarray(image)
 
 
-def grid(pictures: Sequence[Picture | None], columns: int, gap: int = GAP) -> Picture:
+def grid(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"] | None], columns: int, gap: int = GAP
+) -> UInt8[np.ndarray, "H W 3"]:
     """Pictures of one size row by row, a thin dark line between them; None leaves its place empty."""
     height, width = next(picture.shape[:2] for picture in pictures if picture is not None)
     rows = -(-len(pictures) // columns)

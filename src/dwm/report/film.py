@@ -117,7 +117,7 @@ def _yuv(picture: UInt8[np.ndarray, "h w 3"]) -> av.VideoFrame:
     )
 
 
-def _even(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
+def _even(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t H W 3"]:
     # yuv420p halves both sides: an odd row or column is repeated once.
     _, height, width, _ = frames.shape
     return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
@@ -108,7 +108,7 @@ def _plain(value: object) -> object:
     return "\n".join(map(plain, value.split("\n"))) if isinstance(value, str) else value
 
 
-def _chosen(length: int) -> UInt8[np.ndarray, "k"]:
+def _chosen(length: int) -> Int[np.ndarray, "k"]:
     return np.unique(np.linspace(0, length - 1, min(length, MOST_FRAMES)).round().astype(int))
 
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dwm.clip import NUSCENES_VIEWS, ClipBatch
+from dwm.clip_batch import ClipBatch
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError, nearest
 from dwm.report import draw
 from dwm.report.film import Film
@@ -145,10 +146,9 @@ def real_video(batch: ClipBatch, views: Sequence[str] = NUSCENES_VIEWS) -> Video
 def layout_video(batch: ClipBatch, views: Sequence[str] = NUSCENES_VIEWS) -> Video | None:
     """What the network is told, drawn: the map with the boxes over it. None where a batch has neither."""
     boxes, lanes = batch.layout_boxes, batch.layout_map
-    if boxes is None and lanes is None:
-        return None
     if boxes is None or lanes is None:
-        return Video(lanes if boxes is None else boxes, float(batch.fps[0]), tuple(views))
+        one = lanes if boxes is None else boxes
+        return None if one is None else Video(one, float(batch.fps[0]), tuple(views))
     drawn = boxes.amax(
         dim=3, keepdim=True
     )  # a box's line is bright in one channel at least; its edge fades into the map

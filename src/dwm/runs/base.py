@@ -9,7 +9,7 @@ import torch
 from dwm.base_models import BaseModel
 from dwm.base_models.base import read_json
 from dwm.base_models.tiny import create_tiny_base_model
-from dwm.checkpoints.folder import TOWN
+from dwm.checkpoints.places import base_model_folder
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.town import caption_words
@@ -32,12 +32,7 @@ def base_folder(run: Recipe) -> Path:
     """The folder of the base model; "town" names that of the weights that come with the package."""
     if run.base_model is None:
         raise DwmError(f"{run.name or 'config'}: base_model is not set; this needs a base model's folder")
-    return TOWN if is_towns(run) else Path(run.base_model)
-
-
-def is_towns(run: Recipe) -> bool:
-    """Whether the base model is that of the embedded weights."""
-    return run.base_model == "town" and not (Path("town") / "vae" / "config.json").is_file()
+    return base_model_folder(run.base_model)
 
 
 def make_base(run: Recipe, output: Path) -> Recipe:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dwm.clip import NUSCENES_VIEWS, Clip, Rig
+from dwm.clip import Clip, Rig
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_z, transform
 

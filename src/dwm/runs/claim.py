@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dwm.config.files import CONFIG_NAME, load, read_json, save
+from dwm.config.files import CONFIG_NAME, check_own, load, read_json, save
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.runs.clips import opened
-from dwm.storage import atomic_write, check_folder, held
+from dwm.storage import atomic_write, check_folder, held, read_file
 
 RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel", "watch")
 """Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
@@ -41,6 +41,7 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
     that fails before anything was made leaves no trace that would be in the way of the next.
     """
     check_folder(output, (CONFIG_NAME, DATA_NAME))
+    check_own(output)
     with held(output):
         digests = data_digests(run)
         if begun(output):
@@ -48,6 +49,7 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
         elif _is_of_another(output, run):
             shutil.rmtree(output / "base")  # of a start with other settings that came to nothing
         before = {path.name for path in output.iterdir()}
+        older = {name: read_file(output / name) for name in (CONFIG_NAME, DATA_NAME) if name in before}
         save(run, output)
         with atomic_write(output / DATA_NAME) as temporary:
             temporary.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
@@ -55,7 +57,7 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
             yield
         except BaseException:
             if not begun(output):
-                _withdraw(output, before)
+                _withdraw(output, before, older)
             raise
 
 
@@ -65,11 +67,11 @@ def begun(output: Path) -> bool:
 
 
 def data_digests(run: Recipe) -> list[str | None]:
-    """A digest of the tables of each set that a run is trained on; None for the town, of which its settings say all.
+    """A digest of the tables of each set that a run is trained on; None for what is drawn, of which its settings say all.
 
     Raises DwmError where a set is not there or broken.
     """
-    return [opened(source).index.digest() if source.kind == "nuscenes" else None for source in run.data.train]
+    return [opened(source).digest() for source in run.data.train]
 
 
 def check_same(run: Recipe, digests: list[str | None], output: Path, resume: bool) -> None:
@@ -160,10 +162,14 @@ def _is_of_another(output: Path, run: Recipe) -> bool:
         return False
 
 
-def _withdraw(output: Path, before: set[str]) -> None:
-    """Removes what a start left that came to nothing; what was in the folder `before` stays."""
+def _withdraw(output: Path, before: set[str], older: Mapping[str, bytes]) -> None:
+    """Removes what a start left that came to nothing; what was there `before` stays, and what was replaced comes back (`older`)."""
     for name in (CONFIG_NAME, DATA_NAME):
-        (output / name).unlink(missing_ok=True)
+        if name in older:
+            with atomic_write(output / name) as temporary:
+                temporary.write_bytes(older[name])
+        else:
+            (output / name).unlink(missing_ok=True)
     for folder in [path for path in output.iterdir() if path.name not in before and path.is_dir()]:
         if folder.name == "base":
             shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ class ClipFacts:
     """counts are boxes by category in the first annotated frame; map are polygons by layer."""
 
     scene: str
-    version: str
+    dataset: str
     seconds: float
     rate: float
     frames: int
@@ -27,7 +27,8 @@ class ClipFacts:
     description: str = ""
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.scene} of {self.version}: {self.seconds:.1f} s, recorded at {self.rate:g} frames a second"
+        yield self.dataset
+        yield f"{self.scene}: {self.seconds:.1f} s, recorded at {self.rate:g} frames a second"
         yield f"views: {', '.join(self.views)}, {self.size[0]}×{self.size[1]}"
         boxes = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         yield f"boxes in the first annotated frame: {boxes or 'none'}"
@@ -44,16 +45,16 @@ def clip_facts(path: str, scene: str | None, version: str | None = None) -> Clip
     clip = found.clip(0.0, 1)
     return ClipFacts(
         scene=found.name,
-        version=dataset.version,
+        dataset=dataset.describe(),
         seconds=found.seconds,
         rate=found.rate,
         frames=clip.length,
         views=clip.views,
-        size=tuple(map(int, clip.rig.at(0).image_size[0])),
+        size=clip.rig.size_of(0),
         counts=_counts(clip),
         map={} if clip.map is None else {name: len(polygons) for name, polygons in clip.map.layers.items()},
         caption=clip.captions[0][0].text() if clip.captions else "",
-        description=found.description,
+        description=clip.description,
     )
 
 

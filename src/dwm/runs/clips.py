@@ -1,46 +1,28 @@
-"""Where a run's clips come from: the town, drawn while they are asked for, or windows of data sets on disk."""
+"""Where a run's clips come from: windows of data sets, of whatever format, recorded or drawn while they are asked for."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-import numpy as np
-
+import dwm.town.dataset  # noqa: F401  the town draws itself into the table of formats
+from dwm import progress
 from dwm.clip import Clip
-from dwm.config.data import READERS, DataOptions, SourceOptions
+from dwm.config.data import DataOptions, SourceOptions
 from dwm.data import Dataset, DatasetWindows, ReadOptions, open_dataset
 from dwm.data.loading import Windows
+from dwm.data.open import Paths, drawn_name, is_drawn, kinds
 from dwm.data.readers import WindowReader
 from dwm.errors import DwmError
-from dwm.town import TownOptions, town_scene
+from dwm.screen import say
 from dwm.training.feed.concatenation import Joined
+from dwm.training.parallel.ranks import place
 
-TOWN_CLIPS = 1000
-"""Training clips of a town where a run does not say how many; scenes from this number on are held out."""
+DRAWN_CLIPS = 1000
+"""Training clips of a drawn world where a run does not say how many; scenes from this number on are held out."""
 HELD_OUT_CLIPS = 64
-
-
-@dataclass(frozen=True)
-class TownClips:
-    """Clips of the town by number, one of each scene, at a time of its own. Scenes first … first+count−1."""
-
-    seed: int
-    first: int
-    count: int
-    frames: int
-    fps: float
-    views: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Clip:
-        scene = town_scene(self.seed, self.first + index, TownOptions())
-        latest = scene.duration - (self.frames - 1) / self.fps - 1
-        start = np.random.default_rng((self.seed, self.first + index, 99)).uniform(1, max(1, latest))
-        return scene.clip(round(start * self.fps) / self.fps, self.frames, self.fps, self.views)
 
 
 class Together:
@@ -84,7 +66,7 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
     check_kinds(data.train)
     readers = []
     for source in data.train:
-        windows = _part(source, data, held_out=False)
+        windows: Windows = (part := _part(source, data, held_out=False))
         if data.clips is not None and len(data.train) == 1:
             windows = First(windows, data.clips)
         readers.append(
@@ -95,11 +77,11 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
                 source.layout or data.layout,
                 source.words,
                 data.color_jitter,
-                LABELS.get(source.kind, source.kind).format(source),
+                part.dataset.label,
                 source.crossview_mask,
                 source.uncalibrated,
                 source.made_up_layout,
-                draws=source.kind == "town",
+                draws=is_drawn(source.kind),
             )
         )
     return readers
@@ -112,27 +94,30 @@ def validation_clips(data: DataOptions) -> Windows:
     return parts[0] if len(parts) == 1 else Together(parts)
 
 
-LABELS = {"nuscenes": "", "town": "town {0.seed}"}
-"""What tells the scenes of one set from another's in the store; a kind that is not here is its own label."""
-
-
 def check_kinds(sources: Sequence[SourceOptions], also: Sequence[str] = ()) -> None:
     """Raises DwmError for a kind of data set that nothing here reads yet, before any is opened. `also`: kinds that are read."""
-    unread = sorted({source.kind for source in sources} - {*READERS, *also})
+    readable = kinds(readable=True)
+    unread = sorted({source.kind for source in sources} - {*readable, *also})
     if unread:
-        raise DwmError(f"data: sets of kind {', '.join(unread)} cannot be read yet (read today: {', '.join(READERS)})")
+        raise DwmError(f"data: sets of kind {', '.join(unread)} cannot be read yet (read today: {', '.join(readable)})")
 
 
-def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> Windows:
-    if source.kind == "town":
-        seen = data.clips or TOWN_CLIPS
-        first, count = (seen, HELD_OUT_CLIPS) if held_out else (0, seen)
-        return TownClips(source.seed, first, count, source.frames, source.rates[0][0], source.views)
-    return DatasetWindows(opened(source), source.frames, source.rates, check=source.check_times)
+def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> DatasetWindows:
+    seen = data.clips or DRAWN_CLIPS
+    scenes = range(seen, seen + HELD_OUT_CLIPS) if held_out else range(seen)
+    # What is drawn has no end of scenes, and a clip of each.
+    rates = source.rates[:1] if is_drawn(source.kind) else source.rates
+    return DatasetWindows(opened(source, scenes), source.frames, rates, check=source.check_times)
 
 
-def opened(source: SourceOptions) -> Dataset:
-    """A nuScenes set; one with an endpoint lies in the S3 bucket that its path begins with. Raises DwmError where it is not."""
+def opened(source: SourceOptions, scenes: range = range(1)) -> Dataset:
+    """The data set of a source, of whatever format lies at its path; `scenes`: those of a world that is drawn.
+
+    One with an endpoint lies in the S3 bucket that its path begins with. Raises DwmError where it is not.
+    """
+    if is_drawn(source.kind):
+        name = drawn_name(source.kind, seed=source.seed, first=scenes.start, scenes=len(scenes))
+        return opened_path(name, options=ReadOptions(views=source.views))
     if source.path is None:
         raise DwmError("data: where is the data set? give --data, or data.train.0.path=…")
     options = ReadOptions(
@@ -146,7 +131,20 @@ def opened(source: SourceOptions) -> Dataset:
     if source.endpoint is not None and "://" not in root:
         root = f"s3://{root}"
     where = [_within(root, name) for name in source.archives] or root
-    return open_dataset(where, source.version, source.split, options, source.endpoint)
+    return opened_path(where, source.version, source.split, options, source.endpoint)
+
+
+def opened_path(path: Paths, *choice: Any, **options: Any) -> Dataset:
+    """`open_dataset`, which a run says in one line: what it was that it opened."""
+    dataset = open_dataset(path, *choice, **options)
+    _say_once(dataset.describe())
+    return dataset
+
+
+@cache
+def _say_once(text: str) -> None:
+    if not progress.QUIET and place().first:
+        say(text)
 
 
 def _within(root: str, name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from dwm.checkpoints.folder import resolve
+from dwm.checkpoints.places import resolve
 from dwm.clip import Caption, Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, collate, open_dataset

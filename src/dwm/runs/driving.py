@@ -11,7 +11,7 @@ import torch
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.published import NETWORKS, LoadReport, load_published
+from dwm.checkpoints.published import LoadReport, load_published
 from dwm.checkpoints.published import load_base as load_published_base
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
@@ -19,6 +19,7 @@ from dwm.data.readers import Reader
 from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.networks.kinds import kind_of
 from dwm.runs.base import base_folder, frames_per_latent, load_base
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
@@ -29,7 +30,8 @@ from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
 from dwm.training.parallel.ranks import place
 from dwm.training.stages.driving import Network, Told
-from dwm.training.stages.driving_stage import DrivingMaterial, DrivingStage
+from dwm.training.stages.driving_stage import DrivingMaterial
+from dwm.training.stages.options import DrivingStage
 
 SCORED_CLIPS = 8
 """Held-out clips that are scored on the way where a run does not say how many."""
@@ -102,7 +104,7 @@ def blank_network(run: Recipe) -> Network:
     options = run.driving_network()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.training.seed)
-        return NETWORKS[type(options)](options).to(getattr(torch, run.weights_dtype))
+        return kind_of(options).network()(options).to(getattr(torch, run.weights_dtype))
 
 
 def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:

@@ -10,20 +10,21 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.folder import TOWN
+from dwm.checkpoints.places import TOWN, is_town
 from dwm.clip import Clip
-from dwm.config.files import save
-from dwm.data import ReadOptions, open_dataset
-from dwm.data.nuscenes.presence import with_pictures
+from dwm.config.files import check_own, save
+from dwm.data import DatasetWindows, ReadOptions
+from dwm.data.open import drawn_name
 from dwm.devices import pick_device
 from dwm.errors import DwmError
-from dwm.evaluation import EvaluationOptions, Scores, Tools
-from dwm.evaluation import evaluate as run_scores
+from dwm.evaluation import Scores, Tools
+from dwm.evaluation.evaluate import evaluate as run_scores
+from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
-from dwm.options import Options
+from dwm.options import Names, Options
 from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
 from dwm.runs import score_record
-from dwm.runs.clips import TownClips
+from dwm.runs.clips import opened_path
 from dwm.runs.generate import loaded
 from dwm.storage import check_folder
 
@@ -48,12 +49,12 @@ class EvaluationRun(Options):
     split: str | None = Field("val", description="scenes: val, train, mini_val, a file of names, …; null: all of them")
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     town_seed: int = Field(1000, ge=0, description="which town, where there is no data set")
-    clips: int = Field(16, ge=1, description="clips that are generated")
-    frames: int | None = Field(None, ge=1, description="frames of each")
-    fps: float | None = Field(None, gt=0, description="frames a second")
+    clips: int = Field(16, ge=1, le=1_000_000, description="clips that are generated")
+    frames: int | None = Field(None, ge=1, le=4096, description="frames of each")
+    fps: float | None = Field(None, ge=0.01, le=1000, description="frames a second")
     stride: float = Field(2.0, gt=0, description="seconds between two clips of one scene")
-    views: tuple[str, ...] | None = Field(None, description="cameras")
-    steps: int | None = Field(None, ge=1, description="sampling steps")
+    views: Names | None = Field(None, description="cameras")
+    steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     scores: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
@@ -68,9 +69,11 @@ class Evaluated:
 
 def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
-    from dwm.checkpoints.folder import read_card, resolve
+    from dwm.checkpoints.folder import read_card
+    from dwm.checkpoints.places import resolve
 
     check_folder(output, FILES)
+    check_own(output)
     card = read_card(resolve(run.weights))
     if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
@@ -97,8 +100,7 @@ def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, o
 
 def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], scores: Scores) -> dict[str, Any]:
     """What stands beside the numbers in `scores.json`."""
-    named = Path(run.weights)
-    weights = TOWN if run.weights == "town" and not named.exists() else named
+    weights = TOWN if is_town(run.weights) else Path(run.weights)
     about = run.model_dump(
         mode="json", include={"weights", "base_model", "data", "version", "split", "steps", "guidance", "device"}
     )
@@ -124,12 +126,13 @@ def chosen_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
     """The clips, spread over the scenes. Raises DwmError where there are too few."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.data is None:
-        town = TownClips(run.town_seed, HELD_OUT, run.clips, frames, fps, views)
+        name = drawn_name("town", seed=run.town_seed, first=HELD_OUT, scenes=run.clips)
+        town = DatasetWindows(opened_path(name, options=ReadOptions(views=views)), frames, ((fps, 1.0),))
         return [town[index] for index in range(len(town))]
-    dataset = open_dataset(
+    dataset = opened_path(
         run.data, run.version, run.split, ReadOptions(views=views, key_frames_only=run.key_frames_only)
     )
-    windows = with_pictures(dataset, dataset.windows(frames, fps, run.stride, check=False))
+    windows = dataset.with_pictures(dataset.windows(frames, fps, run.stride, check=False))
     if len(windows) < run.clips:
         raise DwmError(
             f"{run.data}: {len(dataset)} scenes of split {run.split} give {len(windows)} clips, fewer than --clips "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dwm.base_models.base import KNOWN
+from dwm.base_models.known_folders import KNOWN
 from dwm.errors import DwmError, nearest
 from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import FILES, find, load_file

@@ -15,8 +15,7 @@ from dwm.latents.store import Store, StoredLatents, StoredTexts
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.feed.concatenation import Joined
 from dwm.training.feed.plan import Bucket, Plan
-from dwm.training.stages.driving import BatchOptions
-from dwm.training.stages.driving_stage import DrivingStage
+from dwm.training.stages.options import BatchOptions, DrivingStage
 
 
 def stage_feed(

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dwm.base_models.base import where_to_fetch
+from dwm.base_models.known_folders import where_to_fetch
 from dwm.config.recipe import Recipe
+from dwm.data.open import format_of, is_drawn
 from dwm.errors import DwmError
 
 PUBLISHER = "https://huggingface.co/wzhgba/opendwm-models"
@@ -56,12 +57,12 @@ def needed_data(run: Recipe, train: bool = True, validation: bool = True) -> Ite
     for group, asked in (("train", train), ("validation", validation)):
         for place, source in enumerate(getattr(run.data, group) if asked else ()):
             where, root = f"data.{group}.{place}", source.path
-            if root is None or source.kind == "town":
+            if root is None or is_drawn(source.kind):
                 continue
             if source.endpoint is None:  # else they lie in a bucket
                 yield from (Needed(f"{where}.archives", f"{root}/{name}", "data set") for name in source.archives)
             if source.endpoint is None and not source.archives:
-                yield Needed(f"{where}.path", root, "layout package" if source.kind == "package" else "data set")
+                yield Needed(f"{where}.path", root, format_of(source.kind).noun)
             yield from (Needed(f"{where}.captions", name, "caption file") for name in source.captions or () if name)
             if source.index is not None:
                 yield Needed(f"{where}.index", source.index, "index")

@@ -14,15 +14,16 @@ from pydantic import Field
 
 from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
-from dwm.config.files import save
-from dwm.data import ReadOptions, collate, open_dataset
+from dwm.config.files import check_own, save
+from dwm.data import ReadOptions, collate
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
-from dwm.options import Options
+from dwm.options import Names, Options
 from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
 from dwm.runs.blank_clip import plain_clip
+from dwm.runs.clips import opened_path
 from dwm.storage import check_folder
 
 FILES = (
@@ -45,14 +46,14 @@ class GenerationRun(Options):
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     start: float = Field(0.0, ge=0, description="seconds from the scene's first frame to the clip's")
     frames: int | None = Field(None, ge=1, le=4096, description="frames of the clip; 1: pictures")
-    fps: float | None = Field(None, gt=0, description="frames a second")
-    views: tuple[str, ...] | None = Field(None, description="cameras")
+    fps: float | None = Field(None, ge=0.01, le=1000, description="frames a second")
+    views: Names | None = Field(None, description="cameras")
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     prompt: tuple[str, ...] = Field(
         (), description="words for all views, or one entry for each; none: the clip's captions"
     )
     negative: str = Field("", description="what the video should not be")
-    steps: int | None = Field(None, ge=1, description="sampling steps")
+    steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
     references: int = Field(0, ge=0, le=3, description="how many of the clip's own first frames are given")
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
@@ -73,9 +74,11 @@ class Generated:
 
 def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
-    from dwm.checkpoints.folder import read_card, resolve
+    from dwm.checkpoints.folder import read_card
+    from dwm.checkpoints.places import resolve
 
     check_folder(output, FILES)
+    check_own(output)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
@@ -139,7 +142,7 @@ def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
         missing_captions="error" if not run.prompt else "empty",
         key_frames_only=run.key_frames_only,
     )
-    dataset = open_dataset(run.data, run.version, None, options)
+    dataset = opened_path(run.data, run.version, None, options)
     scene = dataset[run.scene] if run.scene else dataset.scenes[0]
     return scene.clip(run.start, frames, fps, views)
 

@@ -16,9 +16,10 @@ from dwm.base_models.tiny import create_tiny_base_model
 from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
+from dwm.errors import DwmError
 from dwm.latents.encode import Wanted, encode
 from dwm.latents.store import Store, StoredLatents
-from dwm.networks import zero_extra_blocks, zero_modulation
+from dwm.networks import CrossviewTemporalDiT, zero_extra_blocks, zero_modulation
 from dwm.runs.driving import Parts, blank_network, driving_material
 from dwm.town import caption_words
 from dwm.training.feed.batches import Stored
@@ -76,6 +77,10 @@ def own_material(
 
 def _at_identity(network: Network) -> Network:
     """New blocks and modulation begin as if they were not there, which a network from nothing learns fastest from."""
+    if not isinstance(network, CrossviewTemporalDiT):
+        raise DwmError(
+            "network: a run that trains a base model of its own trains a DiT on it; choose a recipe with a DiT"
+        )
     zero_modulation(network)
     zero_extra_blocks(network)
     return network

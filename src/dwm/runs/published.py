@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def is_save(source: Path) -> bool:
     return (source / checkpoint.STATE).is_file()
 
 
-def _prediction(run: Recipe) -> str:
+def _prediction(run: Recipe) -> Any:
     if run.network.process != "ddpm":
         return "flow"
     path = Path(run.base_model or "") / "scheduler" / "scheduler_config.json"

@@ -14,8 +14,9 @@ from typing import Any
 import dwm
 from dwm.clip import Clip
 from dwm.errors import DwmError
-from dwm.evaluation import EvaluationOptions, known_scores
+from dwm.evaluation import known_scores
 from dwm.evaluation.networks.files import FILES, digest, find
+from dwm.evaluation.options import EvaluationOptions
 from dwm.evaluation.score import places_of
 from dwm.storage import limits, read_file
 from dwm.strict_json import parse_json

@@ -11,12 +11,13 @@ import torch
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import write_folder
+from dwm.checkpoints.places import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.devices import default_dtype, pick_device
 from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
-from dwm.runs.base import base_folder, is_towns, make_base
+from dwm.runs.base import base_folder, make_base
 from dwm.runs.claim import claimed
 from dwm.runs.clips import check_kinds, training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
@@ -78,7 +79,7 @@ def train_stages(run: Recipe, context: Context, source: ClipSource | None = None
         saw = _predicting(card(run), run, parts.base)
         material = driving_material(run, saw, parts, context.device, preview)
         # Small, and nowhere else: goes with the weights.
-        base_is_own = is_towns(run) or base_folder(run).parent == output
+        base_is_own = is_town(run.base_model, AUTOENCODER) or base_folder(run).parent == output
     trainings = driving_trainings(run.driving_stages(), material, output, run.training.freeze, run.training.epochs)
     run_stages(trainings, context)
     if context.here.first:

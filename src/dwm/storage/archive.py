@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from dwm.errors import DwmError
 from dwm.storage import limits, tars, zips
@@ -100,7 +100,7 @@ class Inflating(io.RawIOBase):
     """A deflated member as a file that is inflated while it is read; going back begins anew. Length and checksum are verified
     by who reads it to its end."""
 
-    def __init__(self, stored: IO[bytes], member: Member, where: str) -> None:
+    def __init__(self, stored: io.BufferedReader, member: Member, where: str) -> None:
         self.stored, self.member, self.where = stored, member, where
         self._begin()
 

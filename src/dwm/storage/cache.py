@@ -43,7 +43,7 @@ def cache_folder(beside: str | Path) -> Path:
         elif _may_write(folder if folder.exists() else Path(beside)):
             return folder
     root = os.environ.get("DWM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwm"
-    where = str(beside) if _is_url(beside) else str(Path(beside).resolve())
+    where = str(beside) if _is_url(beside) else os.path.realpath(beside)
     return Path(root) / _digest(where)
 
 

@@ -6,11 +6,11 @@ A pipe would wait for ever, a device has no end. What is ours (locks, kept table
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from dwm.errors import DwmError
 from dwm.storage import limits
@@ -45,7 +45,7 @@ def open_file(path: str | Path) -> int:
     return descriptor
 
 
-def open_binary(path: str | Path) -> BinaryIO:
+def open_binary(path: str | Path) -> io.BufferedReader:
     """A regular file for reading, as Python's own."""
     return os.fdopen(open_file(path), "rb")
 

@@ -127,7 +127,7 @@ class RemoteFolder:
         with reaching(f"{self.where}/{name}"):
             try:
                 limits.check_size(f"{self.where}/{name}", int(system.size(path) or 0), most)
-                return system.cat_file(path)
+                return system.cat_file(path)  # type: ignore[return-value]  # of one path: bytes
             except FileNotFoundError as error:
                 raise missing(self.where, name) from error
 
@@ -141,7 +141,7 @@ class RemoteFolder:
         folder, _, _ = prefix.rpartition("/")
         with reaching(self.where):
             found = system.find(f"{root}/{folder}" if folder else root)
-        names = (path[len(root) :].lstrip("/") for path in found)
+        names = (str(path)[len(root) :].lstrip("/") for path in found)
         return iter(sorted(name for name in names if name.startswith(prefix)))
 
     def folders(self) -> set[str]:

@@ -35,7 +35,16 @@ SCHEMA = pa.schema(
 class Readable(Protocol):
     """What is read from front to back; it need not be a whole file object."""
 
-    def read(self, size: int) -> bytes: ...
+    def read(self, size: int, /) -> bytes: ...
+
+
+@runtime_checkable
+class Seekable(Readable, Protocol):
+    """What also goes to a place."""
+
+    def seek(self, place: int, /) -> int: ...
+
+    def tell(self) -> int: ...
 
 
 class Member(NamedTuple):

@@ -5,6 +5,7 @@ What leads out of its folder, or means something else on another system, is refu
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -84,9 +85,9 @@ def check_column(table: str, rows: pa.Table, column: str, key: str = "token", si
 
 def check_inside(folder: Path, paths: Iterable[Path]) -> None:
     """Raises DwmError where one of the paths, its links followed, lies outside of the folder."""
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))  # unlike `resolve`, no fault of its own where links go in a circle
     for path in paths:
-        if not path.resolve().is_relative_to(root):
+        if not Path(os.path.realpath(path)).is_relative_to(root):
             raise DwmError(f"{path}: leads out of {folder}; nothing is written there")
 
 

@@ -31,6 +31,7 @@ def check_folder(path: str | Path, names: Iterable[str] = (), empty: bool = Fals
     path = Path(path)
     mode = _mode(path)
     if mode is None:
+        _check_leads_somewhere(path, path)
         _check_parent(path)
         return path
     if not stat.S_ISDIR(mode):
@@ -62,6 +63,7 @@ def _mode(path: Path) -> int | None:
 def _check_parent(path: Path) -> None:
     for parent in path.absolute().parents:
         if (mode := _mode(parent)) is None:
+            _check_leads_somewhere(parent, path)
             continue
         if not stat.S_ISDIR(mode):
             raise DwmError(
@@ -69,6 +71,14 @@ def _check_parent(path: Path) -> None:
             )
         _check_writable(parent, path)
         return
+
+
+def _check_leads_somewhere(folder: Path, path: Path) -> None:
+    if folder.is_symlink():  # to nothing, so that no folder can be made in its place
+        raise DwmError(
+            f"{path}: cannot be written: {folder} is a link to {os.readlink(folder)}, which is not there; make that folder, or "
+            "choose another --output"
+        )
 
 
 def _check_writable(folder: Path, path: Path) -> None:

@@ -34,12 +34,21 @@ FIXES = {
 class Source(Protocol):
     """A file whose bytes are read by position."""
 
-    name: str
-    size: int
-    stamp: str
-    """Changes when the file does."""
-    beside: str | Path
-    """The folder, or URL, that it lies in."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def stamp(self) -> str:
+        """Changes when the file does."""
+        ...
+
+    @property
+    def beside(self) -> str | Path:
+        """The folder, or URL, that it lies in."""
+        ...
 
     def read_at(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset`; fewer only at the end of the file."""
@@ -99,7 +108,7 @@ class RemoteSource:
         if stop <= offset:
             return b""
         with reaching(self.name):
-            return self._system.cat_file(self._path, start=offset, end=stop)
+            return self._system.cat_file(self._path, start=offset, end=stop)  # type: ignore[return-value]  # of one path: bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteSource, (self.name, self.endpoint)

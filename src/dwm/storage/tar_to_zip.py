@@ -9,9 +9,10 @@ import lzma
 import os
 import tarfile
 import time
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,7 +28,7 @@ from dwm.storage.members import Members, Readable
 from dwm.storage.names import fault, shown
 from dwm.storage.output import check_file
 from dwm.storage.source import LocalSource, seems
-from dwm.storage.tars import open_tar
+from dwm.storage.tars import Forward, open_tar
 from dwm.storage.zip_writer import AT_ONCE, BLOCK, ZipWriter
 from dwm.storage.zips import foreign
 
@@ -64,9 +65,9 @@ def zip_tar(
     with `salvage` what is whole of it is kept, and of a damaged zip too. `threads` deflate (None: one a core).
     """
     endings, missing = tuple(deflated), ""
-    if source.resolve() == target.resolve():
-        raise DwmError(f"{target}: is the source itself; choose another name")
     check_file(target)
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise DwmError(f"{target}: is the source itself; choose another name")
     with atomic_write(target) as temporary:
         with ZipWriter(temporary, threads) as writer:
             try:
@@ -96,7 +97,7 @@ def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bo
         is_zip = file.read(4) == b"PK\3\4"
     if is_zip and not salvage:
         raise DwmError(f"{source}: is a zip already; --salvage keeps what is whole of a damaged one")
-    entries = _zip_entries(source) if is_zip else _tar_entries(source)
+    entries = _zip_entries(source) if is_zip else _tar_entries(source, salvage)
     with contextlib.closing(entries):
         for name, date, mode, size, content in entries:
             info = zipfile.ZipInfo(_inside(source, name), date)
@@ -114,28 +115,42 @@ def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Pa
         writer.add(info, content)
 
 
-Entry = tuple[str, tuple[int, ...], int, int, Readable]
+Date = tuple[int, int, int, int, int, int]
+Entry = tuple[str, Date, int, int, Readable]
 """Name, date, mode, bytes, content."""
 
 
-def _tar_entries(source: Path) -> Iterator[Entry]:
+def _tar_entries(source: Path, salvage: bool) -> Generator[Entry]:
+    left: list[str] = []
     with (
         _breaking(source),
         _progress(source, "packing") as file,
         _unpacking(source, file) as unpacked,
         contextlib.nullcontext(_Tail(unpacked)) as plain,
-        open_tar(plain, BLOCK) as tar,
+        open_tar(Forward(plain, BLOCK)) as tar,
     ):
         for member in tar:
-            tar.members = []  # else each stays an object of a kilobyte
+            tar.members = []  # type: ignore[attr-defined]  # else each stays an object of a kilobyte
             if member.issparse():
                 raise DwmError(
                     f"{source}: member {shown(member.name)} is sparse ({words(member.size)} from a few); unpack it and pack it "
                     "again without --sparse"
                 )
-            if member.isreg():
+            if member.isreg() and (content := tar.extractfile(member)) is not None:
                 name = member.name.removeprefix("./")
-                yield name, _date(member.mtime), member.mode, member.size, tar.extractfile(member)
+                yield name, _date(member.mtime), member.mode, member.size, content
+            elif member.islnk() and not salvage:
+                raise DwmError(
+                    f"{source}: member {shown(member.name)} is a hard link to {shown(member.linkname)}, so that its bytes do not "
+                    "stand there again; unpack it and pack it again with --hard-dereference, or leave it out with --salvage"
+                )
+            elif not member.isdir():
+                left.append(member.name)
+        if left:
+            warnings.warn(
+                f"{source}: {len(left)} links, pipes or devices are not in the zip, which holds files only ({shown(left[0])}, …)",
+                stacklevel=2,
+            )
         while plain.read(BLOCK):  # the checksum of what was packed stands at its end
             pass
         if plain.tail.strip(b"\0") or len(plain.tail) < END:  # `tarfile` takes a cut between two files for the end
@@ -154,36 +169,40 @@ class _Tail:
         return data
 
 
-class _Sooner(contextlib.closing):
+class _Sooner(contextlib.AbstractContextManager["_Sooner"]):
     """A file that gives what it has, so that what lies before a break is not lost with it."""
 
-    def __enter__(self) -> _Sooner:
-        return self
+    def __init__(self, file: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile) -> None:
+        self.file = file
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
     def read(self, size: int) -> bytes:
-        return self.thing.read1(size)
+        return self.file.read1(size)
 
 
 def _unpacking(source: Path, file: Readable) -> contextlib.AbstractContextManager[Readable]:
     """The plain tar of a packed one. Unlike `tarfile`'s own stream these verify the checksum."""
     kind = seems(LocalSource(source))
     if kind == "packed with gzip":
-        return _Sooner(gzip.GzipFile(fileobj=file))
+        return _Sooner(gzip.GzipFile(fileobj=file))  # type: ignore[arg-type]  # it is only read on
     if kind == "packed with bzip2":
-        return _Sooner(bz2.BZ2File(file))
+        return _Sooner(bz2.BZ2File(file))  # type: ignore[arg-type]
     if kind == "packed with xz":
-        return _Sooner(lzma.LZMAFile(file))
+        return _Sooner(lzma.LZMAFile(file))  # type: ignore[arg-type]
     if kind != "a tar":
         raise foreign(LocalSource(source), "tar")
     return contextlib.nullcontext(file)
 
 
-def _zip_entries(source: Path) -> Iterator[Entry]:
+def _zip_entries(source: Path) -> Generator[Entry]:
     """What is whole of a damaged zip, by the headers of its members; those whose checksum differs are left out."""
     local = LocalSource(source)
     archive, damaged = Archive(local, Members.of(zips.whole_members(local))), 0
     for name in track(list(archive.members.names()), f"reading {source.name}", unit="files"):
         member = archive.members.find(name)
+        assert member is not None, name
         if _sum(archive, name) != (member.size, member.crc):
             damaged += 1
             continue
@@ -234,9 +253,10 @@ def _sum(archive: Archive, name: str) -> tuple[int, int]:
     return size, crc
 
 
-def _date(seconds: float) -> tuple[int, ...]:
+def _date(seconds: float) -> Date:
     with contextlib.suppress(ValueError, OverflowError, OSError):
-        return min(max(time.gmtime(seconds)[:6], FIRST_DATE), LAST_DATE)
+        year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+        return min(max((year, month, day, hour, minute, second), FIRST_DATE), LAST_DATE)
     return FIRST_DATE
 
 
@@ -275,7 +295,7 @@ class _Counted:
 @contextlib.contextmanager
 def _progress(source: Path, what: str) -> Iterator[_Counted]:
     with source.open("rb") as file:
-        line = iter(track(range(source.stat().st_size // BLOCK + 1), f"{what} {source.name}", unit="MB"))
+        line = track(range(source.stat().st_size // BLOCK + 1), f"{what} {source.name}", unit="MB")
         try:
             yield _Counted(file, line)
         finally:

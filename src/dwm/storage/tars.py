@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dwm.errors import DwmError
 from dwm.storage import limits
-from dwm.storage.members import Member, Members, Readable, check_bounds
+from dwm.storage.members import Member, Members, Readable, Seekable, check_bounds
 from dwm.storage.source import Source, as_file, seems
 from dwm.storage.zips import AGAIN, foreign
 
@@ -36,7 +36,7 @@ def _entries(source: Source) -> Iterator[Member]:
     try:
         with as_file(source) as file, open_tar(file) as archive:
             while (info := archive.next()) is not None:
-                archive.members = []  # else each member stays an object of a kilobyte
+                archive.members = []  # type: ignore[attr-defined]  # else each member stays an object of a kilobyte
                 if archive.offset > source.size:
                     raise tarfile.ReadError("unexpected end of data")
                 whole, at = whole + 1, archive.offset
@@ -63,8 +63,8 @@ class Header(tarfile.TarInfo):
     themselves how long they are, and the library would take that much memory."""
 
     @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        with archive.fileobj.header():
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:  # type: ignore[override]
+        with archive.fileobj.header():  # type: ignore[union-attr]  # by `open_tar`
             info = super().fromtarfile(archive)
         if not 0 <= info.size < 1 << 63:
             raise tarfile.ReadError(f"member {info.name[:80]} claims {info.size} bytes")
@@ -74,7 +74,7 @@ class Header(tarfile.TarInfo):
 class _Counted:
     """A file that, while a header is read, gives `limits.HEADER` bytes at most."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Seekable) -> None:
         self.file, self.left = file, -1
 
     @contextmanager
@@ -103,19 +103,19 @@ class _Counted:
         return self.file.tell()
 
     def seekable(self) -> bool:
-        return not isinstance(self.file, _Forward)
+        return not isinstance(self.file, Forward)
 
 
-def open_tar(file: Readable, block: int = 0) -> tarfile.TarFile:
-    """A tar for reading, its headers bounded; with `block` from front to back, that many bytes at once.
+def open_tar(file: Seekable) -> tarfile.TarFile:
+    """A tar for reading, its headers bounded; by `Forward` from front to back.
 
     Raises tarfile.TarError for what is none.
     """
-    return tarfile.TarFile(fileobj=_Counted(_Forward(file, block) if block else file), tarinfo=Header)
+    return tarfile.TarFile(fileobj=_Counted(file), tarinfo=Header)  # type: ignore[arg-type]
 
 
-class _Forward:
-    """A file that is only read on: what is passed by is read and dropped."""
+class Forward:
+    """A file that is only read on, `block` bytes at once: what is passed by is read and dropped."""
 
     def __init__(self, file: Readable, block: int) -> None:
         self.file, self.block, self.place = file, block, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,11 +31,15 @@ OVERLAP = pa.schema({"later": pa.string(), "earlier": pa.string(), "count": pa.i
 class Tree(Protocol):
     """Files by name, read only; picklable, and safe to share over fork."""
 
-    where: str
-    """What the user knows it by, for messages."""
+    @property
+    def where(self) -> str:
+        """What the user knows it by, for messages."""
+        ...
 
-    beside: str | Path
-    """The folder, or URL, that it lies in: what is computed from it is kept there, or in the user's cache under its name."""
+    @property
+    def beside(self) -> str | Path:
+        """The folder, or URL, that it lies in: what is computed from it is kept there, or in the user's cache under its name."""
+        ...
 
     def exists(self, name: str) -> bool: ...
 
@@ -78,10 +83,20 @@ def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = No
         archives = sorted(child for child in path.iterdir() if child.suffix in SUFFIXES and child.is_file())
         warn_of_packed(path)
         return union([*(Archive(LocalSource(child)) for child in archives), Folder(path)], str(path))
-    if not path.exists():
+    require(path)
+    return Archive(LocalSource(path))
+
+
+def require(path: str | Path) -> None:
+    """Raises DwmError, naming the nearest one, where a path of this machine is not there. A URL is not looked at."""
+    path = Path(path) if "://" not in str(path) else None
+    if path is not None and not path.exists():
+        if path.is_symlink():
+            raise DwmError(
+                f"{path}: is a link to {os.readlink(path)}, which is not there; mount its disk, or correct the link"
+            )
         beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DwmError(f"{path}: does not exist{nearest(path.name, beside)}")
-    return Archive(LocalSource(path))
 
 
 def _open_remote(url: str, endpoint: str | None) -> Tree:

@@ -64,13 +64,13 @@ class ZipWriter:
         self._ahead -= len(data)
         with self._archive.open(info, "w") as file:
             if job is not None:
-                file._compressor = _Done(job.result())
+                file._compressor = _Done(job.result())  # type: ignore[attr-defined]
             file.write(data)
         self.sums[info.filename] = info.file_size, info.CRC
 
     def _copy(self, info: zipfile.ZipInfo, content: Readable) -> None:
         size, expected = 0, info.file_size
-        info._compresslevel = LEVEL  # what `writestr` would take as an argument
+        info._compresslevel = LEVEL  # type: ignore[attr-defined]  # what `writestr` would take as an argument
         with self._archive.open(info, "w", force_zip64=expected >= 1 << 31) as file:
             while size < expected and (data := content.read(min(BLOCK, expected - size))):
                 file.write(data)

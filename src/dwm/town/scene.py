@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from shapely import STRtree, affinity, linestrings
 
-from dwm.clip import NUSCENES_VIEWS, Boxes, Caption, Clip, LaneMap
-from dwm.errors import DwmError
+from dwm.clip import Boxes, Caption, Clip, LaneMap
+from dwm.conventions import NUSCENES_VIEWS
+from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_z, transform
 from dwm.town.drawing.renderer import Placed, SceneGraph
 from dwm.town.drawing.scenery import building_footprints
@@ -39,6 +40,8 @@ REAR_AXLE = 1.4
 """Metres from the middle of the car with the cameras back to the origin of its frame."""
 CELL = 600.0
 """Metres between the places of scenes in the world, eight to a row."""
+CAMERA_HZ = 12
+"""Pictures a second of each camera, as nuScenes has them."""
 EPOCH = 1_600_000_000_000_000
 
 
@@ -75,8 +78,17 @@ class TownScene:
         return f"scene-{self.index:04d}"
 
     @property
-    def duration(self) -> float:
+    def seconds(self) -> float:
         return self.options.duration
+
+    @property
+    def rate(self) -> float:
+        """Frames a second that its cameras would record; it can be drawn at any."""
+        return float(CAMERA_HZ)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return self.rig.names
 
     @property
     def start_us(self) -> int:
@@ -180,8 +192,8 @@ class TownScene:
     ) -> UInt8[np.ndarray, "h w 3"]:
         """What the camera `view` sees at an instant, in `size` (width, height); things named in `hidden` are left out."""
         number = self.rig.index(view)
-        full = tuple(int(n) for n in self.rig.image_size[number])
-        size = size or full  # type: ignore[assignment]
+        full = self.rig.size_of(number)
+        size = size or full
         scale = np.array([size[0] / full[0], size[1] / full[1], 1.0])
         graph, ego = self._graph_at(time_s, tuple(hidden))
         return graph.draw(size, self.rig.intrinsics[number] * scale[:, None], ego @ self.rig.ego_from_camera[number])
@@ -195,12 +207,19 @@ class TownScene:
             graph.shown = (time_s, hidden)
         return graph, ego
 
-    def clip(self, start: float, frames: int, fps: float, views: Sequence[str] = NUSCENES_VIEWS) -> Clip:
+    def clip(
+        self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
+    ) -> Clip:
         """`frames` instants from `start` seconds on, all cameras at the same instant; pictures are drawn when asked for."""
-        last = start + (frames - 1) / fps
-        if start < 0 or last > self.duration:
+        fps, views = fps or self.rate, tuple(views or NUSCENES_VIEWS)
+        if missing := next((view for view in views if view not in self.views), None):
             raise DwmError(
-                f"{self.name}: frames from {start:g} to {last:g} s lie outside the scene's 0 to {self.duration:g} s; "
+                f"{self.name}: has no camera {missing}{nearest(missing, self.views)}; it has {', '.join(self.views)}"
+            )
+        last = start + (frames - 1) / fps
+        if start < 0 or last > self.seconds:
+            raise DwmError(
+                f"{self.name}: frames from {start:g} to {last:g} s lie outside the scene's 0 to {self.seconds:g} s; "
                 "choose an earlier start or fewer frames"
             )
         times = start + np.arange(frames) / fps

@@ -5,7 +5,9 @@ No labels, no gradients, seconds of one core. Pictures are RGB in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +51,8 @@ def learn(
 ) -> FeatureNetwork:
     """A network whose filters are the patterns of these pictures, its numbers centred and scaled on them."""
     network = FeatureNetwork(options)
-    for bank, shrunk in zip(network.banks, network.scales(pictures), strict=True):
+    banks: Iterable[Any] = network.banks
+    for bank, shrunk in zip(banks, network.scales(pictures), strict=True):
         patches = F.unfold(shrunk, PATCH, stride=STRIDE).transpose(1, 2).flatten(0, 1)
         patches = patches[torch.randint(len(patches), (learning.patches,), generator=generator)]
         filters, bias = patterns(patches, options.filters, learning, generator)

@@ -21,7 +21,7 @@ from torch import Tensor  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from dwm.base_models import Autoencoder, Moments, StoredText, TextEmbedding  # noqa: E402
-from dwm.clip import ClipBatch  # noqa: E402
+from dwm.clip_batch import ClipBatch  # noqa: E402
 from dwm.conditions import ConditionOptions  # noqa: E402
 from dwm.devices import autocast  # noqa: E402
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver  # noqa: E402

@@ -1,277 +1,59 @@
-"""What is broken in a nuScenes data set: walks it without stopping at the first fault. Changes nothing."""
+"""What is broken in nuScenes' tables themselves: each one alone, then the links between them. Changes nothing."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dwm.data.captions import find_caption_files
-from dwm.data.films import file_of
-from dwm.data.layout import BOX_COLORS, color_of
-from dwm.data.nuscenes.check_tables import Finding, lost_rows, table_faults
-from dwm.data.nuscenes.dataset import Dataset, ReadOptions, choose_version
-from dwm.data.nuscenes.index import open_index
-from dwm.data.nuscenes.maps import read_map
-from dwm.data.nuscenes.sensors import TreePictures, TreePoints
-from dwm.data.nuscenes.tables import numbers, vectors
+from dwm.data.dataset import Finding
+from dwm.data.nuscenes.tables import read_table
+from dwm.data.tables.columns import TEXT
+from dwm.data.tables.relations import RELATIONS
 from dwm.errors import DwmError
-from dwm.geometry import box_corners, inverse, rotation_from_quaternion, transform
-from dwm.progress import track
-from dwm.storage import open_tree
+from dwm.storage import Tree
+
+LINKS = (
+    ("scene", "log_token", "log"),
+    ("sample", "scene_token", "scene"),
+    ("sample_data", "sample_token", "sample"),
+    ("sample_data", "ego_pose_token", "ego_pose"),
+    ("sample_data", "calibrated_sensor_token", "calibrated_sensor"),
+    ("calibrated_sensor", "sensor_token", "sensor"),
+    ("sample_annotation", "sample_token", "sample"),
+    ("sample_annotation", "instance_token", "instance"),
+    ("instance", "category_token", "category"),
+)
+UNCHECKED = (LINKS[2], LINKS[6])
+"""Links that opening a set does not follow: rows of samples that are not there are left out, as in sets of one split."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What was walked, and what was found."""
-
-    version: str
-    scenes: int
-    frames: int
-    boxes: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def faults(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.is_fault)
-
-
-def check_dataset(
-    path: str | Path, version: str | None = None, read_files: bool = False, key_frames_only: bool = False
-) -> Checked:
-    """Walks a data set. With `read_files` every picture and sweep is decoded, else they need only be there (`key_frames_only`:
-    those of key frames)."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+def table_faults(tree: Tree, version: str) -> list[Finding]:
+    """The first fault of every table, then the broken links between the tables that are whole: what keeps a set from opening."""
+    whole, found = {}, []
+    for name in RELATIONS:
         try:
-            tree = open_tree(path)
-            version = choose_version(tree, version)
-            index = open_index(tree, version)
+            whole[name] = read_table(tree, version, name)
         except DwmError as error:
-            return Checked(version or "?", 0, 0, 0, _unopened(path, version, error))
-    findings = [Finding("archives", 1, str(one.message), False) for one in told]
-    complete = np.flatnonzero(index.scenes["complete"].to_numpy()).tolist()
-    findings += [*_incomplete(index), *lost_rows(tree, version)]
-    dataset = Dataset(tree, version, index, tuple(complete), ReadOptions(maps=False, key_frames_only=key_frames_only))
-    if not dataset.scenes:
-        findings.append(
-            Finding("scenes", 1, f"{version}/scene.json has none that is whole, so that there are no clips")
-        )
-        return Checked(version, 0, len(index.frames), len(index.boxes), tuple(findings))
-    for part in (_missing_files, _missing_cameras, _calibrations, _order, _maps, _captions, _colourless, _unseen_boxes):
-        findings += part(dataset)
-    if read_files:
-        findings += _broken_files(dataset)
-    return Checked(version, len(complete), len(index.frames), len(index.boxes), tuple(findings))
+            found.append(Finding(f"table {name}", 1, str(error)))
+    return found + list(_broken(version, whole, LINKS))
 
 
-def _unopened(path: str | Path, version: str | None, error: DwmError) -> tuple[Finding, ...]:
-    """Why a set does not open, table by table; what else is broken shows when its tables are mended."""
-    try:
-        tree = open_tree(path)
-        found = table_faults(tree, choose_version(tree, version))
-    except DwmError:
-        found = []
-    lines = [finding.example for finding in found]
-    return tuple(found) if str(error) in lines else (Finding("cannot be opened", 1, str(error)), *found)
+def lost_rows(tree: Tree, version: str) -> Iterator[Finding]:
+    """Rows of a set that opens which belong to no sample, so that nothing shows them."""
+    tables = {"sample": read_table(tree, version, "sample", pa.schema({"token": TEXT}))}
+    for name, field, _ in UNCHECKED:
+        tables[name] = read_table(tree, version, name, pa.schema({"token": TEXT, field: TEXT}))
+    yield from _broken(version, tables, UNCHECKED)
 
 
-def _incomplete(index) -> Iterator[Finding]:
-    names = index.scenes.filter(pc.invert(index.scenes["complete"]))["name"].to_pylist()
-    if names:
-        yield Finding(
-            "scenes without all their samples", len(names), f"{names[0]}: a `next` in sample.json leads nowhere or back"
-        )
-
-
-def _missing_files(dataset: Dataset) -> Iterator[Finding]:
-    names = pc.replace_substring_regex(dataset.index.frames["filename"], r"#\d+$", "")
-    if dataset.options.key_frames_only:
-        names = names.filter(pa.array(dataset.columns.key))
-    folders = pc.replace_substring_regex(names, r"[^/]*$", "")
-    for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
-        wanted = names.filter(pc.equal(folders, folder))
-        there = pa.array(dataset.tree.names(folder), pa.string())
-        lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
-        if len(lost):
-            yield Finding(
-                f"missing files in {folder}",
-                len(lost),
-                f"{lost[0]}; is an archive missing? (or --key-frames)",
-            )
-
-
-def _missing_cameras(dataset: Dataset) -> Iterator[Finding]:
-    """Cameras that the tables know and a scene has no pictures of."""
-    cameras = [row["channel"] for row in dataset.index.channels.to_pylist() if row["modality"] == "camera"]
-    blind = [scene.name for scene in dataset.scenes if not scene.views]
-    if blind:
-        example = f"{blind[0]}: no camera has a row in sample_data.json, so that there are no clips"
-        yield Finding("scenes without pictures", len(blind), example)
-    lost = [f"{scene.name} {name}" for scene in dataset.scenes for name in cameras if name not in scene.rows_of]
-    if lost:
-        yield Finding("cameras without pictures", len(lost), f"{lost[0]}; clips have the scene's other cameras", False)
-
-
-def _broken_files(dataset: Dataset) -> Iterator[Finding]:
-    broken: dict[str, list[str]] = {}
-    names, columns = dataset.index.frames["filename"], dataset.columns
-    kinds = dataset.index.channels["modality"].to_pylist()
-    kind_of = [kinds[channel] for channel in numbers(dataset.index.calibrations, "channel").tolist()]
-    for row, name in enumerate(track(names, "reading files", len(names), "files")):
-        file, kind = name.as_py(), kind_of[columns.calibration[row]]
-        if kind not in ("camera", "lidar") or not dataset.tree.exists(file_of(file)):
+def _broken(version: str, tables: dict[str, pa.Table], links: tuple[tuple[str, str, str], ...]) -> Iterator[Finding]:
+    for name, field, target in links:
+        if name not in tables or target not in tables:
             continue
-        try:
-            if kind == "lidar":
-                TreePoints(dataset.tree, (file,))[0]
-            else:
-                height, width, _ = TreePictures(dataset.tree, ((file,),)).load(0, 0).shape
-                if (width, height) != (told := (columns.width[row], columns.height[row])):
-                    raise DwmError(f"{file}: is {width}×{height}, not {told[0]}×{told[1]} as sample_data.json says")
-        except DwmError as error:
-            broken.setdefault(file.rpartition("/")[0], []).append(str(error))
-    for folder, errors in broken.items():
-        yield Finding(f"damaged files in {folder}", len(errors), errors[0])
-
-
-def _calibrations(dataset: Dataset) -> Iterator[Finding]:
-    table, channels = dataset.index.calibrations, dataset.index.channels
-    is_camera = np.array([kind == "camera" for kind in channels["modality"].to_pylist()], bool)[
-        numbers(table, "channel")
-    ]
-    blind = np.flatnonzero(is_camera & np.isnan(vectors(table, "intrinsics")).any(1))
-    if len(blind):
-        row = int(blind[0])
-        name = channels["channel"][table["channel"][row].as_py()]
-        yield Finding(
-            "cameras without calibration", len(blind), f"calibrated_sensor.json: row {table['token'][row]} ({name})"
-        )
-    camera = np.array([name.startswith("CAM") for name in channels["channel"].to_pylist()], bool)[
-        numbers(table, "channel")
-    ]
-    frames = dataset.columns
-    flat = np.flatnonzero(((frames.width <= 0) | (frames.height <= 0)) & camera[frames.calibration])
-    if len(flat):
-        token = dataset.index.frames["token"][int(flat[0])]
-        yield Finding("pictures without size", len(flat), f"sample_data.json: row {token} has no width or height")
-
-
-def _order(dataset: Dataset) -> Iterator[Finding]:
-    """Frames are sorted by time: their samples must then rise too, and no two frames may have one time."""
-    columns, spans = dataset.columns, dataset.index.spans
-    first = np.zeros(len(columns.timestamp), bool)
-    first[numbers(spans, "start")] = True
-    step = np.diff(columns.timestamp)
-    twice = np.flatnonzero((step == 0) & ~first[1:])
-    key = columns.key
-    rows = np.flatnonzero(key)
-    span = np.cumsum(first)[rows]
-    back = rows[1:][(np.diff(columns.sample[rows]) < 0) & (np.diff(span) == 0)]
-    kinds = (("frames with the time of another", twice, False), ("time stamps out of order", back, True))
-    for kind, found, is_fault in kinds:
-        if len(found):
-            row = int(found[0])
-            example = f"row {dataset.index.frames['token'][row]} at {columns.timestamp[row]:.0f} µs"
-            yield Finding(kind, len(found), f"sample_data.json: {example}", is_fault)
-
-
-def _maps(dataset: Dataset) -> Iterator[Finding]:
-    for location in sorted(set(dataset.index.scenes["location"].to_pylist())):
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            try:
-                read_map(dataset.tree, location)
-            except DwmError as error:
-                yield Finding("maps", 1, str(error))
-        for one in told:
-            yield Finding("maps of another version", 1, str(one.message), False)
-
-
-def _captions(dataset: Dataset) -> Iterator[Finding]:
-    try:
-        files = find_caption_files(dataset.tree, dataset.version)
-    except DwmError as error:
-        yield Finding("captions", 1, str(error))
-        return
-    if not files:
-        yield Finding("captions", 0, "there are no caption files; scenes are described by a sentence only", False)
-        return
-    lost = [
-        f"{scene.name} {view}"
-        for scene in dataset.scenes
-        for view in scene.views
-        if not any(part.times.get(f"{scene.token}|{view}") for part in files)
-    ]
-    faults = [
-        fault
-        for part in files
-        for place, stamps in part.times.items()
-        for stamp in stamps
-        if (fault := part.fault(f"{place}|{stamp}")) is not None
-    ]
-    if faults:
-        yield Finding("captions missing or not of texts", len(faults), faults[0])
-    if lost:
-        yield Finding("cameras without captions", len(lost), f"{lost[0]}; read with missing_captions=empty or add them")
-
-
-def _colourless(dataset: Dataset) -> Iterator[Finding]:
-    """Categories of boxes that layouts do not draw: a few of nuScenes' are meant so, a car of another name is not."""
-    used = np.unique(numbers(dataset.index.boxes, "category")) if len(dataset.index.boxes) else []
-    names = [dataset.index.categories["name"][int(number)].as_py() for number in used]
-    lost = [name for name in names if color_of(name, BOX_COLORS) is None]
-    if lost:
-        yield Finding("categories that layouts do not draw", len(lost), f"{', '.join(lost[:4])}; see box_colors", False)
-
-
-def _unseen_boxes(dataset: Dataset) -> Iterator[Finding]:
-    """Boxes of a sample of which no corner falls into any camera's picture: a sign of wrong poses where they are many."""
-    unseen = total = 0
-    example = ""
-    for scene in track(dataset.scenes, "looking at boxes", unit="scenes"):
-        columns = dataset.columns
-        rows = np.concatenate([scene.rows_of[view] for view in scene.views] or [np.zeros(0, int)])
-        rows = rows[columns.key[rows]]
-        for sample in np.unique(columns.sample[rows]):
-            boxes = dataset.boxes_of(sample)
-            if not len(boxes):
-                continue
-            corners = box_corners(boxes.center, boxes.size, boxes.rotation)
-            seen = np.zeros(len(boxes), bool)
-            for row in rows[columns.sample[rows] == sample]:
-                seen |= _in_view(dataset, row, corners)
-            unseen, total = unseen + int((~seen).sum()), total + len(boxes)
-            if not example and not seen.all():
-                example = f"{scene.name}: {boxes.category[int(np.argmin(seen))]} {boxes.instance[int(np.argmin(seen))]}"
-    if not total:
-        yield Finding("boxes", 0, "none are annotated in whole scenes; layouts of boxes will be black", False)
-    elif unseen == total:
-        yield Finding(
-            "boxes that no camera sees", unseen, f"all of them, so that poses or calibration must be wrong; {example}"
-        )
-    elif unseen:
-        yield Finding("boxes that no camera sees", unseen, f"of {total}; {example}", False)
-
-
-def _in_view(dataset: Dataset, row: int, corners: np.ndarray) -> np.ndarray:
-    columns, table = dataset.columns, dataset.index.calibrations
-    calibration = columns.calibration[row]
-    mounting = transform(
-        rotation_from_quaternion(vectors(table, "rotation")[calibration]), vectors(table, "translation")[calibration]
-    )
-    world_from_ego = transform(rotation_from_quaternion(columns.rotation[row]), columns.translation[row])
-    camera = inverse(world_from_ego @ mounting)
-    points = corners @ camera[:3, :3].T + camera[:3, 3]
-    intrinsics = vectors(table, "intrinsics")[calibration].reshape(3, 3)
-    if np.isnan(intrinsics).any():
-        return np.zeros(len(corners), bool)
-    seen = points @ intrinsics.T
-    pixels, ahead = seen[..., :2] / np.maximum(seen[..., 2:], 1e-6), seen[..., 2] > 0.1
-    inside = ahead & (pixels >= 0).all(-1) & (pixels <= [columns.width[row], columns.height[row]]).all(-1)
-    return inside.any(-1)
+        lost = pc.invert(pc.is_in(tables[name][field], value_set=tables[target]["token"].combine_chunks()))
+        rows = tables[name].filter(lost)
+        if len(rows):
+            example = f"row {rows['token'][0]}: {field} {rows[field][0]} is not in {target}.json"
+            yield Finding(f"broken links {name}.{field}", len(rows), f"{version}/{name}.json: {example}")

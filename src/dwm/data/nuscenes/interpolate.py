@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from dwm.data.nuscenes import motion as between
-from dwm.data.nuscenes.index import SampleWalk, join, walk_samples
-from dwm.data.nuscenes.motion import STEPS, Grouping
-from dwm.data.nuscenes.splits import scene_names
-from dwm.data.nuscenes.tables import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, read_table, rows, text_of, vectors
+from dwm.data.nuscenes.tables import read_table, rows, text_of
+from dwm.data.nuscenes.write.archive import write_json
+from dwm.data.splits import scene_names
+from dwm.data.tables import motion as between
+from dwm.data.tables.columns import FLAG, QUATERNION, STAMP, TEXT, VECTOR, WHOLE, vectors
+from dwm.data.tables.index import SampleWalk, join, walk_samples
+from dwm.data.tables.motion import STEPS, Grouping
 from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import Tree, atomic_folder
@@ -91,14 +93,16 @@ def interpolate(
     with atomic_folder(output) as folder:
         for table in COPIED:
             _copy(tree, f"{version}/{table}.json", folder / f"{table}.json")
-        samples = _write(folder, "sample", source.sample_rows())
+        samples = write_json(folder / "sample.json", source.sample_rows())
         if frames.mostly_repeated:
             (folder / REPEATS).write_text(json.dumps({"repeated": frames.repeated, "made": frames.made}) + "\n")
-        written = _write(folder, "sample_data", frames.rows())
+        written = write_json(folder / "sample_data.json", frames.rows())
         boxes = _Boxes(source)
-        annotated = _write(folder, "sample_annotation", boxes.rows())
-        _write(folder, "instance", _recounted(tree, version, "instance", "nbr_annotations", boxes.counts))
-        scenes = _write(folder, "scene", _recounted(tree, version, "scene", "nbr_samples", source.samples_by_scene()))
+        annotated = write_json(folder / "sample_annotation.json", boxes.rows())
+        write_json(folder / "instance.json", _recounted(tree, version, "instance", "nbr_annotations", boxes.counts))
+        scenes = write_json(
+            folder / "scene.json", _recounted(tree, version, "scene", "nbr_samples", source.samples_by_scene())
+        )
     return Interpolation(
         output, scenes, samples, written, annotated, dict(sorted(frames.gaps.items())), frames.repeated, frames.lag
     )
@@ -307,15 +311,6 @@ def _recounted(tree: Tree, version: str, table: str, field: str, counts: dict[st
 
 def _plain(stamp: float) -> int | float:
     return int(stamp) if stamp == int(stamp) else stamp
-
-
-def _write(folder: Path, table: str, content: Iterable[Row]) -> int:
-    count = 0
-    with (folder / f"{table}.json").open("w", encoding="utf-8") as file:
-        for count, row in enumerate(content, 1):
-            file.write(("[\n" if count == 1 else ",\n") + json.dumps(row))
-        file.write("\n]\n" if count else "[]\n")
-    return count
 
 
 def _copy(tree: Tree, name: str, target: Path) -> None:

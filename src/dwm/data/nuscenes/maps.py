@@ -6,11 +6,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from shapely import GEOSException, Polygon, from_wkb, get_coordinates
+from shapely import Polygon
 
-from dwm.clip import MAP_LAYERS, LaneMap
-from dwm.data.package.schema import read_package_table
+from dwm.clip import LaneMap
+from dwm.conventions import MAP_LAYERS
+from dwm.data.tables.scene_tables import FARTHEST
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits, plain_name
 from dwm.strict_json import parse_json
@@ -20,16 +20,12 @@ NUSCENES_PLACES = ("singapore-onenorth", "singapore-hollandvillage", "singapore-
 FOLDERS = ("expansion", "maps/expansion")
 """Where the map archive's own layout, and the devkit's, put the files."""
 VERSION = "is this map expansion v1.3?"
-FARTHEST = 1e8
-"""Metres from the map's corner: beyond the earth sums of coordinates overflow."""
 
 
 def read_map(tree: Tree, location: str) -> LaneMap:
     """The lanes, drivable areas and crossings of a location. Raises DwmError where there is no file for it or it is damaged."""
     if location:
         plain_name(location, f"{tree.where}: map")
-    if tree.exists("lanes.parquet"):
-        return _package_map(tree, location)
     name = next((name for folder in FOLDERS if tree.exists(name := f"{folder}/{location}.json")), None)
     if name is None:
         raise DwmError(
@@ -62,10 +58,11 @@ def _layers(name: str, content: Any) -> LaneMap:
     polygons = {row.token: row for row in rows.of("polygon")}
 
     def ring(row: _Row, tokens: Any) -> list[tuple[float, float]]:
-        found = [nodes.get(token) if isinstance(token, str) else None for token in _list(row, "nodes", tokens)]
-        if None in found:
-            raise row.wrong(f"names the node {str(tokens[found.index(None)])[:40]!r}, which is not in node")
-        return found
+        named = _list(row, "nodes", tokens)
+        for token in named:
+            if not isinstance(token, str) or token not in nodes:
+                raise row.wrong(f"names the node {str(token)[:40]!r}, which is not in node")
+        return [nodes[token] for token in named]
 
     def shape(owner: _Row, token: Any) -> Polygon | None:
         row = polygons.get(token) if isinstance(token, str) else None
@@ -84,7 +81,9 @@ def _layers(name: str, content: Any) -> LaneMap:
             (row, token)
             for row in (rows.of(layer) if layer in content else ())
             for token in (
-                row.list("polygon_tokens") if "polygon_tokens" in row.values else [row.field("polygon_token")]
+                row.list("polygon_tokens")
+                if isinstance(row.values, dict) and "polygon_tokens" in row.values
+                else [row.field("polygon_token")]
             )
         ]
         layers[layer] = tuple(found for row, token in tokens if (found := shape(row, token)) is not None)
@@ -155,21 +154,3 @@ def _places(name: str, rows: list[_Row]) -> dict[str, tuple[float, float]]:
             raise row.wrong("lies beyond the earth: x and y are in metres")
         found[row.token] = place
     return found
-
-
-def _package_map(tree: Tree, location: str) -> LaneMap:
-    """A map of a scene package; a scene may have none."""
-    rows = read_package_table(tree, "lanes").to_pylist()
-    if location and not any(row["map"] == location for row in rows):
-        raise DwmError(f"{tree.where}: lanes.parquet has no map {location}, which scenes.parquet names")
-    try:
-        found = [(row["layer"], from_wkb(row["polygon"])) for row in rows if row["map"] == location]
-    except GEOSException as error:
-        raise DwmError(f"{tree.where}: lanes.parquet: map {location}: a polygon is no WKB ({error})") from error
-    for layer, polygon in found:
-        coordinates = get_coordinates(polygon)
-        if not isinstance(polygon, Polygon) or not (np.abs(coordinates) < FARTHEST).all() or len(coordinates) < 4:
-            raise DwmError(
-                f"{tree.where}: lanes.parquet: map {location}: a {layer} is no polygon of finite metres; write it again"
-            )
-    return LaneMap({layer: tuple(polygon for name, polygon in found if name == layer) for layer in MAP_LAYERS})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import io
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ LONGEST = 256
 """Bytes of a value of fixed length at most."""
 
 
-def read_parquet(file: BinaryIO, name: str) -> pa.Table:
+def read_parquet(file: io.BufferedIOBase, name: str) -> pa.Table:
     """The table. Raises DwmError where it would take more than `limits.TABLE`, and pyarrow's errors where it is none."""
     found = pq.ParquetFile(file)
     # What the file says of itself is known first: rows that are all alike cost nothing in it.

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
 from jaxtyping import Float
 
 from dwm.clip import Boxes, Caption, LaneMap
-from dwm.data.package.schema import MANIFEST, SCHEMAS, Manifest
+from dwm.data.nuscenes.write.archive import files_below, move_into_zip
+from dwm.data.package.schema import MANIFEST, Manifest
 from dwm.data.pictures import open_picture
+from dwm.data.tables.relations import lane_rows
+from dwm.data.tables.scene_tables import SCHEMAS
 from dwm.errors import DwmError
 from dwm.geometry import apply, points_inside, quaternion_from_rotation, rotation_from_quaternion, transform
 from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
@@ -141,7 +143,9 @@ class SceneWriter:
             self.package.annotated.add(token)
             if lidar_points is None and len(boxes):
                 self.package.uncounted[token] = boxes
-        for i in range(0 if boxes is None else len(boxes)):
+        if boxes is None:
+            return token
+        for i in range(len(boxes)):
             row = {
                 "token": f"{token}/{boxes.instance[i]}",
                 "instant": token,
@@ -223,15 +227,6 @@ class SceneWriter:
         self.package.rows["captions"].append(row | {item.name: getattr(caption, item.name) for item in fields(Caption)})
 
 
-def lane_rows(name: str, lane_map: LaneMap) -> list[dict[str, Any]]:
-    """Rows of `lanes`, in the map's order."""
-    return [
-        {"map": name, "layer": layer, "polygon": shapely.to_wkb(polygon)}
-        for layer, polygons in lane_map.layers.items()
-        for polygon in polygons
-    ]
-
-
 def write_tables(folder: Path, manifest: Manifest, tables: Mapping[str, pa.Table]) -> None:
     """The manifest and all tables of a package into a folder that is not yet in its place."""
     for name, schema in SCHEMAS.items():
@@ -252,9 +247,7 @@ def staged(path: Path) -> Iterator[Path]:
     with atomic_write(path) as packed, working_folder(path) as folder:
         yield folder
         with zipfile.ZipFile(packed, "w") as archive:
-            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-                archive.write(file, file.relative_to(folder).as_posix())
-                file.unlink()
+            move_into_zip(archive, folder, files_below(folder), deflate=False)
 
 
 def _pose(matrix: Float[np.ndarray, "4 4"]) -> dict[str, list[float]]:

@@ -66,7 +66,7 @@ class Same(nn.Conv2d):
     def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inside, outside, kernel, stride=stride, groups=groups, bias=False)
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d y x"]:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d y x"]:  # type: ignore[override]
         pads: list[int] = []
         for side in (3, 2):
             kernel, stride = self.kernel_size[side - 2], self.stride[side - 2]

@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, is_zipfile
+from typing import Any, TypeVar
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
 
+from dwm.base_models.finite import require_finite
+from dwm.checkpoints.published import UNREADABLE, check_packing
 from dwm.errors import DwmError
 
+Network = TypeVar("Network", bound=nn.Module)
 HERE = Path("features")
 """Where `dwm fetch` puts files, below the working folder."""
 
@@ -99,12 +102,12 @@ def find(name: str, folder: Path | None = None, named: Path | None = None) -> Pa
     )
 
 
-def load_features(network: nn.Module, name: str, folder: Path | None = None, named: Path | None = None) -> nn.Module:
+def load_features(network: Network, name: str, folder: Path | None = None, named: Path | None = None) -> Network:
     """The network with its published weights, ready to look. Raises DwmError for a file that is missing, cut short or another's."""
     return load_file(network, find(name, folder, named), FILES[name])
 
 
-def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
+def load_file(network: Network, path: Path, file: FeatureFile) -> Network:
     """The same from a given place; a file that fits but is not the published one is told."""
     if (size := path.stat().st_size) > file.most:
         raise DwmError(f"{path}: {size} bytes, larger than the published file ({file.description()}); is it another?")
@@ -119,6 +122,7 @@ def load_file(network: nn.Module, path: Path, file: FeatureFile) -> nn.Module:
         )
     if file.sha256 is not None and digest(path) != file.sha256:
         warnings.warn(f"{path}: fits, but is not the published file; its scores compare with nobody's", stacklevel=2)
+    require_finite(path, state)
     network.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     return network.eval().requires_grad_(False)
 
@@ -138,18 +142,11 @@ def _digest(stream: Any) -> str:  # Python 3.10
 
 def _read(path: Path, file: FeatureFile) -> dict[str, Tensor]:
     try:
+        if is_zipfile(path):
+            check_packing(path)
         # Mapped where the format can (a zip, whose tensors then lie in the file as they are, not packed); older files cannot.
         state = torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        pickle.UnpicklingError,
-        BadZipFile,
-        ValueError,
-        KeyError,
-        AttributeError,
-    ) as error:
+    except (pickle.UnpicklingError, *UNREADABLE) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DwmError(f"{path}: not a whole feature file ({reason}); needed: {file.description()}") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -6,7 +6,7 @@ is TensorFlow's "same" with zeros: as much as the input's length needs, the odd 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -116,7 +116,7 @@ class Mixed(nn.Module):
         return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x))], 1)
 
 
-def _same(x: Float[Tensor, "n c t h w"], kernel: Triple, stride: Triple) -> Float[Tensor, "n c u y x"]:
+def _same(x: Float[Tensor, "n c t h w"], kernel: Sequence[int], stride: Sequence[int]) -> Float[Tensor, "n c u y x"]:
     pads: list[int] = []
     for length, k, s in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         missing = max(k - (length % s or s), 0)

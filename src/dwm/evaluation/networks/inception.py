@@ -14,7 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dwm.evaluation.networks import resize
 from dwm.evaluation.networks.resize import PictureSize, tensorflow_bilinear
+from dwm.evaluation.options import Library
 
 SIZE = (299, 299)
 """(height, width) that the network was trained on."""
@@ -84,6 +86,14 @@ class Preparation:
 
 REFERENCE = Preparation(tensorflow_bilinear)
 """What torch-fidelity does, and torchmetrics up to 1.7.4: the published scores."""
+
+PREPARATIONS: dict[Library, Preparation] = {
+    "reference": REFERENCE,
+    "torchmetrics_1_8": Preparation(resize.smooth_bilinear),
+    "pytorch_fid": Preparation(resize.bilinear, 127.5, 127.5),
+    "clean_fid": Preparation(resize.bicubic),
+}
+"""How libraries bring pictures to Inception: numbers of one are not comparable to another's."""
 
 
 def to_bytes(pictures: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -117,6 +117,7 @@ class MaskModule(nn.Module):
                 over_time = self.temporal_sideblocks[i](over_time, words, modulation, across_frames=True)
             z = block(z, words, modulation, across_frames=False)
             if self.options.forward_mix_interpolater:
+                assert whole is not None
                 z = torch.lerp(over_time, z, whole[..., None].to(z.dtype))
         return z
 
@@ -130,7 +131,7 @@ class MaskModule(nn.Module):
         probabilities = self.options.mae_mask_probs or {}
         scale = int(probabilities.get("align_scale", 1))
         rows, columns = grid.h * scale, grid.w // scale
-        kept = int(n * (1 - self.options.mask_ratio))
+        kept = int(n * (1 - (self.options.mask_ratio or 0)))
         if "constant" not in probabilities or kept % grid.h:
             raise ValueError(
                 "row masks need mae_mask_probs.constant and a kept count that divides by the rows of tokens"
@@ -150,6 +151,7 @@ class MaskModule(nn.Module):
             "noise": _gather(rearrange(grown, "i d t h w -> i t (h w) d"), drop),
             "learnable": self.mask_token[:, : grid.t, None],
         }
+        assert self.options.use_origin_mask_token is not None  # `drop` asked
         at_noise, at_none = (sources[name] for name in self.options.use_origin_mask_token.target)
         level = rearrange(timestep / 1000, "(b t v) -> (b v) t 1 1", b=grid.b, v=grid.v).to(at_noise.dtype)
         return (level * at_noise + (1 - level) * at_none).expand(*drop.shape, -1)

@@ -151,10 +151,12 @@ class CrossviewTemporalDiT(nn.Module):
         return x, text
 
     def _masked_blocks(self, x: Tensor, timestep: Tensor, temb: Tensor, prepared: Prepared, masking: Masking) -> Tensor:
+        assert self.options.mask_module is not None  # `forward` asked
         count, last = self.options.num_layers, self.options.mask_module.decode_layer
         x, dropped, at_kept = self.mask_module.drop(x, timestep, prepared, masking)
         x, text = self._blocks(range(count - last), x, prepared.text, temb, at_kept)
         x = self.mask_module.refill(x, dropped, temb, prepared.text, prepared.grid)
+        assert text is not None  # the last layer alone gives none
         return self._blocks(range(count - last, count), x, text, temb, prepared)[0]
 
     def blocks(self) -> list[nn.Module]:
@@ -294,6 +296,7 @@ def _extra_blocks(o: DiTOptions, axis: str, count: int) -> nn.ModuleList:
     def make() -> GroupedAttention:
         if kind in ("fuse", "adj_fuse"):
             return NeighbourAttention(o.width, heads, norm, two_frames=kind == "adj_fuse")
+        assert kind is not None  # options with such blocks name it
         return GroupedAttention(o.width, heads, norm, (axis, kind))
 
     return nn.ModuleList(ExtraBlock(o.width, make()) for _ in range(count))

@@ -52,6 +52,7 @@ class TransformerModel(nn.Module):
 
     def __init__(self, channels: int, heads: int, options: UNetOptions, count: int):
         super().__init__()
+        self.heads = heads
         o = self.options = options
         self.norm = nn.GroupNorm(32, channels, eps=TRANSFORMER_EPS)
         self.proj_in = nn.Linear(channels, channels)
@@ -81,7 +82,7 @@ class TransformerModel(nn.Module):
     def _crossview(self, k: int, tokens: Tensor, grid: Grid, told: UNetPrepared) -> Tensor:
         stream = grid.unflatten(tokens)
         place = _vectors(self.view_pos_embed, grid.v, tokens)[None, None, :, None]
-        mask = self._token_mask(told.crossview_mask, grid, self.crossview_transformer_blocks[k].attn1.heads)
+        mask = self._token_mask(told.crossview_mask, grid, self.heads)
         block = self.crossview_transformer_blocks[k](stream + place, grid, mask)
         return self.view_mixer(stream, block, told.disable_crossview).flatten(0, 2)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -90,17 +90,16 @@ class UpLevel(Level):
         self, widths: list[tuple[int, int]], heads: int | None, time_width: int, options: UNetOptions, level: int
     ):
         super().__init__(widths, heads, time_width, options, level)
-        double = level > 0
-        if double:
+        self.grows = level > 0
+        if self.grows:
             width = widths[-1][1]
             self.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True, out_channels=width)])
-        self.double = double
 
     def forward(self, x: Tensor, temb: Tensor, told: UNetPrepared, skips: list[Tensor]) -> Tensor:
         """Takes its skips from the end of the list; the one that is then last gives the size to grow to."""
         for i in range(len(self.resnets)):
             x = self.step(i, torch.cat([x, skips.pop()], 1), temb, told)
-        return self.upsamplers[0](x, output_size=skips[-1].shape[-2:]) if self.double else x
+        return self.upsamplers[0](x, output_size=skips[-1].shape[-2:]) if self.grows else x
 
 
 class CrossviewTemporalUNet(nn.Module):
@@ -178,7 +177,7 @@ class CrossviewTemporalUNet(nn.Module):
         return self.conv_out(silu(self.conv_norm_out(x))).unflatten(0, sample.shape[:3])
 
     def blocks(self) -> list[nn.Module]:
-        levels = (*self.down_blocks, self.mid_block, *self.up_blocks)
+        levels: tuple[Any, ...] = (*self.down_blocks, self.mid_block, *self.up_blocks)
         return [block for level in levels for block in (*level.resnets, *getattr(level, "attentions", ()))]
 
     def tokens(self, latent_shape: tuple[int, ...]) -> int:
@@ -206,7 +205,8 @@ class CrossviewTemporalUNet(nn.Module):
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute residual blocks and transformers in the backward pass."""
-        for level in (*self.down_blocks, self.mid_block, *self.up_blocks):
+        levels: tuple[Any, ...] = (*self.down_blocks, self.mid_block, *self.up_blocks)
+        for level in levels:
             level.recompute = enabled
 
     def _wanted(self, disable: Tensor | None, known: bool | None) -> bool:

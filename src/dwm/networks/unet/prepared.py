@@ -20,7 +20,8 @@ class UNetPrepared:
     v: int
     text: Float[Tensor, "btv l c"]
     camera: Float[Tensor, "btv e"] | None
-    residuals: tuple[Float[Tensor, "b #t v c h w"], ...]
+    residuals: tuple[Float[Tensor, "b _ v _ _ _"], ...]
+    """One for each level, with its own channels, rows and columns; one frame may stand for all."""
     crossview_mask: Bool[Tensor, "b v v"] | None
     disable_crossview: Bool[Tensor, "b *_"] | None
     disable_temporal: Bool[Tensor, "b *_"] | None

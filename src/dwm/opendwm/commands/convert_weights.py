@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors.torch import save_file
 from torch import Tensor
 
-from dwm.checkpoints.published import NETWORKS, LoadReport, load_base, network_of
+from dwm.checkpoints.published import LoadReport, load_base, network_of
+from dwm.checkpoints.tensor_files import write_tensors
 from dwm.config import Recipe, load
 from dwm.config.files import CONFIG_NAME
 from dwm.errors import DwmError
+from dwm.networks.kinds import kind_of
 from dwm.runs.published import is_save, network_weights, published_card
 from dwm.storage import atomic_folder, atomic_write, check_file, check_folder
 
@@ -47,7 +49,7 @@ def convert_weights(
         target.mkdir()
         _write_parts(target, dict(net.state_dict()), part_size)
         options = run.network.model_dump(mode="json")
-        _write_json(target / "config.json", {"_class_name": NETWORKS[type(run.network)].__name__, **options})
+        _write_json(target / "config.json", {"_class_name": kind_of(run.network).name, **options})
         _write_json(beside / "dwm.json", card.model_dump(mode="json"))
     return report
 
@@ -61,13 +63,13 @@ def write_file(source: Path, target: Path, dtype: torch.dtype | None = None) -> 
     if dtype is not None:
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     with atomic_write(target) as temporary:
-        _save(state, temporary)
+        write_tensors(temporary, state)
     return len(state)
 
 
 def run_of_save(source: Path) -> Recipe:
     """The run that wrote a save: its config.json lies in a folder around it. Raises DwmError where there is none."""
-    for folder in source.resolve().parents[:4]:
+    for folder in Path(os.path.realpath(source)).parents[:4]:
         if (folder / CONFIG_NAME).is_file():
             return load(folder / CONFIG_NAME)
     raise DwmError(f"{source}: no {CONFIG_NAME} lies in the folders around this save; give the run's config with -c")
@@ -78,14 +80,10 @@ def _write_parts(folder: Path, state: dict[str, Tensor], part_size: int) -> None
         state, filename_pattern=NAME + "{suffix}.safetensors", max_shard_size=part_size
     )
     for name, keys in plan.filename_to_tensors.items():
-        _save({key: state[key] for key in keys}, folder / name)
+        write_tensors(folder / name, {key: state[key] for key in keys})
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         _write_json(folder / f"{NAME}.safetensors.index.json", index)
-
-
-def _save(state: Mapping[str, Tensor], path: Path) -> None:
-    save_file({key: value.detach().contiguous() for key, value in state.items()}, path, {"format": "pt"})
 
 
 def _write_json(path: Path, values: Mapping) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from dwm.clip import NUSCENES_VIEWS, Clip, Rig, ring_mask
+from dwm.clip import Clip, Rig, ring_mask
 from dwm.config import Recipe, from_values
 from dwm.config.files import validated
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError
 from dwm.options import Options
 from dwm.runs.blank_clip import plain_clip

@@ -125,8 +125,10 @@ def _once(pipe: DrivingPipeline, given: ExampleInput, tiny: bool, generator: tor
 def _latent_shapes(pipe: DrivingPipeline, video: Video) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The latents of a whole video and of one window: (1, t, v, c, h, w)."""
     window = min(pipe.card.window or video.length, video.length)
+    assert pipe.base.autoencoder is not None  # it made the video
     shape = pipe.base.autoencoder.latent_shape
-    return tuple((1, *shape(frames, len(video.views), video.size)) for frames in (video.length, window))
+    views = len(video.views)
+    return (1, *shape(video.length, views, video.size)), (1, *shape(window, views, video.size))
 
 
 def _lines(result: Timed, given: ExampleInput, repeat: int) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.config import Recipe
 from dwm.config.data import SourceOptions
 from dwm.data import prepare
-from dwm.data.captions import CaptionOptions
+from dwm.data.options import CaptionOptions
 from dwm.errors import DwmError
 from dwm.opendwm.commands.layout_package import package_batches
+from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.runs.clips import validation_clips
 
 
@@ -23,7 +24,7 @@ def held_out_batches(run: Recipe, size: tuple[int, int], as_published: bool) -> 
     if not run.data.validation:
         raise DwmError(f"{run.name or 'config'}: data.validation is empty; there is nothing to look at")
     for source in run.data.validation:
-        if source.kind == "package":
+        if source.kind == LAYOUT_PACKAGE:
             yield from package_batches(source, size, as_published)
         else:
             yield from _clips(run, source, size)

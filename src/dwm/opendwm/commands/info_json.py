@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from dwm.errors import DwmError
 from dwm.storage import atomic_write, check_file, open_binary, regular
@@ -85,17 +86,17 @@ def below(settings: Path | None, path: str) -> tuple[str, str | None]:
     return (f"s3://{whole.lstrip('/')}" if files.endpoint else whole), files.endpoint
 
 
-def _zip_members(file: BinaryIO) -> dict[str, list[Any]]:
+def _zip_members(file: io.BufferedReader) -> dict[str, list[Any]]:
     with zipfile.ZipFile(file) as archive:
         return {item.filename: [item.header_offset, item.file_size, item.is_dir()] for item in archive.infolist()}
 
 
-def _tar_members(file: BinaryIO) -> dict[str, list[Any]]:
+def _tar_members(file: io.BufferedReader) -> dict[str, list[Any]]:
     with open_tar(file) as archive:
         return {item.name: [item.offset_data, item.size, item.isdir()] for item in archive}
 
 
-def _opened(source: str | Path, endpoint: str | None) -> BinaryIO:
+def _opened(source: str | Path, endpoint: str | None) -> io.BufferedReader:
     if "://" in str(source):
         return as_file(RemoteSource(str(source), endpoint))
     regular(Path(source))
@@ -118,7 +119,7 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _records(file: BinaryIO, path: str) -> Iterator[tuple[int, int]]:
+def _records(file: io.BufferedReader, path: str) -> Iterator[tuple[int, int]]:
     """(offset, bytes) of each record of a TFRecord file: length, its checksum, data, its checksum."""
     end = file.seek(0, 2)
     place = 0
@@ -133,7 +134,7 @@ def _records(file: BinaryIO, path: str) -> Iterator[tuple[int, int]]:
         place += 16 + size
 
 
-def _time(file: BinaryIO, path: str, size: int) -> int:
+def _time(file: io.BufferedReader, path: str, size: int) -> int:
     """The time of the frame that begins here, from its protocol buffer: fields before it are stepped over."""
     end = file.tell() + size
     while file.tell() < end:
@@ -155,7 +156,7 @@ def _time(file: BinaryIO, path: str, size: int) -> int:
     raise DwmError(f"{path}: a record holds no frame of Waymo's (no time)")
 
 
-def _varint(file: BinaryIO) -> int:
+def _varint(file: io.BufferedReader) -> int:
     value = shift = 0
     while shift < 64:
         byte = file.read(1)

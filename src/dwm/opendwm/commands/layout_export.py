@@ -9,7 +9,8 @@ from PIL import Image
 
 from dwm.clip import Clip
 from dwm.config import Recipe
-from dwm.data.layout import LayoutOptions, draw_boxes, draw_map
+from dwm.data.layout import draw_boxes, draw_map
+from dwm.data.options import LayoutOptions
 from dwm.errors import DwmError
 from dwm.opendwm.commands.layout_package import PackageCamera, PackageFrame, dump
 from dwm.progress import track

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.config.data import SourceOptions
 from dwm.config.files import read_json, validated
 from dwm.data.batch import crossview_mask
@@ -32,6 +32,8 @@ PACKAGES = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 KINDS = {"rgb": "frames", "3dbox": "layout_boxes", "hdmap": "layout_map"}
 LARGEST_EDGE = 65_535
 """Pixels; no picture's format knows more."""
+FARTHEST = 1e9
+"""Metres or pixels: what is beyond has no place in single precision, nor on the earth."""
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -85,6 +87,8 @@ def square(matrix: Matrix | None, size: int) -> Matrix | None:
     """The same matrix. Raises ValueError where it is not of `size` rows and columns."""
     if matrix is not None and [len(row) for row in matrix] != [size] * size:
         raise ValueError(f"is not a matrix of {size}×{size} numbers")
+    if matrix is not None and not all(abs(number) < FARTHEST for row in matrix for number in row):
+        raise ValueError(f"holds numbers beyond {FARTHEST:g}; metres and pixels are told")
     return matrix
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.config import Recipe, read_json, save
 from dwm.config.data import SourceOptions
 from dwm.config.files import validated
@@ -24,6 +24,7 @@ from dwm.generation import DrivingPipeline
 from dwm.generation.rollout import windows
 from dwm.opendwm.commands.examples import Draws
 from dwm.opendwm.commands.held_out import held_out_batches
+from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.options import Options
 from dwm.report.film import Film
 from dwm.runs.generate import stepping
@@ -147,7 +148,7 @@ def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
     """The run with a clip of the town for each package that is not here."""
     sources = []
     for source in run.data.validation:
-        if source.kind == "package" and not Path(source.path or "").is_file():
+        if source.kind == LAYOUT_PACKAGE and not Path(source.path or "").is_file():
             say(f"{source.path} is not here: a clip of the town is drawn for it")
             frames = min(source.frames, TOWN_FRAMES)
             source = SourceOptions(kind="town", seed=run.training.seed, frames=frames, rates=((fps, 1.0),))

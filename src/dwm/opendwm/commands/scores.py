@@ -11,6 +11,7 @@ from dwm.clip import Clip
 from dwm.config import Recipe
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.runs.clips import validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
@@ -34,7 +35,7 @@ def score_run(
     held_out = run.data.validation
     if not held_out:
         raise DwmError(f"{source}: data.validation is empty; there is nothing to measure against")
-    if packages := [part for part in held_out if part.kind == "package"]:
+    if packages := [part for part in held_out if part.kind == LAYOUT_PACKAGE]:
         raise DwmError(
             f"{source}: {packages[0].path} is a package of layouts, without the photographs that scores compare with; give a "
             "recorded data set"

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwm.data.layout import OPENDWM_BOX_COLORS
+from dwm.data.options import OPENDWM_BOX_COLORS
 from dwm.errors import nearest
 from dwm.opendwm.config.files import State, read_files
 from dwm.opendwm.config.reader import Section
@@ -32,7 +32,9 @@ OLD_TO_NEW = {
 }
 LAYOUTS = {"3dbox_images": "boxes", "hdmap_images": "map"}
 SPLITS = {"Train": "train", "Val": "val"}
-STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "package": "fs"}
+LAYOUT_PACKAGE = "layouts"
+"""The kind of OpenDWM's layout packages, which its own commands alone read."""
+STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "layouts": "fs"}
 
 ALWAYS = "calibration, poses and times are always read"
 LIDAR_POSE = "a LiDAR never counts as a camera here"
@@ -97,7 +99,7 @@ def _picture_step(step: Section, of: str, read: Read) -> None:
         if len(size) != 2 or not all(type(edge) is int for edge in size):
             raise step.fault("size", f"expected [height, width] in pixels, found {str(size)[:60]}")
         height, width = size
-        if read.size not in (None, (width, height)):
+        if read.size is not None and read.size != (width, height):
             raise step.fault(
                 "size", f"{width}×{height} differs from {read.size[0]}×{read.size[1]} of the other pictures"
             )
@@ -262,7 +264,7 @@ def _boolean(section: Section) -> None:
 def _package(section: Section) -> dict[str, Any]:
     """A folder of pictures with a `data.json`."""
     source: dict[str, Any] = {
-        "kind": "package",
+        "kind": LAYOUT_PACKAGE,
         "path": section.take_as(str, "json_file"),
         "frames": section.take_as(int, "sequence_length"),
         "rates": section.take_as(list, "fps_stride_tuples"),

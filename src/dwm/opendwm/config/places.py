@@ -74,7 +74,10 @@ def with_root(run: Recipe, root: Path) -> Recipe:
     """
 
     def at(path: str | None) -> str | None:
-        if path is None or "://" in path or (Path(path).is_absolute() and not is_private(path)):
+        return None if path is None else below(path)
+
+    def below(path: str) -> str:
+        if "://" in path or (Path(path).is_absolute() and not is_private(path)):
             return path
         place = port_place(path) if is_private(path) else path
         return path if place is None else str(root / place)
@@ -88,7 +91,7 @@ def with_root(run: Recipe, root: Path) -> Recipe:
         start = f"/mnt/{part.path}" if private else part.path
         if not part.archives:
             return part.with_(path=at(start), endpoint=None)
-        whole = [at(f"{start}/{name}") for name in part.archives]
+        whole = [below(f"{start}/{name}") for name in part.archives]
         folder = commonpath([dirname(path) for path in whole])
         return part.with_(path=folder, archives=tuple(relpath(path, folder) for path in whole), endpoint=None)
 

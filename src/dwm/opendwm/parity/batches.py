@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions
 from dwm.errors import DwmError
-from dwm.opendwm.parity.cases import read_tensors
-from dwm.strict_json import parse_json
+from dwm.opendwm.parity.cases import read_tensors, read_words
 
 CONDITION_KEYS = frozenset(ConditionOptions.model_fields) - {"text", "boxes", "map"}
 ADDED_IDS = ("fps_camera_transforms", "fps_camera_transforms_action")
@@ -60,7 +59,7 @@ def nested_prompts(prompts: Sequence, frames: int, views: int) -> tuple[tuple[tu
 
 def read_case_batch(folder: Path, case: Mapping[str, Any]) -> ClipBatch:
     """The batch of a recorded generation; pictures stored as bytes become floats in [0, 1]."""
-    words = parse_json((folder / "inputs.json").read_bytes(), str(folder / "inputs.json"))
+    words = read_words(folder)
     common = case["config"]["pipeline"]["common_config"]
     return case_batch(read_tensors(folder / "inputs.safetensors"), words, case.get("uint8_inputs", ()), common)
 

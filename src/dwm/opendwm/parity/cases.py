@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,7 +111,7 @@ class Case:
         head, _, rest = name.partition("/")
         if head == "base_models" and setup is not None and setup.base_models is not None:
             return _existing(setup.base_models / rest, self.folder, name)
-        for place in (self.folder, *self.folder.resolve().parents):
+        for place in (self.folder, *Path(os.path.realpath(self.folder)).parents):
             if (place / name).exists():
                 return place / name
         raise DwmError(f"{self.folder / 'case.json'}: {name!r} is neither beside the case nor in a folder above it")
@@ -187,6 +188,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(regular(path))
     except SafetensorError as error:
         raise DwmError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def read_words(folder: Path) -> Any:
+    """The prompts of a case."""
+    path = folder / "inputs.json"
+    return parse_json(read_file(path, limits.TEXT), str(path), "record the case again")
 
 
 def _allowed(case: Case, name: str, want: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def run_blender(case: Case, setup: Setup) -> Mapping[str, Tensor]:
         given = {"alpha": 0.5, "merge_strategy": "learned_with_images"} | arguments_of(case, "alpha", "merge_strategy")
         if given["merge_strategy"] not in STRATEGIES:
             raise DwmError(f"config.merge_strategy: {given['merge_strategy']!r} is not known; known: {STRATEGIES}")
-        net = build(case, setup, AlphaBlender(given["alpha"], given["merge_strategy"]))
+        net = build(case, setup, AlphaBlender(float(given["alpha"]), given["merge_strategy"]))
     a, b = (case.input(name).to(setup.device, setup.dtype) for name in ("a", "b"))
     flag = case.inputs.get("image_only_indicator")
     flag = None if flag is None else flag.to(setup.device)
@@ -193,7 +193,8 @@ def times_of(arguments: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def conditions(arguments: Mapping[str, Tensor]) -> Conditions:
-    return Conditions(**{field: arguments.get(name) for name, field in CONDITIONS.items()})
+    given: dict[str, Any] = {field: arguments.get(name) for name, field in CONDITIONS.items()}
+    return Conditions(**given)
 
 
 def masking(arguments: Mapping[str, Tensor]) -> Masking | None:
@@ -239,7 +240,7 @@ def intermediates(net: nn.Module, hooked: Mapping[str, str]) -> Iterator[dict[st
     """Collects the first result of each hooked module under its recorded name."""
     seen: dict[str, Tensor] = {}
 
-    def keep(name: str, result: Tensor | tuple | list) -> None:
+    def keep(name: str, result: Any) -> None:
         if name == "adapter":
             named = {f"{name}.{i}": feature for i, feature in enumerate(result)}
         elif isinstance(result, tuple):

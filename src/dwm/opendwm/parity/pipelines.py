@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, VideoAutoencoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_window_as_published
@@ -119,7 +119,7 @@ def _generate(
     if given and batch.frames is None:
         raise DwmError("inputs.safetensors: lacks vae_images, from which the first frames are to come")
     if forcing:
-        queue = sampler.encode(batch.frames[:, :overlap]) if given else None
+        queue = sampler.given(batch, overlap if given else 0)
         for call, (latents, pictures) in enumerate(force_as_published(sampler, batch, length, clear, queue)):
             watch.finish(latents)
             if call:
@@ -132,6 +132,7 @@ def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: in
     """Frames sent one by one, pictures taken as they come, the rest at the end."""
     stream = Stream(sampler, length, text_interval, as_published=True)
     for made in stream.run(batch):
+        assert stream.moved is not None  # a frame is finished
         watch.finish(stream.moved)
         yield made.flatten(0, 1)
 
@@ -198,7 +199,7 @@ class WatchedSampler(Sampler):
         self.watch.steps[-1]["guided_output"] = guided
         return guided
 
-    def window(self, batch: ClipBatch, known: Latents | None = None) -> Latents:
+    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
         if known is not None:
             self.watch.found[f"call{self.watch.call}.image_latents"] = known
         latents = super().window(batch, known)
@@ -217,6 +218,7 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
     network = driving_network(pipeline["model"], case.find(pipeline["model_checkpoint_path"]))
     network = network.to(setup.device, setup.dtype)
     base = load_base(case, setup)
+    assert base.autoencoder is not None  # loaded with it
     factor = base.autoencoder.factor
     options = condition_options(pipeline["common_config"], case.inputs)
     guidance = inference.get("guidance_scale")

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from dwm.opendwm.parity.cases import Setup
 HEIGHT, WIDTH = 256, 448
 FIRST_SEEDS = {"a": 1000, "b": 2000, "real": 3000, "generated": 4000}
 BATCH = 8
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def bright(seed: int) -> int:
@@ -26,7 +28,7 @@ def bright(seed: int) -> int:
     return (seed // 1000 + 1) % 2
 
 
-def fill(network: nn.Module) -> nn.Module:
+def fill(network: Network) -> Network:
     """The network with every tensor by the written rule, from its own name and shape."""
     state = {
         name: torch.from_numpy(rule_tensor(name, tuple(tensor.shape)))

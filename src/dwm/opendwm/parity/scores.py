@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
+from dwm.data.pictures import open_picture
 from dwm.errors import DwmError
 from dwm.evaluation.extractors import VideoFeatures
 from dwm.evaluation.frechet import FeatureSums, Frechet, frechet
@@ -28,6 +28,7 @@ from dwm.evaluation.networks.inception import REFERENCE, Preparation, to_bytes
 from dwm.evaluation.precision_recall import precision_recall
 from dwm.opendwm.parity import score_inputs as inputs
 from dwm.opendwm.parity.cases import LOOSE_BOUNDS, Case, Deviation, Setup, read_tensors
+from dwm.storage import limits, read_file
 
 FEATURE_BOUND = 2e-4
 OWN_BOUND = 0.02
@@ -73,7 +74,7 @@ def run_pictures(case: Case, setup: Setup) -> Iterator[Deviation]:
     for seed, mean in case.data.get("mean", {}).items():
         yield _judge(f"mean/{seed}", _picture(seed).mean(), mean, 1e-9)
     for name in case.data.get("png_examples", ()):
-        with Image.open(case.find(name)) as image:
+        with open_picture(read_file(case.find(name), limits.PICTURE), name) as image:
             yield _judge(name, np.asarray(image.convert("RGB")), _picture(Path(name).stem), 0)
 
 
@@ -86,7 +87,8 @@ def run_clips(case: Case, setup: Setup) -> Iterator[Deviation]:
 
 def run_resize(case: Case, setup: Setup) -> Iterator[Deviation]:
     seed = int(_number(case, r"picture (\d+)", case.data["inputs"]))
-    size = tuple(int(side) for side in re.findall(r"->\s*\[\d+, (\d+), (\d+)\]", case.data["inputs"])[0])
+    width, height = (int(side) for side in re.findall(r"->\s*\[\d+, (\d+), (\d+)\]", case.data["inputs"])[0])
+    size = (width, height)
     given, index = inputs.pictures([seed]).float().to(setup.device), case.outputs["index"]
     bound = _bound(case, 1e-4)
     reference = RESIZERS["tf1"](given, size).cpu()

@@ -6,7 +6,7 @@ OpenDWM draws from two generators, adds gradients up over calls without dividing
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, VideoAutoencoder
-from dwm.clip import ClipBatch
+from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.diffusion.process import Ddpm, Flow, NoiseProcess
 from dwm.errors import DwmError
@@ -23,13 +23,14 @@ from dwm.opendwm.config.pipeline import read_training
 from dwm.opendwm.config.reader import Ledger, Section
 from dwm.opendwm.config.translation import read_optimizer
 from dwm.opendwm.parity.batches import case_batch, condition_options
-from dwm.opendwm.parity.cases import Case, Deviation, Setup
+from dwm.opendwm.parity.cases import Case, Deviation, Setup, read_words
 from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
-from dwm.strict_json import parse_json
-from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers
-from dwm.training.objectives.driving import Draws, Noised, ObjectiveOptions, draw, losses_of, noised, sides
+from dwm.training.loop.optimizers import build_optimizers
+from dwm.training.loop.options import OptimizerOptions
+from dwm.training.objectives.driving import Draws, Noised, draw, losses_of, noised, sides
+from dwm.training.objectives.options import ObjectiveOptions
 from dwm.training.stages.freezing import freeze
 
 
@@ -182,7 +183,7 @@ def _session(case: Case, setup: Setup) -> Session:
     network = network.to(setup.device, setup.dtype).requires_grad_(True).train()
     freeze(network, loop["freeze"])
     # OpenDWM runs blocks that no clip wants, so that their parameters get a gradient of zero and decay.
-    network.agreed = lambda wanted: True
+    network.agreed = lambda wanted: True  # type: ignore[assignment]
     objective = ObjectiveOptions(**loop["objective"])
     if inference.get("vae_pre", 0):
         objective = objective.in_latents(inference.get("vae_stride", 1))
@@ -214,7 +215,7 @@ def _batch(case: Case, step: int) -> ClipBatch:
     for name in ("pts", "fps", "vae_images"):
         if name not in tensors:
             raise DwmError(f"{case.folder / 'inputs.safetensors'}: lacks {prefix}{name}")
-    words = parse_json((case.folder / "inputs.json").read_bytes(), str(case.folder / "inputs.json"))["steps"][step]
+    words = read_words(case.folder)["steps"][step]
     return case_batch(tensors, words, case.data.get("uint8_inputs", ()), pipeline_of(case)["common_config"])
 
 
@@ -222,5 +223,5 @@ def _is_dit(network: nn.Module) -> bool:
     return isinstance(network, CrossviewTemporalDiT)
 
 
-def _norm(tensors: Iterator[Tensor] | Mapping[str, Tensor]) -> Tensor:
+def _norm(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([tensor.float().norm() for tensor in tensors]).norm()

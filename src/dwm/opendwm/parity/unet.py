@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,9 @@ def run_unet(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 
 def run_resblock(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     names = ("in_channels", "out_channels", "temb_channels", "enable_temporal", "merge_factor")
-    c = {"out_channels": None, "enable_temporal": True, "merge_factor": 0.5} | arguments_of(case, *names)
+    c: dict[str, Any] = {"out_channels": None, "enable_temporal": True, "merge_factor": 0.5} | arguments_of(
+        case, *names
+    )
     after = c["in_channels"] if c["out_channels"] is None else c["out_channels"]
     net = build(
         case, setup, ResBlock(c["in_channels"], after, c["temb_channels"], c["enable_temporal"], c["merge_factor"])

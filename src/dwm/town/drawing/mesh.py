@@ -122,13 +122,14 @@ class MeshBuilder:
 
     def hull(self, bottom: Sequence[Point], top: Sequence[Point], colours: Sequence[Colour], roof: Colour) -> None:
         """A frustum: the polygon `bottom` joined to `top` (same count); one colour for each side face, one for the top."""
-        centre = (np.mean(bottom, axis=0) + np.mean(top, axis=0)) / 2
+        middle = np.asarray(top, np.float64).mean(0)
+        centre = (np.asarray(bottom, np.float64).mean(0) + middle) / 2
         count = len(bottom)
         for i in range(count):
             j = (i + 1) % count
             points = np.asarray([bottom[i], bottom[j], top[j], top[i]], np.float64)
             self.face(points, colours[i], outward=points.mean(0) - centre)
-        self.face(top, roof, outward=np.mean(top, axis=0) - centre)
+        self.face(top, roof, outward=middle - centre)
 
     def profile(self, outline: Sequence[tuple[float, float]], y0: float, y1: float, colour: Colour) -> None:
         """A convex outline in (x, z), extruded from y0 to y1."""

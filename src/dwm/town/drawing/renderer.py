@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from panda3d import core
 from PIL import Image
 
+from dwm.town.drawing import panda as core
 from dwm.town.drawing.mesh import Mesh, Part
 
 NEAR, FAR = 0.3, 700.0
@@ -127,7 +127,7 @@ class SceneGraph:
         self,
         static: Sequence[Part],
         models: Mapping[str, Sequence[Part]],
-        textures: Mapping[str, UInt8[np.ndarray, "h w 3"]],
+        textures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]],
         sky: Mesh,
         veils: Sequence[Mesh],
         ego_light: Mesh | None,

@@ -142,7 +142,7 @@ def _roof(b: MeshBuilder, side: Side, along: float, near: float, far: float, hei
     for a in (along, along + BUILDING):
         gable = [at(a, near, height), at(a, far, height), at(a, middle, ridge - 0.3)]
         outward = np.asarray(at(a, 0, 0)) - np.asarray(at(along + BUILDING / 2, 0, 0))
-        b.face(gable, tuple(0.75 * c for c in colour), outward=outward)
+        b.face(gable, (0.75 * colour[0], 0.75 * colour[1], 0.75 * colour[2]), outward=outward)
 
 
 def tree_places(streets: Streets, style: Style) -> list[tuple[float, float]]:

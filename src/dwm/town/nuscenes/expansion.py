@@ -1,14 +1,12 @@
 """A scene's streets as records of the nuScenes map expansion 1.3 (lanes, graph, crossings, dividers, … with shared nodes).
 
-`MapRecords` of several scenes of one place are joined into one file. Every coordinate is in the place's frame (metres).
+Every coordinate is in the place's frame (metres).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,76 +15,12 @@ from shapely import unary_union
 from shapely.geometry import LineString, MultiPolygon, Polygon
 from shapely.geometry.polygon import orient
 
-from dwm.data.nuscenes.write.archive import write_json
-from dwm.data.nuscenes.write.names import Row, token
+from dwm.data.nuscenes.write.expansion import MapRecords, Place
+from dwm.data.nuscenes.write.names import Row
 from dwm.town.world.streets import PARKING, STOP, Arm, Lane, Streets
 
-LAYERS = (
-    "polygon",
-    "line",
-    "node",
-    "drivable_area",
-    "road_segment",
-    "road_block",
-    "lane",
-    "ped_crossing",
-    "walkway",
-    "stop_line",
-    "carpark_area",
-    "road_divider",
-    "lane_divider",
-    "traffic_light",
-    "lane_connector",
-)
 STRAIGHT = 999.999
 """The radius that the format gives to a straight path."""
-
-Place = Callable[[Float[np.ndarray, "n 2"]], Float[np.ndarray, "n 2"]]
-"""Moves points from a scene's local frame to the place's frame."""
-
-
-@dataclass
-class MapRecords:
-    """Records of one scene by layer, and the two graphs by lane."""
-
-    key: str
-    place: Place
-    layers: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in LAYERS})
-    connectivity: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    arclines: dict[str, list[Row]] = field(default_factory=dict)
-    nodes: dict[tuple[float, float], str] = field(default_factory=dict)
-
-    def add(self, layer: str, **fields: Any) -> str:
-        """A new record; returns its token."""
-        name = token("map", self.key, layer, len(self.layers[layer]))
-        self.layers[layer].append({"token": name, **fields})
-        return name
-
-    def node(self, x: float, y: float) -> str:
-        """The node at a local point (one for all that meet there)."""
-        at = (round(x, 3), round(y, 3))
-        if at not in self.nodes:
-            placed = self.place(np.array([[x, y]]))[0]
-            self.nodes[at] = self.add("node", x=float(placed[0]), y=float(placed[1]))
-        return self.nodes[at]
-
-    def line(self, points: Any) -> str:
-        return self.add("line", node_tokens=[self.node(*p) for p in np.asarray(points)[:, :2].tolist()])
-
-    def polygon(self, polygon: Polygon) -> str:
-        def ring(coords: Any) -> list[str]:
-            return [self.node(*p) for p in np.asarray(coords)[:-1, :2].tolist()]
-
-        holes = [{"node_tokens": ring(hole.coords)} for hole in polygon.interiors]
-        return self.add("polygon", exterior_node_tokens=ring(polygon.exterior.coords), holes=holes)
-
-    def plain(self) -> MapRecords:
-        """The same without what cannot cross to another process."""
-        return MapRecords(self.key, _stay, self.layers, self.connectivity, self.arclines)
-
-
-def _stay(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    return points
 
 
 def map_records(streets: Streets, key: str, place: Place) -> MapRecords:
@@ -291,17 +225,6 @@ def _arcline(points: Float[np.ndarray, "k 2"]) -> list[Row]:
             }
         )
     return paths
-
-
-def write_expansion(path: Path, scenes: Sequence[MapRecords], canvas: tuple[float, float]) -> None:
-    """One place's file from the records of its scenes."""
-    content: dict[str, Any] = {"version": "1.3"}
-    for layer in LAYERS:
-        content[layer] = [row for records in scenes for row in records.layers[layer]]
-    content["canvas_edge"] = list(canvas)
-    content["connectivity"] = {k: v for records in scenes for k, v in records.connectivity.items()}
-    content["arcline_path_3"] = {k: v for records in scenes for k, v in records.arclines.items()}
-    write_json(path, content)
 
 
 def walkable(streets: Streets, place: Place) -> list[Polygon]:

@@ -10,21 +10,22 @@ from jaxtyping import Float
 from PIL import Image
 from shapely.geometry import Polygon
 
-from dwm.clip import CAPTION_KEYS, NUSCENES_VIEWS, Boxes, Rig
+from dwm.clip import Boxes, Rig
+from dwm.conventions import CAPTION_KEYS, NUSCENES_VIEWS
 from dwm.data.nuscenes.write import names
+from dwm.data.nuscenes.write.expansion import MapRecords
 from dwm.data.nuscenes.write.names import LIDAR, Row, link, token
 from dwm.geometry import quaternion_from_rotation
 from dwm.town.drawing.lidar import EGO_FROM_LIDAR, Solids, scan
 from dwm.town.drawing.lidar_solids import hulls, moved, scenery
 from dwm.town.nuscenes.boxes import MOVING, attribute, box_row, count_points, visibility_level, visible_share
-from dwm.town.nuscenes.expansion import MapRecords, map_records, walkable
+from dwm.town.nuscenes.expansion import map_records, walkable
 from dwm.town.nuscenes.twelve_hz import twelve_hz
-from dwm.town.scene import TownOptions, town_scene
+from dwm.town.scene import CAMERA_HZ, TownOptions, town_scene
 
 START_US = 100_000
 """The scene's instant of the first key frame: cameras fire before it."""
 KEY_US = 500_000
-CAMERA_HZ = 12
 CELL = 600.0
 """Edge in metres of the square that a scene has for itself on the canvas of its place."""
 COLUMNS = 4
@@ -226,7 +227,7 @@ class SceneWriter:
             )
         link(rows)
         for row in rows:
-            (self.job.root / row["filename"]).parent.mkdir(parents=True, exist_ok=True)
+            (self.job.root / str(row["filename"])).parent.mkdir(parents=True, exist_ok=True)
         return rows
 
     def _cameras(self, channel: str) -> list[Row]:

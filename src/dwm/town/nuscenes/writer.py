@@ -19,21 +19,21 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from dwm.data.nuscenes.interpolate import NAME as TWELVE_HZ
 from dwm.data.nuscenes.write import names
-from dwm.data.nuscenes.write.archive import files_below, move_into_zip, write_json
+from dwm.data.nuscenes.write.archive import files_below, move_into_zip, write_json, write_tables
+from dwm.data.nuscenes.write.expansion import write_expansion
 from dwm.data.nuscenes.write.mask import write_mask
 from dwm.errors import DwmError, nearest
 from dwm.options import Options
 from dwm.progress import track
 from dwm.storage import atomic_folder
-from dwm.town.nuscenes.expansion import write_expansion
 from dwm.town.nuscenes.scene import SceneJob, SceneRows, canvas, write_scene
 from dwm.town.scene import TownOptions
 
 FORMATS = ("folder", "zips")
 MARGIN_S = 0.2
 """Seconds of the town that a scene needs beyond its length: cameras fire before the first key frame."""
-TWELVE_HZ = "interp_12Hz_trainval"
 
 
 class NuScenesOptions(Options):
@@ -127,18 +127,16 @@ def _write_shared(root: Path, scenes: Sequence[SceneRows], options: NuScenesOpti
     """Everything that the scenes share: tables, captions, map expansion and masks."""
     tables = _joined([scene.tables for scene in scenes])
     place_of = {row["token"]: row["location"] for row in tables["log"]}
-    log_tokens = {
+    log_tokens: dict[str, Sequence[str]] = {
         place: tokens
         for place in names.LOCATIONS
         if (tokens := [log for log, where in place_of.items() if where == place])
     }
     tables |= names.static_tables() | {"map": names.map_rows(log_tokens)}
-    for name in names.TABLES:
-        write_json(root / options.version / f"{name}.json", tables[name])
+    write_tables(root / options.version, tables)
     if options.twelve_hz:
         dense = tables | _joined([scene.twelve_hz for scene in scenes])
-        for name in names.TABLES:
-            write_json(root / TWELVE_HZ / f"{name}.json", dense[name])
+        write_tables(root / TWELVE_HZ, dense)
     _write_captions(root, scenes, options.version)
     for place in log_tokens:
         here = [scene for scene in scenes if names.location(scene.index) == place]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dwm.clip import NUSCENES_VIEWS, Rig
+from dwm.clip import Rig
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.geometry import rotation_z, transform
 
 IMAGE_SIZE = (1600, 900)

@@ -120,7 +120,7 @@ class Simulation:
         committed = (old.committed | (before & ~closed & (to_gate < old.v**2 / (2 * EASY_BRAKE) + 0.5))) & (
             old.s < self.clear
         )
-        started = old.started | (waiting & ~(self.uses & committed[:, None]).any(0)[self.crossing_of])
+        started = old.started | (waiting & ~np.any(self.uses & committed[:, None], axis=0)[self.crossing_of])
         gap, leader = self._leaders(old, on_road)
         stop_gap = np.where(closed, np.maximum(to_gate, 0.01) + MIN_GAP, np.inf)
         leader = np.where(stop_gap < gap, 0.0, leader)
@@ -134,7 +134,7 @@ class Simulation:
         """Whose way leads over a crossing that somebody is on or waits for."""
         wanted = np.zeros(len(self.crossings), bool)
         wanted[self.crossing_of[walking]] = True
-        return (self.uses & wanted).any(1)
+        return np.any(self.uses & wanted, axis=1)
 
     def _red(self, now: float, committed: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
         """Who may not enter the junction: no green light, or somebody of another approach is still in it."""
@@ -168,8 +168,8 @@ class Simulation:
         reach = self.width[:, None] / 2 + found.radius[None] + 0.3
         reach[self.train[:, None] == found.owner[None]] = 0.0
         hit = _squared_distances(corridor, found.points) < (reach**2)[:, None]
-        row = hit.any(2)
-        first, any_ = row.argmax(1), row.any(1)
+        row = np.any(hit, axis=2)
+        first, any_ = np.argmax(row, axis=1), np.any(row, axis=1)
         who = hit[np.arange(len(first)), first].argmax(1)
         step = corridor[:, 1] - corridor[:, 0]
         along = (found.velocity[who] * step).sum(1) / np.maximum(np.linalg.norm(step, axis=1), 1e-6)

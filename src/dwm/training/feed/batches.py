@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from dwm.base_models import Moments, StoredText
-from dwm.clip import ClipBatch, as_floats
+from dwm.clip_batch import ClipBatch, as_floats
 from dwm.data import merge
 from dwm.data.digests import pixel_keys, window_keys
 from dwm.data.readers import Ask, Part, Reader
@@ -89,7 +90,7 @@ class Feed(torch.utils.data.Dataset):
             self._check_windows()
             self._check_pictures()
 
-    def __getitem__(self, number: int) -> DrivingBatch | DwmError:
+    def __getitem__(self, number: int) -> DrivingBatch | DwmError:  # type: ignore[override]
         """As `batch`; what is wrong comes in its place, so that it leaves a worker as the one line that it is."""
         try:
             return self.batch(number)
@@ -197,7 +198,7 @@ class _Numbers(Sampler):
         return count(self.start, self.every)
 
 
-def _same(batch: DrivingBatch | DwmError) -> DrivingBatch | DwmError:
+def _same(batch: Any) -> Any:
     return batch
 
 
@@ -225,7 +226,7 @@ def _evened(clips: Sequence[ClipBatch]) -> list[ClipBatch]:
     even = []
     for clip in clips:
         _, t, v = clip.shape
-        changes = {}
+        changes: dict[str, Any] = {}
         if masked and clip.crossview_mask is None:
             changes["crossview_mask"] = torch.ones(1, v, v, dtype=torch.bool)
         if flagged and clip.is_uncalibrated is None:

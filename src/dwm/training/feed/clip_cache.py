@@ -22,7 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dwm.clip import TIME_INDEXED, Clip, ClipBatch, as_floats
+from dwm.clip import Clip
+from dwm.clip_batch import TIME_INDEXED, ClipBatch, as_floats
 from dwm.data import collate
 from dwm.data.digests import as_bytes, picture_keys
 from dwm.data.readers import Ask, Material, Part, where

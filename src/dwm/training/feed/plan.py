@@ -53,7 +53,7 @@ class _Epoch:
     """The bucket of each step."""
     turn: Int[np.ndarray, "steps"]
     """How many steps of that bucket came before it."""
-    clips: tuple[Int[np.ndarray, "n"], ...]
+    clips: tuple[Int[np.ndarray, "_"], ...]
     """The clips of each bucket, in their order, filled up to whole steps."""
 
 
@@ -67,7 +67,7 @@ class Plan:
 
     def __init__(
         self,
-        groups: Sequence[tuple[Int[np.ndarray, "n"], Sequence[Bucket]]],
+        groups: Sequence[tuple[Int[np.ndarray, "_"], Sequence[Bucket]]],
         accumulate: int,
         seed: int,
         shuffle: bool = True,

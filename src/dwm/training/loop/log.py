@@ -7,14 +7,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
-
-from pydantic import Field
+from typing import Any, Protocol, runtime_checkable
 
 from dwm import progress
 from dwm.errors import DwmError
-from dwm.options import Options
 from dwm.screen import say
+from dwm.training.loop.options import WatchOptions
 
 SHOWN = {
     "gradient_norm": "gradient {:.3g}",
@@ -29,19 +27,6 @@ SHOWN = {
     "left": "{:.0f} s left",
 }
 """What a line says after the loss and its parts."""
-
-
-class WatchOptions(Options):
-    """What is written of a run, and when it is taken to hang."""
-
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
-        ("tensorboard",), description="where curves go, besides log.jsonl"
-    )
-    project: str = Field("dwm", description="the project's name at wandb or trackio")
-    name: str | None = Field(None, description="the run's name there; null: that of its folder")
-    stall_after: float = Field(
-        1800, ge=0, description="seconds without a step after which the run ends and says where it hung; 0: never"
-    )
 
 
 @runtime_checkable
@@ -74,11 +59,21 @@ class Lines:
         """Every line is closed already."""
 
 
+def _not_installed(library: str) -> DwmError:
+    return DwmError(
+        f"training.watch.trackers: {library} is not installed; pip install 'dwm[{library}]', or leave it out "
+        "(training.watch.trackers=[])"
+    )
+
+
 class TensorBoard:
     """Curves in the run's own folder."""
 
     def __init__(self, folder: Path, done: int):
-        from torch.utils.tensorboard import SummaryWriter
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise _not_installed("tensorboard") from None
 
         self.curves = SummaryWriter(str(folder / "curves"), purge_step=done)
 
@@ -98,9 +93,7 @@ class Service:
         try:
             self.library: Any = importlib.import_module(library)
         except ImportError:
-            raise DwmError(
-                f"training.watch.trackers: {library} is not installed; pip install {library}, or leave it out"
-            ) from None
+            raise _not_installed(library) from None
         known = "-".join(folder.resolve().parts[-2:])
         again = {"id": known} if library == "wandb" else {}
         self.library.init(project=project, name=name or known, resume="allow", **again)

@@ -11,62 +11,18 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.devices import has_fused_adamw
-from dwm.options import Options
+from dwm.training.loop.options import OptimizerOptions
 from dwm.training.parallel.tensors import is_sharded, local, sharded_like, sum_over_shards, whole
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: pushes every singular value in (0, 1] near 1 within five steps."""
-
-
-class OptimizerOptions(Options):
-    kind: Literal["adamw", "muon"] = Field("adamw", description="muon: matrices by Muon, the rest by AdamW")
-    lr: float = Field(1e-4, gt=0, description="learning rate of AdamW")
-    betas: tuple[float, float] = Field((0.9, 0.975), description="AdamW's decay rates of the two moments")
-    eps: float = Field(1e-8, gt=0, description="AdamW's denominator offset")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
-    muon_lr: float = Field(3e-3, gt=0, description="learning rate of Muon")
-    momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum (Nesterov)")
-    muon_except: str = Field(
-        r"(norm\d?(_context)?\.linear|embed|add_[qkv]_proj|to_add_out|ff_context|proj_out|zero_convs)",
-        description="pattern searched in parameter names: matrices left to AdamW although Muon could take them",
-    )
-
-
-class ScheduleOptions(Options):
-    """The learning rate's factor over the steps: a rise, then a fall or none."""
-
-    warmup: int = Field(0, ge=0, description="optimizer steps of linear rise")
-    start: float | None = Field(
-        None, ge=0, le=1, description="factor at the first step of the rise; null: 1 / (warmup + 1)"
-    )
-    shape: Literal["linear", "cosine"] = Field(
-        "linear", description="how the rate falls: linearly over the last `decay` of the steps, or as half a cosine"
-    )
-    decay: float = Field(0.0, ge=0, le=1, description="last fraction of the steps, over which the rate falls linearly")
-    period: int | None = Field(None, gt=0, description="steps of half a cosine's fall; null: all of the run's")
-    floor: float = Field(0.0, ge=0, le=1, description="fraction of the rate at the very end of the fall")
-    gamma: float = Field(1.0, gt=0, le=1, description="factor by which the rate also shrinks every step")
-
-    def factor(self, step: int, steps: int) -> float:
-        """What the learning rates are multiplied by at step `step` (from 0) of `steps`."""
-        start = 1 / (self.warmup + 1) if self.start is None else self.start
-        rise = start + (1 - start) * step / self.warmup if step < self.warmup else 1.0
-        return rise * self._fall(step, steps) * self.gamma**step
-
-    def _fall(self, step: int, steps: int) -> float:
-        if self.shape == "cosine":
-            turned = math.cos(math.pi * step / (self.period or steps))
-            return self.floor + (1 - self.floor) * (1 + turned) / 2
-        left = (steps - step) / max(1.0, self.decay * steps) if self.decay else 1.0
-        return max(self.floor, min(1.0, left))
 
 
 def orthogonalise(matrices: Float[Tensor, "n r c"], steps: int = 5) -> Float[Tensor, "n r c"]:
@@ -96,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
@@ -115,6 +71,7 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+        assert parameter.grad is not None  # `step` asks for those that have one
         state["momentum"].lerp_(parameter.grad, 1 - momentum)
         return parameter.grad.lerp(state["momentum"], momentum)
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
-from dwm.evaluation import EvaluationOptions, Tools, evaluate
+from dwm.evaluation import Tools
+from dwm.evaluation.evaluate import evaluate
+from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
 from dwm.screen import say
 from dwm.training.loop.step import Moment

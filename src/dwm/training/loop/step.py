@@ -16,19 +16,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 
 from dwm.errors import DwmError
-from dwm.options import Options
 from dwm.screen import say
 from dwm.training.loop.ema import Ema
-from dwm.training.loop.log import Tracker, WatchOptions, trackers
+from dwm.training.loop.log import Tracker, trackers
 from dwm.training.loop.meter import Meter
-from dwm.training.loop.optimizers import OptimizerOptions, ScheduleOptions, build_optimizers, set_rates
+from dwm.training.loop.optimizers import build_optimizers, set_rates
+from dwm.training.loop.options import LoopOptions
 from dwm.training.loop.scaler import Scaler
 from dwm.training.loop.task import Task
 from dwm.training.loop.watchdog import Watchdog
-from dwm.training.parallel.ranks import ParallelOptions, Place, Spread, place, restarted
+from dwm.training.parallel.ranks import Place, Spread, place, restarted
 from dwm.training.saves import checkpoint
 from dwm.training.saves.checkpoint import Training
 from dwm.training.saves.saver import Saver
@@ -36,22 +35,6 @@ from dwm.training.saves.saver import Saver
 Compatibility = Literal["ours", "reference"]
 SAME_PRESS = 1.0
 """Seconds within which several processes may be told of one Ctrl-C twice, by the terminal and by their launcher."""
-
-
-class LoopOptions(Options):
-    steps: int = Field(1000, gt=0, description="optimizer steps")
-    accumulate: int = Field(1, gt=0, description="micro-batches whose mean gradient makes one step, over all processes")
-    clip_norm: float = Field(1.0, ge=0, description="largest total norm of the gradient; 0: unbounded")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights a step; 0: no average")
-    seed: int = Field(0, ge=0, description="of data order and all random numbers")
-    log_every: int = Field(20, gt=0, description="steps between two lines of the log")
-    save_every: int = Field(500, gt=0, description="steps between two saves")
-    keep: int = Field(2, gt=0, description="last saves that are kept")
-    keep_best: int = Field(1, ge=0, description="saves with the best scores that are kept as well")
-    optimizer: OptimizerOptions = OptimizerOptions()
-    schedule: ScheduleOptions = ScheduleOptions()
-    parallel: ParallelOptions = ParallelOptions()
-    watch: WatchOptions = WatchOptions()
 
 
 @dataclass(frozen=True)

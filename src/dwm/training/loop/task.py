@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
@@ -25,7 +25,7 @@ class Losses:
     """
 
     loss: Float[Tensor, ""]
-    parts: Mapping[str, tuple[Float[Tensor, ""], Float[Tensor, ""]]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[Float[Tensor, ""], Num[Tensor, ""]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dwm.conditions import ConditionOptions, drawn
-from dwm.diffusion.process import Latents, NoiseProcess
+from dwm.diffusion.process import Flow, Latents, NoiseProcess
+from dwm.training.objectives.options import ObjectiveOptions
 
-if TYPE_CHECKING:
-    from dwm.training.objectives.driving import ObjectiveOptions
+
+def flow_of(options: ObjectiveOptions) -> Flow:
+    """The rectified flow of a training's options."""
+    return Flow(options.shift, options.times)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def draw(
     levels), none: `generator` gives all.
     """
     b, t, v = shape[:3]
-    noising = options.flow() if noising is None else noising
+    noising = flow_of(options) if noising is None else noising
 
     def uniform(*size: int) -> Tensor:
         return torch.rand(size, generator=generator)

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from dwm.conditions import dropped_together
 from dwm.devices import send_together
-from dwm.diffusion.flow import Weighting, spread
-from dwm.diffusion.process import Flow, Latents, NoiseProcess
-from dwm.errors import DwmError
-from dwm.options import Options
+from dwm.diffusion.flow import spread
+from dwm.diffusion.process import Latents, NoiseProcess
 from dwm.training.loop.task import Losses
-from dwm.training.objectives.draws import Draws, draw
+from dwm.training.objectives.draws import Draws, draw, flow_of
+from dwm.training.objectives.options import ObjectiveOptions
 
 __all__ = [
     "Draws",
@@ -39,77 +37,6 @@ __all__ = [
 
 ON_PROCESSOR = frozenset(("text",))
 """Conditions whose flags are read by the processor: it picks the words."""
-
-
-class ObjectiveOptions(Options):
-    """The task mix: generation from noise, single images, or prediction from given first frames."""
-
-    shift: float = Field(3.0, gt=0, description="shift of the noise levels towards noise")
-    times: Weighting = Field("logit_normal", description="how often each noise level is trained")
-    weighting: Literal["sigma_squared", "velocity"] = Field(
-        "sigma_squared",
-        description="sigma_squared: error of the clean latents, as published; velocity: of the velocity",
-    )
-    style: Literal["ctsd", "diffusion_forcing"] | None = Field(
-        None, description="ctsd: first frames may be given; diffusion_forcing: a noise level per frame; null: neither"
-    )
-    keep_text: float = Field(1.0, ge=0, le=1, description="share of clips that keep their captions")
-    keep_boxes: float = Field(1.0, ge=0, le=1, description="share of clips that keep their box pictures")
-    keep_map: float = Field(1.0, ge=0, le=1, description="share of clips that keep their map pictures")
-    keep_action: float = Field(1.0, ge=0, le=1, description="share of clips that keep speed and steering")
-    keep_explicit_view: float = Field(1.0, ge=0, le=1, description="share of clips that keep their cameras' matrices")
-    drop_all: float = Field(0.0, ge=0, le=1, description="share of clips that lose captions, boxes and map together")
-    generation_tasks: float = Field(0.0, ge=0, le=1, description="ctsd: share of clips without given frames")
-    image_tasks: float = Field(
-        0.0, ge=0, le=1, description="share of generation clips whose frames do not see each other"
-    )
-    all_references_visible: float = Field(
-        0.0, ge=0, le=1, description="ctsd: share of clips with all given frames shown"
-    )
-    reference_visible: float = Field(1.0, ge=0, le=1, description="ctsd: else, share of given frames and views shown")
-    reference_frames: int | dict[int, float] = Field(0, description="ctsd: given frames, a number or number → share")
-    reference_scale_std: float | None = Field(None, ge=0, description="deviation of a random scale of given latents")
-    reference_offset_std: float | None = Field(None, ge=0, description="deviation of a random offset of given latents")
-    disable_reference_loss: bool = Field(False, description="given frames do not count in the loss")
-    loss_scale: float = Field(
-        1.0, gt=0, description="what the loss is multiplied by; matters where gradients are clipped"
-    )
-    box_weight: float = Field(1.0, ge=1, description="weight of the latents under drawn boxes; 1: like all others")
-
-    @model_validator(mode="after")
-    def _shares(self) -> ObjectiveOptions:
-        if isinstance(self.reference_frames, dict) and abs(sum(self.reference_frames.values()) - 1) > 1e-3:
-            raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
-        return self
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """Conditions that some clips lose, by themselves or (`layout`: boxes and map) together: weights can do without them."""
-        alone = tuple(name for name in ("text", "boxes", "map") if getattr(self, f"keep_{name}") < 1)
-        return tuple(dict.fromkeys((*alone, *(("text", "layout") if self.drop_all else ()))))
-
-    def share(self, condition: str) -> float:
-        """The share of clips that keep a condition."""
-        return getattr(self, f"keep_{condition}") if f"keep_{condition}" in type(self).model_fields else 1.0
-
-    def flow(self) -> Flow:
-        """The rectified flow of these options."""
-        return Flow(self.shift, self.times)
-
-    def in_latents(self, frames_per_latent: int) -> ObjectiveOptions:
-        """The same with given frames counted in latents, of which the first holds one frame and the others so many."""
-
-        def latents(frames: int) -> int:
-            if frames_per_latent > 1 and frames and frames % frames_per_latent != 1:
-                raise DwmError(
-                    f"training.objective.reference_frames: {frames} frames are not whole latents of {frames_per_latent} "
-                    f"frames after a first one; give 1, {1 + frames_per_latent}, {1 + 2 * frames_per_latent}, … frames"
-                )
-            return (frames - 1) // frames_per_latent + 1
-
-        given = self.reference_frames
-        counts = latents(given) if isinstance(given, int) else {latents(n): share for n, share in given.items()}
-        return self.with_(reference_frames=counts)
 
 
 @dataclass(frozen=True)
@@ -142,10 +69,11 @@ def noised(
 
     `noising`: how noise is added, none: the flow of the options. `references`: what given frames show, none: `latents`.
     """
-    given, alone = _tasks(draws, options, tuple(latents.shape[:3]))
+    b, t, v = latents.shape[:3]
+    given, alone = _tasks(draws, options, (b, t, v))
     any_together = not bool(alone.all())
     draws, given, alone, keep = _sent(draws, given, alone, _keep(draws, options), latents.device)
-    noisy = (options.flow() if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
+    noisy = (flow_of(options) if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
     sample, shown = noisy.sample, latents if references is None else references
     if options.style == "ctsd":
         sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)
@@ -219,7 +147,7 @@ def _tasks(
         return _ctsd_tasks(draws, options, shape)
     given = torch.zeros(shape, dtype=torch.bool)
     if options.style == "diffusion_forcing":
-        return given, draws.image < options.image_tasks
+        return given, _drawn(draws.image) < options.image_tasks
     return given, torch.zeros(shape[0], dtype=torch.bool)
 
 
@@ -229,7 +157,7 @@ def _sent(
     """All that was drawn and decided by the processor, on the device, in one copy for each kind of number."""
     used = {name: getattr(draws, name) for name in ("noise", "positions", "scale", "offset")}
     decided = {f"keep {name}": value for name, value in keep.items() if name not in ON_PROCESSOR}
-    found = send_together({**used, **decided, "given": given, "alone": alone}, device)
+    found: dict[str, Any] = send_together({**used, **decided, "given": given, "alone": alone}, device)
     keep = {name: found.get(f"keep {name}", value) for name, value in keep.items()}
     return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], keep
 
@@ -239,14 +167,22 @@ def _ctsd_tasks(
 ) -> tuple[Bool[Tensor, "b t v"], Bool[Tensor, "b"]]:
     """Which frames and views are given clean, and which clips are images that do not see each other."""
     _, t, _ = shape
-    generation = draws.generation < options.generation_tasks
-    alone = generation & (draws.image < options.image_tasks)
-    shown = spread(draws.all_visible < options.all_references_visible, draws.visible) | (
-        draws.visible < options.reference_visible
+    generation = _drawn(draws.generation) < options.generation_tasks
+    alone = generation & (_drawn(draws.image) < options.image_tasks)
+    visible = _drawn(draws.visible)
+    shown = spread(_drawn(draws.all_visible) < options.all_references_visible, visible) | (
+        visible < options.reference_visible
     )
     count = _reference_counts(draws, options, len(generation))
     within = torch.arange(t)[None] < count[:, None]
     return shown & within[:, :, None] & ~spread(generation, shown), alone
+
+
+def _drawn(numbers: Tensor | None) -> Tensor:
+    """What `draw` drew for these options."""
+    if numbers is None:
+        raise ValueError("the draws are of other options: they lack numbers that these ask for")
+    return numbers
 
 
 def _reference_counts(draws: Draws, options: ObjectiveOptions, b: int) -> Tensor:
@@ -254,14 +190,14 @@ def _reference_counts(draws: Draws, options: ObjectiveOptions, b: int) -> Tensor
         return torch.full((b,), options.reference_frames)
     counts = torch.tensor(list(options.reference_frames))
     limits = torch.tensor(list(options.reference_frames.values())).cumsum(0)
-    return counts[torch.searchsorted(limits, draws.count).clamp(max=len(counts) - 1)]
+    return counts[torch.searchsorted(limits, _drawn(draws.count)).clamp(max=len(counts) - 1)]
 
 
 def _perturbed(latents: Latents, draws: Draws, options: ObjectiveOptions) -> Latents:
     """Latents with a random scale and offset of each frame, where options ask for them."""
-    if draws.scale is not None:
+    if draws.scale is not None and options.reference_scale_std is not None:
         latents = latents * (1 + options.reference_scale_std * spread(draws.scale.to(latents), latents))
-    if draws.offset is not None:
+    if draws.offset is not None and options.reference_offset_std is not None:
         latents = latents + options.reference_offset_std * spread(draws.offset.to(latents), latents)
     return latents
 

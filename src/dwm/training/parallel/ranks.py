@@ -14,49 +14,21 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dwm.devices import group_backend, pick_device
 from dwm.errors import DwmError
-from dwm.options import Options
 from dwm.training.loop.task import Losses, Task
 from dwm.training.parallel.meeting import Meeting
+from dwm.training.parallel.options import ParallelOptions
 
 PATIENCE = timedelta(days=1)
 """How long a process waits while the first one alone prepares clips or draws a preview."""
-Dtype = Literal["float32", "bfloat16", "float16"]
-
-
-class ParallelOptions(Options):
-    """How several processes share a run, and what is done to the network's blocks."""
-
-    mode: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="of several processes: ddp, a copy of the network in each; fsdp, a shard in each"
-    )
-    mesh: tuple[int, int] | None = Field(
-        None, description="fsdp: copies and shards of a copy, whose product is the number of processes; null: one copy"
-    )
-    gather: Dtype | None = Field(
-        None, description="fsdp: numbers in which weights travel; null: those of matrix products (autocast)"
-    )
-    recompute: bool = Field(False, description="compute each block again in the backward pass: less memory, more time")
-    compile: bool = Field(False, description="compile each block (torch.compile); the first steps take minutes")
-
-    def shape(self, processes: int) -> tuple[int, int]:
-        """The mesh for so many processes. Raises DwmError where it does not fit them."""
-        copies, shards = self.mesh or (1, processes)
-        if copies * shards != processes or copies < 1:
-            raise DwmError(
-                f"training.parallel.mesh: [{copies}, {shards}] is {copies * shards} processes, but {processes} were "
-                f"started; give copies and shards whose product is {processes}"
-            )
-        return copies, shards
 
 
 @dataclass(frozen=True)
@@ -258,7 +230,7 @@ class Spread:
         for module in computation.modules():
             if hasattr(module, "agreed"):
                 before = module.agreed
-                module.agreed = lambda wanted: self.here.any(wanted)[0]
+                module.agreed = lambda wanted: self.here.any(wanted)[0]  # type: ignore[assignment]
                 self._undo.append(partial(setattr, module, "agreed", before))
 
 
@@ -268,12 +240,13 @@ def _copies(computation: Computation, device: torch.device) -> nn.Module:
     # Buffers never change, so there is nothing to send each time; PyTorch 2.13 gave the setting another name.
     names = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    quiet: dict[str, Any] = {buffers: False}
     return DistributedDataParallel(
         computation,
         device_ids=None if device.type == "cpu" else [device],
         find_unused_parameters=True,  # which blocks run depends on the tasks that are drawn
         gradient_as_bucket_view=True,
-        **{buffers: False},
+        **quiet,
     )
 
 

@@ -5,6 +5,8 @@ PyTorch's part for them takes long to import, so it is loaded only where there a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.distributed as dist
 from torch import Tensor
 
@@ -16,12 +18,14 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """What of a tensor lies in this process; all of one that is not sharded. Shares its memory."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
+    spread: Any = tensor
+    return spread.to_local() if is_sharded(tensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, gathered from the shards; every process of its mesh must ask."""
-    return tensor.full_tensor() if is_sharded(tensor) else tensor
+    spread: Any = tensor
+    return spread.full_tensor() if is_sharded(tensor) else tensor
 
 
 def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
@@ -30,6 +34,7 @@ def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
         return tensor
     from torch.distributed.tensor import DTensor, Replicate
 
+    assert isinstance(like, DTensor)
     everywhere = [Replicate()] * like.device_mesh.ndim
     held = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
     return held.redistribute(placements=like.placements)
@@ -37,7 +42,8 @@ def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 def sum_over_shards(value: Tensor, like: Tensor) -> Tensor:
     """The sum of `value` over the processes that hold the shards of one copy of `like`."""
-    for axis, placement in enumerate(like.placements):
+    spread: Any = like
+    for axis, placement in enumerate(spread.placements):
         if placement.is_shard():
-            dist.all_reduce(value, group=like.device_mesh.get_group(axis))
+            dist.all_reduce(value, group=spread.device_mesh.get_group(axis))
     return value

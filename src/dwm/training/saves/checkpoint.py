@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.tensor_files import read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.screen import say
-from dwm.storage import atomic_write, read_file, regular
+from dwm.storage import atomic_write, read_file
 from dwm.strict_json import parse_json
 from dwm.training.loop.ema import Ema
 from dwm.training.loop.scaler import Scaler
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"\d{7,}")
 STATE, SCORES = "state.json", "scores.json"
-SHOWN_KEYS = 10
+THIS = "the network in training; is it the same one?"
 LARGEST_STATE = 2**20
 
 
@@ -166,10 +167,11 @@ def restore(path: Path, training: Training) -> int:
     state = read_state(path)
     files = Files(path)
     weights = {name: found.size for name, found in files.tensors.items() if name.startswith("weights.")}
-    compare(path, weights, _shapes({f"weights.{name}": value for name, value in training.module.state_dict().items()}))
+    own = {f"weights.{name}": value for name, value in training.module.state_dict().items()}
+    require_keys(path, weights, shapes_of(own), THIS)
     _prepare_optimizers(path, training, files)
     wanted = training.tensors()
-    compare(path, {name: found.size for name, found in files.tensors.items()}, _shapes(wanted))
+    require_keys(path, {name: found.size for name, found in files.tensors.items()}, shapes_of(wanted), THIS)
     with torch.no_grad():
         files.read_into(wanted)
     training.ema.updates = state["average_updates"]
@@ -209,42 +211,16 @@ def saved_weights(path: Path, part: str = "average") -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Loads a weights file into `module`; differing keys or shapes end in a DwmError that names ten of them."""
-    regular(path)
-    try:
-        weights = load_file(path)
-    except Exception as error:
-        raise DwmError(f"{path}: cannot be read as safetensors ({error})") from error
-    compare(path, _shapes(weights), _shapes(module.state_dict()))
+    """Loads a weights file into `module`. Raises DwmError where keys or shapes differ."""
+    weights = read_tensors(path)
+    require_keys(path, shapes_of(weights), shapes_of(module.state_dict()), THIS)
     module.load_state_dict(weights)
 
 
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
     """Writes a module's state, or whole tensors by name, as one safetensors file."""
-    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    # Copies share no memory: safetensors refuses tied parameters otherwise.
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with atomic_write(path) as beside:
-        save_file(tensors, beside)
-
-
-def compare(path: Path, found: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size]) -> None:
-    """Raises DwmError, naming ten of them, where names or sizes differ."""
-    wrong = [f"missing {name}" for name in wanted if name not in found]
-    wrong += [f"unknown {name}" for name in found if name not in wanted]
-    wrong += [
-        f"{name} is {tuple(found[name])}, not {tuple(wanted[name])}"
-        for name in wanted
-        if name in found and tuple(found[name]) != tuple(wanted[name])
-    ]
-    if wrong:
-        shown: Iterable[str] = wrong[:SHOWN_KEYS]
-        more = ", …" if len(wrong) > SHOWN_KEYS else ""
-        raise DwmError(f"{path}: {len(wrong)} keys differ: {', '.join(shown)}{more}; is this the same network?")
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in tensors.items()}
+        write_tensors(beside, weights.state_dict() if isinstance(weights, nn.Module) else weights)
 
 
 def _prepare_optimizers(path: Path, training: Training, files: Files) -> None:

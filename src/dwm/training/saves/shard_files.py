@@ -57,9 +57,9 @@ def share_out(tensors: Mapping[str, Tensor], rank: int, gather: Any) -> list[Pie
     plans = gather(planner.create_local_plan())
     shared, _ = planner.create_global_plan(plans)
     return [
-        Piece(item.index.fqn, tuple(item.tensor_data.chunk.offsets), tuple(item.tensor_data.size))
+        Piece(item.index.fqn, tuple(data.chunk.offsets), tuple(data.size))
         for item in shared[rank].items
-        if item.tensor_data.chunk.sizes.numel() or item.tensor_data.size.numel() == 0
+        if (data := item.tensor_data) is not None and (data.chunk.sizes.numel() or data.size.numel() == 0)
     ]
 
 
@@ -129,7 +129,8 @@ class Files:
         """Fills whole or sharded tensors in place. Names and sizes must be those of the files."""
         # By hand: torch.distributed.checkpoint.load makes all processes read together, and cannot be told otherwise before 2.9.
         planner = DefaultLoadPlanner()
-        planner.set_up_planner(dict(tensors), Metadata(self.tensors, storage_data=self._places), is_coordinator=True)
+        known = Metadata({**self.tensors}, storage_data=self._places)
+        planner.set_up_planner(dict(tensors), known, is_coordinator=True)
         plan = planner.finish_plan(planner.create_local_plan())
         by_file: dict[Path, list[Any]] = {}
         for item in plan.items:
@@ -181,4 +182,4 @@ def _header(file: Any) -> dict[str, Any]:
 def _checksum(tensor: Tensor) -> int:
     if tensor.numel() == 0:
         return 0
-    return zlib.crc32(memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy()))
+    return zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)

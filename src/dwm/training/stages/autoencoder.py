@@ -12,25 +12,15 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.devices import autocast
-from dwm.options import Options
 from dwm.training.feed.clip_cache import ClipCache
 from dwm.training.loop.step import step_generator
 from dwm.training.loop.task import Losses, Work
+from dwm.training.stages.options import AutoencoderLossOptions, AutoencoderStageOptions
 
 Pictures = Float[Tensor, "n 3 h w"]
-
-
-class AutoencoderLossOptions(Options):
-    gradient: float = Field(1.0, ge=0, description="weight of the picture gradients' L1 at scales 1, 2 and 4")
-    quarter: float = Field(1.0, ge=0, description="weight of the L1 of pictures halved twice")
-    chroma: float = Field(1.0, ge=0, description="weight of the L1 of (R−G, B−G) at half size: else colours come last")
-    kl: float = Field(1e-5, ge=0, description="weight of the divergence from a unit Gaussian, per latent value")
-    adversarial: float = Field(0.05, ge=0, description="weight of the discriminator's verdict, decoder stage only")
-    latent_noise: float = Field(0.1, ge=0, description="noise on the latents in the decoder stage, in their deviations")
 
 
 def reconstruction_loss(got: Pictures, wanted: Pictures, options: AutoencoderLossOptions) -> Float[Tensor, ""]:
@@ -80,15 +70,6 @@ def discriminator_loss(judge: nn.Module, real: Pictures, made: Pictures) -> Floa
     return F.relu(1 - judge(real)).mean() + F.relu(1 + judge(made.detach())).mean()
 
 
-class AutoencoderStageOptions(Options):
-    """One stage: the whole autoencoder on crops, or its decoder alone against a discriminator."""
-
-    decoder_only: bool = Field(False, description="freeze the encoder, noise the latents, judge with a discriminator")
-    crop: tuple[int, int] = Field((64, 64), description="width and height of the crops in pixels")
-    batch: int = Field(4, gt=0, description="crops a step")
-    loss: AutoencoderLossOptions = AutoencoderLossOptions()
-
-
 class AutoencoderTask:
     """Trains an autoencoder on random crops of a cache's pictures."""
 
@@ -110,7 +91,7 @@ class AutoencoderTask:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.module["judge"] = PatchDiscriminator()
-        self.module.to(self.device, memory_format=torch.channels_last)
+        self.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
         number = start

@@ -8,29 +8,18 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.base_models.base import load_autoencoder
-from dwm.options import Options
 from dwm.training.feed.clip_cache import ClipCache
-from dwm.training.loop.step import Callback, LoopOptions
-from dwm.training.stages.autoencoder import (
-    AutoencoderStageOptions,
-    AutoencoderTask,
-    fold_statistics,
-    latent_statistics,
-)
+from dwm.training.loop.options import LoopOptions
+from dwm.training.loop.step import Callback
+from dwm.training.stages.autoencoder import AutoencoderTask, fold_statistics, latent_statistics
+from dwm.training.stages.options import AutoencoderStage
 from dwm.training.stages.stage import Context
 
 STATISTICS_CLIPS = 24
 """Clips whose latents give each channel's mean and deviation."""
-
-
-class AutoencoderStage(Options):
-    name: str = Field(..., description="name of the stage's folder")
-    loop: LoopOptions = LoopOptions()
-    pictures: AutoencoderStageOptions = AutoencoderStageOptions()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
@@ -19,25 +18,12 @@ from dwm.devices import autocast
 from dwm.diffusion.process import NoiseProcess
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.networks.cost import Shape, operations
-from dwm.options import Options
 from dwm.training.feed.batches import DrivingBatch
 from dwm.training.loop.task import Losses, Work
-from dwm.training.objectives.driving import ObjectiveOptions, box_weights, draw, losses_of, noised
+from dwm.training.objectives.driving import box_weights, draw, losses_of, noised
+from dwm.training.objectives.options import ObjectiveOptions
 
 Network = CrossviewTemporalDiT | CrossviewTemporalUNet
-
-
-class BatchOptions(Options):
-    """What a micro-batch is made of."""
-
-    clips: int = Field(1, gt=0, description="clips, or parts of clips, in a micro-batch")
-    frames: int = Field(1, gt=0, description="consecutive frames of each")
-    views: int | None = Field(None, description="views of each, drawn at random; null: all")
-    train_text: bool = Field(False, description="train the text encoders with the network")
-    share: float = Field(1.0, gt=0, le=1, description="share of the clips that is used")
-    sample_latents: bool = Field(
-        True, description="latents are sampled anew each time, as published; false: always their mean"
-    )
 
 
 @runtime_checkable
@@ -109,9 +95,10 @@ class DrivingTask:
             latent_frames=latents.shape[1],
             gradients=told.train_text,
         )
+        apart = conditions.disable_temporal
         conditions = replace(
             conditions,
-            disable_temporal=conditions.disable_temporal | inputs.alone,
+            disable_temporal=inputs.alone if apart is None else apart | inputs.alone,
             any_temporal=conditions.any_temporal and inputs.any_together,
         )
         with autocast(self.device, told.dtype):
@@ -161,7 +148,8 @@ class DrivingTask:
         boxes, weight = batch.clips.layout_boxes, self.told.objective.box_weight
         if weight == 1 or boxes is None:
             return None
-        return box_weights(boxes, latents.shape[-2:], weight)
+        height, width = latents.shape[-2:]
+        return box_weights(boxes, (height, width), weight)
 
     def _latent_shape(self, batch: DrivingBatch) -> tuple[int, ...]:
         if batch.latents is not None:

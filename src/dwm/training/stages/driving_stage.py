@@ -7,28 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel, TextEncoder
-from dwm.options import Options
 from dwm.screen import say
 from dwm.training.feed.batches import Feed
-from dwm.training.loop.step import Callback, LoopOptions
-from dwm.training.objectives.driving import ObjectiveOptions
+from dwm.training.loop.options import LoopOptions
+from dwm.training.loop.step import Callback
 from dwm.training.saves import checkpoint
-from dwm.training.stages.driving import BatchOptions, DrivingTask, Network, Told
+from dwm.training.stages.driving import DrivingTask, Network, Told
 from dwm.training.stages.freezing import freeze
+from dwm.training.stages.options import DrivingStage
 from dwm.training.stages.stage import Context
 
 WEIGHTS = "weights.safetensors"
-
-
-class DrivingStage(Options):
-    name: str = Field(..., description="name of the stage's folder")
-    loop: LoopOptions = LoopOptions()
-    batch: BatchOptions = BatchOptions()
-    objective: ObjectiveOptions = ObjectiveOptions()
 
 
 @dataclass(frozen=True)
@@ -97,6 +89,7 @@ class DrivingTraining:
         loop = self.options.loop
         if self.epochs is None:
             return loop
+        assert isinstance(task.feed, Feed)  # as `task` made it
         return loop.with_(steps=min(loop.steps, self.epochs * task.feed.plan.steps))
 
     def callbacks(self, context: Context, task: DrivingTask) -> Sequence[Callback]:

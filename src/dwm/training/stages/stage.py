@@ -16,7 +16,8 @@ from torch import Tensor
 
 from dwm.data.workers import training_worker_errors
 from dwm.screen import say
-from dwm.training.loop.step import Callback, Compatibility, LoopOptions, train_task
+from dwm.training.loop.options import LoopOptions
+from dwm.training.loop.step import Callback, Compatibility, train_task
 from dwm.training.loop.task import Task
 from dwm.training.parallel.ranks import Place, place
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from dwm.clip import NUSCENES_VIEWS
+from dwm.conventions import NUSCENES_VIEWS
 
 Row = dict[str, Any]
 
@@ -158,17 +158,14 @@ def static_tables() -> dict[str, list[Row]]:
     }
 
 
+def map_row(name: str, file: str, log_tokens: Sequence[str]) -> Row:
+    """A row of the map table: the mask of a place ("": it has none) for its logs."""
+    return {"category": "semantic_prior", "token": name, "filename": file, "log_tokens": list(log_tokens)}
+
+
 def map_rows(log_tokens: dict[str, Sequence[str]]) -> list[Row]:
     """The map table: a mask for each place that has logs."""
-    return [
-        {
-            "category": "semantic_prior",
-            "token": LOCATIONS[place],
-            "filename": f"maps/{LOCATIONS[place]}.png",
-            "log_tokens": list(tokens),
-        }
-        for place, tokens in log_tokens.items()
-    ]
+    return [map_row(LOCATIONS[place], f"maps/{LOCATIONS[place]}.png", tokens) for place, tokens in log_tokens.items()]
 
 
 def link(rows: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""One scene of nuScenes: which frames make a window, and a window as a `Clip`. Opens no file but through the tree it is given."""
+"""One scene of a data set of tables: which frames make a window, and a window as a `Clip`. Opens files through its tree alone."""
 
 from __future__ import annotations
 
@@ -6,44 +6,31 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from dwm.clip import Boxes, Caption, Clip, LidarTrack, Rig
-from dwm.data.nuscenes.index import Index
-from dwm.data.nuscenes.presence import Choice, nearest_present
-from dwm.data.nuscenes.sensors import TreePictures, TreePoints
-from dwm.data.nuscenes.tables import vectors
+from dwm.data.tables.columns import vectors
+from dwm.data.tables.index import Index
+from dwm.data.tables.indexed import IndexedTables
+from dwm.data.tables.presence import Choice, Window, nearest_present
+from dwm.data.tables.sensors import TreePictures, TreePoints
 from dwm.data.windows import frame_windows, nearest_index, typical_step, unevenness
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_from_quaternion, transform
 
-if TYPE_CHECKING:
-    from dwm.data.nuscenes.dataset import Dataset
-
 
 @dataclass(frozen=True)
-class Window:
-    """Frames of one scene: rows of the index by frame and channel; the LiDAR first where it is the clock."""
+class TableScene:
+    """One scene; made by `TableDataset`. Times are seconds since its first frame."""
 
-    scene: int
-    fps: float
-    channels: tuple[str, ...]
-    rows: Int[np.ndarray, "t s"]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One scene; made by `Dataset`. Times are seconds since its first frame."""
-
-    dataset: Dataset
+    tables: IndexedTables
     number: int
 
     @property
     def _index(self) -> Index:
-        return self.dataset.index
+        return self.tables.index
 
     def _text(self, column: str) -> str:
         return self._index.scenes[column][self.number].as_py()
@@ -65,15 +52,15 @@ class Scene:
         return self._text("location")
 
     @cached_property
-    def rows_of(self) -> dict[str, Int[np.ndarray, "n"]]:
+    def rows_of(self) -> dict[str, Int[np.ndarray, "_"]]:
         """The rows of the index by channel, rising in time; only key frames where the data set was opened so."""
         spans, names = self._index.spans, self._index.channels["channel"].to_pylist()
         scene = spans["scene"].to_numpy()
         found = {}
         for span in range(*np.searchsorted(scene, [self.number, self.number + 1])):
             rows = np.arange(spans["start"][span].as_py(), spans["stop"][span].as_py())
-            if self.dataset.options.key_frames_only:
-                rows = rows[self.dataset.columns.key[rows]]
+            if self.tables.options.key_frames_only:
+                rows = rows[self.tables.columns.key[rows]]
             found[names[spans["channel"][span].as_py()]] = rows
         return found
 
@@ -86,7 +73,7 @@ class Scene:
     def views(self) -> tuple[str, ...]:
         """The cameras that the scene has pictures of."""
         cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
-        known = [name for name in self.dataset.options.views if name in cameras]
+        known = [name for name in self.tables.options.views if name in cameras]
         return tuple(known) or tuple(cameras)
 
     def channels(self, views: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -98,13 +85,13 @@ class Scene:
                     f"{self.name}: has no camera {name}{nearest(name, self.views)}; it has others: --views {','.join(self.views)}"
                 )
         lidars = [name for name in self.rows_of if self._kinds[name] == "lidar"]
-        return (lidars[0], *views) if self.dataset.options.lidar and lidars else views
+        return (lidars[0], *views) if self.tables.options.lidar and lidars else views
 
     @cached_property
     def seconds(self) -> float:
         """From the first to the last frame of the clock."""
         channels = self.channels()
-        stamps = self._stamps(channels[0]) if channels else ()
+        stamps = self._stamps(channels[0]) if channels else np.empty(0)
         return float(stamps[-1] - stamps[0]) / 1e6 if len(stamps) else 0.0
 
     @cached_property
@@ -128,7 +115,7 @@ class Scene:
         channels = self.channels(views)
         self._tell_unevenness(channels, fps)
         stamps = [self._stamps(channel) for channel in channels]
-        keys = [self.dataset.columns.key[self.rows_of[channel]] for channel in channels]
+        keys = [self.tables.columns.key[self.rows_of[channel]] for channel in channels]
         found = frame_windows(stamps, keys, length, fps, stride, check, reference_oddity)
         rows = [self.rows_of[channel] for channel in channels]
         return [
@@ -169,7 +156,7 @@ class Scene:
         places = [nearest_index(times, wanted) for times in stamps]
         cameras = [i for i, name in enumerate(channels) if self._kinds[name] == "camera"]
         choices = [Choice(rows[i], places[i], np.abs(stamps[i][None] - wanted[:, None])) for i in cameras]
-        for i, found in zip(cameras, nearest_present(self.dataset, self.name, choices), strict=True):
+        for i, found in zip(cameras, nearest_present(self.tables, self.name, choices), strict=True):
             places[i] = found
         return [rows[i][places[i]] for i in range(len(channels))]
 
@@ -177,7 +164,7 @@ class Scene:
         """A window as a clip."""
         views = tuple(channel for channel in window.channels if self._kinds[channel] == "camera")
         seen = window.rows[:, len(window.channels) - len(views) :]
-        options, tree, rig = self.dataset.options, self.dataset.tree, self._rig(views, seen)
+        options, tree, rig = self.tables.options, self.tables.tree, self._rig(views, seen)
         return Clip(
             scene=self.name,
             fps=window.fps,
@@ -186,7 +173,7 @@ class Scene:
             world_from_ego=self._poses(seen),
             pictures=TreePictures(tree, self._files(seen), options.exact_pictures, self._sizes(seen)),
             boxes=self._boxes(seen),
-            map=self.dataset.map(self.location) if options.maps else None,
+            map=self.tables.map(self.location) if options.maps else None,
             captions=self._captions(views, seen),
             lidar=self._lidar(window.rows[:, 0]) if len(views) < len(window.channels) else None,
             description=self.description,
@@ -198,20 +185,20 @@ class Scene:
             warnings.warn(told, stacklevel=3)
 
     def _stamps(self, channel: str) -> Float[np.ndarray, "n"]:
-        return self.dataset.columns.timestamp[self.rows_of[channel]]
+        return self.tables.columns.timestamp[self.rows_of[channel]]
 
     def _times(self, rows: Int[np.ndarray, "*n"]) -> np.ndarray:
         """µs; whole numbers wherever the tables' are (nominal stamps of interpolated sets may not be)."""
-        stamps = self.dataset.columns.timestamp[rows]
+        stamps = self.tables.columns.timestamp[rows]
         return stamps.astype(np.int64) if (stamps == np.floor(stamps)).all() else stamps
 
     def _poses(self, rows: Int[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 4 4"]:
-        columns = self.dataset.columns
+        columns = self.tables.columns
         return transform(rotation_from_quaternion(columns.rotation[rows]), columns.translation[rows])
 
     def _rig(self, views: tuple[str, ...], rows: Int[np.ndarray, "t v"]) -> Rig:
         """The cameras at these pictures: (v, …) where all frames have the first one's calibration and size, as usual."""
-        columns = self.dataset.columns
+        columns = self.tables.columns
         used, sizes = columns.calibration[rows], self._sizes(rows)
         if (used == used[0]).all() and (sizes == sizes[0]).all():
             used, sizes = used[0], sizes[0]
@@ -228,9 +215,9 @@ class Scene:
 
     def _sizes(self, rows: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n 2"]:
         """Width and height that the tables say of pictures."""
-        return np.stack([self.dataset.columns.width[rows], self.dataset.columns.height[rows]], -1)
+        return np.stack([self.tables.columns.width[rows], self.tables.columns.height[rows]], -1)
 
-    def _mounting(self, calibration: Int[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 4 4"]:
+    def _mounting(self, calibration: Int[np.ndarray, "*n"] | int) -> Float[np.ndarray, "*n 4 4"]:
         """Ego from sensor of rows of the calibrations."""
         table = self._index.calibrations
         rotation = rotation_from_quaternion(vectors(table, "rotation")[calibration])
@@ -240,8 +227,8 @@ class Scene:
         return tuple(tuple(self._index.frames["filename"][int(row)].as_py() for row in line) for line in rows)
 
     def _boxes(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Boxes | None, ...], ...]:
-        columns = self.dataset.columns
-        known = {sample: self.dataset.boxes_of(int(sample)) for sample in np.unique(columns.sample[rows])}
+        columns = self.tables.columns
+        known = {sample: self.tables.boxes_of(int(sample)) for sample in np.unique(columns.sample[rows])}
         return tuple(
             tuple(known[columns.sample[row]] if columns.key[row] else self._boxes_between(row) for row in line)
             for line in rows
@@ -249,35 +236,35 @@ class Scene:
 
     def _boxes_between(self, row: int) -> Boxes | None:
         """The boxes at a sweep's own time; None where options leave it bare, or nothing is annotated before or after it."""
-        if not self.dataset.options.boxes_between:
+        if not self.tables.options.boxes_between:
             return None
         times, samples = self._moments
-        time = self.dataset.columns.timestamp[row]
+        time = self.tables.columns.timestamp[row]
         after = int(np.searchsorted(times, time))
         if not 0 < after < len(times):
             return None
         share = (time - times[after - 1]) / (times[after] - times[after - 1])
-        return self.dataset.boxes_between(int(samples[after - 1]), int(samples[after]), float(share))
+        return self.tables.boxes_between(int(samples[after - 1]), int(samples[after]), float(share))
 
     @cached_property
     def _moments(self) -> tuple[Float[np.ndarray, "m"], Int[np.ndarray, "m"]]:
         """When boxes were annotated (µs), and the samples' numbers: nuScenes annotates at the times of the LiDAR's key frames."""
         clock = next((name for name in self.rows_of if self._kinds[name] == "lidar"), self.views[0])
-        columns, rows = self.dataset.columns, self.rows_of[clock]
+        columns, rows = self.tables.columns, self.rows_of[clock]
         rows = rows[columns.key[rows]]
         return columns.timestamp[rows], columns.sample[rows]
 
     def _captions(self, views: tuple[str, ...], rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Caption, ...], ...] | None:
-        if not self.dataset.captions:
+        if not self.tables.caption_files:
             return None
-        stamps = self.dataset.columns.timestamp[rows]
+        stamps = self.tables.columns.timestamp[rows]
         return tuple(
-            tuple(self.dataset.caption(self, view, stamp) for view, stamp in zip(views, line, strict=True))
+            tuple(self.tables.caption(self.number, view, stamp) for view, stamp in zip(views, line, strict=True))
             for line in stamps
         )
 
     def _lidar(self, rows: Int[np.ndarray, "t"]) -> LidarTrack:
-        used = self.dataset.columns.calibration[rows]
+        used = self.tables.columns.calibration[rows]
         mounting = self._mounting(used[0] if (used == used[0]).all() else used)
         files = tuple(self._index.frames["filename"][int(row)].as_py() for row in rows)
-        return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.dataset.tree, files))
+        return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.tables.tree, files))

@@ -11,6 +11,8 @@ from pathlib import Path
 from dwm.errors import DwmError, nearest
 from dwm.storage import limits, read_file
 
+Split = str | Path | Iterable[str] | None
+"""An official name, a file of scene names, or a list of them; None: all scenes."""
 SPLITS = ("train", "train_detect", "train_track", "val", "test", "mini_train", "mini_val")
 
 
@@ -19,7 +21,7 @@ def official(split: str) -> frozenset[str]:
     """The scene names of an official split. `train` is `train_detect` and `train_track` together."""
     if split == "train":
         return official("train_detect") | official("train_track")
-    numbers = json.loads((files(__package__) / "splits.json").read_text())[split]
+    numbers = json.loads((files("dwm.data.nuscenes") / "splits.json").read_text())[split]
     names = set()
     for span in numbers.split():
         first, _, last = span.partition("-")

@@ -1,22 +1,68 @@
-"""A package's tables in nuScenes' terms, so that one reader serves both. Arrays only; reads and writes nothing."""
+"""The neutral tables as the relations that the index joins, so that one reader serves all. Arrays only; opens no file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import shapely
 
+from dwm.clip import LaneMap
+from dwm.data.tables.columns import FLAG, MATRIX, QUATERNION, STAMP, TEXT, VECTOR, WHOLE
 from dwm.errors import DwmError
 
 Tables = Mapping[str, pa.Table]
 
+RELATIONS: dict[str, pa.Schema] = {
+    "scene": pa.schema(
+        {"token": TEXT, "name": TEXT, "first_sample_token": TEXT, "log_token": TEXT, "description": TEXT}
+    ),
+    "sample": pa.schema({"token": TEXT, "next": TEXT, "scene_token": TEXT}),
+    "sample_data": pa.schema(
+        {
+            "token": TEXT,
+            "sample_token": TEXT,
+            "ego_pose_token": TEXT,
+            "calibrated_sensor_token": TEXT,
+            "timestamp": STAMP,
+            "is_key_frame": FLAG,
+            "filename": TEXT,
+            "width": WHOLE,
+            "height": WHOLE,
+        }
+    ),
+    "ego_pose": pa.schema({"token": TEXT, "rotation": QUATERNION, "translation": VECTOR}),
+    "calibrated_sensor": pa.schema(
+        {"token": TEXT, "sensor_token": TEXT, "rotation": QUATERNION, "translation": VECTOR, "camera_intrinsic": MATRIX}
+    ),
+    "sensor": pa.schema({"token": TEXT, "channel": TEXT, "modality": TEXT}),
+    "sample_annotation": pa.schema(
+        {
+            "token": TEXT,
+            "sample_token": TEXT,
+            "instance_token": TEXT,
+            "translation": VECTOR,
+            "size": VECTOR,
+            "rotation": QUATERNION,
+        }
+    ),
+    "instance": pa.schema({"token": TEXT, "category_token": TEXT}),
+    "category": pa.schema({"token": TEXT, "name": TEXT}),
+    "log": pa.schema({"token": TEXT, "location": TEXT}),
+}
+"""The ten tables that the index joins, and their columns. They have the names of nuScenes, whose own tables go in as they are."""
 
-def nuscenes_tables(package: Tables) -> dict[str, pa.Table]:
-    """nuScenes' tables by name, with all columns that the format has (links between rows made anew)."""
-    scenes, sensors, frames, boxes = (package[name] for name in ("scenes", "sensors", "frames", "boxes"))
-    instants = package["instants"]
+
+def relations(neutral: Tables, called: Callable[[str], str]) -> dict[str, pa.Table]:
+    """All tables of nuScenes by name, with all columns that the format has (links between rows made anew).
+
+    neutral: `SCHEMAS` by name; called: a neutral table as errors name it.
+    """
+    scenes, sensors, frames, boxes = (neutral[name] for name in ("scenes", "sensors", "frames", "boxes"))
+    instants = neutral["instants"]
     instants = instants.take(pc.sort_indices(instants, [("scene", "ascending"), ("time", "ascending")]))
     prev, following = chain([instants["scene"]], instants["token"])
     sample = pa.table(
@@ -27,9 +73,9 @@ def nuscenes_tables(package: Tables) -> dict[str, pa.Table]:
     kinds = sensors["kind"].take(pc.index_in(names, value_set=sensors["name"]))
     maps = pc.unique(scenes["map"])
     return {
-        "scene": _scenes(scenes, instants),
+        "scene": _scenes(scenes, instants, called),
         "sample": sample,
-        "sample_data": _frames(frames, sensors, instants),
+        "sample_data": _frames(frames, sensors, instants, called),
         "ego_pose": pa.table(
             {"token": frames["token"], "timestamp": frames["time"]}
             | {name: frames[name] for name in ("rotation", "translation")}
@@ -60,13 +106,14 @@ def chain(groups: list[pa.ChunkedArray], tokens: pa.ChunkedArray) -> tuple[pa.Ar
     return tuple(pc.fill_null(tokens.take(index), "").combine_chunks() for index in (before, after))
 
 
-def _scenes(scenes: pa.Table, instants: pa.Table) -> pa.Table:
+def _scenes(scenes: pa.Table, instants: pa.Table, called: Callable[[str], str]) -> pa.Table:
     """instants are sorted by scene and time."""
     codes = pc.index_in(instants["scene"], value_set=scenes["token"])
     if codes.null_count:
         row = pc.index(pc.is_null(codes), True).as_py()
         raise DwmError(
-            f"instants.parquet: row {instants['token'][row]}: scene {instants['scene'][row]} is not in scenes.parquet"
+            f"{called('instants')}: row {instants['token'][row]}: scene {instants['scene'][row]} is not in "
+            f"{called('scenes')}"
         )
     count = np.bincount(codes.to_numpy(), minlength=len(scenes))
     first = np.full(len(scenes), -1)
@@ -75,7 +122,7 @@ def _scenes(scenes: pa.Table, instants: pa.Table) -> pa.Table:
     empty = np.flatnonzero(first < 0)
     if len(empty):
         raise DwmError(
-            f"instants.parquet: scene {scenes['name'][int(empty[0])]} has no instants; each needs one at least"
+            f"{called('instants')}: scene {scenes['name'][int(empty[0])]} has no instants; each needs one at least"
         )
     tokens = instants["token"]
     return pa.table(
@@ -88,14 +135,14 @@ def _scenes(scenes: pa.Table, instants: pa.Table) -> pa.Table:
     )
 
 
-def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table) -> pa.Table:
+def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table, called: Callable[[str], str]) -> pa.Table:
     sensor = pc.index_in(frames["sensor"], value_set=sensors["token"])
     instant = pc.index_in(frames["instant"], value_set=instants["token"])
     for name, found, table in (("sensor", sensor, "sensors"), ("instant", instant, "instants")):
         if found.null_count:
             row = pc.index(pc.is_null(found), True).as_py()
             raise DwmError(
-                f"frames.parquet: row {frames['token'][row]}: {name} {frames[name][row]} is not in {table}.parquet"
+                f"{called('frames')}: row {frames['token'][row]}: {name} {frames[name][row]} is not in {called(table)}"
             )
     frames = frames.append_column("scene", instants["scene"].take(instant))
     frames = frames.append_column("channel", sensors["name"].take(sensor))
@@ -154,3 +201,12 @@ def _square(intrinsics: pa.ChunkedArray) -> pa.Array:
     """Nine numbers as three rows of three; nothing as no rows."""
     rows = [[line[:3], line[3:6], line[6:]] if line else [] for line in intrinsics.to_pylist()]
     return pa.array(rows, pa.list_(pa.list_(pa.float64())))
+
+
+def lane_rows(name: str, lane_map: LaneMap) -> list[dict[str, Any]]:
+    """Rows of `lanes`, in the map's order."""
+    return [
+        {"map": name, "layer": layer, "polygon": shapely.to_wkb(polygon)}
+        for layer, polygons in lane_map.layers.items()
+        for polygon in polygons
+    ]

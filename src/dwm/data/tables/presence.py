@@ -6,43 +6,49 @@ import posixpath
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dwm.data.films import file_of
+from dwm.data.tables.indexed import IndexedTables
 from dwm.errors import DwmError
-
-if TYPE_CHECKING:
-    from dwm.data.nuscenes.dataset import Dataset
-    from dwm.data.nuscenes.scene import Window
 
 ADVICE = "fetch the archives that hold them, or take key frames only (--key-frames; data.train.0.key_frames_only=true)"
 
 
-def present(dataset: Dataset, rows: Int[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+@dataclass(frozen=True)
+class Window:
+    """Frames of one scene: rows of the index by frame and channel; the LiDAR first where it is the clock."""
+
+    scene: int
+    fps: float
+    channels: tuple[str, ...]
+    rows: Int[np.ndarray, "t s"]
+
+
+def present(tables: IndexedTables, rows: Int[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
     """Whether the file of each row of the index is there, folder by folder."""
-    names = [file_of(dataset.index.frames["filename"][int(row)].as_py()) for row in rows]
-    folders = {folder: set(dataset.tree.names(folder)) for folder in {f"{posixpath.dirname(name)}/" for name in names}}
+    names = [file_of(tables.index.frames["filename"][int(row)].as_py()) for row in rows]
+    folders = {folder: set(tables.tree.names(folder)) for folder in {f"{posixpath.dirname(name)}/" for name in names}}
     return np.array([name in folders[f"{posixpath.dirname(name)}/"] for name in names], bool)
 
 
-def with_pictures(dataset: Dataset, windows: Sequence[Window]) -> list[Window]:
+def with_pictures(tables: IndexedTables, windows: Sequence[Window]) -> list[Window]:
     """The windows of which all pictures are there, with a warning that counts the others.
 
     Raises DwmError where none is left.
     """
-    cameras = [window.rows[:, _cameras(dataset, window)] for window in windows]
+    cameras = [window.rows[:, _cameras(tables, window)] for window in windows]
     rows = np.unique(np.concatenate([part.ravel() for part in cameras])) if cameras else np.zeros(0, int)
-    there = present(dataset, rows)
+    there = present(tables, rows)
     if there.all():
         return list(windows)
     lost = set(rows[~there].tolist())
     whole = [window for window, part in zip(windows, cameras, strict=True) if lost.isdisjoint(part.ravel().tolist())]
     told = (
-        f"{dataset.tree.where}: {len(windows) - len(whole)} of {len(windows)} windows lack pictures "
-        f"({len(lost)} of {len(rows)} files are not there, the first {_name(dataset, rows[~there][0])})"
+        f"{tables.tree.where}: {len(windows) - len(whole)} of {len(windows)} windows lack pictures "
+        f"({len(lost)} of {len(rows)} files are not there, the first {_name(tables, rows[~there][0])})"
     )
     if not whole:
         raise DwmError(f"{told}; {ADVICE}")
@@ -62,16 +68,16 @@ class Choice:
     distance: Float[np.ndarray, "t n"]
 
 
-def nearest_present(dataset: Dataset, scene: str, cameras: Sequence[Choice]) -> list[Int[np.ndarray, "t"]]:
+def nearest_present(tables: IndexedTables, scene: str, cameras: Sequence[Choice]) -> list[Int[np.ndarray, "t"]]:
     """For each camera the places of the nearest pictures that are there, with one warning where these are not the ones meant."""
-    if all(_is_there(dataset, row) for camera in cameras for row in camera.rows[np.unique(camera.places)]):
+    if all(_is_there(tables, row) for camera in cameras for row in camera.rows[np.unique(camera.places)]):
         return [camera.places for camera in cameras]
-    there = [present(dataset, camera.rows) for camera in cameras]
+    there = [present(tables, camera.rows) for camera in cameras]
     lost, total = sum(int((~mask).sum()) for mask in there), sum(len(mask) for mask in there)
     meant = [
         row for camera, mask in zip(cameras, there, strict=True) for row in camera.rows[camera.places] if not mask.all()
     ]
-    first = next(_name(dataset, row) for row in meant if not _is_there(dataset, row))
+    first = next(_name(tables, row) for row in meant if not _is_there(tables, row))
     found, furthest = [], 0.0
     for camera, mask in zip(cameras, there, strict=True):
         # A camera without any: tables alone serve for boxes, map and cameras.
@@ -83,16 +89,16 @@ def nearest_present(dataset: Dataset, scene: str, cameras: Sequence[Choice]) -> 
     return found
 
 
-def _is_there(dataset: Dataset, row: int) -> bool:
-    return dataset.tree.exists(file_of(_name(dataset, row)))
+def _is_there(tables: IndexedTables, row: int) -> bool:
+    return tables.tree.exists(file_of(_name(tables, row)))
 
 
-def _cameras(dataset: Dataset, window: Window) -> list[int]:
+def _cameras(tables: IndexedTables, window: Window) -> list[int]:
     kinds = dict(
-        zip(dataset.index.channels["channel"].to_pylist(), dataset.index.channels["modality"].to_pylist(), strict=True)
+        zip(tables.index.channels["channel"].to_pylist(), tables.index.channels["modality"].to_pylist(), strict=True)
     )
     return [place for place, channel in enumerate(window.channels) if kinds[channel] == "camera"]
 
 
-def _name(dataset: Dataset, row: int) -> str:
-    return dataset.index.frames["filename"][int(row)].as_py()
+def _name(tables: IndexedTables, row: int) -> str:
+    return tables.index.frames["filename"][int(row)].as_py()

@@ -111,7 +111,7 @@ class TreePoints(Sequence):
         if isinstance(index, slice):
             return TreePoints(self.tree, self.files[index])
         data = _read(self.tree, self.files[index])
-        if len(data) % 20:
+        if len(data) % 20 or not data:
             raise DwmError(
                 f"{self.files[index]}: {len(data)} bytes are no whole number of points (20 bytes each); fetch it again"
             )

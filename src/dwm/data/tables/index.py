@@ -3,9 +3,8 @@ is a slice and nothing is an object per row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from dwm.data.nuscenes.tables import SCHEMAS, TEXT, checked, read_table
-from dwm.data.package.schema import PACKAGE, read_manifest, read_package_table
-from dwm.data.package.schema import SCHEMAS as package_schemas
-from dwm.data.package.tables import nuscenes_tables
+from dwm.data.tables.scene_tables import Read, SceneTables
 from dwm.errors import DwmError
-from dwm.storage import Tree, cache_folder, kept_tables, load_tables
+from dwm.storage import cache_folder, kept_tables, load_tables
 
-UNUSED = ("attribute", "visibility", "map")
-"""Tables of which nothing is taken: they may be missing, but not be broken."""
 FORMAT = "index 2"
 """Raised when the index's columns change, so that older ones are built anew."""
+FARTHEST = 1e6
+"""Pixels; no lens of a camera has a focal length, and no picture a centre, beyond."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +87,13 @@ def content(values: pa.Array) -> Iterator[Any]:
         yield np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
 
-def open_index(tree: Tree, version: str) -> Index:
-    """The index of one version: mapped from where it is kept, built first where it is not there or the tables have changed."""
-    if version == PACKAGE:
-        stamps = [tree.stamp(f"{table}.parquet") for table in package_schemas]
-    else:
-        stamps = [tree.stamp(f"{version}/{table}.json") for table in (*SCHEMAS, *UNUSED)]
-    key = " ".join((FORMAT, version, *stamps))
-    tables, place = kept_tables(
-        cache_folder(tree.beside), f"{version}.index", key, lambda: build_index(tree, version).tables()
+def open_index(tables: SceneTables) -> Index:
+    """The index of a data set: mapped from where it is kept, built first where it is not there or the tables have changed."""
+    key = " ".join((FORMAT, tables.version, *(tables.tree.stamp(file) for file in tables.files)))
+    kept, place = kept_tables(
+        cache_folder(tables.tree.beside), f"{tables.version}.index", key, lambda: build_index(tables).tables()
     )
-    return Index(**tables, place=place)
+    return Index(**kept, place=place)
 
 
 def mapped_index(place: Path) -> Index:
@@ -112,17 +104,9 @@ def mapped_index(place: Path) -> Index:
     return Index(**tables, place=place)
 
 
-TOKENS = pa.schema({"token": TEXT})
-Read = Callable[[str], pa.Table]
-"""A table of nuScenes by its name."""
-
-
-def build_index(tree: Tree, version: str) -> Index:
-    """Reads and joins the tables of one version. Raises DwmError for the first broken link, naming file, row and field."""
-    read = partial(read_table, tree, version) if version != PACKAGE else _package_reader(tree)
-    for table in UNUSED if version != PACKAGE else ():
-        if tree.exists(f"{version}/{table}.json"):
-            read_table(tree, version, table, TOKENS)
+def build_index(tables: SceneTables) -> Index:
+    """Reads and joins the tables. Raises DwmError for the first broken link, naming file, row and field."""
+    read, version = tables.relations(), tables.version
     scenes, logs = read("scene"), read("log")
     location = logs["location"].take(join(version, "scene", scenes, "log_token", "log", logs))
     walk, complete = walk_samples(scenes, read("sample"))
@@ -132,14 +116,6 @@ def build_index(tree: Tree, version: str) -> Index:
     scenes = scenes.select(["token", "name", "description"])
     scenes = scenes.append_column("location", location).append_column("complete", pa.array(complete, pa.bool_()))
     return Index(scenes, spans, frames, calibrations, samples, boxes, channels, categories, instances)
-
-
-def _package_reader(tree: Tree) -> Read:
-    read_manifest(tree)
-    tables = nuscenes_tables({table: read_package_table(tree, table) for table in package_schemas})
-    return lambda table: checked(
-        f"{tree.where} ({table})", tables[table].select(SCHEMAS[table].names).cast(SCHEMAS[table]).combine_chunks()
-    )
 
 
 @dataclass(frozen=True)
@@ -197,6 +173,11 @@ def _calibrations(read: Read, version: str) -> tuple[pa.Table, pa.Table]:
                 f"{name}: row {token}: camera_intrinsic has the focal lengths {intrinsics[i, 0]:g} and "
                 f"{intrinsics[i, 4]:g}; they must be positive numbers of pixels"
             )
+        if not _is_of_a_camera(intrinsics[i]):
+            raise DwmError(
+                f"{name}: row {token}: camera_intrinsic {matrix} is no matrix [[f, s, x], [0, f, y], [0, 0, 1]] in pixels; "
+                "correct the table"
+            )
     columns = {
         "token": rows["token"],
         "channel": sensor,
@@ -205,6 +186,13 @@ def _calibrations(read: Read, version: str) -> tuple[pa.Table, pa.Table]:
         "intrinsics": _fixed(intrinsics),
     }
     return sensors.select(["channel", "modality"]), pa.table(columns)
+
+
+def _is_of_a_camera(intrinsics: np.ndarray) -> bool:
+    """Whether nine finite numbers have an inverse, and are of pixels: rays are drawn through them."""
+    if np.abs(intrinsics).max() > FARTHEST or not np.allclose(intrinsics[6:], (0, 0, 1)):
+        return False
+    return bool(intrinsics[0] * intrinsics[4] - intrinsics[1] * intrinsics[3] > 0)
 
 
 def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) -> tuple[pa.Table, pa.Table]:

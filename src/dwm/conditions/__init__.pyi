@@ -1,0 +1,9 @@
+from .build import CONDITIONS as CONDITIONS
+from .build import build_conditions as build_conditions
+from .build import drawn as drawn
+from .build import dropped_together as dropped_together
+from .build import latent_times as latent_times
+from .condition import Condition as Condition
+from .condition import Fields as Fields
+from .condition import Request as Request
+from .options import ConditionOptions as ConditionOptions

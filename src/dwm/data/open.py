@@ -1,0 +1,285 @@
+"""`open_dataset`, and the one table of formats behind it: a line for each kind of data set, told by its files or by its name.
+
+Installed packages add theirs through the entry points `dwm.datasets`; a file of a user never can.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from dwm.data.dataset import Checked, Dataset, Finding, ReadOptions
+from dwm.data.nuscenes import dataset as nuscenes
+from dwm.data.nuscenes.dataset import NuScenesTables
+from dwm.data.package.schema import MANIFEST, PackageTables
+from dwm.data.splits import Split
+from dwm.data.tables.check import check_tables
+from dwm.data.tables.dataset import open_tables
+from dwm.data.tables.scene_tables import SceneTables
+from dwm.errors import DwmError, nearest
+from dwm.storage import Tree, open_tree
+
+GROUP = "dwm.datasets"
+"""Entry points of installed packages: the format's name = a `Format`."""
+NAME = re.compile(r"([a-z][a-z0-9-]*):(?!//)(.*)", re.DOTALL)
+"""`town:seed=7`: a data set that is drawn, by its kind and settings."""
+
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of data set. It needs `tables`, or `open`, or (a world that is drawn) `draw`; without any it cannot be read yet.
+
+    kind: as runs name it. title: as people do. sign: what tells it, in words. patterns: names below a folder that has it, for
+    advice to who named the folder beside. recognise: whether a tree holds it; looks at names only.
+    """
+
+    kind: str
+    title: str
+    sign: str = ""
+    patterns: tuple[str, ...] = ()
+    recognise: Callable[[Tree], bool] = lambda tree: False
+    tables: Callable[[Tree, str | None], SceneTables] | None = None
+    """The tables of a version (None: the one to prefer). What is read, indexed, checked and converted follows from them."""
+    open: Callable[[Tree, str | None, Split, ReadOptions], Dataset] | None = None
+    """For what is no tables: a version, the scenes of a split."""
+    draw: Callable[[Mapping[str, str], ReadOptions], Dataset] | None = None
+    """For what has no files: by its settings. Raises DwmError for one that it does not know."""
+    is_drawn: bool = False
+    repeats_views: bool = False
+    """Whether one camera may stand in several places of a clip."""
+    noun: str = "data set"
+    """What a run lacks where its path leads nowhere."""
+
+
+FORMATS = {
+    line.kind: line
+    for line in (
+        Format(
+            "nuscenes",
+            "nuScenes",
+            "nuScenes tables (a folder such as v1.0-mini with scene.json)",
+            ("*/scene.json", "v1.0-*.zip", "v1.0-*.tar"),
+            lambda tree: bool(nuscenes.versions(tree)),
+            lambda tree, version: NuScenesTables(tree, nuscenes.choose_version(tree, version)),
+        ),
+        Format(
+            "package",
+            "scene package",
+            MANIFEST,
+            (MANIFEST,),
+            lambda tree: tree.exists(MANIFEST),
+            lambda tree, version: PackageTables(tree),
+        ),
+        Format("town", "the embedded town", is_drawn=True),  # what draws it lies above, in dwm.town
+        Format("waymo", "Waymo Open", repeats_views=True),
+        Format("argoverse", "Argoverse 2", repeats_views=True),
+        Format("opendv", "OpenDV", repeats_views=True),
+        Format("layouts", "OpenDWM's layout packages", repeats_views=True, noun="layout package"),
+        Format("carla", "CARLA", repeats_views=True),
+    )
+}
+
+USUAL = next(iter(FORMATS))
+"""The kind that a run names where nobody says another; what lies at a path is opened as what it is."""
+
+
+def register(line: Format) -> Format:
+    """Adds a format, or what opens one that the table only names. Raises DwmError for a kind that is there already."""
+    known = FORMATS.get(line.kind)
+    if known is not None and can_be_read(known) and known != line:
+        raise DwmError(f"{GROUP}: the kind {line.kind} is there already; give the format another name")
+    FORMATS[line.kind] = line
+    return line
+
+
+def can_be_read(line: Format) -> bool:
+    return any((line.tables, line.open, line.draw))
+
+
+def is_drawn(kind: str) -> bool:
+    """Whether sets of this kind are drawn, and have no path."""
+    return FORMATS[kind].is_drawn if kind in FORMATS else format_of(kind).is_drawn
+
+
+def repeats_views(kind: str) -> bool:
+    """Whether one camera may stand in several places of a clip of this kind."""
+    return (FORMATS[kind] if kind in FORMATS else format_of(kind)).repeats_views
+
+
+def check_kind(kind: str) -> None:
+    """Raises ValueError, with the nearest name, for a kind that nobody knows; imports nothing."""
+    if kind not in FORMATS and kind not in (known := kinds()):
+        raise ValueError(f"{kind!r} is no kind of data set{nearest(kind, known)} ({', '.join(known)})")
+
+
+def format_of(kind: str) -> Format:
+    """The format that runs call `kind`. Raises DwmError, with the nearest name, for one that nobody knows."""
+    try:
+        check_kind(kind)
+    except ValueError as error:
+        raise DwmError(str(error)) from None
+    line = FORMATS.get(kind)
+    if line is None or not can_be_read(line):
+        line = _installed(kind) or line
+    if line is None:
+        raise DwmError(
+            f"data sets of kind {kind} cannot be read: what an installed package offers for them does not import"
+        )
+    return line
+
+
+def kinds(readable: bool = False) -> tuple[str, ...]:
+    """What runs may call data sets; `readable`: those that can be read today."""
+    installed = _entry_points()
+    lines = {kind: can_be_read(line) or kind in installed for kind, line in FORMATS.items()}
+    return tuple(kind for kind, can in (lines | dict.fromkeys(installed, True)).items() if can or not readable)
+
+
+def open_dataset(
+    path: Paths,
+    version: str | None = None,
+    split: Split = None,
+    options: ReadOptions = ReadOptions(),
+    endpoint: str | None = None,
+) -> Dataset:
+    """A folder, a folder of archives, or a list of archives, as paths or URLs; or the name of what is drawn (`town:seed=7`).
+
+    `version` is the folder of the tables, where there are several (None: the one to prefer). `split` is an official name, a
+    file of scene names or a list of them (None: all scenes that are whole). `endpoint` is the address of an S3 service other
+    than Amazon's. Raises DwmError for what nobody recognises, naming what was looked for.
+    """
+    drawn = _drawn(path)
+    if drawn is not None:
+        line, settings = drawn
+        if version is not None or split is not None:
+            raise DwmError(f"{path}: is drawn, and has no version and no split; leave them out")
+        assert line.draw is not None
+        return line.draw(settings, options)
+    tree = open_tree(path, endpoint)
+    line = recognised(tree)
+    if line.open is not None:
+        return line.open(tree, version, split, options)
+    assert line.tables is not None
+    return open_tables(line.tables(tree, version), split, options)
+
+
+def open_scene_tables(path: Paths, version: str | None = None) -> SceneTables:
+    """The tables of a data set that is made of some. Raises DwmError for what has none."""
+    if (drawn := _drawn(path)) is not None:
+        raise DwmError(f"{path}: is drawn, and has no tables; write it first: dwm {drawn[0].kind} -o FOLDER")
+    tree = open_tree(path)
+    if (source := _source(tree, version)) is None:
+        raise DwmError(f"{tree.where}: is {recognised(tree).title}, which has no tables that this could be made of")
+    return source
+
+
+def check_dataset(
+    path: Paths, version: str | None = None, read_files: bool = False, key_frames_only: bool = False
+) -> Checked:
+    """Walks a data set, be it one that does not open. With `read_files` every picture and sweep is decoded, else they need only
+    be there (`key_frames_only`: those of key frames)."""
+    try:
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            source = None if _drawn(path) else _source(open_tree(path), version)
+        if source is None:
+            options = ReadOptions(maps=False, key_frames_only=key_frames_only)
+            return open_dataset(path, version, None, options).check(read_files)
+    except DwmError as error:
+        return Checked(version or "?", 0, 0, 0, (Finding("cannot be opened", 1, str(error)),))
+    checked = check_tables(source, read_files, key_frames_only)
+    archives = tuple(Finding("archives", 1, str(note.message), False) for note in notes)
+    return replace(checked, findings=(*archives, *checked.findings))
+
+
+def _source(tree: Tree, version: str | None) -> SceneTables | None:
+    """The tables of a data set, be they such that they do not open; None where it has none."""
+    line = recognised(tree)
+    return None if line.tables is None else line.tables(tree, version)
+
+
+def recognised(tree: Tree) -> Format:
+    """The format of what lies in a tree: the first line that knows it. Raises DwmError naming what was looked for."""
+    for line in FORMATS.values():
+        if can_be_read(line) and line.recognise(tree):
+            return line
+    others = [line for kind in _entry_points() if (line := _installed(kind)) is not None]
+    for line in others:
+        if line.recognise(tree):
+            return line
+    signs = [line.sign for line in (*FORMATS.values(), *others) if line.sign]
+    raise DwmError(
+        f"{tree.where}: holds no {' and no '.join(dict.fromkeys(signs))}; "
+        f"{_elsewhere(tree) or 'is v1.0-…_meta.zip missing?'}"
+    )
+
+
+def drawn_name(kind: str, **settings: int) -> str:
+    """How `open_dataset` is asked for what is drawn."""
+    return f"{kind}:{','.join(f'{key}={value}' for key, value in settings.items())}"
+
+
+def _drawn(path: Paths) -> tuple[Format, dict[str, str]] | None:
+    """The drawn world that a name stands for, with its settings; None for a path."""
+    match = NAME.fullmatch(path) if isinstance(path, str) else None
+    known = match is not None and (match[1] in FORMATS or match[1] in _entry_points())
+    if match is None or not known or Path(match[0]).exists():
+        return None
+    line = format_of(match[1])
+    if not line.is_drawn:
+        return None
+    if line.draw is None:
+        raise DwmError(f"{path}: {line.title} is not installed whole; install the package again")
+    pairs = [part.partition("=") for part in match[2].split(",") if part]
+    if bad := next((key for key, equals, _ in pairs if not equals), None):
+        raise DwmError(f"{path}: {bad} is no setting; write {line.kind}:key=value,…")
+    return line, {key: value for key, _, value in pairs}
+
+
+@cache
+def _entry_points() -> dict[str, metadata.EntryPoint]:
+    """What installed packages offer, by kind; nothing is imported. The working folder is the user's: what lies there is data."""
+    here = os.getcwd()
+    places = [place for place in sys.path if place and os.path.abspath(place) != here]
+    return {
+        point.name: point
+        for distribution in metadata.distributions(path=places)
+        for point in distribution.entry_points
+        if point.group == GROUP
+    }
+
+
+def _installed(kind: str) -> Format | None:
+    """The format of that kind of an installed package; None where none has it, or where it cannot be imported (with a warning)."""
+    point = _entry_points().get(kind)
+    if point is None:
+        return None
+    try:
+        line = point.load()
+    except ImportError as error:
+        warnings.warn(f"data sets of kind {kind} cannot be read: {point.value} does not import ({error})", stacklevel=2)
+        return None
+    if not isinstance(line, Format) or line.kind != kind:
+        raise DwmError(f"{GROUP}: {point.value} is no Format of the kind {kind}; repair or remove the package")
+    return register(line)
+
+
+def _elsewhere(tree: Tree) -> str:
+    """Where a data set lies around or below a folder without one, as advice; empty where nowhere."""
+    if not isinstance(tree.beside, Path) or not tree.beside.is_dir():
+        return ""
+    here = Path(os.path.realpath(tree.beside))
+    below = sorted(child for child in here.iterdir() if child.is_dir() and child.name[0] != ".")
+    close = [*below, *list(here.parents)[:2]]
+    patterns = [pattern for line in FORMATS.values() for pattern in line.patterns]
+    place = next((folder for folder in close if any(next(folder.glob(part), None) for part in patterns)), None)
+    return "" if place is None else f"a data set lies in {place}: give that folder"

@@ -1,0 +1,9 @@
+from .ddpm import Ddim as Ddim
+from .flow import FlowMatchEuler as FlowMatchEuler
+from .multistep import Multistep as Multistep
+from .process import Ddpm as Ddpm
+from .process import Flow as Flow
+from .process import NoiseProcess as NoiseProcess
+from .process import SolverKind as SolverKind
+from .process import process_of as process_of
+from .solver import Solver as Solver

@@ -1,0 +1,13 @@
+from .dit.mask import Masking as Masking
+from .dit.options import DiTOptions as DiTOptions
+from .dit.prepared import Prepared as Prepared
+from .dit.transformer import CrossviewTemporalDiT as CrossviewTemporalDiT
+from .initialize import zero_extra_blocks as zero_extra_blocks
+from .initialize import zero_modulation as zero_modulation
+from .inputs import Conditions as Conditions
+from .options import AdapterOptions as AdapterOptions
+from .options import NetworkOptions as NetworkOptions
+from .protocol import DrivingNetwork as DrivingNetwork
+from .unet.network import CrossviewTemporalUNet as CrossviewTemporalUNet
+from .unet.options import UNetOptions as UNetOptions
+from .unet.prepared import UNetPrepared as UNetPrepared

@@ -60,7 +60,6 @@ class PortRun:
 
         Raises DwmError for a value that is not meant.
         """
-
         tiny = environment.get("TINY", "0") not in ("", "0")
         config = Path(environment["CONFIG"]) if environment.get("CONFIG") else None
         if tiny and config is not None:

@@ -68,6 +68,7 @@ class ClipBatch:
         captions = None if self.captions is None else tuple(clip[start:stop] for clip in self.captions)
         return replace(self, captions=captions, **cut)
 
+
 def _is_small(value: Any) -> bool:
     plain = isinstance(value, Tensor) and value.device.type == "cpu" and not value.requires_grad
     return plain and value.dtype != torch.bfloat16 and value.nbytes <= SMALL
@@ -77,8 +78,10 @@ def _clip_batch(*values: Any) -> ClipBatch:
     given: list[Any] = [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values]
     return ClipBatch(*given)
 
+
 SMALL = 1 << 17
 """Bytes of a tensor up to which it travels by value."""
+
 
 def as_floats(tensor: Tensor) -> Tensor:
     """Pictures of bytes as floats in [0, 1]; any other tensor as it is."""

@@ -120,7 +120,9 @@ def _fewer(frames: int, video: bool) -> int:
 
 def _network(network: Network) -> Network:
     """The same kinds of blocks in the same places of a network of four blocks, or of two levels."""
-    return _unet(network) if isinstance(network, UNetOptions) else _transformer(network)
+    if isinstance(network, UNetOptions):
+        return _unet(network)
+    return _transformer(network) if isinstance(network, DiTOptions) else network
 
 
 def _transformer(network: DiTOptions) -> DiTOptions:

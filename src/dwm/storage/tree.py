@@ -89,8 +89,10 @@ def open_tree(path: str | Path | Sequence[str | Path], endpoint: str | None = No
 
 def require(path: str | Path) -> None:
     """Raises DwmError, naming the nearest one, where a path of this machine is not there. A URL is not looked at."""
-    path = Path(path) if "://" not in str(path) else None
-    if path is not None and not path.exists():
+    if "://" in str(path):
+        return
+    path = Path(path)
+    if not path.exists():
         if path.is_symlink():
             raise DwmError(
                 f"{path}: is a link to {os.readlink(path)}, which is not there; mount its disk, or correct the link"

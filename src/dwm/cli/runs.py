@@ -10,9 +10,9 @@ from dwm.errors import DwmError
 
 if TYPE_CHECKING:
     from dwm.config import Campaign, Recipe
-    from dwm.options import Options
+    import dwm.options
 
-Run = TypeVar("Run", bound="Options")
+Run = TypeVar("Run", bound="dwm.options.Options")
 
 
 def chosen(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from dwm.errors import DwmError
 
 if TYPE_CHECKING:
-    from dwm.config import Campaign, Recipe
     import dwm.options
+    from dwm.config import Campaign, Recipe
 
 Run = TypeVar("Run", bound="dwm.options.Options")
 

@@ -159,7 +159,7 @@ def test_a_failed_run_says_why_once_in_its_last_line_and_leaves_its_name_free(tm
     assert (tmp_path / "train_performance.log").read_text("utf-8").splitlines()[-1].startswith("dwm: ")
     assert told(kind="performance", TINY="1", OUTPUT=str(tmp_path)).folder == tmp_path / "performance"
     port._put_aside(tmp_path / "performance")
-    assert (tmp_path / "performance-unfinished" / "config.json").is_file() and not (tmp_path / "performance").exists()
+    assert not (tmp_path / "performance").exists()
 
 
 def test_the_mean_leaves_out_the_first_interval_and_weighs_the_others_by_their_steps(tmp_path: Path):

@@ -20,7 +20,10 @@ from dwm.training.stages.options import AutoencoderStage, BatchOptions, DrivingS
 
 
 def _kind_name(values: Any) -> str:
-    return (kind_asked(values) if isinstance(values, dict) else kind_of(values)).name
+    """Of which kind values are options; what is neither options nor an object is told by the usual kind's faults."""
+    if isinstance(values, NetworkOptions):
+        return kind_of(values).name
+    return kind_asked(values if isinstance(values, dict) else {}).name
 
 
 if TYPE_CHECKING:

@@ -151,7 +151,10 @@ class DrivingPipeline:
         sampler = sampler.remember(batch)
         if output_type == "latent":
             return self._latents(sampler, batch, reference_frames)
-        return _as_asked(self._pictures(sampler, batch, reference_frames), float(batch.fps[0]), names, output_type)
+        pictures = self._pictures(sampler, batch, reference_frames)
+        if pictures.device.type != "cpu":
+            require_numbers(pictures, "sampling")  # nobody looked at them on the way: see `Sampler.decode`
+        return _as_asked(pictures, float(batch.fps[0]), names, output_type)
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""

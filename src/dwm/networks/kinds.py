@@ -90,9 +90,9 @@ KINDS = {
 USUAL = next(iter(KINDS.values()))
 
 
-def kind_named(name: str, where: str) -> NetworkKind:
+def kind_named(name: Any, where: str) -> NetworkKind:
     """The kind that a file names. Raises DwmError for one that is not in the table; `where` is for the message."""
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise DwmError(f"{where}: _class_name {name!r} is not known; known: {', '.join(KINDS)}")
     return KINDS[name]
 

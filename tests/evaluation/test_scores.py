@@ -22,9 +22,9 @@ from dwm.evaluation import (
     thumbnails,
     told,
 )
-from dwm.evaluation.evaluate import evaluate
+from dwm.evaluation.measure import evaluate
 from dwm.evaluation.features import load_network, save_network
-from dwm.evaluation.town_fid import town_fid
+from dwm.evaluation.town_fid_score import town_fid
 from dwm.report import Video
 
 CLIPS, FRAMES, VIEWS, WIDTH, HEIGHT = 5, 2, 6, 32, 16

@@ -131,7 +131,8 @@ def test_captions_that_are_named_are_files_of_the_working_folder_not_of_the_arch
     folder = write(tmp_path / "set", make_files(make_tables()))
     plain, times = folder / "captions.json", folder / "caption_times.json"
     said = open_dataset(folder, options=ReadOptions(captions=(str(plain), str(times))))
-    assert said.captions[0].name == str(plain)
+    scene = next(iter(said))
+    assert scene.window(scene.windows(1, 0.0, 1)[0]).captions[0][0].time == "day"
     with pytest.raises(
         DwmError, match=rf"captions {plain.name}: no such file .*holds a {plain.name}, which is read where"
     ):

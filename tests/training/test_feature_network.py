@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Clip, Rig
 from dwm.evaluation import FeatureOptions, PictureFeatures
 from dwm.evaluation.features import load_network
-from dwm.evaluation.town_fid import town_fid
+from dwm.evaluation.town_fid_score import town_fid
 from dwm.report import Video
 from dwm.training.feature_network import FeatureLearning, learn, train_features
 from dwm.training.feed.clip_cache import ClipCache, fill

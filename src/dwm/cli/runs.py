@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from dwm.errors import DwmError
 
 if TYPE_CHECKING:
+    import dwm.options
     from dwm.config import Campaign, Recipe
-    from dwm.options import Options
 
-Run = TypeVar("Run", bound="Options")
+Run = TypeVar("Run", bound="dwm.options.Options")
 
 
 def chosen(

@@ -64,7 +64,7 @@ def _sizes(run: Recipe) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _layout(run: Recipe) -> Iterator[str]:
-    adapter, wanted = run.network.condition_image_adapter_config, run.conditions.layout_channels
+    adapter, wanted = getattr(run.network, "condition_image_adapter_config", None), run.conditions.layout_channels
     if adapter is not None and adapter.in_channels != wanted:
         yield (
             f"network.condition_image_adapter_config.in_channels is {adapter.in_channels}, but conditions.boxes and "
@@ -84,7 +84,7 @@ def _layout(run: Recipe) -> Iterator[str]:
 
 def _cameras(run: Recipe) -> Iterator[str]:
     told, network = run.conditions, run.network
-    width = network.projection_class_embeddings_input_dim or 0
+    width = getattr(network, "projection_class_embeddings_input_dim", None) or 0
     kind = network.perspective
     if kind == "implicit" and told.id_count * 256 != width:
         yield (
@@ -93,7 +93,7 @@ def _cameras(run: Recipe) -> Iterator[str]:
         )
     if kind == "explicit" and not told.explicit_view_modeling:
         yield "network.perspective_modeling_type is explicit, but conditions.explicit_view_modeling is false"
-    if network.enable_crossview and run.data.views == 1:
+    if getattr(network, "enable_crossview", False) and run.data.views == 1:
         yield "network.enable_crossview is true, but a clip has one view; set it to false or name more data.train.0.views"
 
 

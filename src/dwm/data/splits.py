@@ -21,7 +21,7 @@ def official(split: str) -> frozenset[str]:
     """The scene names of an official split. `train` is `train_detect` and `train_track` together."""
     if split == "train":
         return official("train_detect") | official("train_track")
-    numbers = json.loads((files("dwm.data.nuscenes") / "splits.json").read_text())[split]
+    numbers = json.loads((files("dwm.data") / "splits.json").read_text())[split]
     names = set()
     for span in numbers.split():
         first, _, last = span.partition("-")

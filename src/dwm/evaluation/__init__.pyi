@@ -1,4 +1,5 @@
-from .evaluate import Scores as Scores
+from .measure import Scores as Scores
+from .measure import evaluate as evaluate
 from .features import FeatureExtractor as FeatureExtractor
 from .features import FeatureNetwork as FeatureNetwork
 from .features import FeatureOptions as FeatureOptions
@@ -22,4 +23,5 @@ from .score import ScoreKind as ScoreKind
 from .score import Tools as Tools
 from .table import SCORES as SCORES
 from .table import known_scores as known_scores
-from .town_fid import TownFid as TownFid
+from .town_fid_score import TownFid as TownFid
+from .town_fid_score import town_fid as town_fid

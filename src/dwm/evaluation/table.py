@@ -15,7 +15,7 @@ from dwm.evaluation.precision_recall_score import PrecisionRecallScore
 from dwm.evaluation.prompts import PromptScore
 from dwm.evaluation.retrieval import RetrievalScore
 from dwm.evaluation.score import ScoreKind
-from dwm.evaluation.town_fid import TownFidScore
+from dwm.evaluation.town_fid_score import TownFidScore
 
 SCORES: Mapping[str, ScoreKind] = {
     "layout_retrieval": ScoreKind(lambda tools: RetrievalScore()),

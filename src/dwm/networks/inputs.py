@@ -19,7 +19,7 @@ class Conditions:
 
     text: Float[Tensor, "b t v n d"] | None = None
     pooled: Float[Tensor, "b t v p"] | None = None
-    layout: Float[Tensor, "b t v k H W"] | None = None
+    layout: Float[Tensor, "b _ v k H W"] | None = None
     added_ids: Float[Tensor, "b t v i"] | None = None
     intrinsics_norm: Float[Tensor, "b t v 3 3"] | None = None
     ego0_from_camera: Float[Tensor, "b t v 4 4"] | None = None

@@ -18,7 +18,7 @@ from dwm.data.open import drawn_name
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.evaluation import Scores, Tools
-from dwm.evaluation.evaluate import evaluate as run_scores
+from dwm.evaluation.measure import evaluate as run_scores
 from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options

@@ -91,14 +91,14 @@ def require(path: str | Path) -> None:
     """Raises DwmError, naming the nearest one, where a path of this machine is not there. A URL is not looked at."""
     if "://" in str(path):
         return
-    place = Path(path)
-    if place.is_symlink() and not place.exists():
-        raise DwmError(
-            f"{place}: is a link to {os.readlink(place)}, which is not there; mount its disk, or correct the link"
-        )
-    if not place.exists():
-        beside = [child.name for child in place.parent.iterdir()] if place.parent.is_dir() else []
-        raise DwmError(f"{place}: does not exist{nearest(place.name, beside)}")
+    path = Path(path)
+    if not path.exists():
+        if path.is_symlink():
+            raise DwmError(
+                f"{path}: is a link to {os.readlink(path)}, which is not there; mount its disk, or correct the link"
+            )
+        beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DwmError(f"{path}: does not exist{nearest(path.name, beside)}")
 
 
 def _open_remote(url: str, endpoint: str | None) -> Tree:

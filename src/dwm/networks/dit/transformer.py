@@ -12,7 +12,7 @@ import torch
 from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.embeddings import CombinedTimestepTextProjEmbeddings, PatchEmbed, TimestepEmbedding
 from diffusers.models.normalization import AdaLayerNormContinuous
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -124,7 +124,7 @@ class CrossviewTemporalDiT(nn.Module):
     def forward(
         self,
         sample: Float[Tensor, "b t v c h w"],
-        timestep: Float[Tensor, "b t v"],
+        timestep: Num[Tensor, "b t v"],
         prepared: Prepared,
         masking: Masking | None = None,
     ) -> Float[Tensor, "b t v o h w"]:

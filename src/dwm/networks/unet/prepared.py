@@ -22,7 +22,7 @@ class UNetPrepared:
     camera: Float[Tensor, "btv e"] | None
     residuals: tuple[Float[Tensor, "b _ v _ _ _"], ...]
     """One for each level, with its own channels, rows and columns; one frame may stand for all."""
-    crossview_mask: Bool[Tensor, "b v v"] | None
+    crossview_mask: Bool[Tensor, "_ v v"] | None  # one for each clip, or for each of its frames
     disable_crossview: Bool[Tensor, "b *_"] | None
     disable_temporal: Bool[Tensor, "b *_"] | None
     run_crossview: bool

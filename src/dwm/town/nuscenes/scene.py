@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from PIL import Image
 from shapely.geometry import Polygon
 
@@ -125,7 +125,7 @@ class SceneWriter:
         owner = np.array([number.get(things.instance[i], -1) for i in bodies.owner], int)
         return Solids.join(self.scenery, replace(bodies, owner=owner))
 
-    def place(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    def place(self, points: Num[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """From the streets' frame to the place's."""
         return points @ self.move[:2, :2].T + self.move[:2, 3]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
 from dwm.evaluation import Tools
-from dwm.evaluation.evaluate import evaluate
+from dwm.evaluation.measure import evaluate
 from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
 from dwm.screen import say

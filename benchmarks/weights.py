@@ -23,7 +23,7 @@ from rich.table import Table
 
 from dwm import DrivingPipeline
 from dwm.clip import Clip
-from dwm.data import collate
+from dwm.data import DatasetWindows, collate
 from dwm.evaluation import layout_retrieval, town_features
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.frechet import FeatureSums, frechet_distance
@@ -33,8 +33,8 @@ from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
 from dwm.evaluation.prompts import brightness, respond, told
 from dwm.report import Video, contact_sheet, real_video
-from dwm.runs.clips import TownClips
 from dwm.runs.evaluate import HELD_OUT
+from dwm.town.dataset import TownDataset
 
 TOWN = 1000
 SHOWN = 6
@@ -60,12 +60,7 @@ def joined(videos: Sequence[Video]) -> Video:
 
 
 def distance(features: FeatureExtractor, a: Video, b: Video) -> float:
-    sums = []
-    for video in (a, b):
-        found = FeatureSums(features.width)
-        found.add(features(video))
-        sums.append(found.gaussian())
-    return frechet_distance(*sums)
+    return frechet_distance(*(FeatureSums.of(features(video)).gaussian() for video in (a, b)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,8 @@ def measured(options: argparse.Namespace) -> tuple[list[Row], dict, dict[str, Vi
     """The rows of the table, what is printed below it, and the videos."""
     pipe = DrivingPipeline.from_pretrained(options.weights)
     card, views = pipe.card, tuple(options.views) or pipe.card.views
-    source = TownClips(TOWN, HELD_OUT + options.first, options.clips, options.frames, card.fps, views)
+    town = TownDataset(TOWN, HELD_OUT + options.first, options.clips, views)
+    source = DatasetWindows(town, options.frames, ((card.fps, 1.0),))
     clips = [less(source[index], options.without) for index in range(len(source))]
     real = joined([real_video(collate([clip], size=card.sizes[0], layout=None), clip.views) for clip in clips])
     imagenet = ImagenetFeatures(load_features(EfficientNetLite0(), "efficientnet"), SEEN)

@@ -22,8 +22,8 @@ from dwm.evaluation import (
     thumbnails,
     told,
 )
-from dwm.evaluation.measure import evaluate
 from dwm.evaluation.features import load_network, save_network
+from dwm.evaluation.measure import evaluate
 from dwm.evaluation.town_fid_score import town_fid
 from dwm.report import Video
 

@@ -101,10 +101,21 @@ def _frames(run: Recipe) -> Iterator[str]:
     batch, objective = run.training.batch, run.training.objective
     given = objective.reference_frames
     most = given if isinstance(given, int) else max(given, default=0)
-    if run.data.train and batch.frames > run.data.frames:
-        yield f"training.batch.frames is {batch.frames}, but clips have data.train.0.frames = {run.data.frames}"
-    if run.data.train and objective.style == "ctsd" and most >= batch.frames > 1:
-        yield f"training.objective.reference_frames is {most}, which leaves nothing to predict of {batch.frames} frames"
+    longest = max(batch.lengths)
+    if run.data.train and longest > run.data.frames:
+        key = "training.batch.frames" if longest == batch.frames else "frames in training.batch.mix"
+        yield f"{key} is {longest}, but clips have data.train.0.frames = {run.data.frames}"
+    shortest = min(batch.lengths)
+    if run.data.train and objective.style == "ctsd" and most >= shortest and batch.lengths != (1,):
+        yield f"training.objective.reference_frames is {most}, which leaves nothing to predict of {shortest} frames"
+    for stage in run.driving_stages():
+        if stage.batch.mix and not run.autoencoder:
+            yield f"{stage.name}: batch.mix is for runs that train their autoencoder; give data.mix instead"
+        if stage.batch.mix and run.data.mix:
+            yield f"{stage.name}: batch.mix and data.mix both share out the clips; give one of them"
+        for place, shape in enumerate(stage.batch.mix):
+            if run.data.train and shape.views is not None and shape.views > run.data.views:
+                yield f"{stage.name}: batch.mix.{place}.views is {shape.views}, but clips have {run.data.views} views"
     for place, mix in enumerate(run.data.mix):
         if run.data.train and mix.frames > run.data.frames:
             yield f"data.mix.{place}.frames is {mix.frames}, but clips have data.train.0.frames = {run.data.frames}"

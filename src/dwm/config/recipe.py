@@ -94,7 +94,11 @@ class Recipe(Options):
     autoencoder_folder: str | None = Field(None, description="folder of another autoencoder than the base model's")
     autoencoder_piece: int = Field(0, ge=0, description="pictures that the autoencoder takes at once; 0: all")
     text_dtype: Dtype = Field("float32", description="numbers of the text encoders")
-    weights: str | None = Field(None, description="weights of the driving network to start from; none: random numbers")
+    weights: str | None = Field(
+        None,
+        description="weights of the driving network to start from; none: random numbers. Where the autoencoder is trained "
+        "as well: a whole folder (town: the built-in one), whose parts all go on",
+    )
     weights_strict: bool = Field(False, description="refuse weights that lack some of the network's keys")
     weights_dtype: Dtype = Field("float32", description="numbers of the driving network's weights")
     autocast: Dtype | None = Field(None, description="numbers of matrix products; none: the device's best")

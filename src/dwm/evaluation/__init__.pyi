@@ -1,5 +1,3 @@
-from .measure import Scores as Scores
-from .measure import evaluate as evaluate
 from .features import FeatureExtractor as FeatureExtractor
 from .features import FeatureNetwork as FeatureNetwork
 from .features import FeatureOptions as FeatureOptions
@@ -8,6 +6,8 @@ from .features import town_features as town_features
 from .frechet import FeatureSums as FeatureSums
 from .frechet import Gaussian as Gaussian
 from .frechet import frechet_distance as frechet_distance
+from .measure import Scores as Scores
+from .measure import evaluate as evaluate
 from .options import DEFAULT_SCORES as DEFAULT_SCORES
 from .options import EvaluationOptions as EvaluationOptions
 from .prompts import PromptResponse as PromptResponse

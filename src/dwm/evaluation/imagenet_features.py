@@ -7,17 +7,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dwm.devices import full_float32
-from dwm.evaluation.networks.efficientnet import WIDTH, EfficientNetLite0, as_seen
+from dwm.evaluation.networks.efficientnet import SIZE, WIDTH, EfficientNetLite0, as_seen
 from dwm.report import Video
 
 PICTURES_AT_ONCE = 16
 
 
 class ImagenetFeatures:
+    """Pictures are resized to `size` (height, width); `imagenet_fid` takes the network's own."""
+
     width = WIDTH
 
-    def __init__(self, network: EfficientNetLite0) -> None:
-        self._network = network.eval()
+    def __init__(self, network: EfficientNetLite0, size: tuple[int, int] = SIZE) -> None:
+        self._network, self._size = network.eval(), size
 
     @full_float32()
     @torch.no_grad()
@@ -27,4 +29,4 @@ class ImagenetFeatures:
 
     def _features(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1280"]:
         weight = self._network._fc.weight
-        return self._network(as_seen(pictures.to(weight.device)).to(weight.dtype)).float().cpu()
+        return self._network(as_seen(pictures.to(weight.device), self._size).to(weight.dtype)).float().cpu()

@@ -11,7 +11,14 @@ from dwm.config.registry import recipe
 from dwm.networks import AdapterOptions, DiTOptions
 from dwm.training.loop.options import LoopOptions, OptimizerOptions, ScheduleOptions
 from dwm.training.objectives.options import ObjectiveOptions
-from dwm.training.stages.options import AutoencoderStage, AutoencoderStageOptions, BatchOptions, DrivingStage
+from dwm.training.stages.options import (
+    AutoencoderLossOptions,
+    AutoencoderStage,
+    AutoencoderStageOptions,
+    BatchOptions,
+    BatchShape,
+    DrivingStage,
+)
 
 WIDTH = 128
 MUON = OptimizerOptions(kind="muon", lr=1e-3, muon_lr=3e-3, betas=(0.9, 0.97), weight_decay=0)
@@ -26,6 +33,13 @@ GIVEN_FRAMES = TASKS.with_(
     disable_reference_loss=True,
 )
 
+
+LESS = GIVEN_FRAMES.with_(drop_all=0.1, keep_text=0.85, keep_boxes=0.85, keep_map=0.85)
+"""Boxes, map and words are also left out one by one, so that each is known to be missing."""
+
+SEEING = AutoencoderLossOptions(features=1, judged_features=True, adversarial=0.03, latent_noise=0.15)
+CRISP = SEEING.with_(contrast=2, adversarial=0.01)
+"""ImageNet features say whether windows, lines and wheels are there, but blur what is uncertain; contrast and judge answer that."""
 
 SCENES = SourceOptions(kind="town", seed=1000, split="train", frames=8, rates=((4, 0.5),))
 
@@ -67,26 +81,38 @@ def town_network() -> DiTOptions:
     )
 
 
+def loop(steps: int, seed: int, accumulate: int = 2, decay: float = 0) -> LoopOptions:
+    """A stage of the driving network."""
+    schedule = ScheduleOptions(warmup=30, decay=decay)
+    return LoopOptions(
+        steps=steps,
+        seed=seed,
+        accumulate=accumulate,
+        ema_decay=0.998,
+        save_every=100,
+        optimizer=MUON,
+        schedule=schedule,
+    )
+
+
+def pictures(steps: int, optimizer: OptimizerOptions, decay: float) -> LoopOptions:
+    """A stage of the autoencoder."""
+    schedule = ScheduleOptions(warmup=20, decay=decay)
+    return LoopOptions(steps=steps, ema_decay=0.995, save_every=250, optimizer=optimizer, schedule=schedule)
+
+
+def decoder(name: str, steps: int, muon_lr: float, decay: float, loss: AutoencoderLossOptions) -> AutoencoderStage:
+    """A stage of the decoder alone, on whole pictures."""
+    return AutoencoderStage(
+        name=name,
+        loop=pictures(steps, PICTURES_MUON.with_(lr=5e-4, muon_lr=muon_lr), decay),
+        pictures=AutoencoderStageOptions(decoder_only=True, crop=(160, 96), batch=1, loss=loss),
+    )
+
+
 @recipe("town")
 def town() -> Recipe:
     """The embedded weights from nothing: autoencoder, then single pictures, six views, four frames, eight frames."""
-
-    def loop(steps: int, seed: int, accumulate: int = 2, decay: float = 0) -> LoopOptions:
-        schedule = ScheduleOptions(warmup=30, decay=decay)
-        return LoopOptions(
-            steps=steps,
-            seed=seed,
-            accumulate=accumulate,
-            ema_decay=0.998,
-            save_every=100,
-            optimizer=MUON,
-            schedule=schedule,
-        )
-
-    def pictures(steps: int, optimizer: OptimizerOptions, decay: float) -> LoopOptions:
-        schedule = ScheduleOptions(warmup=20, decay=decay)
-        return LoopOptions(steps=steps, ema_decay=0.995, save_every=250, optimizer=optimizer, schedule=schedule)
-
     last = loop(480, seed=3, decay=0.6)
     return Recipe(
         data=DataOptions(
@@ -98,11 +124,7 @@ def town() -> Recipe:
         tiny=TinyOptions(clip_tokens=20, t5_tokens=4),
         autoencoder=(
             AutoencoderStage(name="autoencoder", loop=pictures(2000, PICTURES_MUON, 0.15)),
-            AutoencoderStage(
-                name="decoder",
-                loop=pictures(2100, PICTURES_MUON.with_(lr=5e-4, muon_lr=2e-3), 0.25),
-                pictures=AutoencoderStageOptions(decoder_only=True, crop=(160, 96), batch=1),
-            ),
+            decoder("decoder", 2100, 2e-3, 0.25, AutoencoderLossOptions()),
         ),
         warmup=(
             DrivingStage(
@@ -130,6 +152,29 @@ def town() -> Recipe:
             objective=GIVEN_FRAMES,
         ),
         sampling=SamplingOptions(num_inference_steps=16, guidance_scale=2.0, reference_frames=2),
+    )
+
+
+@recipe("town-more")
+def town_more() -> Recipe:
+    """Goes on from the embedded weights: the decoder by features, then fewer views, shorter clips and less of the layout."""
+    base = town()
+    last = loop(2000, seed=4, decay=0.5).with_(optimizer=MUON.with_(lr=5e-4, muon_lr=1e-3))
+    shapes = (
+        BatchShape(share=0.2, clips=2, frames=4),
+        BatchShape(share=0.15, clips=4, frames=8, views=1),
+        BatchShape(share=0.15, clips=2, frames=8, views=3),
+    )
+    return base.with_(
+        weights="town",
+        data=base.data.with_(clips=720),
+        autoencoder=(decoder("features", 350, 5e-4, 0, SEEING), decoder("contrast", 700, 5e-4, 1, CRISP)),
+        warmup=(),
+        training=TrainingOptions(
+            **{name: getattr(last, name) for name in LoopOptions.model_fields},
+            batch=BatchOptions(clips=1, frames=8, mix=shapes, sample_latents=False),
+            objective=LESS,
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,11 @@ def groups(
 
 
 def buckets(data: DataOptions, batch: BatchOptions) -> list[Bucket]:
-    """Sizes and lengths of a run, from `data.mix` or from `data.size` alone."""
+    """Sizes and lengths of a run, from `data.mix`, or from `data.size` and the stage's own shapes."""
     if not data.mix:
-        return [Bucket(data.size, batch.frames, batch.clips)]
+        rest = Bucket(data.size, batch.frames, batch.clips, 1 - sum(shape.share for shape in batch.mix))
+        others = [Bucket(data.size, shape.frames, shape.clips, shape.share, cut=shape.views) for shape in batch.mix]
+        return [rest, *others]
     first = Bucket(data.mix[0].size, data.mix[0].frames, data.mix[0].clips or batch.clips)
     return [Bucket(mix.size, mix.frames, mix.clips or _as_much(first, mix), mix.share) for mix in data.mix]
 
@@ -108,4 +111,4 @@ def _as_much(first: Bucket, mix: Mix) -> int:
 
 def _bucket(bucket: Bucket, views: int, most: int) -> Bucket:
     clips = max(1, round(bucket.clips * most / views))
-    return Bucket(bucket.size, bucket.frames, clips, bucket.share, views)
+    return replace(bucket, clips=clips, views=views)

@@ -5,6 +5,7 @@ What it leaves below the run's folder: `clips/`, `base/`, a folder for each stag
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from dwm.base_models import BaseModel
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import create_tiny_base_model
 from dwm.checkpoints import WeightsCard
+from dwm.checkpoints.folder import load_state
+from dwm.checkpoints.places import AUTOENCODER, CARD, resolve
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
+from dwm.evaluation.networks.files import find
 from dwm.latents.encode import Wanted, encode
 from dwm.latents.store import Store, StoredLatents
 from dwm.networks import CrossviewTemporalDiT, zero_extra_blocks, zero_modulation
@@ -32,7 +36,7 @@ from dwm.training.stages.stage import Context, run_stages
 
 @dataclass(frozen=True)
 class OwnBase:
-    """What there is once a base model was made."""
+    """What there is once a base model was made, or that of finished weights copied."""
 
     folder: Path
     stages: AutoencoderStages
@@ -51,7 +55,7 @@ def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
     with context.here.first_alone():
         fill(folder / "clips", source, run.data.size, workers=max(1, run.data.workers))
         if not base.exists():
-            create_tiny_base_model(base, caption_words(), run.training.seed, run.tiny)
+            _begin_base(run, base)
     cache, stages = ClipCache(folder / "clips"), AutoencoderStages(run.autoencoder_stages(), folder, base)
     # A small autoencoder gains little from half precision and loses colours: it takes it only where the run asks for it.
     plain = context if run.autocast is not None else replace(context, dtype=torch.float32)
@@ -70,9 +74,53 @@ def own_material(
     parts = Parts(own.load(), Stored(StoredLatents(own.store, [own.cache.size], samples)), lambda: [own.cache])
     return replace(
         driving_material(run, card, parts, context.device, preview),
-        start=lambda: _at_identity(blank_network(run)),
+        start=lambda: _first_network(run),
         own_text=lambda: load_text(own.folder),
     )
+
+
+def check_own_base(run: Recipe) -> None:
+    """Raises DwmError where weights to go on from, or the features that a base model of the run's own learns by, are missing."""
+    own_start(run)
+    if any(stage.pictures.needs_features for stage in run.autoencoder):
+        find("efficientnet")
+
+
+def own_start(run: Recipe) -> Path | None:
+    """The folder of finished weights whose network and base model a run that trains both goes on from; None: from nothing.
+
+    Raises DwmError for a folder without a base model.
+    """
+    if run.weights is None or run.base_model is not None or not run.autoencoder:
+        return None
+    folder = resolve(run.weights)
+    if not (folder / AUTOENCODER).is_file():
+        raise DwmError(
+            f"weights: {folder} holds no {AUTOENCODER}; a run that trains its autoencoder goes on from that of its weights: give "
+            "weights with their base model beside them, or train on one with base_model"
+        )
+    return folder
+
+
+def _begin_base(run: Recipe, base: Path) -> None:
+    """A tiny base model of first numbers, or a copy of the one beside the weights that the run goes on from."""
+    start = own_start(run)
+    if start is None:
+        create_tiny_base_model(base, caption_words(), run.training.seed, run.tiny)
+        return
+    beside = base.with_name(".base-part")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(start, beside, ignore=shutil.ignore_patterns("transformer", CARD))
+    beside.rename(base)
+
+
+def _first_network(run: Recipe) -> Network:
+    """The network of the weights that the run goes on from, or one from nothing."""
+    network, start = blank_network(run), own_start(run)
+    if start is None:
+        return _at_identity(network)
+    load_state(network, start / "transformer", getattr(torch, run.weights_dtype))
+    return network
 
 
 def _at_identity(network: Network) -> Network:

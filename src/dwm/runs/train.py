@@ -10,7 +10,7 @@ import torch
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.folder import write_folder
+from dwm.checkpoints.folder import read_card, write_folder
 from dwm.checkpoints.places import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
@@ -22,7 +22,7 @@ from dwm.runs.claim import claimed
 from dwm.runs.clips import check_kinds, training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.fetch import require_networks
-from dwm.runs.own_base import make_own_base, own_material
+from dwm.runs.own_base import check_own_base, make_own_base, own_material, own_start
 from dwm.training.feed.clip_cache import ClipSource
 from dwm.training.loop.step import Callback
 from dwm.training.parallel.ranks import group, place, restarted
@@ -45,6 +45,7 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
             if here.first:
                 try:
                     require_networks(run, run.name or "config")
+                    check_own_base(run)
                     check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
                     stack.enter_context(claimed(run, output, resume))
                 except DwmError as error:
@@ -99,13 +100,18 @@ def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
 
 def card(run: Recipe) -> WeightsCard:
     """What the finished weights saw."""
-    lengths = {stage.batch.frames for stage in run.driving_stages()}
+    lengths = {length for stage in run.driving_stages() for length in stage.batch.lengths}
+    shapes = [shape for stage in run.driving_stages() for shape in stage.batch.mix]
+    counts = {run.data.views, *(shape.views or run.data.views for shape in shapes)}
+    if (start := own_start(run)) is not None:
+        before = read_card(start)
+        lengths, counts = lengths | set(before.lengths), counts | set(before.view_counts)
     source = run.data.train[0]
     return WeightsCard(
         name=run.name,
         sizes=(run.data.size,),
         lengths=tuple(sorted(lengths)),
-        view_counts=(run.data.views,),
+        view_counts=tuple(sorted(counts)),
         views=source.views,
         fps=source.rates[0][0] or 1,
         conditions=run.conditions,

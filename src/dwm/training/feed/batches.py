@@ -105,7 +105,8 @@ class Feed(torch.utils.data.Dataset):
             which, index = self.joined.place(clip)
             reader = self.readers[which]
             frames = _cut(reader.frames, bucket.frames, generator)
-            views = slice(None) if self.views is None else _cut(reader.views, self.views, generator)
+            count = bucket.cut or self.views
+            views = slice(None) if count is None else _cut(reader.views, count, generator)
             pictures = self.stored.latents is None
             parts.append(reader.read(Ask(index, bucket.size, micro.epoch, frames, views, pictures)))
         # Of one layout in memory, whoever made them: convolutions sum in another order otherwise.

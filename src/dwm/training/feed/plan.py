@@ -25,6 +25,7 @@ class Bucket:
     """The shape of a micro-batch: `clips` clips of `frames` frames at `size` (width, height) in pixels.
 
     share: how many of the clips go here, relative to the other buckets. views: cameras of a clip; None: whatever it has.
+    cut: so many neighbouring views of each, drawn at random; None: as the feed says.
     """
 
     size: Size
@@ -32,6 +33,7 @@ class Bucket:
     clips: int
     share: float = 1.0
     views: int | None = None
+    cut: int | None = None
 
     def tokens(self, views: int = 1) -> int:
         """A measure of its work: pixels of all pictures."""

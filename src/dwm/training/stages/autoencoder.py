@@ -15,9 +15,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.devices import autocast
+from dwm.evaluation.networks.efficientnet import EfficientNetLite0
+from dwm.evaluation.networks.files import load_features
 from dwm.training.feed.clip_cache import ClipCache
 from dwm.training.loop.step import step_generator
 from dwm.training.loop.task import Losses, Work
+from dwm.training.perception import (
+    JUDGED_DEPTHS,
+    Judge,
+    approval,
+    contrast_distance,
+    feature_distance,
+    features_of,
+    judge_loss,
+)
 from dwm.training.stages.options import AutoencoderLossOptions, AutoencoderStageOptions
 
 Pictures = Float[Tensor, "n 3 h w"]
@@ -35,7 +46,7 @@ def reconstruction_loss(got: Pictures, wanted: Pictures, options: AutoencoderLos
         if scale == 1:
             red, green, blue = difference.unbind(1)
             loss = loss + options.chroma / 2 * ((red - green).abs().mean() + (blue - green).abs().mean())
-    return loss + options.quarter * difference.abs().mean()
+    return options.pixels * (loss + options.quarter * difference.abs().mean())
 
 
 def autoencoder_loss(
@@ -65,11 +76,6 @@ class PatchDiscriminator(nn.Sequential):
         )
 
 
-def discriminator_loss(judge: nn.Module, real: Pictures, made: Pictures) -> Float[Tensor, ""]:
-    """The hinge loss."""
-    return F.relu(1 - judge(real)).mean() + F.relu(1 + judge(made.detach())).mean()
-
-
 class AutoencoderTask:
     """Trains an autoencoder on random crops of a cache's pictures."""
 
@@ -86,11 +92,16 @@ class AutoencoderTask:
         self.device, self.dtype = torch.device(device), dtype
         network.requires_grad_(True)
         self.module = nn.ModuleDict({"autoencoder": network})
+        # Beside the module, not in it: neither trained nor saved.
+        self.eyes = (
+            load_features(EfficientNetLite0(), "efficientnet").to(self.device) if options.needs_features else None
+        )
         if options.decoder_only:
             network.encoder.requires_grad_(False)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.module["judge"] = PatchDiscriminator()
+                judged = JUDGED_DEPTHS if options.loss.judged_features else ()
+                self.module["judge"] = Judge(PatchDiscriminator(), judged)
         self.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
@@ -104,7 +115,7 @@ class AutoencoderTask:
         with autocast(self.device, self.dtype):
             if not options.decoder_only:
                 return Losses(autoencoder_loss(self.network, batch, options.loss, generator))
-            return decoder_losses(self.network, self.module["judge"], batch, options.loss, generator)
+            return decoder_losses(self.network, self.module["judge"], self.eyes, batch, options.loss, generator)
 
     def work(self, batch: Pictures) -> Work:
         return Work(clips=len(batch))
@@ -136,24 +147,34 @@ class AutoencoderTask:
 def decoder_losses(
     network: AutoencoderKL,
     judge: nn.Module,
+    eyes: EfficientNetLite0 | None,
     pictures: Pictures,
     options: AutoencoderLossOptions,
     generator: torch.Generator,
 ) -> Losses:
-    """The losses of the second stage: the decoder on slightly noisy latents, and the discriminator beside it."""
+    """The losses of the second stage: the decoder on slightly noisy latents, and the discriminator beside it.
+
+    `eyes`: the network in whose features the pictures are compared and judged; none: pixels alone.
+    """
     with torch.no_grad():
         latents = network.encode(pictures).latent_dist.mean
+        real = [] if eyes is None else features_of(eyes, pictures)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     strength = options.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator).to(latents.device)
     got = network.decode(latents + strength * noise).sample
+    made = [] if eyes is None else features_of(eyes, got)
     closeness = reconstruction_loss(got, pictures, options)
+    if options.contrast:
+        closeness = closeness + options.contrast * contrast_distance(got, pictures)
+    likeness = options.features * feature_distance(made, real) if eyes is not None else closeness.new_zeros(())
     # The decoder sees the verdict through frozen copies, so that one backward pass serves both networks.
     frozen = {name: parameter.detach() for name, parameter in judge.named_parameters()}
-    verdict = -torch.func.functional_call(judge, frozen, (got,)).mean()
-    judged = discriminator_loss(judge, pictures, got)
+    verdict = approval(torch.func.functional_call(judge, frozen, (got, made)))
+    judged = judge_loss(judge(pictures, real), judge(got.detach(), [depth.detach() for depth in made]))
     one = torch.ones((), device=got.device)
-    parts = {"closeness": (closeness.detach(), one), "judged": (judged.detach(), one)}
-    return Losses(closeness + options.adversarial * verdict + judged, parts)
+    watched = {"closeness": closeness, "likeness": likeness, "approval": verdict, "judged": judged}
+    parts = {name: (value.detach(), one) for name, value in watched.items()}
+    return Losses(closeness + likeness - options.adversarial * verdict + judged, parts)
 
 
 @torch.no_grad()

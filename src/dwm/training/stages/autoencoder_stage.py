@@ -63,7 +63,7 @@ class AutoencoderTraining:
 
 @dataclass(frozen=True)
 class AutoencoderStages:
-    """All stages of an autoencoder that starts in `base`. After the first one the encoder stays as it is."""
+    """All stages of an autoencoder that starts in `base`. After the last one that trains it, the encoder stays as it is."""
 
     options: Sequence[AutoencoderStage]
     folder: Path
@@ -75,14 +75,15 @@ class AutoencoderStages:
 
     def trainings(self, cache: ClipCache, seed: int) -> list[AutoencoderTraining]:
         return [
-            AutoencoderTraining(stage, self.before(number), cache, seed, normalise=number == 0)
+            AutoencoderTraining(stage, self.before(number), cache, seed, normalise=not stage.pictures.decoder_only)
             for number, stage in enumerate(self.options)
         ]
 
     @cached_property
     def encoder(self) -> Path:
         """The folder whose encoder makes the latents."""
-        return self.before(min(1, len(self.options)))
+        ends = [number + 1 for number, stage in enumerate(self.options) if not stage.pictures.decoder_only]
+        return self.before(ends[-1] if ends else 0)
 
     @property
     def newest(self) -> Path:

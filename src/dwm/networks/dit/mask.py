@@ -76,7 +76,7 @@ class MaskModule(nn.Module):
             self.temporal_sideblocks = blocks()
 
     def drop(
-        self, x: Float[Tensor, "btv n d"], timestep: Float[Tensor, "btv"], prepared: Prepared, masking: Masking
+        self, x: Float[Tensor, "btv n d"], timestep: Num[Tensor, "btv"], prepared: Prepared, masking: Masking
     ) -> tuple[Float[Tensor, "btv k d"], Dropped, Prepared]:
         """The kept tokens in the order of their draws, what was dropped, and the conditions at the kept places."""
         if self.options.mask_ratio is None or self.options.use_origin_mask_token is None:

@@ -202,7 +202,7 @@ class CrossviewTemporalDiT(nn.Module):
         wanted = not bool(disable.all()) if known is None else known
         return self.agreed(wanted) if self.training else wanted
 
-    def _time_embedding(self, timestep: Float[Tensor, "btv"], prepared: Prepared) -> Float[Tensor, "btv d"]:
+    def _time_embedding(self, timestep: Num[Tensor, "btv"], prepared: Prepared) -> Float[Tensor, "btv d"]:
         wave = self.time_text_embed.time_proj(timestep).to(self.dtype)
         return self.time_text_embed.timestep_embedder(wave) + prepared.pooled
 

@@ -10,8 +10,10 @@ export TOKENIZERS_PARALLELISM := false
 demo: $(VENV)/.ready
 	$(BIN)/dwm demo
 
+# Two processes of one thread each: as many as small machines have cores. JOBS=0 for one process.
+JOBS ?= 2
 test: $(VENV)/.ready-test $(DEVKIT)/.ready judges
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 quick: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m "not slow"

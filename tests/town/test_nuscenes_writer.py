@@ -139,6 +139,7 @@ def test_key_frames_have_what_the_town_knows(folder):
         ({"options": NuScenesOptions(seconds=20)}, "longer town"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_cannot_be_written_is_said_in_one_line(tmp_path, arguments, said):
     with pytest.raises(DwmError, match=said) as caught:
         write_nuscenes(tmp_path / "set", **{"scenes": 1, "seed": 0, **arguments})

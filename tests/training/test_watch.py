@@ -69,7 +69,7 @@ def test_a_part_that_no_clip_had_is_left_out():
 def test_a_missing_tracker_is_named_with_its_install_line(tmp_path, library, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, library, None)
     options = OPTIONS.with_(watch=WatchOptions(trackers=(library,)))
-    with pytest.raises(DwmError, match=f"pip install {library}"):
+    with pytest.raises(DwmError, match=rf"pip install 'dwm\[{library}\]'"):
         train_task(Regression(), options, tmp_path)
 
 

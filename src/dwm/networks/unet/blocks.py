@@ -93,7 +93,7 @@ class TransformerModel(nn.Module):
         return self.time_mixer(stream, block, told.disable_temporal).flatten(0, 2)
 
     def _token_mask(
-        self, mask: Bool[Tensor, "b v v"] | Bool[Tensor, "bt v v"] | None, grid: Grid, heads: int
+        self, mask: Bool[Tensor, "masks v v"] | None, grid: Grid, heads: int
     ) -> Bool[Tensor, "b #g s s"] | None:
         """Seeing one place only, each frame may have a mask of its own."""
         if mask is None:

@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 
 # Two processes of one thread each: as many as small machines have cores. JOBS=0 for one process.
 JOBS ?= 2
-test: $(VENV)/.ready-test $(DEVKIT)/.ready judges
+test: $(VENV)/.ready-test $(DEVKIT)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 quick: $(VENV)/.ready-test

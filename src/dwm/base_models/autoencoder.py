@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dwm.devices import send
+from dwm.devices import memory, send
 from dwm.errors import DwmError
 
 
@@ -44,10 +44,11 @@ class Moments:
 class Autoencoder(nn.Module):
     """An image autoencoder (diffusers' AutoencoderKL) over any leading dimensions.
 
-    `piece` bounds how many pictures (videos for the video autoencoder) are worked on at once; 0 takes all.
+    `piece` bounds how many pictures (videos for the video autoencoder) are worked on at once; 0 takes all, None one on a
+    processor (whose memory pages are then used again: twice as fast) and on a device as many as fit.
     """
 
-    def __init__(self, model: nn.Module, piece: int = 0):
+    def __init__(self, model: nn.Module, piece: int | None = 0):
         super().__init__()
         self.model: Any = model
         self.piece = piece
@@ -117,7 +118,24 @@ class Autoencoder(nn.Module):
         return encode
 
     def _in_pieces(self, work: Callable[[Tensor], Tensor], things: Tensor) -> Tensor:
-        return torch.cat([work(piece) for piece in things.split(self.piece or max(1, len(things)))])
+        count = self._fitting(things) if self.piece is None else self.piece
+        return torch.cat([work(piece) for piece in things.split(count or max(1, len(things)))])
+
+    def _fitting(self, things: Tensor) -> int:
+        """How many pictures, or latents of pictures, are worked on at once where nobody says."""
+        if things.device.type == "cpu":
+            return 1
+        height, width = things.shape[-2:]
+        if things.shape[1] == self.channels:  # latents
+            height, width = height * self.factor, width * self.factor
+        frames = 1 if things.ndim == 4 else things.shape[2] * self.frames_per_latent
+        return max(1, memory(things.device).free // (2 * self.bytes_of(frames, height, width)))
+
+    def bytes_of(self, frames: int, height: int, width: int) -> int:
+        """Memory that a picture (a video of `frames`) needs at the most while it is worked on: four maps of the widest level at
+        full size. Counted for SD's autoencoder; an upper bound."""
+        channels = self.model.config.block_out_channels[min(1, len(self.model.config.block_out_channels) - 1)]
+        return 4 * channels * frames * height * width * self.dtype.itemsize
 
     def _normalise(self, latents: Tensor) -> Tensor:
         return (latents.float() - self.shift) * self.scaling

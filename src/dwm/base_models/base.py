@@ -56,12 +56,13 @@ class BaseModel:
         t5: bool = True,
         autoencoder_folder: Path | str | None = None,
         text_dtype: torch.dtype = torch.float32,
-        piece: int = 0,
+        piece: int | None = None,
     ) -> BaseModel:
         """Reads a base model in the SD3 or SD 2.1 layout, in evaluation mode, on the CPU.
 
         Leave `text` out when embeddings are at hand, `t5` to replace the largest encoder by zeros. `autoencoder_folder` takes
-        the autoencoder from elsewhere. `piece`: pictures en/decoded at once (0: all). Raises DwmError for what is missing.
+        the autoencoder from elsewhere. `piece`: pictures en/decoded at once (0: all, None: one on a
+        CPU, elsewhere what fits). Raises DwmError for what is missing.
         """
         folder = Path(folder)
         _require(folder, folder)
@@ -79,7 +80,7 @@ class BaseModel:
         return self
 
 
-def load_autoencoder(folder: Path, piece: int = 0) -> Autoencoder:
+def load_autoencoder(folder: Path, piece: int | None = None) -> Autoencoder:
     """The autoencoder of `folder`/vae, float32."""
     config = read_json(folder / "vae" / "config.json", folder)
     name = config.get("_class_name")

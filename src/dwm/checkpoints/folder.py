@@ -6,12 +6,13 @@ import copy
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
 from dwm.base_models.base import quiet, read_json
@@ -55,6 +56,17 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     found = read_tensors(folder, dtype)
     require_keys(folder, shapes_of(found), shapes_of(network.state_dict()), "its config.json")
     network.load_state_dict(found, strict=True, assign=True)
+
+
+@torch.no_grad()
+def restore(module: nn.Module, stored: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Gives what a narrower dtype rounded the digits of `stored` again, in `dtype`; what was changed since stays."""
+    for name, held in (*module.named_parameters(), *module.named_buffers()):
+        value = stored.get(name)
+        if value is None or value.shape != held.shape or not value.dtype.is_floating_point:
+            continue
+        if torch.equal(value.to(held.dtype), held.cpu()):
+            held.data = value.to(held.device, dtype)
 
 
 def write_folder(

@@ -21,6 +21,7 @@ def demo(
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    dtype: flags.OptionalDtype = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
@@ -31,7 +32,14 @@ def demo(
     from dwm.runs.demo import DemoRun
     from dwm.runs.demo import demo as run_demo
 
-    given = {"weights": weights, "seed": seed, "device": device, "steps": steps, "guidance": guidance}
+    given = {
+        "weights": weights,
+        "seed": seed,
+        "device": device,
+        "steps": steps,
+        "guidance": guidance,
+        "dtype": dtype and dtype.value,
+    }
     run = saved(DemoRun, config, given)
     made = run_demo(run, output, partial(note, quiet=quiet or as_json))
     lines = [

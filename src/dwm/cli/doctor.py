@@ -100,6 +100,35 @@ def parity(
         raise CheckFailed(f"parity: {len(failed)} of {len(results)} cases failed: {', '.join(failed[:10])}")
 
 
+@app.command(epilog=flags.example("dwm doctor precision", "dwm doctor precision -c output/generate/config.json"))
+def precision(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A saved run of `dwm generate`.")] = None,
+    data: flags.Data = None,
+    weights: flags.OptionalWeights = None,
+    frames: flags.Frames = None,
+    steps: flags.Steps = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    dtype: flags.OptionalDtype = None,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Generate a run's clip in float32 and in half precision, and tell how far the pictures are apart."""
+    hush(quiet or as_json)
+    keep("nothing is written by this check")
+    from dwm.cli.runs import saved
+    from dwm.devices import pick_device
+    from dwm.runs.generate import GenerationRun
+    from dwm.runs.precision import differences, precision_line
+
+    told = {"data": data, "weights": weights, "frames": frames, "steps": steps, "device": device}
+    run = saved(GenerationRun, config, {**told, "dtype": "auto" if dtype is None else dtype.value})
+    if run.data is None and not run.prompt:
+        run = run.with_(prompt=("daytime. clear.",), force=True)
+    found = differences(run)
+    lines = [precision_line("auto", pick_device(run.device)), *(one.line() for one in found)]
+    finish(lines, {one.dtype: {"psnr": one.psnr, "largest": one.largest} for one in found}, quiet, as_json)
+
+
 def _named(results: list[CaseResult]) -> dict[str, CaseResult]:
     """The results by name, or by folder where several cases have one name."""
     count = Counter(result.name for result in results)

@@ -44,6 +44,7 @@ def evaluate(
     guidance: flags.Guidance = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    dtype: flags.OptionalDtype = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -70,6 +71,7 @@ def evaluate(
         "steps": steps,
         "guidance": guidance,
         "device": device,
+        "dtype": dtype and dtype.value,
         "key_frames_only": key_frames or None,
     }
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}

@@ -32,6 +32,7 @@ def generate(
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
     weights: flags.OptionalWeights = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    dtype: flags.OptionalDtype = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -61,6 +62,7 @@ def generate(
         "seed": seed,
         "weights": weights,
         "device": device,
+        "dtype": dtype and dtype.value,
         "key_frames_only": key_frames or None,
         "force": force or None,
     }

@@ -20,6 +20,7 @@ from dwm.devices.machine import (
     synchronize,
     usable_cores,
 )
+from dwm.devices.precision import processor_rates
 from dwm.devices.rate import peak_rate
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "peak_memory",
     "peak_rate",
     "pick_device",
+    "processor_rates",
     "reproducible",
     "reset_peak_memory",
     "rms_norm",

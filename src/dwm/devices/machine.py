@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from dwm.devices.precision import processor_dtype
 from dwm.errors import DwmError
 
 KINDS = ("cpu", "cuda", "npu")
@@ -102,10 +103,10 @@ def supports_bf16(device: torch.device) -> bool:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has it; else float16 on an accelerator, float32 on a CPU."""
-    if supports_bf16(device):
-        return torch.bfloat16
-    return torch.float32 if device.type == "cpu" else torch.float16
+    """What is fastest there: on an accelerator bfloat16, else float16; on a CPU as measured, bfloat16 or float32."""
+    if device.type == "cpu":
+        return processor_dtype()
+    return torch.bfloat16 if supports_bf16(device) else torch.float16
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:

@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
 from dwm.checkpoints import places
 from dwm.checkpoints.card import Size, WeightsCard
+from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
-from dwm.devices import autocast
+from dwm.devices import autocast, default_dtype
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_frames
@@ -43,21 +45,27 @@ class DrivingPipeline:
     def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
         self.network, self.base, self.card = network, base, card
         self.compute_dtype = torch.float32
+        self._files: Path | None = None
 
     @classmethod
     def from_pretrained(
         cls,
         path: str | Path,
         base_model: str | Path | None = None,
-        torch_dtype: torch.dtype = torch.float32,
+        torch_dtype: torch.dtype | Literal["auto"] | None = None,
         t5: bool = True,
-        piece: int = 0,
+        piece: int | None = None,
+        device: torch.device | str = "cpu",
     ) -> DrivingPipeline:
-        """Loads a weights folder, or the package's own by the name "town".
+        """Loads a weights folder, or the package's own by the name "town", onto a device.
 
-        `base_model`: folder of the base model where it is not the same one; `t5=False` leaves the largest text encoder out;
-        `piece`: pictures that the autoencoder takes at once (0: all). Raises DwmError for what is missing or does not fit.
+        `base_model`: folder of the base model where it is not the same one; `torch_dtype`: what weights are held and computed
+        in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
+        out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
+        Raises DwmError for what is missing or does not fit.
         """
+        target = torch.device(device)
+        dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
         folder = places.resolve(path)
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
@@ -67,10 +75,12 @@ class DrivingPipeline:
             text=card.conditions.text,
             t5=t5,
             autoencoder_folder=card.autoencoder_folder,
-            text_dtype=torch_dtype,
+            text_dtype=dtype,
             piece=piece,
         )
-        return cls(folders.load_network(folder, torch_dtype), base, card)
+        pipe = cls(folders.load_network(folder, dtype), base, card)
+        pipe._files = folder / "transformer"
+        return pipe.to(target)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: torch.dtype = torch.float16, with_base: bool = True
@@ -79,12 +89,50 @@ class DrivingPipeline:
         card = self.card if with_base else self.card.with_(base_model=str(self.base.folder))
         folders.write_folder(Path(path), card, self.network, self.base if with_base else None, torch_dtype)
 
-    def to(self, device: torch.device | str, compute_dtype: torch.dtype | None = None) -> DrivingPipeline:
-        """Moves everything. `compute_dtype`: of the network's matrix products (its weights stay as they are)."""
+    def to(
+        self, *target: torch.device | torch.dtype | str, compute_dtype: torch.dtype | None = None
+    ) -> DrivingPipeline:
+        """Moves everything to a device, or holds and computes it in a dtype, or both, as in diffusers: `pipe.to("cuda")`,
+        `pipe.to(torch.bfloat16)`, `pipe.to("cuda", torch.float16)`.
+
+        Back in a wider dtype, weights that came from files have all of their digits again. The autoencoder stays in float32,
+        which costs a hundredth of the weights. `compute_dtype`: of the network's matrix products alone, weights as they are.
+        """
+        dtypes = [one for one in target if isinstance(one, torch.dtype)]
+        devices = [one for one in target if not isinstance(one, torch.dtype)]
+        if len(dtypes) > 1 or len(devices) > 1 or any(not dtype.is_floating_point for dtype in dtypes):
+            raise ValueError(f"to{target}: give a device, a dtype of fractions, or one of each")
         self.compute_dtype = compute_dtype or self.compute_dtype
-        self.network.to(device)
-        self.base.to(device)
+        for dtype in dtypes:
+            self._hold_in(dtype)
+        for device in devices:
+            self.network.to(device)
+            self.base.to(device)
         return self
+
+    def _hold_in(self, dtype: torch.dtype) -> None:
+        before, self.compute_dtype = self.dtype, torch.float32
+        files = self._files if dtype.itemsize > before.itemsize else None
+        if files is not None:
+            folders.restore(self.network, read_tensors(files), dtype)
+        self.network.to(dtype)
+        if self.base.text is not None:
+            if files is not None:
+                t5 = getattr(self.base.text, "t5", None) is not None
+                folders.restore(self.base.text, load_text(self.base.folder, t5, dtype).state_dict(), dtype)
+            # The plain conversion: the libraries' own warns of what they were loaded in.
+            nn.Module.to(self.base.text, dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network's weights are held in."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def computes_in(self) -> str:
+        """The name of what matrix products are computed in."""
+        dtype = self.dtype if self.compute_dtype == torch.float32 else self.compute_dtype
+        return str(dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:

@@ -19,6 +19,8 @@ RESUMABLE = ("steps", "save_every", "log_every", "keep", "keep_best", "parallel"
 """Settings of the loop that may change between a run and its continuation; so may data.workers, data.store and device."""
 DATA_NAME = "data.json"
 """The file that says which data a run is trained on: a digest of the tables of each set."""
+PRECISION_NAME = "precision.json"
+"""The file that says what matrix products are computed in where the run leaves it to the device: a run goes on in it."""
 MADE = (
     "*/checkpoints/[0-9]*/state.json",
     "*/weights.safetensors",
@@ -27,6 +29,7 @@ MADE = (
     "weights/dwm.json",
 )
 """What a run has when it has begun: saves, finished stages, clips."""
+OWN_FILES = (CONFIG_NAME, DATA_NAME, PRECISION_NAME)
 WHERE = ("path", "archives", "endpoint")
 """Settings of a data set that say where it lies; it may be moved."""
 DIFFERENCES, WORDS = 6, 60
@@ -40,7 +43,7 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
     Raises DwmError where another process holds it, where it holds another run, or this one and `resume` was not given. A start
     that fails before anything was made leaves no trace that would be in the way of the next.
     """
-    check_folder(output, (CONFIG_NAME, DATA_NAME))
+    check_folder(output, OWN_FILES)
     check_own(output)
     with held(output):
         digests = data_digests(run)
@@ -49,7 +52,7 @@ def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
         elif _is_of_another(output, run):
             shutil.rmtree(output / "base")  # of a start with other settings that came to nothing
         before = {path.name for path in output.iterdir()}
-        older = {name: read_file(output / name) for name in (CONFIG_NAME, DATA_NAME) if name in before}
+        older = {name: read_file(output / name) for name in OWN_FILES if name in before}
         save(run, output)
         with atomic_write(output / DATA_NAME) as temporary:
             temporary.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
@@ -164,7 +167,7 @@ def _is_of_another(output: Path, run: Recipe) -> bool:
 
 def _withdraw(output: Path, before: set[str], older: Mapping[str, bytes]) -> None:
     """Removes what a start left that came to nothing; what was there `before` stays, and what was replaced comes back (`older`)."""
-    for name in (CONFIG_NAME, DATA_NAME):
+    for name in OWN_FILES:
         if name in older:
             with atomic_write(output / name) as temporary:
                 temporary.write_bytes(older[name])

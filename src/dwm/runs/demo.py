@@ -24,6 +24,7 @@ from dwm.generation import DrivingPipeline
 from dwm.options import Options
 from dwm.report import Group, Report, Shown, Video, comparison, contact_sheet, real_video, write_report
 from dwm.runs.generate import beside, loaded, stepping
+from dwm.runs.precision import DtypeChoice
 from dwm.storage import atomic_write, check_folder
 from dwm.town import NuScenesOptions, town_scene, write_nuscenes
 
@@ -51,6 +52,7 @@ class DemoRun(Options):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; the same for both videos")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
 
 
 @dataclass
@@ -102,6 +104,7 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
     run = run.with_(
         steps=run.steps or pipe.card.sampling.num_inference_steps,
         guidance=pipe.card.sampling.guidance_scale if run.guidance is None else run.guidance,
+        dtype=pipe.computes_in,
     )
     clock.lap("weights")
     generated = sampled(pipe, clip, run, None, "generate")
@@ -217,7 +220,7 @@ def _report(
     facts = {
         "clip": f"{clip.scene} of town {run.town_seed}: {clip.length} frames at {clip.fps:g} a second, {len(clip.views)} cameras",
         "weights": run.weights,
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}",
+        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}, computed in {run.dtype}",
         **{f"time: {what}": f"{seconds:.1f} s" for what, seconds in clock.seconds.items()},
         "peak memory": f"{peak_memory(HOST) / 1e9:.2f} GB",
     }

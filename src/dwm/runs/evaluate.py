@@ -26,6 +26,7 @@ from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
 from dwm.runs import score_record
 from dwm.runs.clips import opened_path
 from dwm.runs.generate import loaded
+from dwm.runs.precision import DtypeChoice
 from dwm.storage import check_folder
 
 FILES = ("scores.json", "contact_sheet.png", "config.json", "report.html")
@@ -57,6 +58,7 @@ class EvaluationRun(Options):
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
     scores: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
 
 
@@ -78,11 +80,13 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
     run = completed(run, card)
-    return measured(run, chosen_clips(run, card), loaded(run), output)
+    clips, pipe = chosen_clips(run, card), loaded(run)
+    return measured(run, clips, pipe, output)
 
 
 def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, output: Path) -> Evaluated:
     """Generates `clips`, scores them and writes everything into `output`."""
+    run = run.with_(dtype=pipe.computes_in)
     shown: list[tuple[Video, Video]] = []
 
     def remember(number: int, generated: Video, real: Video) -> None:
@@ -102,7 +106,8 @@ def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], 
     """What stands beside the numbers in `scores.json`."""
     weights = TOWN if is_town(run.weights) else Path(run.weights)
     about = run.model_dump(
-        mode="json", include={"weights", "base_model", "data", "version", "split", "steps", "guidance", "device"}
+        mode="json",
+        include={"weights", "base_model", "data", "version", "split", "steps", "guidance", "device", "dtype"},
     )
     return {
         "record": score_record.RECORD_VERSION,
@@ -172,7 +177,7 @@ def written(
     facts = {
         "clips": f"{scores.clips} of {run.data or f'town {run.town_seed}'}, {rate}",
         "weights": run.weights,
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}",
+        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, computed in {run.dtype}",
         "time": f"{scores.seconds:.0f} s",
     }
     lead = f"What {run.weights} makes of {scores.clips} clips that it never saw."

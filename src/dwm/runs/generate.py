@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from dwm import progress
 from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
@@ -24,6 +25,8 @@ from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
 from dwm.runs.blank_clip import plain_clip
 from dwm.runs.clips import opened_path
+from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
+from dwm.screen import say
 from dwm.storage import check_folder
 
 FILES = (
@@ -58,6 +61,7 @@ class GenerationRun(Options):
     references: int = Field(0, ge=0, le=3, description="how many of the clip's own first frames are given")
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
     force: bool = Field(False, description="try sizes, lengths and views that the weights never saw")
 
 
@@ -84,6 +88,7 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     check(run, card)
     clip = chosen_clip(run, card)
     pipe = loaded(run)
+    run = run.with_(dtype=pipe.computes_in)
     started = time.monotonic()
     video = sampled(pipe, clip, run)
     seconds = time.monotonic() - started
@@ -148,8 +153,12 @@ def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
 
 
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:
-    """The pipeline of a run on its device."""
-    return DrivingPipeline.from_pretrained(run.weights, base_model=run.base_model).to(pick_device(run.device))
+    """The pipeline of a run on its device, in its precision, which is said."""
+    device = pick_device(run.device)
+    if not progress.QUIET:
+        say(precision_line(run.dtype, device))
+    dtype = chosen_dtype(run.dtype, device)
+    return DrivingPipeline.from_pretrained(run.weights, base_model=run.base_model, torch_dtype=dtype, device=device)
 
 
 def sampled(pipe: DrivingPipeline, clip: Clip, run: GenerationRun, what: str = "generate") -> Video:
@@ -203,7 +212,7 @@ def written(
     facts = {
         "weights": run.weights,
         "clip": f"{clip.scene or 'words only'}, {video.length} frames at {video.fps:g} a second, {len(video.views)} views",
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}",
+        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}, computed in {run.dtype}",
         "time": f"{seconds:.1f} s for {video.length * len(video.views)} pictures of {video.size[0]}×{video.size[1]}",
     }
     report = Report("Generated driving video", words, groups, facts=facts, config=run.model_dump_json(indent=1))

@@ -17,6 +17,8 @@ from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.fetch import require
+from dwm.runs.precision import chosen_dtype, precision_line
+from dwm.screen import say
 from dwm.training.saves import checkpoint
 
 
@@ -52,17 +54,26 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
         require(Path(run.autoencoder_folder), "autoencoder", source)
     weights = require(Path(run.weights or ""), "weights", source)
     device = pick_device(run.device)
-    network, report = network_of(run.network, network_weights(weights), weights, getattr(torch, run.weights_dtype))
+    dtype = run_dtype(run, device)
+    network, report = network_of(run.network, network_weights(weights), weights, dtype)
     base = BaseModel.load(
         base_folder,
         text=run.conditions.text,
         autoencoder_folder=run.autoencoder_folder,
-        text_dtype=getattr(torch, run.text_dtype),
+        text_dtype=dtype,
         piece=run.autoencoder_piece,
     )
     card = published_card(run).with_(name=f"{weights.name} ({report})")
-    mixed = None if run.autocast is None or device.type == "cpu" else getattr(torch, run.autocast)
-    return DrivingPipeline(network.eval().requires_grad_(False), base, card).to(device, mixed)
+    say(precision_line(str(dtype).removeprefix("torch."), device))
+    return DrivingPipeline(network.eval().requires_grad_(False), base, card).to(device)
+
+
+def run_dtype(run: Recipe, device: torch.device) -> torch.dtype:
+    """What a training run's weights are held and computed in when they generate: on a device what the run multiplies in, on a
+    processor, or where the run does not say, what is fastest there. A run whose weights are narrower keeps theirs."""
+    if run.weights_dtype != "float32":
+        return getattr(torch, run.weights_dtype)
+    return chosen_dtype(None if device.type == "cpu" else run.autocast, device)
 
 
 def network_weights(source: Path) -> dict[str, Tensor]:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import read_card, write_folder
 from dwm.checkpoints.places import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
-from dwm.devices import default_dtype, pick_device
+from dwm.devices import pick_device
 from dwm.diffusion.process import Ddpm
 from dwm.errors import DwmError
 from dwm.runs.base import base_folder, make_base
@@ -23,6 +21,7 @@ from dwm.runs.clips import check_kinds, training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.fetch import require_networks
 from dwm.runs.own_base import check_own_base, make_own_base, own_material, own_start
+from dwm.runs.precision import note_training_dtype, training_dtype
 from dwm.training.feed.clip_cache import ClipSource
 from dwm.training.loop.step import Callback
 from dwm.training.parallel.ranks import group, place, restarted
@@ -48,6 +47,8 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
                     check_own_base(run)
                     check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
                     stack.enter_context(claimed(run, output, resume))
+                    device = pick_device(run.device)
+                    note_training_dtype(training_dtype(run.autocast, device, output), device, output)
                 except DwmError as error:
                     refused = error
             if here.any(refused is not None)[0]:
@@ -59,7 +60,7 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
 def context(run: Recipe, output: Path, resume: bool = True, callbacks: Sequence[Callback] = ()) -> Context:
     """What all stages of a run have in common."""
     device = pick_device(run.device)
-    dtype = default_dtype(device) if run.autocast is None else getattr(torch, run.autocast)
+    dtype = training_dtype(run.autocast, device, output)
     return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), run.compatibility)
 
 

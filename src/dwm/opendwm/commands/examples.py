@@ -111,7 +111,7 @@ class Draws:
 
 
 def _tiny(device: torch.device) -> DrivingPipeline:
-    return DrivingPipeline.from_pretrained("town").to(device)
+    return DrivingPipeline.from_pretrained("town", torch_dtype="auto", device=device)
 
 
 def _once(pipe: DrivingPipeline, given: ExampleInput, tiny: bool, generator: torch.Generator) -> tuple[Video, float]:

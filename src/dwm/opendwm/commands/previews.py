@@ -160,7 +160,7 @@ def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
 def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
     if not preview.tiny:
         return published_pipeline(run, source)
-    pipe = DrivingPipeline.from_pretrained("town").to(torch.device(run.device))
+    pipe = DrivingPipeline.from_pretrained("town", torch_dtype="auto", device=run.device)
     steps = min(TINY_STEPS, run.sampling.num_inference_steps)
     pipe.card = pipe.card.with_(sampling=pipe.card.sampling.with_(num_inference_steps=steps))
     return pipe

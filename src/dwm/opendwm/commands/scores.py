@@ -84,7 +84,7 @@ def _listed(steps: Iterable[int]) -> str:
 
 
 def _tiny(device: torch.device) -> DrivingPipeline:
-    return DrivingPipeline.from_pretrained("town").to(device)
+    return DrivingPipeline.from_pretrained("town", torch_dtype="auto", device=device)
 
 
 def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> EvaluationRun:

@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Int, Num, UInt8
 from shapely import STRtree
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 
 from dwm.conventions import CAPTION_KEYS as CAPTION_KEYS
 from dwm.conventions import MAP_LAYERS as MAP_LAYERS
@@ -82,6 +82,15 @@ class Boxes:
         return len(self.category)
 
 
+def outlines(shapes: Sequence[Polygon | LineString]) -> np.ndarray:
+    """The rings of polygons, and lines as they are, in their order."""
+    whole = np.asarray(shapes, object)
+    if not len(whole) or not (shapely.get_type_id(whole) == shapely.GeometryType.LINESTRING).any():
+        return shapely.get_rings(whole)
+    parts = [[shape] if isinstance(shape, LineString) else shapely.get_rings(shape) for shape in shapes]
+    return np.array([ring for part in parts for ring in part], object)
+
+
 @dataclass(frozen=True)
 class EdgeIndex:
     """All outline edges of a map layer in runs of at most `RUN` that follow one another, found by the box around each run.
@@ -90,16 +99,16 @@ class EdgeIndex:
     """
 
     RUN: ClassVar[int] = 16
-    start: Float[np.ndarray, "m 2"]
-    stop: Float[np.ndarray, "m 2"]
+    start: Float[np.ndarray, "m 3"]
+    stop: Float[np.ndarray, "m 3"]
     first: Int[np.ndarray, "runs"]
     count: Int[np.ndarray, "runs"]
     tree: STRtree
 
     @classmethod
-    def of(cls, polygons: Sequence[Polygon]) -> EdgeIndex:
-        rings = shapely.get_rings(np.asarray(polygons, object))
-        points, ring = shapely.get_coordinates(rings, return_index=True)
+    def of(cls, shapes: Sequence[Polygon | LineString]) -> EdgeIndex:
+        points, ring = shapely.get_coordinates(outlines(shapes), include_z=True, return_index=True)
+        points[:, 2] = np.nan_to_num(points[:, 2])
         same = ring[1:] == ring[:-1]
         start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
         place = np.arange(len(ring)) - np.searchsorted(ring, ring)
@@ -111,7 +120,7 @@ class EdgeIndex:
         high = np.maximum.reduceat(np.maximum(start, stop), first)
         return cls(start, stop, first, count, STRtree(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])))
 
-    def near(self, area: Polygon) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k 2"]]:
+    def near(self, area: Polygon) -> tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]]:
         """Starts and ends, in drawing order, of the edges whose run touches `area`; others may come along."""
         runs = np.sort(self.tree.query(area, predicate="intersects"))
         count = self.count[runs]
@@ -121,9 +130,12 @@ class EdgeIndex:
 
 @dataclass(frozen=True)
 class LaneMap:
-    """Polygons of a map in the world's x, y (metres) by layer name (`MAP_LAYERS`); height is 0 as in nuScenes."""
+    """Polygons, and lines, of a map in the world's x, y (metres) by layer name (`MAP_LAYERS`).
 
-    layers: Mapping[str, tuple[Polygon, ...]]
+    Their height is their z where they have one; else it is 0, as in nuScenes.
+    """
+
+    layers: Mapping[str, tuple[Polygon | LineString, ...]]
 
     @cached_property
     def trees(self) -> Mapping[str, STRtree]:

@@ -18,6 +18,8 @@ from dwm.runs.clips import training_readers, validation_clips
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from made_up_nuscenes import make_files, make_tables, write
 
+WAYMO = "reference/configs/ctsd/single_dataset/ctsd_21_crossview_tirda_bm_waymo.json"
+
 
 def training_configs(shared: Path) -> list[str]:
     """Every published file that has a training set of pictures."""
@@ -45,10 +47,33 @@ def test_a_published_config_reads_its_data_from_the_ports_folder(config: str, po
 def test_every_other_training_config_ends_in_the_line_that_no_reader_is_here_yet(shared: Path, tmp_path: Path) -> None:
     others = [name for name in training_configs(shared) if name not in ON_NUSCENES]
     assert len(others) == 16
+    others.remove(WAYMO)  # of sets that are read
     for name in others:
         with pytest.raises(DwmError, match=r"sets of kind .*(waymo|argoverse|opendv).* cannot be read yet") as error:
             ready_recipe(shared / name, tmp_path, train=True)
         assert "\n" not in str(error.value)
+
+
+def test_the_published_waymo_config_opens_its_data_and_draws_in_its_colours(shared: Path, tmp_path: Path) -> None:
+    """On the genuine key frame: only paths are changed."""
+    content = json.loads((shared / WAYMO).read_text())
+    data = shared / "data" / "waymo"
+    for key in ("training_dataset", "validation_dataset"):
+        base = content[key]["base_dataset"]
+        base["fs"]["path"], base["info_dict_path"] = str(data / "training"), str(data / "training.info.json")
+        words = base["image_description_settings"]
+        words["path"], words["time_list_dict_path"] = str(data / "captions.json"), str(data / "caption_times.json")
+    (tmp_path / "waymo.json").write_text(json.dumps(content))
+    run = load_recipe(tmp_path / "waymo.json")
+    (source,) = run.data.train
+    assert source.layout.box_colors["static_object.sign"] == (255, 0, 255)
+    assert set(source.layout.map_colors) == {"lane", "drivable_area", "ped_crossing"}
+    (reader,) = training_readers(run.data)
+    clip = next(window for window in reader.windows if window.scene.startswith("1024360143612057520"))
+    assert clip.views == source.views and clip.length == source.frames
+    assert all(caption.image_description for caption in clip.captions[0])
+    batch = prepare(clip, run.data.size, source.layout)
+    assert float(batch.layout_boxes.max()) > 0 and float(batch.layout_map.max()) > 0
 
 
 @pytest.mark.parametrize("config", ON_NUSCENES[1:], ids=lambda name: Path(name).stem)

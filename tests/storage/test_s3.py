@@ -193,3 +193,15 @@ def test_a_data_set_in_a_bucket_is_read_by_a_run_and_its_workers(server, tmp_pat
     worker.start()
     worker.join(60)
     assert worker.exitcode == 0
+
+
+def test_waymos_records_in_a_bucket_are_read_by_ranges(server, shared):
+    pytest.importorskip("google_crc32c")
+    name = "training/segment-1071392229495085036_1844_790_1864_790_with_camera_labels.tfrecord"
+    content = (shared / "data" / "waymo" / name).read_bytes()
+    server.put({f"sets/waymo/{name}": content})
+    clip = open_dataset(f"s3://{BUCKET}/sets/waymo", endpoint=server.url)[0].clip(0.5, 1)
+    server.log()
+    assert clip.pictures.load(0, 2).shape == (1280, 1920, 3)
+    starts = [int(asked.partition("=")[2].partition("-")[0]) for _, _, asked, _ in server.log() if asked]
+    assert starts == [1064781]  # where the sixth record's body begins: nothing before it is read

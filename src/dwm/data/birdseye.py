@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from pydantic import Field
-from shapely import MultiPoint, Polygon, box
+from shapely import LineString, MultiPoint, Polygon, box, get_coordinates
 
 from dwm.clip import Clip
 from dwm.data.layout import color_of, stroke
@@ -78,8 +78,12 @@ def draw_map_birdseye(
         if layer not in options.map_colors or layer not in clip.map.layers:
             continue
         for number in np.sort(clip.map.trees[layer].query(area, predicate="intersects")):
-            polygon, solid = clip.map.layers[layer][number], options.fill_map and layer != OUTLINED
-            _draw_rings(picture, polygon, area, placed, options.map_colors[layer], 0 if solid else options.pen_width)
+            shape, solid = clip.map.layers[layer][number], options.fill_map and layer != OUTLINED
+            if isinstance(shape, LineString):
+                pixels = _pixels(placed, shape).ravel().tolist()
+                ImageDraw.Draw(picture).line(pixels, fill=options.map_colors[layer], width=options.pen_width)
+                continue
+            _draw_rings(picture, shape, area, placed, options.map_colors[layer], 0 if solid else options.pen_width)
     return np.asarray(picture)
 
 
@@ -95,6 +99,10 @@ def _area(placed: Float[np.ndarray, "4 4"], options: BirdseyeOptions) -> Polygon
     return MultiPoint(apply(np.linalg.inv(placed), np.array(edges, float))[:, :2]).convex_hull
 
 
+def _pixels(placed: Float[np.ndarray, "4 4"], line: LineString) -> Float[np.ndarray, "n 2"]:
+    return apply(placed, np.nan_to_num(get_coordinates(line, include_z=True)))[:, :2]
+
+
 def _draw_rings(
     picture: Image.Image, polygon: Polygon, area: Polygon, placed: Float[np.ndarray, "4 4"], color: Color, pen: int
 ) -> None:
@@ -103,8 +111,7 @@ def _draw_rings(
     for ring, ink in [(polygon.exterior, color), *((hole, color if pen else (0, 0, 0)) for hole in polygon.interiors)]:
         if not box(*ring.bounds).intersects(area):
             continue
-        points = np.asarray(ring.coords)[:, :2]
-        pixels = apply(placed, np.concatenate([points, np.zeros((len(points), 1))], 1))[:, :2].ravel().tolist()
+        pixels = _pixels(placed, ring).ravel().tolist()
         if pen:
             draw.polygon(pixels, outline=ink, width=pen)
         else:

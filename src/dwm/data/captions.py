@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -45,17 +45,29 @@ class CaptionFiles:
 
         Raises DwmError for a time without its caption (unless not `strict`: None then), and for one that is no caption.
         """
-        times = self.times.get(f"{scene}|{channel}")
+        times = self.times.get(self.place(scene, channel))
         if not times:
             return None
         nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp)))]
-        key = f"{scene}|{channel}|{nearest}"
+        key = self.key(scene, channel, nearest)
         if key not in self.captions and not strict:
             return None
         if (fault := self.fault(key)) is not None:
             raise DwmError(fault)
         entry = self.captions[key]
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
+
+    def place(self, scene: str, channel: str) -> str:
+        """The key of the times of a camera."""
+        return f"{scene}|{channel}"
+
+    def key(self, scene: str, channel: str, stamp: float) -> str:
+        """The key of a caption."""
+        return f"{scene}|{channel}|{stamp}"
+
+    def all_keys(self) -> Iterator[str]:
+        """The captions that the times name."""
+        return (f"{place}|{stamp}" for place, stamps in self.times.items() for stamp in stamps)
 
     def fault(self, key: str) -> str | None:
         """What is wrong with the caption of "scene token|channel|µs"; None where it is as it should be."""

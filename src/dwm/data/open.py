@@ -23,6 +23,7 @@ from dwm.data.splits import Split
 from dwm.data.tables.check import check_tables
 from dwm.data.tables.dataset import open_tables
 from dwm.data.tables.scene_tables import SceneTables
+from dwm.data.waymo.tables import open_waymo, segment_files
 from dwm.errors import DwmError, nearest
 from dwm.storage import Tree, open_tree
 
@@ -80,7 +81,15 @@ FORMATS = {
             lambda tree, version: PackageTables(tree),
         ),
         Format("town", "the embedded town", is_drawn=True),  # what draws it lies above, in dwm.town
-        Format("waymo", "Waymo Open", repeats_views=True),
+        Format(
+            "waymo",
+            "Waymo Open",
+            "Waymo segments (segment-….tfrecord, or a folder of them such as training)",
+            ("segment-*.tfrecord", "*/segment-*.tfrecord"),
+            lambda tree: bool(segment_files(tree)),
+            open_waymo,
+            repeats_views=True,
+        ),
         Format("argoverse", "Argoverse 2", repeats_views=True),
         Format("opendv", "OpenDV", repeats_views=True),
         Format("layouts", "OpenDWM's layout packages", repeats_views=True, noun="layout package"),

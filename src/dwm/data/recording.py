@@ -12,7 +12,7 @@ import shapely
 from jaxtyping import Float
 from PIL import Image
 
-from dwm.clip import Clip, LaneMap
+from dwm.clip import Clip, LaneMap, outlines
 from dwm.data.layout import color_of
 from dwm.data.options import BOX_COLORS, MAP_COLORS
 from dwm.data.overview import DEPTH_COLORS, DEPTH_METRES, LookOptions, sweeps_in_world
@@ -101,8 +101,8 @@ class _Recorder:
         way = shapely.LineString(_way_of(self.clip)[:, :2]).buffer(NEAR_METRES)
         for layer, polygons in lane_map.layers.items():
             near = np.sort(lane_map.trees[layer].query(way, predicate="intersects"))
-            rings = [ring for i in near for ring in shapely.get_rings(polygons[i])]
-            strips = [np.pad(shapely.get_coordinates(ring), ((0, 0), (0, 1))) for ring in rings]
+            rings = outlines([polygons[i] for i in near])
+            strips = [np.nan_to_num(shapely.get_coordinates(ring, include_z=True)) for ring in rings]
             if strips:
                 self._log(f"world/map/{layer}", self.rerun.LineStrips3D(strips, colors=MAP_COLORS[layer]), static=True)
 

@@ -185,15 +185,9 @@ def _captions(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[F
         f"{scene.name} {view}"
         for scene in scenes
         for view in scene.views
-        if not any(part.times.get(f"{scene.token}|{view}") for part in files)
+        if not any(part.times.get(part.place(scene.token, view)) for part in files)
     ]
-    faults = [
-        fault
-        for part in files
-        for place, stamps in part.times.items()
-        for stamp in stamps
-        if (fault := part.fault(f"{place}|{stamp}")) is not None
-    ]
+    faults = [fault for part in files for key in part.all_keys() if (fault := part.fault(key)) is not None]
     if faults:
         yield Finding("captions missing or not of texts", len(faults), faults[0])
     if lost:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dwm.clip import Boxes, Caption, Clip, LidarTrack, Rig
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.tables.columns import vectors
 from dwm.data.tables.index import Index
 from dwm.data.tables.indexed import IndexedTables
@@ -73,7 +74,9 @@ class TableScene:
     def views(self) -> tuple[str, ...]:
         """The cameras that the scene has pictures of."""
         cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
-        known = [name for name in self.tables.options.views if name in cameras]
+        asked = self.tables.options.views
+        order = self.tables.source.views if asked == NUSCENES_VIEWS else ()
+        known = [name for name in order or asked if name in cameras]
         return tuple(known) or tuple(cameras)
 
     def channels(self, views: Sequence[str] | None = None) -> tuple[str, ...]:

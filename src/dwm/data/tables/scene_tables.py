@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from shapely import GEOSException, Polygon, from_wkb, get_coordinates
+from shapely import GEOSException, LineString, Polygon, from_wkb, get_coordinates
 
 from dwm.clip import LaneMap
 from dwm.conventions import CAPTION_KEYS, MAP_LAYERS
@@ -46,7 +46,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 """The seven tables and their columns. Times are µs. Poses: `frames` world from ego, `sensors` ego from sensor; rotations are
 unit quaternions (w, x, y, z). intrinsics: nine numbers by rows, empty for a LiDAR. Boxes: in the world; size is (length, width,
-height). polygon: WKB in the world's x, y. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
+height). polygon: WKB of a polygon or a line in the
+world's x, y, with z where heights are known. An instant is a moment at which boxes are annotated; a frame belongs to one, and is
 `annotated` where the instant's boxes hold for it."""
 
 NAMES = {
@@ -84,6 +85,10 @@ class SceneTables(ABC):
 
     format: ClassVar[str]
     """What it is, in words."""
+    views: ClassVar[tuple[str, ...]] = ()
+    """Its cameras in the order in which they stand around the car; empty: as nuScenes', or as they come."""
+    joined: ClassVar[tuple[str, ...]] = tuple(SCHEMAS)
+    """The tables that are read, and checked, when the index is built."""
     tree: Tree
     """Where the files lie: the pictures and sweeps that `frames` names, and what the tables are made of."""
     version: str
@@ -137,7 +142,7 @@ class SceneTables(ABC):
 
     def relations(self) -> Read:
         """The tables that the index joins."""
-        tables = relations({name: self.read(name) for name in SCHEMAS}, self.called)
+        tables = relations({name: self.read(name) for name in self.joined}, self.called)
         return lambda name: checked(
             f"{self.tree.where} ({name})",
             tables[name].select(RELATIONS[name].names).cast(RELATIONS[name]).combine_chunks(),
@@ -154,8 +159,9 @@ class SceneTables(ABC):
             raise DwmError(f"{where}: map {name}: a polygon is no WKB ({error})") from error
         for layer, shape in shapes:
             coordinates = get_coordinates(shape)
-            if not isinstance(shape, Polygon) or not (np.abs(coordinates) < FARTHEST).all() or len(coordinates) < 4:
-                raise DwmError(f"{where}: map {name}: a {layer} is no polygon of finite metres; write it again")
+            fewest = {Polygon: 4, LineString: 2}.get(type(shape), FARTHEST)
+            if not (np.abs(coordinates) < FARTHEST).all() or len(coordinates) < fewest:
+                raise DwmError(f"{where}: map {name}: a {layer} is no polygon or line of finite metres; write it again")
         return LaneMap({layer: tuple(shape for name, shape in shapes if name == layer) for layer in MAP_LAYERS})
 
     def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:

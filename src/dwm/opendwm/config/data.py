@@ -36,6 +36,27 @@ LAYOUT_PACKAGE = "layouts"
 """The kind of OpenDWM's layout packages, which its own commands alone read."""
 STATE_NAMES = {"nuscenes": "nuscenes", "waymo": "waymo", "argoverse": "argoverse", "opendv": "opendv", "layouts": "fs"}
 
+WORDS: dict[str, dict[str, dict[str, str | None]]] = {
+    "waymo": {
+        "box_colors": {
+            "VEHICLE": "vehicle.car",
+            "PEDESTRIAN": "human.pedestrian",
+            "CYCLIST": "vehicle.bicycle",
+            "SIGN": "static_object.sign",
+        },
+        "map_colors": {"crosswalk": "ped_crossing", "road_edge": "drivable_area", "road_line": "lane"}
+        | dict.fromkeys(("driveway", "lane", "speed_bump", "stop_sign")),
+    },
+}
+"""Our names of a set's classes and map features, by kind; None: what has no layer here."""
+DEFAULT_BOX_COLORS = {
+    "nuscenes": OPENDWM_BOX_COLORS,
+    "waymo": {"human.pedestrian": (255, 0, 0), "vehicle.bicycle": (0, 255, 0), "vehicle.car": (0, 0, 255)},
+}
+"""What OpenDWM's readers draw where their settings say nothing."""
+UNDRAWN = "maps have the layers lane, drivable_area and ped_crossing here; this feature is not drawn"
+LISTED = "Waymo's records are read once, for an index of our own; scenes come by name where no list lies beside them"
+
 ALWAYS = "calibration, poses and times are always read"
 LIDAR_POSE = "a LiDAR never counts as a camera here"
 LIDAR_NAME = "a set has one LiDAR, whatever it is called; that it is named here makes it the clock of the windows"
@@ -148,6 +169,7 @@ def _listing(section: Section, kind: str, source: dict[str, Any]) -> None:
     """What says where things lie in sets that have no tables."""
     if kind == "waymo":
         source["index"] = section.take_as(str, "info_dict_path")
+        section.ledger.note(f"{section.at('info_dict_path')}: {LISTED}")
     if kind == "opendv":
         source["index"] = section.take_as(str, "meta_path")
         source["clips_as_views"] = section.take_as(int, "mini_batch")
@@ -163,9 +185,9 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
         if settings is None:
             continue
         if (colors := settings.take("color_table", None)) is not None:
-            drawn[field_name] = colors
-        elif field_name == "box_colors" and kind == "nuscenes":
-            drawn[field_name] = dict(OPENDWM_BOX_COLORS)
+            drawn[field_name] = _colors(settings, colors, WORDS.get(kind, {}).get(field_name))
+        elif field_name == "box_colors" and kind in DEFAULT_BOX_COLORS:
+            drawn[field_name] = dict(DEFAULT_BOX_COLORS[kind])
         if (width := settings.take("pen_width", None)) is not None:
             drawn["pen_width"] = width
         if key == "hdmap_image_settings" and (far := settings.take("max_distance", None)) is not None:
@@ -178,6 +200,18 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
         raise section.fault("enable_fake_hdmap_images", "boxes and map are made up together, or neither is")
     if True in made_up:
         source["made_up_layout"] = (color[0] if isinstance(color, list) else color) / 255
+
+
+def _colors(settings: Section, colors: Any, words: dict[str, str | None] | None) -> Any:
+    """A table of colours in our names; `words` None: the names are ours already."""
+    if words is None or not isinstance(colors, dict):
+        return colors
+    for name in colors:
+        if name not in words:
+            raise settings.fault(f"color_table.{name}", f"is no name of this data set{nearest(name, words)}")
+        if words[name] is None:
+            settings.leave_out(f"color_table.{name}", UNDRAWN)
+    return {words[name]: color for name, color in colors.items() if words[name] is not None}
 
 
 def _captions(section: Section, source: dict[str, Any]) -> None:

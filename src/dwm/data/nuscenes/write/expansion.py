@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 
 from dwm.clip import LaneMap
 from dwm.data.nuscenes.write.archive import write_json
@@ -88,8 +89,16 @@ def _stay(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
 def records_of_map(name: str, lane_map: LaneMap) -> MapRecords:
     """A map with the layers that it has, every point as it is."""
     records = MapRecords(name, _stay, digits=None)
+    lines = sum(isinstance(shape, LineString) for shapes in lane_map.layers.values() for shape in shapes)
+    if lines:
+        warnings.warn(
+            f"map {name}: {lines} lines are left out, as nuScenes' layers are areas at height 0; a scene package holds them",
+            stacklevel=2,
+        )
     for layer, polygons in lane_map.layers.items():
         for shape in polygons:
+            if isinstance(shape, LineString):
+                continue
             place = records.polygon(shape)
             parts = {"polygon_tokens": [place]} if layer == "drivable_area" else {"polygon_token": place}
             records.add(layer, **parts)

@@ -1,0 +1,1 @@
+"""Waymo Open, Perception v1: TFRecords of whole frames, read without TensorFlow."""

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from made_up_nuscenes import make_files, make_tables, write
 
+from dwm.cli.main import app, outcome
 from dwm.clip import Boxes, Caption
 from dwm.data import LayoutOptions, open_dataset
 from dwm.data.layout import draw_boxes
 from dwm.errors import DwmError
+from dwm.runs.generate import GenerationRun, edited
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,41 @@ def test_other_cameras_see_the_same_boxes(clip):
 
 def test_a_clip_says_itself_in_a_line(clip):
     assert len(repr(clip)) < 120 and "2 frames" in repr(clip)
+
+
+def test_a_run_does_all_of_its_edits(clip, thing):
+    run = GenerationRun(remove=(thing,), ego_left=2, time="night")
+    one = edited(clip, run)
+    assert thing not in one.instances and one.captions[0][0] == Caption(time="night")
+    np.testing.assert_allclose(one.world_from_ego, clip.shifted(ego_left=2).world_from_ego)
+    assert edited(clip, GenerationRun()) is clip
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--remove", "vehicle.zeppelin", "--prompt", "day"], "'vehicle.zeppelin' names no box of this clip"),
+        (
+            ["--time", "night", "--prompt", "day"],
+            "--time changes a part of the clip's captions, which --prompt replaces",
+        ),
+        (["--ego-left", "2", "--references", "1", "--prompt", "day"], "which show nothing of --remove and --ego-left"),
+    ],
+)
+def test_the_command_refuses_an_edit_that_cannot_be(tmp_path, capsys, flags, sentence):
+    folder = write(tmp_path / "set", dict(make_files(make_tables())))
+    arguments = [
+        "generate",
+        "--data",
+        str(folder),
+        "--scene",
+        "scene-0103",
+        "-o",
+        str(tmp_path / "out"),
+        "--frames",
+        "1",
+        "--force",
+    ]
+    arguments = arguments if "--references" not in flags else arguments[:-1]
+    status = outcome(lambda: app(args=[*arguments, *flags], prog_name="dwm", standalone_mode=False))
+    assert status == 1 and sentence in capsys.readouterr().err

@@ -20,6 +20,10 @@ def generate(
     start: Annotated[float | None, typer.Option("--start", min=0, help="Seconds into the scene.")] = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Words; once, or once for each view.")] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="What it should not be.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="Its captions' time of day.")] = None,
+    weather: Annotated[str | None, typer.Option("--weather", help="Its captions' weather.")] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", help="Boxes to leave out; may repeat.")] = None,
+    ego_left: Annotated[float | None, typer.Option("--ego-left", help="Metres to move the car.")] = None,
     references: Annotated[
         int | None, typer.Option("--references", min=0, max=3, help="First frames of the clip that are given.")
     ] = None,
@@ -52,6 +56,10 @@ def generate(
         "start": start,
         "prompt": tuple(prompt) if prompt else None,
         "negative": negative,
+        "time": time,
+        "weather": weather,
+        "remove": tuple(remove) if remove else None,
+        "ego_left": ego_left,
         "references": references,
         "frames": frames,
         "fps": fps,

@@ -15,9 +15,7 @@ Prompt = str | Caption | Sequence[str] | Sequence[Sequence[str]] | None
 def with_changed_captions(clip: Clip, change: Caption) -> Clip:
     """The clip with the non-empty parts of `change` in all of its captions: other weather, the same street."""
     told = {item.name: value for item in fields(Caption) if (value := getattr(change, item.name))}
-    frames, views = clip.times.shape
-    captions = clip.captions or ((Caption(),) * views,) * frames
-    return clip.with_captions(tuple(tuple(replace(caption, **told) for caption in row) for row in captions))
+    return clip.told(**told)
 
 
 def with_prompts(batch: ClipBatch, prompt: str | Sequence | None) -> ClipBatch:

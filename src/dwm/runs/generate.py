@@ -55,6 +55,10 @@ class GenerationRun(Options):
     prompt: tuple[str, ...] = Field(
         (), description="words for all views, or one entry for each; none: the clip's captions"
     )
+    time: str = Field("", description="word for the time of day in the clip's captions; empty: theirs")
+    weather: str = Field("", description="word for the weather in the clip's captions; empty: theirs")
+    remove: Names = Field((), description="boxes that are left out: categories with all below them, or instances")
+    ego_left: float = Field(0.0, ge=-1000, le=1000, description="metres by which the own car is moved to its left")
     negative: str = Field("", description="what the video should not be")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
@@ -115,12 +119,20 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     if len(run.prompt) not in (0, 1, len(views)):
         raise DwmError(f"--prompt: {len(run.prompt)} texts for {len(views)} views; give one, or one for each view")
     if run.data is None:
-        for name in ("scene", "version", "start", "key_frames_only"):
+        for name in ("scene", "version", "start", "key_frames_only", "time", "weather", "remove", "ego_left"):
             if getattr(run, name):
-                raise DwmError(f"--{name} {getattr(run, name)}: is of a data set's clip, and none is given; add --data")
+                flag = name.replace("_", "-")
+                raise DwmError(f"--{flag} {getattr(run, name)}: is of a data set's clip, and none is given; add --data")
     if run.negative and run.guidance == 1:
         raise DwmError("--negative is told to the half that guidance pushes away from; with --guidance 1 there is none")
-    for name in ("prompt", "negative"):
+    for name in ("time", "weather"):
+        if getattr(run, name) and run.prompt:
+            raise DwmError(f"--{name} changes a part of the clip's captions, which --prompt replaces; give one of them")
+    if run.references and (run.remove or run.ego_left) and not run.force:
+        raise DwmError(
+            "--references gives the clip's own pictures, which show nothing of --remove and --ego-left; leave one out"
+        )
+    for name in ("prompt", "negative", "time", "weather"):
         if getattr(run, name) and not card.conditions.text:
             raise DwmError(f"--{name}: {run.weights} are told no words; leave it out")
     if run.references and run.data is None:
@@ -149,7 +161,15 @@ def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     )
     dataset = opened_path(run.data, run.version, None, options)
     scene = dataset[run.scene] if run.scene else dataset.scenes[0]
-    return scene.clip(run.start, frames, fps, views)
+    return edited(scene.clip(run.start, frames, fps, views), run)
+
+
+def edited(clip: Clip, run: GenerationRun) -> Clip:
+    """The clip with the run's edits. Raises DwmError for one that names no box."""
+    clip = clip.without(*run.remove) if run.remove else clip
+    clip = clip.shifted(ego_left=run.ego_left) if run.ego_left else clip
+    words = {name: getattr(run, name) for name in ("time", "weather") if getattr(run, name)}
+    return clip.told(**words) if words else clip
 
 
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:

@@ -155,15 +155,16 @@ def compare(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
     want = case.outputs[name].double()
     if got.numel() != want.numel():
         raise DwmError(f"{case.name}: {name} has shape {tuple(got.shape)}, recorded {tuple(want.shape)}")
-    off = (got.detach().cpu().double().reshape(want.shape) - want).abs()
-    relative = float(off.norm() / want.norm().clamp_min(1e-12))
+    given = got.detach().cpu().double().reshape(want.shape)
+    off = (given - want).abs().masked_fill(given.isnan() & want.isnan(), 0.0)
+    relative = float(off.norm() / want.nan_to_num().norm().clamp_min(1e-12))
     if off.numel() == 0:
         return Deviation(name, 0.0, 0.0, 0.0, True)
     if not setup.strict:
         bound = LOOSE_BOUNDS[setup.dtype]
         return Deviation(name, float(off.max()), bound, relative, relative <= bound)
     allowed = _allowed(case, name, want)
-    worst = int((off / allowed).nan_to_num(nan=torch.inf).argmax())
+    worst = int((off / allowed.clamp_min(1e-30)).nan_to_num(nan=torch.inf).argmax())
     error = float(off.flatten()[worst])
     return Deviation(name, error, float(allowed.flatten()[worst]), relative, bool((off <= allowed).all()))
 
@@ -199,6 +200,10 @@ def read_words(folder: Path) -> Any:
 def _allowed(case: Case, name: str, want: Tensor) -> Tensor:
     """The bound of each element, from whichever form of tolerance the case states."""
     tolerance = case.need("tolerance")
+    if tolerance.get("integers") == "exact" and not case.outputs[name].is_floating_point():
+        return torch.zeros_like(want)
+    if name in tolerance.get("per_output", {}):
+        return torch.full_like(want, tolerance["per_output"][name]["suggested_abs"])
     if "float32" in tolerance:
         return torch.full_like(want, tolerance["float32"]["suggested_abs"])
     if name == "images":

@@ -50,6 +50,14 @@ HANDLERS = {
     "prc": "scores",
     "resize": "scores",
     "sharding": "scores",
+    "voxelizer": "lidar_functions",
+    "points": "lidar_functions",
+    "bernoulli": "lidar_functions",
+    "tables": "lidar_functions",
+    "schedule": "lidar_functions",
+    "conditions": "lidar_functions",
+    "preview": "lidar_functions",
+    "metrics": "lidar_functions",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 

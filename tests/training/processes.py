@@ -146,9 +146,9 @@ def train(folder: Path, way: str, steps: int = STEPS) -> None:
     task = Stacked(torch.float16 if way.endswith("half") else torch.float32)
     training = train_task(task, WAYS[Path(way).name].with_(steps=steps), folder / way)
     weights = training.averaged()
-    if parallel.place().first:
+    if parallel.current_ranks().first:
         save_file(weights, folder / way / "weights.safetensors")
-    parallel.place().barrier()
+    parallel.current_ranks().barrier()
 
 
 def main(folder: Path, *ways: str) -> None:

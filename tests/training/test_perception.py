@@ -100,9 +100,9 @@ def test_a_run_goes_on_from_finished_weights_and_their_encoder_stays(trained, ey
     _, weights = trained
     more = seeing(3).with_(weights=str(weights), warmup=())
     continued = train(more, tmp_path)
-    here = context(more, tmp_path)
-    own = make_own_base(more, InventedClips(), here)
-    first, _ = own_material(more, card(more), own, here).load(None)
+    run_context = context(more, tmp_path)
+    own = make_own_base(more, InventedClips(), run_context)
+    first, _ = own_material(more, card(more), own, run_context).load(None)
     for name, value in load_network(weights).state_dict().items():
         assert torch.equal(first.state_dict()[name], value)
     assert load_text(own.folder).encode(["day"]).pooled.equal(load_text(weights).encode(["day"]).pooled)

@@ -18,7 +18,7 @@ from dwm.data.readers import WindowReader
 from dwm.errors import DwmError
 from dwm.screen import say
 from dwm.training.feed.concatenation import Joined
-from dwm.training.parallel.ranks import place
+from dwm.training.parallel.ranks import current_ranks
 
 DRAWN_CLIPS = 1000
 """Training clips of a drawn world where a run does not say how many; scenes from this number on are held out."""
@@ -143,7 +143,7 @@ def opened_path(path: Paths, *choice: Any, **options: Any) -> Dataset:
 
 @cache
 def _say_once(text: str) -> None:
-    if not progress.QUIET and place().first:
+    if not progress.QUIET and current_ranks().first:
         say(text)
 
 

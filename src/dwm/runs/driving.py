@@ -28,7 +28,7 @@ from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
-from dwm.training.parallel.ranks import place
+from dwm.training.parallel.ranks import current_ranks
 from dwm.training.stages.driving import Network, Told
 from dwm.training.stages.driving_stage import DrivingMaterial
 from dwm.training.stages.options import DrivingStage
@@ -123,7 +123,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
 
 def _started(run: Recipe) -> Network:
     network, report = start_network(run)
-    if report is not None and place().first:
+    if report is not None and current_ranks().first:
         say(f"{run.weights}: {report}")
     return network
 
@@ -141,7 +141,7 @@ class _LoadedPreviews:
 
     def __call__(self, moment: Moment) -> None:
         if moment.step % self.run.preview.every == 0:
-            base = load_base(self.run).to(self.device) if moment.here.first else self.none
+            base = load_base(self.run).to(self.device) if moment.ranks.first else self.none
             Previews(DrivingPipeline(self.network, base, self.card), self.clip, self.run.preview.every)(moment)
 
 

@@ -52,7 +52,7 @@ class OwnBase:
 def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
     """Everything that comes before the driving network. What was done before is not done again; every process must call it."""
     folder, base = context.folder, context.folder / "base"
-    with context.here.first_alone():
+    with context.ranks.first_alone():
         fill(folder / "clips", source, run.data.size, workers=max(1, run.data.workers))
         if not base.exists():
             _begin_base(run, base)
@@ -61,7 +61,7 @@ def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
     plain = context if run.autocast is not None else replace(context, dtype=torch.float32)
     run_stages(stages.trainings(cache, run.training.seed), plain)
     store = Store.of(folder / "store", base, stages.encoder)
-    with context.here.first_alone():
+    with context.ranks.first_alone():
         encode([cache], Wanted([cache.size]), store, load_autoencoder(stages.encoder), None, device=context.device)
     return OwnBase(base, stages, cache, store)
 

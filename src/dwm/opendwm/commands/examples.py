@@ -23,7 +23,7 @@ from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
 from dwm.storage import atomic_write, check_folder
-from dwm.training.parallel.ranks import group, place
+from dwm.training.parallel.ranks import current_ranks, group
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def _shared_example(
     device: torch.device,
 ) -> list[Timed]:
     """Of several processes that torchrun started each takes its share of the inputs; the first gets the times of all."""
-    run, here = example.run, place()
+    run, ranks = example.run, current_ranks()
     pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
-    draws = Draws(run.training.seed, continued=run.compatibility == "reference", shared=here.ranks > 1)
-    mine = [(number, given) for number, given in enumerate(example.inputs) if number % here.ranks == here.rank]
+    draws = Draws(run.training.seed, continued=run.compatibility == "reference", shared=ranks.count > 1)
+    mine = [(number, given) for number, given in enumerate(example.inputs) if number % ranks.count == ranks.rank]
     if repeat > 1 and mine:
         _once(pipe, mine[0][1], tiny, draws.of(mine[0][0]))
     results = []
@@ -82,8 +82,8 @@ def _shared_example(
             say(line)
         result.video.save(output / f"{number}.{'png' if result.video.length == 1 else 'mp4'}")
         results.append(result)
-    samples = here.gather([_sample(result, example.inputs[result.number].fps) for result in results])
-    if here.first:
+    samples = ranks.gather([_sample(result, example.inputs[result.number].fps) for result in results])
+    if ranks.first:
         save(example, output)
         _write_statistics(sorted((one for part in samples for one in part), key=itemgetter("id")), output)
     return results

@@ -30,7 +30,7 @@ from dwm.report.film import Film
 from dwm.runs.generate import stepping
 from dwm.runs.published import published_pipeline
 from dwm.storage import atomic_write, check_folder
-from dwm.training.parallel.ranks import group, place
+from dwm.training.parallel.ranks import current_ranks, group
 
 TOWN_FRAMES = 8
 """Frames at most of a town's clip that stands for a package which is not here."""
@@ -118,15 +118,15 @@ def _shared_previews(
     run: Recipe, device: str, output: Path, preview: Preview, source: str, say: Callable[[str], None]
 ) -> list[Path]:
     """What this process makes: of several that torchrun started each takes its share of the clips, so that each is made once."""
-    pipe, here = _pipeline(run.with_(device=device), preview, source), place()
+    pipe, ranks = _pipeline(run.with_(device=device), preview, source), current_ranks()
     count = preview.count
-    if preview.tiny and (other := _with_town(run, pipe.card.fps, say if here.first else _unsaid)) is not run:
+    if preview.tiny and (other := _with_town(run, pipe.card.fps, say if ranks.first else _unsaid)) is not run:
         run, count = other, count or len(other.data.validation)
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
-    draws = Draws(run.training.seed, continued=True, shared=here.ranks > 1)
+    draws = Draws(run.training.seed, continued=True, shared=ranks.count > 1)
     files: list[Path] = []
     for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), count)):
-        if number % here.ranks != here.rank:
+        if number % ranks.count != ranks.rank:
             continue
         batch = _told(batch, pipe, preview)
         generated = _generated(pipe, batch, run, draws.of(number))
@@ -135,7 +135,7 @@ def _shared_previews(
         say(f"{', '.join(batch.scenes)}: {generated.shape[1]} frames → {files[-1]}")
         if preview.export:
             files.append(_export(batch, place_of.with_suffix(".json")))
-    if here.first:
+    if ranks.first:
         save(run, output / "preview")
     return files
 

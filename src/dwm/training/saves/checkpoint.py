@@ -27,7 +27,7 @@ from dwm.storage import atomic_write, read_file
 from dwm.strict_json import parse_json
 from dwm.training.loop.ema import Ema
 from dwm.training.loop.scaler import Scaler
-from dwm.training.parallel.ranks import Place
+from dwm.training.parallel.ranks import Ranks
 from dwm.training.parallel.tensors import whole
 
 if TYPE_CHECKING:
@@ -124,18 +124,18 @@ def remove(path: Path) -> None:
     shutil.rmtree(beside, ignore_errors=True)
 
 
-def resume(folder: Path, training: Training, here: Place) -> int:
+def resume(folder: Path, training: Training, ranks: Ranks) -> int:
     """Goes on from the newest save that is whole; returns the steps done, 0 where there is no save.
 
     A damaged one is named, renamed to `damaged-…` and the one before it taken. Raises DwmError where all are damaged.
     """
-    with here.first_alone():
+    with ranks.first_alone():
         found = saves(folder)
     for path in reversed(found):
-        wrong = damage(path, here)
+        wrong = damage(path, ranks)
         if wrong is None:
             return restore(path, training)
-        if here.first:
+        if ranks.first:
             say(f"{path}: {wrong}; the save before it is taken")
             os.replace(path, path.with_name(f"damaged-{path.name}"))
     if found:
@@ -143,7 +143,7 @@ def resume(folder: Path, training: Training, here: Place) -> int:
     return 0
 
 
-def damage(path: Path, here: Place = Place()) -> str | None:
+def damage(path: Path, ranks: Ranks = Ranks()) -> str | None:
     """What is wrong with a save, or None. The processes share out its files, so all must ask."""
     from dwm.training.saves.shard_files import PATTERN, fault
 
@@ -153,11 +153,11 @@ def damage(path: Path, here: Place = Place()) -> str | None:
         files = sorted(path.glob(PATTERN))
         if len(files) != state["files"]:
             wrong = f"{len(files)} of its {state['files']} files are there"
-        for file in files[here.rank :: here.ranks]:
+        for file in files[ranks.rank :: ranks.count]:
             wrong = wrong or fault(file)
     except DwmError as error:
         wrong = str(error)
-    return next((one for one in here.gather(wrong) if one), None)
+    return next((one for one in ranks.gather(wrong) if one), None)
 
 
 def restore(path: Path, training: Training) -> int:

@@ -76,11 +76,11 @@ class DrivingTraining:
         return (folder / WEIGHTS).exists() and not (done and int(done[-1].name) < self.options.loop.steps)
 
     def task(self, context: Context) -> DrivingTask:
-        if context.here.first:
+        if context.ranks.first:
             (context.folder / self.name / WEIGHTS).unlink(missing_ok=True)  # they are of fewer steps
         network, base = self.material.load(self.before)
         frozen = freeze(network.requires_grad_(True), self.freezing)
-        if self.freezing is not None and context.here.first:
+        if self.freezing is not None and context.ranks.first:
             say(*frozen.lines())
         told = self.material.told(self.options, context.dtype)
         return DrivingTask(network, self.material.feed(self.options), told, base.text, base.autoencoder, context.device)

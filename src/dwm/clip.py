@@ -351,11 +351,11 @@ class Clip:
         step = transform(rotation_z(np.deg2rad(ego_turn)), np.array([ego_forward, ego_left, ego_up], np.float64))
         return replace(self, world_from_ego=self.world_from_ego @ step, lidar=None)
 
-    def told(self, **parts: str) -> Clip:
+    def with_words(self, **parts: str) -> Clip:
         """The clip with these parts (`time`, `weather`, …: `CAPTION_KEYS`) of all captions replaced; the rest of each stays."""
         for name in parts:
             if name not in CAPTION_KEYS:
-                raise DwmError(f"told: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
+                raise DwmError(f"with_words: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
         t, v = self.times.shape
         captions = self.captions or ((Caption(),) * v,) * t
         return self.with_captions(tuple(tuple(replace(caption, **parts) for caption in row) for row in captions))

@@ -45,15 +45,15 @@ class Stack(nn.Module):
     def __init__(self):
         super().__init__()
         self.agreed = bool
-        self.told = nn.Linear(3, WIDTH)
+        self.embed = nn.Linear(3, WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(3))
         self.mix = nn.Parameter(torch.zeros(1))
         self.frozen = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
         self.never = nn.Linear(4, 4)
         self.register_buffer("offset", torch.ones(WIDTH))
 
-    def prepare(self, told: Tensor) -> Tensor:
-        return self.told(told)
+    def prepare(self, condition: Tensor) -> Tensor:
+        return self.embed(condition)
 
     def forward(self, x: Tensor, prepared: Tensor, alone: bool) -> Tensor:
         x = self.frozen(x + prepared + self.offset)

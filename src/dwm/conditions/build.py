@@ -61,9 +61,9 @@ def build_conditions(
     return Conditions(**_encoded(request), **_attention(request))
 
 
-def drawn(options: ConditionOptions) -> tuple[str, ...]:
+def drawn_names(options: ConditionOptions) -> tuple[str, ...]:
     """The conditions for which training draws who keeps them, in the order of the draws."""
-    return tuple(condition.name for condition in CONDITIONS if condition.drawn(options))
+    return tuple(condition.name for condition in CONDITIONS if condition.is_drawn(options))
 
 
 def dropped_together() -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Camera:
     def used(self, options: ConditionOptions) -> bool:
         return options.added_time_ids is not None
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return False
 
     def encode(self, request: Request) -> Fields:
@@ -44,7 +44,7 @@ class ExplicitView:
     def used(self, options: ConditionOptions) -> bool:
         return options.explicit_view_modeling
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return options.explicit_view_modeling
 
     def encode(self, request: Request) -> Fields:

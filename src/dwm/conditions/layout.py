@@ -28,7 +28,7 @@ class Boxes:
     def used(self, options: ConditionOptions) -> bool:
         return options.boxes
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:
@@ -45,7 +45,7 @@ class Map:
     def used(self, options: ConditionOptions) -> bool:
         return options.map
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:

@@ -36,7 +36,7 @@ class Action:
     def used(self, options: ConditionOptions) -> bool:
         return options.action
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:

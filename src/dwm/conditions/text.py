@@ -20,7 +20,7 @@ class Text:
     def used(self, options: ConditionOptions) -> bool:
         return options.text
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:

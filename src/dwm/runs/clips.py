@@ -35,7 +35,7 @@ class Together:
         return len(self.joined)
 
     def __getitem__(self, index: int) -> Clip:
-        part, place = self.joined.place(index)
+        part, place = self.joined.locate(index)
         return self.parts[part][place]
 
 

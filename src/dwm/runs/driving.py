@@ -29,7 +29,7 @@ from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
 from dwm.training.parallel.ranks import current_ranks
-from dwm.training.stages.driving import Network, Told
+from dwm.training.stages.driving import DrivingSettings, Network
 from dwm.training.stages.driving_stage import DrivingMaterial
 from dwm.training.stages.options import DrivingStage
 
@@ -75,7 +75,7 @@ def driving_material(
         blank=partial(blank_network, run),
         base=parts.base,
         feed=lambda stage: run_feed(run, stage, parts, device),
-        told=lambda stage, dtype: told_by(run, stage, dtype, parts.base.scheduler),
+        settings=lambda stage, dtype: driving_settings(run, stage, dtype, parts.base.scheduler),
         watchers=watchers,
     )
 
@@ -85,10 +85,10 @@ def run_feed(run: Recipe, stage: DrivingStage, parts: Parts, device: torch.devic
     return stage_feed(run, stage, parts.readers(), parts.stored, pin=device.type == "cuda")
 
 
-def told_by(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dict) -> Told:
+def driving_settings(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dict) -> DrivingSettings:
     """What a stage tells and asks its network. `scheduler`: the base model's, which SD 2.1 predicts by."""
     batch, per_latent = stage.batch, frames_per_latent(run)
-    return Told(
+    return DrivingSettings(
         run.conditions,
         stage.objective.in_latents(per_latent) if per_latent > 1 else stage.objective,
         Ddpm.create(scheduler) if run.network.process == "ddpm" else None,

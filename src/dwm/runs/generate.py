@@ -169,7 +169,7 @@ def edited(clip: Clip, run: GenerationRun) -> Clip:
     clip = clip.without(*run.remove) if run.remove else clip
     clip = clip.shifted(ego_left=run.ego_left) if run.ego_left else clip
     words = {name: getattr(run, name) for name in ("time", "weather") if getattr(run, name)}
-    return clip.told(**words) if words else clip
+    return clip.with_words(**words) if words else clip
 
 
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:

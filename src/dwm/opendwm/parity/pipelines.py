@@ -115,17 +115,17 @@ def _generate(
         yield from _streamed(sampler, batch, length, inference.get("text_prompt_interval", 1), watch)
         return
     overlap = inference.get("reference_frame_count", 1)
-    given = overlap > 0 and not inference.get("generate_frames_for_reference", True)
-    if given and batch.frames is None:
+    references_first = overlap > 0 and not inference.get("generate_frames_for_reference", True)
+    if references_first and batch.frames is None:
         raise DwmError("inputs.safetensors: lacks vae_images, from which the first frames are to come")
     if forcing:
-        queue = sampler.given(batch, overlap if given else 0)
+        queue = sampler.reference_latents(batch, overlap if references_first else 0)
         for call, (latents, pictures) in enumerate(force_as_published(sampler, batch, length, clear, queue)):
             watch.finish(latents)
             if call:
                 yield pictures.flatten(0, 1)
         return
-    yield from roll_out_as_published(sampler, batch, length, overlap, given)
+    yield from roll_out_as_published(sampler, batch, length, overlap, references_first)
 
 
 def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Iterator[Tensor]:
@@ -199,10 +199,10 @@ class WatchedSampler(Sampler):
         self.watch.steps[-1]["guided_output"] = guided
         return guided
 
-    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
-        if known is not None:
-            self.watch.found[f"call{self.watch.call}.image_latents"] = known
-        latents = super().window(batch, known)
+    def window(self, batch: ClipBatch, reference: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
+        if reference is not None:
+            self.watch.found[f"call{self.watch.call}.image_latents"] = reference
+        latents = super().window(batch, reference)
         self.watch.finish(latents)
         return latents
 

@@ -127,7 +127,7 @@ class Session:
             "timesteps_drawn": drawn.time,
             "timesteps": inputs.timestep,
             "noisy_latents": inputs.sample,
-            "reference_frame_indicator": inputs.given,
+            "reference_frame_indicator": inputs.is_reference,
             "disable_temporal": inputs.alone,
             "model_output": predicted,
             "loss_prediction": compared[0],

@@ -66,13 +66,15 @@ class Meter:
             elif bad is not None and name == "gradient_norm":
                 step = self._numbers[0] // accumulate + 1 + bad
                 wrong.append((step, f"the gradient is {read[bad]}, for {self._data(step, accumulate)}"))
-        found = [one for ones in self.ranks.gather(wrong) for one in ones]
-        if found:
-            kept = last_save()
+        faults = [one for ones in self.ranks.gather(wrong) for one in ones]
+        if faults:
+            save_line = last_save()
             if not self.ranks.first:
                 raise SystemExit(1)  # the first process says it for all
-            step, what = min(found, key=lambda one: one[0])
-            raise DwmError(f"step {step}: {what}; that is not a number; {kept}; look at these data, or lower the rate")
+            step, what = min(faults, key=lambda one: one[0])
+            raise DwmError(
+                f"step {step}: {what}; that is not a number; {save_line}; look at these data, or lower the rate"
+            )
         self._scalars.clear()
         self._numbers.clear()
         self._identities.clear()

@@ -148,15 +148,15 @@ class _Run:
         for tracker in written:
             self.stack.callback(tracker.close)
         batches = self.task.batches(done * options.accumulate + ranks.rank, ranks.count)
-        asked = self.stack.enter_context(_deferred_interrupt(ranks))
+        interrupt_asked = self.stack.enter_context(_deferred_interrupt(ranks))
         self.stack.enter_context(self.watchdog)
         self.stack.enter_context(self._finished())
         for step in range(done, options.steps):
-            agreed = ranks.ask(asked(), self.saver.writing, self.saver.failed)
+            agreed = ranks.ask(interrupt_asked(), self.saver.writing, self.saver.failed)
             self._step(step, batches)
             self.watchdog.beat()
             if ranks.count == 1:
-                agreed = ranks.ask(asked(), self.saver.writing, self.saver.failed)
+                agreed = ranks.ask(interrupt_asked(), self.saver.writing, self.saver.failed)
             stopped, writing, failed = agreed()
             self.saver.settle(writing, failed)
             self._after(step + 1, stopped, written)
@@ -176,9 +176,9 @@ class _Run:
         options, count, waited = self.options, self.ranks.count, 0.0
         scaler = self.training.scaler
         for micro in range(self.ranks.rank, options.accumulate, count):
-            asked = time.perf_counter()
+            start = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - start
             number = step * options.accumulate + micro
             generator = step_generator(options.seed, number)
             last = micro + count >= options.accumulate
@@ -224,8 +224,8 @@ class _Run:
         return self._last_save()
 
     def _last_save(self) -> str:
-        kept = checkpoint.saves(self.saved)
-        return f"the last good save is {kept[-1]}" if kept else "nothing was saved yet"
+        saves = checkpoint.saves(self.saved)
+        return f"the last good save is {saves[-1]}" if saves else "nothing was saved yet"
 
     @contextmanager
     def _finished(self) -> Iterator[None]:
@@ -243,12 +243,12 @@ class _Run:
 def _deferred_interrupt(ranks: Ranks) -> Iterator[Callable[[], bool]]:
     """Ctrl-C or SIGTERM asks for an end after the step at hand; said again it ends at once."""
     same = SAME_PRESS if ranks.count > 1 else 0.0
-    asked: list[float] = []
+    presses: list[float] = []
 
     def note(signum: int, frame: Any) -> None:
-        if asked and time.monotonic() - asked[0] >= same:
+        if presses and time.monotonic() - presses[0] >= same:
             raise KeyboardInterrupt
-        asked.append(time.monotonic())
+        presses.append(time.monotonic())
 
     kinds = (signal.SIGINT, signal.SIGTERM)
     try:
@@ -257,7 +257,7 @@ def _deferred_interrupt(ranks: Ranks) -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(presses)
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)

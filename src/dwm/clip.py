@@ -137,8 +137,8 @@ class EdgeIndex:
         points[:, 2] = np.nan_to_num(points[:, 2])
         same = ring[1:] == ring[:-1]
         start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
-        place = np.arange(len(ring)) - np.searchsorted(ring, ring)
-        first = np.flatnonzero(place % cls.RUN == 0)
+        index_in_ring = np.arange(len(ring)) - np.searchsorted(ring, ring)
+        first = np.flatnonzero(index_in_ring % cls.RUN == 0)
         count = np.diff(np.append(first, len(start)))
         if len(first) == 0:
             return cls(start, stop, first, count, STRtree([]))
@@ -288,8 +288,8 @@ class Clip:
 
     def __repr__(self) -> str:
         t, v = self.times.shape
-        known = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
-        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(known)})"
+        parts = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
+        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(parts)})"
 
     # Edits: each gives another clip. Pictures stay those that were recorded; LiDAR that no longer fits is left out.
 

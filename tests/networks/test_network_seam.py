@@ -149,7 +149,7 @@ def test_a_weights_folder_holds_it(tmp_path: Path, network: Ribbon) -> None:
 def test_published_weights_are_loaded_into_it(tmp_path: Path, network: Ribbon) -> None:
     write_tensors(tmp_path / "ribbon.safetensors", network.state_dict())
     loaded, report = load_published(RibbonOptions(), tmp_path / "ribbon.safetensors")
-    assert report.taken == len(network.state_dict()) and same(loaded.state_dict(), network.state_dict())
+    assert report.loaded == len(network.state_dict()) and same(loaded.state_dict(), network.state_dict())
 
 
 def test_a_base_model_is_renamed_and_what_it_lacks_starts_fresh(tmp_path: Path, network: Ribbon) -> None:

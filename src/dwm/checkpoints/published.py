@@ -38,14 +38,14 @@ WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
 class LoadReport:
     """What was loaded: keys taken from the file, keys of new blocks that it lacks (left at their start), keys renamed."""
 
-    taken: int
+    loaded: int
     new: tuple[str, ...]
     renamed: int
 
     def __str__(self) -> str:
         new = f", {len(self.new)} of new blocks start fresh" if self.new else ""
         renamed = f", {self.renamed} renamed" if self.renamed else ""
-        return f"{self.taken} tensors loaded{renamed}{new}"
+        return f"{self.loaded} tensors loaded{renamed}{new}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -41,14 +41,15 @@ def encode(
 
     from dwm.runs.encode import encode_run
 
-    made = encode_run(run, _part(part))
+    result = encode_run(run, _part(part))
     which = name if name and "=" not in name else f"-c {config}"
     lines = [
-        f"{made.latents} latents and {made.texts} texts were encoded, {made.latents_before} and {made.texts_before} were there:",
+        f"{result.latents} latents and {result.texts} texts were encoded, "
+        f"{result.latents_before} and {result.texts_before} were there:",
         f"  {run.data.store}",
         f"train from it: dwm train {which} data.store={run.data.store}",
     ]
-    finish(lines, {**asdict(made), "store": run.data.store}, quiet, as_json)
+    finish(lines, {**asdict(result), "store": run.data.store}, quiet, as_json)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -59,8 +59,8 @@ def chosen_training(
 
         values = read_json(config)
         if isinstance(values, dict) and "stages" in values:
-            given = [text for text in (name, *(overrides or ())) if text]
-            return changed(campaign_from(values, str(config)), given)
+            texts = [text for text in (name, *(overrides or ())) if text]
+            return changed(campaign_from(values, str(config)), texts)
     return chosen(name, config, overrides, root=root)
 
 
@@ -76,8 +76,8 @@ def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign
     from dwm.config.own_data import others, with_data
 
     run = with_data(run, data)
-    if kept := others(run):
-        note(f"--data is the first set, data.train.0; the others stay where the run has them: {', '.join(kept)}", quiet)
+    if rest := others(run):
+        note(f"--data is the first set, data.train.0; the others stay where the run has them: {', '.join(rest)}", quiet)
     return run
 
 
@@ -111,5 +111,5 @@ def saved(kind: type[Run], config: Path | None, changes: Mapping[str, Any] | Non
         raise DwmError(f"{config}: is a run of `dwm {values['verb']}`, not of `dwm {verb}`")
     if config is not None:
         values = validated(kind, values, str(config)).model_dump(mode="json")
-    given = {key: value for key, value in (changes or {}).items() if value is not None}
-    return validated(kind, {**values, **given}, "command line")
+    options = {key: value for key, value in (changes or {}).items() if value is not None}
+    return validated(kind, {**values, **options}, "command line")

@@ -31,7 +31,7 @@ TEXTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Extent:
     """What is encoded: pictures at these sizes; whole windows and their first `references` frames where an autoencoder takes
     windows; texts."""
 
@@ -70,7 +70,7 @@ class _Found:
 @torch.no_grad()
 def encode(
     readers: Sequence[Reader],
-    wanted: Wanted,
+    wanted: Extent,
     store: Store,
     autoencoder: Autoencoder | None,
     text: TextEncoder | None,
@@ -114,7 +114,7 @@ def encode(
 class _Clips(IterableDataset):
     """What the clips of this process's part lack, each clip once; workers take spans of neighbours, which share pictures."""
 
-    def __init__(self, readers, wanted: Wanted, known: dict[Size, Shards], windows: bool, texts: bool, part) -> None:
+    def __init__(self, readers, wanted: Extent, known: dict[Size, Shards], windows: bool, texts: bool, part) -> None:
         self.readers, self.wanted, self.known, self.windows, self.texts = readers, wanted, known, windows, texts
         self.part = part
 

@@ -33,9 +33,9 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
         # Nobody may look for finished stages while another is finishing one.
         current_ranks().barrier()
         for (stage, folder), finished in zip(stages, done, strict=True):
-            told = "done before" if finished else f"{stage.run.name}, from {stage.run.weights or 'nothing'}"
+            state = "done before" if finished else f"{stage.run.name}, from {stage.run.weights or 'nothing'}"
             if first:
-                say(f"{stage.name}: {told}; weights: {folder / 'weights'}")
+                say(f"{stage.name}: {state}; weights: {folder / 'weights'}")
             if not finished:
                 train_run(stage.run, folder, resume=True, callbacks=callbacks)
                 current_ranks().barrier()

@@ -35,8 +35,8 @@ class Together:
         return len(self.joined)
 
     def __getitem__(self, index: int) -> Clip:
-        part, place = self.joined.locate(index)
-        return self.parts[part][place]
+        part, index_there = self.joined.locate(index)
+        return self.parts[part][index_there]
 
 
 class First:
@@ -103,8 +103,8 @@ def check_kinds(sources: Sequence[SourceOptions], also: Sequence[str] = ()) -> N
 
 
 def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> DatasetWindows:
-    seen = data.clips or DRAWN_CLIPS
-    scenes = range(seen, seen + HELD_OUT_CLIPS) if held_out else range(seen)
+    count = data.clips or DRAWN_CLIPS
+    scenes = range(count, count + HELD_OUT_CLIPS) if held_out else range(count)
     # What is drawn has no end of scenes, and a clip of each.
     rates = source.rates[:1] if is_drawn(source.kind) else source.rates
     return DatasetWindows(opened(source, scenes), source.frames, rates, check=source.check_times)

@@ -112,8 +112,8 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
     if run.weights is None:
         return blank_network(run), None
     options = run.driving_network()
-    given = Path(run.weights)
-    folder = given / "transformer" if (given / "transformer").is_dir() else given
+    weights = Path(run.weights)
+    folder = weights / "transformer" if (weights / "transformer").is_dir() else weights
     require(folder, "weights", run.name or "config", IN_TRAINING["weights"])
     load = load_published if run.weights_strict else load_published_base
     with torch.random.fork_rng(devices=[]):

@@ -170,8 +170,8 @@ def written(
     yield contact_sheet(rows, frames=1).save(output / "contact_sheet.png")
     yield save(run, output)
     groups = [
-        Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", made)])
-        for number, (made, real) in enumerate(shown)
+        Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", generated)])
+        for number, (generated, real) in enumerate(shown)
     ]
     rate = f"{run.frames} frames at {run.fps:g} a second" if run.fps else "single pictures"
     facts = {

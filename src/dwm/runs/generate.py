@@ -138,10 +138,10 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     if run.references and run.data is None:
         raise DwmError("--references needs the pictures of a clip: give --data and --scene")
     if run.size is not None and (run.size[0] % 16 or run.size[1] % 16):
-        seen = ", ".join(f"{w}x{h}" for w, h in card.sizes)
+        sizes = ", ".join(f"{w}x{h}" for w, h in card.sizes)
         raise DwmError(
             f"--size {run.size[0]}x{run.size[1]} is not a multiple of 16"
-            + (f" (seen by {run.weights}: {seen})" if seen else "")
+            + (f" (seen by {run.weights}: {sizes})" if sizes else "")
         )
     if not run.force and run.size is not None:
         card.check(run.size, run.frames or 1, len(views), views)

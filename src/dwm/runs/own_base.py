@@ -21,7 +21,7 @@ from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.evaluation.networks.files import find
-from dwm.latents.encode import Wanted, encode
+from dwm.latents.encode import Extent, encode
 from dwm.latents.store import Store, StoredLatents
 from dwm.networks import CrossviewTemporalDiT, zero_extra_blocks, zero_modulation
 from dwm.runs.driving import Parts, blank_network, driving_material
@@ -62,7 +62,7 @@ def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
     run_stages(stages.trainings(cache, run.training.seed), plain)
     store = Store.of(folder / "store", base, stages.encoder)
     with context.ranks.first_alone():
-        encode([cache], Wanted([cache.size]), store, load_autoencoder(stages.encoder), None, device=context.device)
+        encode([cache], Extent([cache.size]), store, load_autoencoder(stages.encoder), None, device=context.device)
     return OwnBase(base, stages, cache, store)
 
 

@@ -189,7 +189,7 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     started = time.monotonic()
     source = open_scene_tables(data, version)
     tables = open_index(source)
-    seconds, folder = time.monotonic() - started, tables.place
+    seconds, folder = time.monotonic() - started, tables.folder
     values = {"format": source.title, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
     values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": folder}
     summary = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)

@@ -53,9 +53,9 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
 
 def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """Puts the weights of `folder` (one file, or parts with an index) into a network on the meta device."""
-    found = read_tensors(folder, dtype)
-    require_keys(folder, shapes_of(found), shapes_of(network.state_dict()), "its config.json")
-    network.load_state_dict(found, strict=True, assign=True)
+    tensors = read_tensors(folder, dtype)
+    require_keys(folder, shapes_of(tensors), shapes_of(network.state_dict()), "its config.json")
+    network.load_state_dict(tensors, strict=True, assign=True)
 
 
 @torch.no_grad()

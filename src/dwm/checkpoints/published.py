@@ -188,9 +188,9 @@ def _require_numbers(path: Path, state: Mapping[str, Tensor], expected: Mapping[
     """Raises DwmError where whole numbers stand for fractions, as in quantized weights."""
     unlike = [key for key in state if state[key].is_floating_point() != expected[key].is_floating_point()]
     if unlike:
-        found = str(state[unlike[0]].dtype).removeprefix("torch.")
+        kind = str(state[unlike[0]].dtype).removeprefix("torch.")
         raise DwmError(
-            f"{path}: {len(unlike)} tensors are not of the config's kind of numbers ({unlike[0]} is {found}); quantized "
+            f"{path}: {len(unlike)} tensors are not of the config's kind of numbers ({unlike[0]} is {kind}); quantized "
             "weights are not read: give float16, bfloat16 or float32"
         )
 

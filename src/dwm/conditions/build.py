@@ -93,7 +93,9 @@ def _encoded(request: Request) -> dict[str, Any]:
             axes |= condition.fields
             for name, value in condition.encode(request).items():
                 parts.setdefault(name, []).append(value)
-    return {name: found[0] if len(found) == 1 else torch.cat(found, axes[name]) for name, found in parts.items()}
+    return {
+        name: tensors[0] if len(tensors) == 1 else torch.cat(tensors, axes[name]) for name, tensors in parts.items()
+    }
 
 
 def _attention(request: Request) -> dict[str, Any]:

@@ -119,8 +119,8 @@ class Memory:
         return self._extractor.width
 
     def __call__(self, video: Video) -> Float[Tensor, "n d"]:
-        for seen, features in self._last:
-            if seen is video:
+        for earlier, features in self._last:
+            if earlier is video:
                 return features
         features = self._extractor(video)
         self._last = [*self._last, (video, features)][-self._remembered :]

@@ -78,8 +78,8 @@ def convert(path: str | Path, root: Path | None = None) -> Converted:
     values = read_json(path)
     if not is_upstream(values):
         raise DwmError(f"{path}: is not a config of OpenDWM (it names no classes)")
-    made = converted(values, str(path))
-    return made if root is None else Converted(_below(made.run, root, str(path)), made.translation)
+    conversion = converted(values, str(path))
+    return conversion if root is None else Converted(_below(conversion.run, root, str(path)), conversion.translation)
 
 
 def _below(run: AnyRun, root: Path, source: str) -> AnyRun:

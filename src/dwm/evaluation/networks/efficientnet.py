@@ -54,12 +54,12 @@ class EfficientNetLite0(nn.Module):
 
     def depths(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
         """What stands at five depths, from edges to things: `DEPTH_CHANNELS` channels, each half as wide and high as the last."""
-        x, found = F.relu6(self._bn0(self._conv_stem(pictures))), []
+        x, pictures_at = F.relu6(self._bn0(self._conv_stem(pictures))), []
         for number, block in enumerate(self._blocks):
             x = block(x)
             if number in self._ends:
-                found.append(x)
-        return found
+                pictures_at.append(x)
+        return pictures_at
 
     def classes(self, features: Float[Tensor, "n 1280"]) -> Float[Tensor, "n 1000"]:
         """ImageNet's classes before softmax."""

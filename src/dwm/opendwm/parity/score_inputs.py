@@ -117,8 +117,8 @@ def inception_features(
     network = filled_inception(setup.device, dtype)
 
     def features(part: Sequence[int]) -> Tensor:
-        seen = prepare(to_bytes(pictures(part).to(setup.device).float() / 255))
-        return network(seen.to(dtype)).cpu()
+        resized = prepare(to_bytes(pictures(part).to(setup.device).float() / 255))
+        return network(resized.to(dtype)).cpu()
 
     return _batched(features, seeds)
 

@@ -114,7 +114,7 @@ PLAIN = LoopOptions(
     schedule=ScheduleOptions(warmup=2, decay=0.5),
     watch=WatchOptions(trackers=()),
 )
-MUON = PLAIN.with_(optimizer=OptimizerOptions(kind="muon", lr=1e-2, muon_lr=1e-2, muon_except="told"))
+MUON = PLAIN.with_(optimizer=OptimizerOptions(kind="muon", lr=1e-2, muon_lr=1e-2, muon_except="embed"))
 
 
 def _fsdp(*mesh: int, **more: object) -> ParallelOptions:

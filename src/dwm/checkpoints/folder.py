@@ -19,8 +19,8 @@ from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.base_models.trust import check_config, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
-from dwm.checkpoints.keys import require_keys, shapes_of
-from dwm.checkpoints.places import CARD
+from dwm.checkpoints.key_check import require_keys, shapes_of
+from dwm.checkpoints.locations import CARD
 from dwm.checkpoints.tensor_files import NAME, read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.networks.kinds import USUAL, kind_named, kind_of

@@ -20,7 +20,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 
 from dwm.base_models.finite import require_finite
-from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.key_check import require_keys, shapes_of
 from dwm.checkpoints.tensor_files import converted, read_tensors
 from dwm.errors import DwmError
 from dwm.networks import NetworkOptions

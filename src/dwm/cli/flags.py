@@ -49,7 +49,7 @@ def data_there(data: str | None) -> str | None:
 def weights_there(weights: str | None) -> str | None:
     """The same for weights."""
     if weights is not None and not Path(weights).exists():
-        from dwm.checkpoints.places import resolve
+        from dwm.checkpoints.locations import resolve
 
         resolve(weights)
     return weights

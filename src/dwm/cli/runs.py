@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Run = TypeVar("Run", bound="dwm.options.Options")
 
 
-def chosen(
+def choose_run(
     name: str | None,
     config: Path | None,
     overrides: Sequence[str] | None,
@@ -38,13 +38,13 @@ def chosen(
     if config:
         return resolve(values=read(config, root), overrides=overrides)
     from dwm.config import find
-    from dwm.opendwm.config.places import with_root
+    from dwm.opendwm.config.port_paths import with_root
 
     named = find(name or default or "town")
     return resolve(values=with_root(named, root) if root else named, overrides=overrides)
 
 
-def chosen_training(
+def choose_training(
     name: str | None, config: Path | None, overrides: Sequence[str] | None, root: Path | None = None
 ) -> Recipe | Campaign:
     """The same for what is trained, which may be a campaign of several runs."""
@@ -61,7 +61,7 @@ def chosen_training(
         if isinstance(values, dict) and "stages" in values:
             texts = [text for text in (name, *(overrides or ())) if text]
             return changed(campaign_from(values, str(config)), texts)
-    return chosen(name, config, overrides, root=root)
+    return choose_run(name, config, overrides, root=root)
 
 
 @overload

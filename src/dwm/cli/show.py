@@ -56,9 +56,9 @@ def config(
     """Every setting of a run: its value, its meaning with unit, its default. --json prints what -c reads."""
     import json
 
-    from dwm.cli.runs import chosen_training
+    from dwm.cli.runs import choose_training
 
-    run = chosen_training(name, config, overrides)
+    run = choose_training(name, config, overrides)
     from dwm.config import Campaign
     from dwm.config.describe import settings
 
@@ -82,9 +82,9 @@ def memory(
     """Parameters, memory and arithmetic of a step, from the settings alone: nothing is loaded."""
     from dataclasses import asdict
 
-    from dwm.cli.runs import chosen
+    from dwm.cli.runs import choose_run
 
-    run = chosen(name, config, overrides)  # before PyTorch, so that a slip is told at once
+    run = choose_run(name, config, overrides)  # before PyTorch, so that a slip is told at once
     import torch
 
     from dwm.config.cost import estimate

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dwm.checkpoints.places import base_model_folder
+from dwm.checkpoints.locations import base_model_folder
 from dwm.config.checks import AUTOENCODER_FACTOR
 from dwm.config.files import read_json
 from dwm.config.recipe import Recipe

@@ -140,7 +140,7 @@ def _weights(name: str) -> Iterator[Check]:
     from safetensors import safe_open
 
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
     from dwm.checkpoints.tensor_files import weight_files
     from dwm.storage import regular
 

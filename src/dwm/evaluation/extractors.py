@@ -60,4 +60,4 @@ class VideoFeatures:
 
     def _features(self, clips: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n 400"]:
         weight = self._network.logits.conv3d.weight
-        return self._network(i3d.as_seen(clips.to(weight.device)).to(weight.dtype)).float().cpu()
+        return self._network(i3d.network_input(clips.to(weight.device)).to(weight.dtype)).float().cpu()

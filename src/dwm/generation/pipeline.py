@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel
 from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
-from dwm.checkpoints import places
+from dwm.checkpoints import locations
 from dwm.checkpoints.card import Size, WeightsCard
 from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip import Caption, Clip
@@ -66,7 +66,7 @@ class DrivingPipeline:
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
-        folder = places.resolve(path)
+        folder = locations.resolve(path)
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)

@@ -9,7 +9,7 @@ import torch
 from dwm.base_models import BaseModel
 from dwm.base_models.base import read_json
 from dwm.base_models.tiny import create_tiny_base_model
-from dwm.checkpoints.places import base_model_folder
+from dwm.checkpoints.locations import base_model_folder
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.town import caption_words

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from dwm.checkpoints.places import resolve
+from dwm.checkpoints.locations import resolve
 from dwm.clip import Caption, Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, collate, open_dataset
@@ -97,7 +97,7 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
     say(f"building {run.scenes} scenes of the town as a nuScenes data set")
     resolve(run.weights)  # what is not there is said before a town is built
     data = town_data(run, output / "town")
-    clip, others = chosen(run, data)
+    clip, others = choose_clips(run, data)
     clock.lap("town")
     say(f"loading the weights {run.weights}")
     pipe = loaded(run)
@@ -134,7 +134,7 @@ def town_data(run: DemoRun, folder: Path) -> Path:
     return folder
 
 
-def chosen(run: DemoRun, data: Path) -> tuple[Clip, tuple[Clip, ...]]:
+def choose_clips(run: DemoRun, data: Path) -> tuple[Clip, tuple[Clip, ...]]:
     """A clip that no training saw, and the clips of the other scenes among which its video must find its own."""
     dataset = open_dataset(data, "interp_12Hz_trainval", None, ReadOptions(lidar=False))
     clips = [scene.clip(run.start, run.frames, run.fps) for scene in dataset.scenes]

@@ -83,14 +83,14 @@ class Generated:
 def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
 
     check_folder(output, FILES)
     check_own(output)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
-    clip = chosen_clip(run, card)
+    clip = choose_clip(run, card)
     pipe = loaded(run)
     run = run.with_(dtype=pipe.computes_in)
     started = time.monotonic()
@@ -147,7 +147,7 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
         card.check(run.size, run.frames or 1, len(views), views)
 
 
-def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
+def choose_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     """The clip of a data set, or, without one, nothing but cameras."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.data is None:

@@ -16,7 +16,7 @@ from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import create_tiny_base_model
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import load_state
-from dwm.checkpoints.places import AUTOENCODER, CARD, resolve
+from dwm.checkpoints.locations import AUTOENCODER, CARD, resolve
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError

@@ -9,7 +9,7 @@ from pathlib import Path
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import read_card, write_folder
-from dwm.checkpoints.places import AUTOENCODER, is_town
+from dwm.checkpoints.locations import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.devices import pick_device

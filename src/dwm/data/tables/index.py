@@ -68,7 +68,7 @@ class Index:
         return Index, tuple(self.tables().values())
 
 
-TABLES = tuple(field.name for field in fields(Index) if field.name != "place")
+TABLES = tuple(field.name for field in fields(Index) if field.name != "folder")
 
 
 def content(values: pa.Array) -> Iterator[Any]:

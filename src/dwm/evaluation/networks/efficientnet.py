@@ -66,7 +66,7 @@ class EfficientNetLite0(nn.Module):
         return self._fc(features)
 
 
-def as_seen(pictures: Float[Tensor, "n 3 h w"], size: tuple[int, int] = SIZE) -> Float[Tensor, "n 3 y x"]:
+def network_input(pictures: Float[Tensor, "n 3 h w"], size: tuple[int, int] = SIZE) -> Float[Tensor, "n 3 y x"]:
     """Pictures in 0 … 1, resized to `size` (height, width) with antialias, on the scale that the network was trained with."""
     return (smooth_bilinear(pictures.float() * 255, size) - 127) / 128
 

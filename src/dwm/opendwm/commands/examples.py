@@ -18,7 +18,7 @@ from dwm.devices import synchronize
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
-from dwm.opendwm.config.places import with_root
+from dwm.opendwm.config.port_paths import with_root
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline

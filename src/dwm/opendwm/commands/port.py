@@ -104,7 +104,7 @@ class PortRun:
     def recipe(self) -> Recipe:
         """What the processes will train. Raises DwmError for a setting that is not known."""
         from dwm.config import find, resolve
-        from dwm.opendwm.config.places import with_root
+        from dwm.opendwm.config.port_paths import with_root
 
         words = self.arguments[: self.arguments.index("--resume")]
         named = find(words[0]) if self.config is None else _of(self.config)

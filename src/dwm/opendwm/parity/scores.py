@@ -23,7 +23,7 @@ from dwm.evaluation.extractors import VideoFeatures
 from dwm.evaluation.frechet import FeatureSums, Frechet, frechet
 from dwm.evaluation.kernel_distance import kernel_distance, whole_distance
 from dwm.evaluation.networks import resize
-from dwm.evaluation.networks.i3d import as_seen
+from dwm.evaluation.networks.i3d import network_input
 from dwm.evaluation.networks.inception import REFERENCE, Preparation, to_bytes
 from dwm.evaluation.precision_recall import precision_recall
 from dwm.opendwm.parity import score_inputs as inputs
@@ -135,7 +135,7 @@ def run_i3d_features(case: Case, setup: Setup) -> Iterator[Deviation]:
             frames = inputs.floats(inputs.clip(shown, 16)[:, :side, :side])
             yield _features(name, inputs.i3d_features(frames, setup)[0], expected, bound, setup)
         elif name == "net_input":
-            prepared = as_seen(inputs.floats(inputs.clip(shown, 1)))[0, :, 0, ::16, ::16]
+            prepared = network_input(inputs.floats(inputs.clip(shown, 1)))[0, :, 0, ::16, ::16]
             yield _deviation(name, prepared, expected, bound)
         else:
             raise DwmError(f"{case.folder / 'outputs.safetensors'}: {name!r} is not known")
@@ -349,7 +349,7 @@ def _stages(case: Case, setup: Setup, bound: float) -> Iterator[Deviation]:
     for name, stages in case.data.items():
         if match := re.fullmatch(r"stages_of_clip_(\d+)", name):
             network = inputs.filled_i3d(setup.device, setup.dtype)
-            prepared = as_seen(inputs.floats(inputs.clip(int(match[1]), 16)).to(setup.device)).to(setup.dtype)
+            prepared = network_input(inputs.floats(inputs.clip(int(match[1]), 16)).to(setup.device)).to(setup.dtype)
             results = {stage: (tuple(x.shape[1:]), x.double()) for stage, x in network.stages(prepared)}
             for stage, expected in stages.items():
                 shape, x = _entry(results, stage, case)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.key_check import require_keys, shapes_of
 from dwm.checkpoints.tensor_files import read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.screen import say

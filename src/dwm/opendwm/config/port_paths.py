@@ -23,7 +23,7 @@ PRIVATE_SERVICE = "aoss-internal"
 NUSCENES = "https://www.nuscenes.org/nuscenes#download"
 OPENDWM_DATA = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 ARCHIVE = r"[^/]+\.(?:zip|tar)"
-PLACES = tuple(
+PORT_PATHS = tuple(
     (re.compile(pattern), location)
     for pattern, location in (
         (r"((?:nuScenes-map-expansion|interp_12Hz_|v1\.0-)[^/]*\.zip)$", r"data/nuscenes/\1"),
@@ -49,14 +49,14 @@ def is_private(path: str) -> bool:
     return bool(PRIVATE.match(path)) and not Path(path).exists()
 
 
-def port_place(path: str) -> str | None:
+def port_path(path: str) -> str | None:
     """Where the port has such a file, from its folder; None for what it knows nothing of."""
-    return next((match.expand(location) for pattern, location in PLACES if (match := pattern.search(path))), None)
+    return next((match.expand(location) for pattern, location in PORT_PATHS if (match := pattern.search(path))), None)
 
 
 def _fetch(path: str) -> str | None:
     """How a file of the port's nuScenes folder is come by; None for other files."""
-    location, name = port_place(path), basename(path)
+    location, name = port_path(path), basename(path)
     if location != f"data/nuscenes/{name}":
         return None
     packed = next((file for end in (".tgz", ".tar.gz") if (file := Path(path).with_suffix(end)).exists()), None)
@@ -70,7 +70,7 @@ def _fetch(path: str) -> str | None:
 def with_root(run: Recipe, root: Path) -> Recipe:
     """The run with its files below `root`: private paths at the port's places, relative ones as they are.
 
-    Absolute paths of one's own, URLs, and private paths that the port has no place for stay (`check_places` names those).
+    Absolute paths of one's own, URLs, and private paths that the port has no place for stay (`check_paths` names those).
     """
 
     def at(path: str | None) -> str | None:
@@ -79,7 +79,7 @@ def with_root(run: Recipe, root: Path) -> Recipe:
     def below(path: str) -> str:
         if "://" in path or (Path(path).is_absolute() and not is_private(path)):
             return path
-        location = port_place(path) if is_private(path) else path
+        location = port_path(path) if is_private(path) else path
         return path if location is None else str(root / location)
 
     def moved(part: SourceOptions) -> SourceOptions:
@@ -101,9 +101,7 @@ def with_root(run: Recipe, root: Path) -> Recipe:
     return run.with_(data=run.data.with_(**sets), **networks)
 
 
-def check_places(
-    run: Recipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True
-) -> None:
+def check_paths(run: Recipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True) -> None:
     """Raises DwmError for the first private path that a run would open, with the key of the file to set and the port's place;
     and for a file of the port's nuScenes folder that is missing, with where it is to be had.
 
@@ -117,7 +115,7 @@ def check_places(
 
 
 def _line(needed: Needed, values: Mapping[str, Any]) -> str:
-    location = port_place(needed.path)
+    location = port_path(needed.path)
     key, value = _named(needed, values)
     where = f"the port has it at {location}: " if location else ""
     put = "set the key to where yours lies"

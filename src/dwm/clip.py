@@ -98,10 +98,9 @@ class Boxes:
 
     def joined(self, other: Boxes) -> Boxes:
         """These boxes and the other ones behind them."""
-        arrays = (
-            np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("center", "size", "rotation")
-        )
-        return Boxes(*arrays, self.category + other.category, self.instance + other.instance)
+        pairs = ((self.center, other.center), (self.size, other.size), (self.rotation, other.rotation))
+        center, size, rotation = (np.concatenate(pair) for pair in pairs)
+        return Boxes(center, size, rotation, self.category + other.category, self.instance + other.instance)
 
 
 NO_BOXES = Boxes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), (), ())

@@ -6,7 +6,7 @@ import pytest
 from made_up_nuscenes import make_files, make_tables, write
 
 from dwm.checkpoints.folder import read_card
-from dwm.checkpoints.places import TOWN
+from dwm.checkpoints.locations import TOWN
 from dwm.cli.main import app, outcome
 from dwm.config.registry import find
 from dwm.runs.finetune import finetuning

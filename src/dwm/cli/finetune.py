@@ -10,7 +10,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import chosen
+from dwm.cli.runs import choose_run
 from dwm.errors import DwmError
 
 
@@ -38,7 +38,7 @@ def finetune(
     from dwm.runs.finetune import finetuning
 
     run = resolve(
-        values=finetuning(chosen("town-finetune", None, None), weights, data), overrides=list(overrides or ())
+        values=finetuning(choose_run("town-finetune", None, None), weights, data), overrides=list(overrides or ())
     )
     made = run_finetune(run, output, resume)
     lines = [

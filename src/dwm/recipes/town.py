@@ -208,7 +208,7 @@ def town_smoke() -> Recipe:
     def short(stage: LoopOptions) -> LoopOptions:
         return stage.with_(steps=2, save_every=1, log_every=1)
 
-    given = GIVEN_FRAMES.with_(reference_frames=1)
+    one_reference = GIVEN_FRAMES.with_(reference_frames=1)
     return base.with_(
         data=base.data.with_(train=(SCENES.with_(frames=2),), clips=2, workers=1),
         autoencoder=tuple(stage.with_(loop=short(stage.loop)) for stage in base.autoencoder),
@@ -216,12 +216,12 @@ def town_smoke() -> Recipe:
             stage.with_(
                 loop=short(stage.loop),
                 batch=stage.batch.with_(clips=1, frames=min(2, stage.batch.frames)),
-                objective=given if stage.batch.frames > 1 else TASKS,
+                objective=one_reference if stage.batch.frames > 1 else TASKS,
             )
             for stage in base.warmup
         ),
         training=base.training.with_(
-            steps=2, save_every=1, log_every=1, batch=base.training.batch.with_(frames=2), objective=given
+            steps=2, save_every=1, log_every=1, batch=base.training.batch.with_(frames=2), objective=one_reference
         ),
         sampling=base.sampling.with_(num_inference_steps=2, reference_frames=1),
         preview=base.preview.with_(every=2),

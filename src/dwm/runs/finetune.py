@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import read_card
-from dwm.checkpoints.places import resolve
+from dwm.checkpoints.locations import resolve
 from dwm.clip import Clip
 from dwm.config.data import Rate, SourceOptions
 from dwm.config.recipe import Recipe

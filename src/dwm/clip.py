@@ -136,8 +136,8 @@ class EdgeIndex:
         points[:, 2] = np.nan_to_num(points[:, 2])
         same = ring[1:] == ring[:-1]
         start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
-        place = np.arange(len(ring)) - np.searchsorted(ring, ring)
-        first = np.flatnonzero(place % cls.RUN == 0)
+        index_in_ring = np.arange(len(ring)) - np.searchsorted(ring, ring)
+        first = np.flatnonzero(index_in_ring % cls.RUN == 0)
         count = np.diff(np.append(first, len(start)))
         if len(first) == 0:
             return cls(start, stop, first, count, STRtree([]))
@@ -287,8 +287,8 @@ class Clip:
 
     def __repr__(self) -> str:
         t, v = self.times.shape
-        known = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
-        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(known)})"
+        parts = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
+        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(parts)})"
 
     # Edits: each gives another clip. Pictures stay those that were recorded; LiDAR that no longer fits is left out.
 
@@ -350,11 +350,11 @@ class Clip:
         step = transform(rotation_z(np.deg2rad(ego_turn)), np.array([ego_forward, ego_left, ego_up], np.float64))
         return replace(self, world_from_ego=self.world_from_ego @ step, lidar=None)
 
-    def told(self, **parts: str) -> Clip:
+    def with_words(self, **parts: str) -> Clip:
         """The clip with these parts (`time`, `weather`, …: `CAPTION_KEYS`) of all captions replaced; the rest of each stays."""
         for name in parts:
             if name not in CAPTION_KEYS:
-                raise DwmError(f"told: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
+                raise DwmError(f"with_words: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
         t, v = self.times.shape
         captions = self.captions or ((Caption(),) * v,) * t
         return self.with_captions(tuple(tuple(replace(caption, **parts) for caption in row) for row in captions))

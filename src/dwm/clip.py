@@ -135,8 +135,8 @@ class EdgeIndex:
         points[:, 2] = np.nan_to_num(points[:, 2])
         same = ring[1:] == ring[:-1]
         start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
-        place = np.arange(len(ring)) - np.searchsorted(ring, ring)
-        first = np.flatnonzero(place % cls.RUN == 0)
+        index_in_ring = np.arange(len(ring)) - np.searchsorted(ring, ring)
+        first = np.flatnonzero(index_in_ring % cls.RUN == 0)
         count = np.diff(np.append(first, len(start)))
         if len(first) == 0:
             return cls(start, stop, first, count, STRtree([]))
@@ -286,8 +286,8 @@ class Clip:
 
     def __repr__(self) -> str:
         t, v = self.times.shape
-        known = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
-        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(known)})"
+        parts = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
+        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(parts)})"
 
     # Edits: each gives another clip; `clip_edits` says what becomes of the rest.
 
@@ -307,9 +307,9 @@ class Clip:
         """The clip with the own car, and so its cameras, moved along its axes: metres, and degrees counter-clockwise."""
         return _edits().shifted(self, ego_left, ego_forward, ego_up, ego_turn)
 
-    def told(self, **parts: str) -> Clip:
+    def with_words(self, **parts: str) -> Clip:
         """The clip with these parts (`time`, `weather`, …: `CAPTION_KEYS`) of all captions replaced; the rest of each stays."""
-        return _edits().told(self, **parts)
+        return _edits().with_words(self, **parts)
 
     def without_map(self, *layers: str) -> Clip:
         """The clip without these layers of the map (`MAP_LAYERS`)."""

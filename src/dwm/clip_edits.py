@@ -79,11 +79,11 @@ def shifted(clip: Clip, ego_left: float = 0, ego_forward: float = 0, ego_up: flo
     return replace(clip, world_from_ego=clip.world_from_ego @ step, lidar=None)
 
 
-def told(clip: Clip, **parts: str) -> Clip:
+def with_words(clip: Clip, **parts: str) -> Clip:
     """The clip with these parts (`time`, `weather`, …: `CAPTION_KEYS`) of all captions replaced; the rest of each stays."""
     for name in parts:
         if name not in CAPTION_KEYS:
-            raise DwmError(f"told: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
+            raise DwmError(f"with_words: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
     t, v = clip.times.shape
     captions = clip.captions or ((Caption(),) * v,) * t
     return clip.with_captions(tuple(tuple(replace(caption, **parts) for caption in row) for row in captions))

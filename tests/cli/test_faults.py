@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm.checkpoints.places import TOWN
+from dwm.checkpoints.locations import TOWN
 from dwm.cli.main import app, outcome
 
 

@@ -100,9 +100,9 @@ def test_the_own_car_moves_along_its_axes(clip):
 def test_words_change_only_their_part_of_a_caption(clip):
     shape = clip.times.shape
     spoken = replace(clip, captions=((Caption("day", "clear", "street", "cars"),) * shape[1],) * shape[0])
-    assert spoken.told(time="night").captions[1][0] == Caption("night", "clear", "street", "cars")
+    assert spoken.with_words(time="night").captions[1][0] == Caption("night", "clear", "street", "cars")
     with pytest.raises(DwmError, match="no part wether; nearest: weather"):
-        spoken.told(wether="rain")
+        spoken.with_words(wether="rain")
 
 
 def test_a_layer_of_the_map_goes_and_the_others_stay(clip):

@@ -30,7 +30,7 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def here(path: Path | None) -> Path | None:
+def local_path(path: Path | None) -> Path | None:
     """Refuses a URL, which would become a folder called s3: in the working directory."""
     if path is not None and (match := URL.match(str(path))):
         raise typer.BadParameter(f"{match[1]}:// cannot be written to; name a folder or file of this machine")
@@ -49,15 +49,17 @@ def data_there(data: str | None) -> str | None:
 def weights_there(weights: str | None) -> str | None:
     """The same for weights."""
     if weights is not None and not Path(weights).exists():
-        from dwm.checkpoints.places import resolve
+        from dwm.checkpoints.locations import resolve
 
         resolve(weights)
     return weights
 
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
-OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.", callback=local_path)]
+OptionalOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=local_path)
+]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
 Data = Annotated[
     str | None,

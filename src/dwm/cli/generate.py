@@ -50,7 +50,7 @@ def generate(
     from dwm.runs.generate import GenerationRun
     from dwm.runs.generate import generate as run_generation
 
-    given = {
+    options = {
         "data": data,
         "scene": scene,
         "start": start,
@@ -75,19 +75,22 @@ def generate(
         "force": force or None,
     }
     if config is not None and verb_of(config) != "generate":
-        files = training_run(config, given, output, root)
+        files = training_run(config, options, output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
         return
     flags.no_root(root)
-    run = saved(GenerationRun, config, given)
-    made = run_generation(run, output)
+    run = saved(GenerationRun, config, options)
+    result = run_generation(run, output)
     lines = [
-        f"{made.video.length} frames of {len(made.video.views)} views in {made.seconds:.1f} s; written:",
-        *written(made.files),
+        f"{result.video.length} frames of {len(result.video.views)} views in {result.seconds:.1f} s; written:",
+        *written(result.files),
         f"look at it: open {output / 'report.html'} in a browser",
     ]
     finish(
-        lines, {"files": made.files, "seconds": made.seconds, "run": made.run.model_dump(mode="json")}, quiet, as_json
+        lines,
+        {"files": result.files, "seconds": result.seconds, "run": result.run.model_dump(mode="json")},
+        quiet,
+        as_json,
     )
 
 

@@ -58,9 +58,9 @@ def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> Capt
         views = [row["camera"]] if row.get("camera") else scene.views
         for view in views:
             if view not in scene.rows_of:
-                known = ", ".join(scene.views)
+                names = ", ".join(scene.views)
                 raise DwmError(
-                    f"{where}: {scene.name} has no camera {view!r}; it has {known}{nearest(view, scene.views)}"
+                    f"{where}: {scene.name} has no camera {view!r}; it has {names}{nearest(view, scene.views)}"
                 )
             stamp = _stamp(where, scene, view, row)
             parts = said.setdefault((scene.number, view), {}).setdefault(stamp, {})
@@ -104,15 +104,15 @@ def _stamp(where: str, scene: TableScene, view: str, row: Mapping[str, str]) -> 
         return None
     stamps = _stamps(scene, view)
     try:
-        wanted = float(text) if row.get("timestamp") else stamps[0] + 1e6 * float(text)
+        stamp = float(text) if row.get("timestamp") else stamps[0] + 1e6 * float(text)
     except ValueError as error:
         raise DwmError(f"{where}: {text!r} is no time; `at` is in seconds, `timestamp` in µs") from error
-    if not stamps[0] - 1e6 <= wanted <= stamps[-1] + 1e6:
+    if not stamps[0] - 1e6 <= stamp <= stamps[-1] + 1e6:
         raise DwmError(
             f"{where}: {text} lies outside {scene.name}, which lasts {scene.seconds:.2f} s; `at` is in seconds since its "
             "start, `timestamp` in µs"
         )
-    return float(stamps[nearest_index(stamps, np.asarray(wanted))])
+    return float(stamps[nearest_index(stamps, np.asarray(stamp))])
 
 
 def _read(table: Path) -> list[dict[str, str]]:
@@ -129,10 +129,10 @@ def _read(table: Path) -> list[dict[str, str]]:
         rows = content.rename_columns(names).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DwmError(f"{table}: cannot be read as {table.suffix} in UTF-8 ({str(error).splitlines()[0]})") from error
-    known = (*PLACE, *CAPTION_KEYS)
+    columns = (*PLACE, *CAPTION_KEYS)
     for name in names:
-        if name not in known:
-            raise DwmError(f"{table}: unknown column {name}{nearest(name, known)}; known are {', '.join(known)}")
+        if name not in columns:
+            raise DwmError(f"{table}: unknown column {name}{nearest(name, columns)}; known are {', '.join(columns)}")
     if "scene" not in names or not set(names) & set(CAPTION_KEYS):
         raise DwmError(f"{table}: needs the column scene and at least one of {', '.join(CAPTION_KEYS)}")
     return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

@@ -45,7 +45,7 @@ class CaptionFiles:
 
         Raises DwmError for a time without its caption (unless not `strict`: None then), and for one that is no caption.
         """
-        times = self.times.get(self.place(scene, channel))
+        times = self.times.get(self.camera_key(scene, channel))
         if not times:
             return None
         nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp)))]
@@ -57,7 +57,7 @@ class CaptionFiles:
         entry = self.captions[key]
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
 
-    def place(self, scene: str, channel: str) -> str:
+    def camera_key(self, scene: str, channel: str) -> str:
         """The key of the times of a camera."""
         return f"{scene}|{channel}"
 
@@ -67,7 +67,7 @@ class CaptionFiles:
 
     def all_keys(self) -> Iterator[str]:
         """The captions that the times name."""
-        return (f"{place}|{stamp}" for place, stamps in self.times.items() for stamp in stamps)
+        return (f"{camera_key}|{stamp}" for camera_key, stamps in self.times.items() for stamp in stamps)
 
     def fault(self, key: str) -> str | None:
         """What is wrong with the caption of "scene token|channel|µs"; None where it is as it should be."""
@@ -118,11 +118,11 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
 
 
 def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[float]]:
-    for place, stamps in content.items():
+    for key, stamps in content.items():
         if not isinstance(stamps, list) or not all(
             type(stamp) in (int, float) and abs(stamp) < 2**62 for stamp in stamps
         ):
-            raise DwmError(f"{name}: {place[:80]} is not a list of times in µs; correct it, or make both files anew")
+            raise DwmError(f"{name}: {key[:80]} is not a list of times in µs; correct it, or make both files anew")
     return content
 
 
@@ -158,13 +158,13 @@ def variants(captions: Captions, options: CaptionOptions = CaptionOptions()) -> 
             "words.reorder: captions in a random order are too many to be prepared; set it to false, or do not store text"
         )
     dropped = [key for key, rate in options.drop_rates.items() if rate > 0]
-    kept = [
+    key_sets = [
         [key for key in options.selected_keys if key not in left_out]
         for count in range(len(dropped) + 1)
         for left_out in combinations(dropped, count)
     ]
     distinct = dict.fromkeys(caption for row in align(captions, options.align_keys) for caption in row)
-    return list(dict.fromkeys(caption.text(keys) for caption in distinct for keys in kept))
+    return list(dict.fromkeys(caption.text(keys) for caption in distinct for keys in key_sets))
 
 
 def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:

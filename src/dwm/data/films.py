@@ -41,8 +41,8 @@ def film_of(name: str) -> tuple[str, int] | None:
 
 def file_of(name: str) -> str:
     """The file that a picture's name leads to."""
-    found = film_of(name)
-    return found[0] if found else name
+    parts = film_of(name)
+    return parts[0] if parts else name
 
 
 def container_format(file: io.BufferedIOBase, name: str) -> str:
@@ -88,7 +88,7 @@ class _Film:
     container: Any
     index: FilmIndex
     frames: Iterator[tuple[int, Any]]
-    place: int
+    next_picture: int
 
     @classmethod
     def open(cls, tree: Tree, name: str) -> _Film:
@@ -100,14 +100,14 @@ class _Film:
     def picture(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
         if number >= self.index.count:
             raise DwmError(f"{self.name}: has {self.index.count} pictures, so none of number {number} (from 0)")
-        ahead = 0 <= number - self.place <= AHEAD
+        ahead = 0 <= number - self.next_picture <= AHEAD
         for attempt in ([self._go_on] if ahead else []) + [self._seek, self._start_again]:
             attempt(number)
-            for found, frame in self.frames:
-                self.place = found + 1
-                if found == number:
+            for shown, frame in self.frames:
+                self.next_picture = shown + 1
+                if shown == number:
                     return frame.to_ndarray(format="rgb24")
-                if found > number:
+                if shown > number:
                     break
         raise DwmError(f"{self.name}: ends before its picture {number}; write the film again")
 

@@ -29,7 +29,7 @@ def official(split: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def scene_names(split: str | Path | Iterable[str], known: Collection[str]) -> frozenset[str]:
+def scene_names(split: str | Path | Iterable[str], there: Collection[str]) -> frozenset[str]:
     """The names that an official split, a text file (one name a line) or a list stands for.
 
     `known` are the names of the data set's scenes. It may hold a part of an official split, but a list of one's own means what
@@ -43,11 +43,11 @@ def scene_names(split: str | Path | Iterable[str], known: Collection[str]) -> fr
         where, names = "split", list(split)
     if not names:
         raise DwmError(f"{where}: names no scenes; write one name a line")
-    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    unknown = [name for name in dict.fromkeys(names) if name not in there]
     if unknown:
         raise DwmError(
-            f"{where}: {unknown[0]!r} is no scene of this data set{nearest(unknown[0], known)} "
-            f"({len(unknown)} of {len(set(names))} names are unknown, {len(known)} scenes are there)"
+            f"{where}: {unknown[0]!r} is no scene of this data set{nearest(unknown[0], there)} "
+            f"({len(unknown)} of {len(set(names))} names are unknown, {len(there)} scenes are there)"
         )
     return frozenset(names)
 

@@ -18,7 +18,7 @@ from dwm.data.readers import WindowReader
 from dwm.errors import DwmError
 from dwm.screen import say
 from dwm.training.feed.concatenation import Joined
-from dwm.training.parallel.ranks import place
+from dwm.training.parallel.ranks import current_ranks
 
 DRAWN_CLIPS = 1000
 """Training clips of a drawn world where a run does not say how many; scenes from this number on are held out."""
@@ -35,8 +35,8 @@ class Together:
         return len(self.joined)
 
     def __getitem__(self, index: int) -> Clip:
-        part, place = self.joined.place(index)
-        return self.parts[part][place]
+        part, index_there = self.joined.locate(index)
+        return self.parts[part][index_there]
 
 
 class First:
@@ -103,8 +103,8 @@ def check_kinds(sources: Sequence[SourceOptions], also: Sequence[str] = ()) -> N
 
 
 def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> DatasetWindows:
-    seen = data.clips or DRAWN_CLIPS
-    scenes = range(seen, seen + HELD_OUT_CLIPS) if held_out else range(seen)
+    count = data.clips or DRAWN_CLIPS
+    scenes = range(count, count + HELD_OUT_CLIPS) if held_out else range(count)
     # What is drawn has no end of scenes, and a clip of each.
     rates = source.rates[:1] if is_drawn(source.kind) else source.rates
     return DatasetWindows(opened(source, scenes), source.frames, rates, check=source.check_times)
@@ -143,7 +143,7 @@ def opened_path(path: Paths, *choice: Any, **options: Any) -> Dataset:
 
 @cache
 def _say_once(text: str) -> None:
-    if not progress.QUIET and place().first:
+    if not progress.QUIET and current_ranks().first:
         say(text)
 
 

@@ -83,14 +83,14 @@ class Generated:
 def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
 
     check_folder(output, FILES)
     check_own(output)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
-    clip = chosen_clip(run, card)
+    clip = choose_clip(run, card)
     pipe = loaded(run)
     run = run.with_(dtype=pipe.computes_in)
     started = time.monotonic()
@@ -138,16 +138,16 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     if run.references and run.data is None:
         raise DwmError("--references needs the pictures of a clip: give --data and --scene")
     if run.size is not None and (run.size[0] % 16 or run.size[1] % 16):
-        seen = ", ".join(f"{w}x{h}" for w, h in card.sizes)
+        sizes = ", ".join(f"{w}x{h}" for w, h in card.sizes)
         raise DwmError(
             f"--size {run.size[0]}x{run.size[1]} is not a multiple of 16"
-            + (f" (seen by {run.weights}: {seen})" if seen else "")
+            + (f" (seen by {run.weights}: {sizes})" if sizes else "")
         )
     if not run.force and run.size is not None:
         card.check(run.size, run.frames or 1, len(views), views)
 
 
-def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
+def choose_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     """The clip of a data set, or, without one, nothing but cameras."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.data is None:
@@ -169,7 +169,7 @@ def edited(clip: Clip, run: GenerationRun) -> Clip:
     clip = clip.without(*run.remove) if run.remove else clip
     clip = clip.shifted(ego_left=run.ego_left) if run.ego_left else clip
     words = {name: getattr(run, name) for name in ("time", "weather") if getattr(run, name)}
-    return clip.told(**words) if words else clip
+    return clip.with_words(**words) if words else clip
 
 
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:

@@ -42,7 +42,7 @@ class Readable(Protocol):
 class Seekable(Readable, Protocol):
     """What also goes to a place."""
 
-    def seek(self, place: int, /) -> int: ...
+    def seek(self, position: int, /) -> int: ...
 
     def tell(self) -> int: ...
 
@@ -128,15 +128,15 @@ class Members:
 
     def folders(self) -> set[str]:
         """The folders in the root, found by leaping from one to the next."""
-        found, index = set(), 0
+        names, index = set(), 0
         while index < len(self._names):
             name = self._names[index]
             folder, slash, _ = name.partition(b"/")
             if slash:
-                found.add(folder.decode())
+                names.add(folder.decode())
             # "0" follows "/" in the order of names.
             index = bisect_left(self._names, folder + b"0", index + 1) if slash else index + 1
-        return found
+        return names
 
 
 def check_bounds(archive: str, member: Member, archive_size: int) -> None:

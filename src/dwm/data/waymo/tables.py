@@ -164,7 +164,7 @@ class WaymoTables(SceneTables):
 class WaymoCaptions(CaptionFiles):
     """OpenDWM's files: captions by "scene|µs|number of the camera", times by scene."""
 
-    def place(self, scene: str, channel: str) -> str:
+    def camera_key(self, scene: str, channel: str) -> str:
         return scene
 
     def key(self, scene: str, channel: str, stamp: float) -> str:
@@ -172,7 +172,7 @@ class WaymoCaptions(CaptionFiles):
 
     def all_keys(self) -> Iterator[str]:
         """Not every camera needs a caption at each of a scene's times."""
-        keys = (f"{place}|{number}" for place in CaptionFiles.all_keys(self) for number in CAMERAS.values())
+        keys = (f"{camera_key}|{number}" for camera_key in CaptionFiles.all_keys(self) for number in CAMERAS.values())
         return (key for key in keys if key in self.captions)
 
 

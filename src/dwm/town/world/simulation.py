@@ -115,7 +115,7 @@ class Simulation:
         on_road = old.started & (old.walked < self.span)
         waiting = ~old.started & (self.setting_out <= now)
         before = ~old.committed & (old.s < self.clear)
-        closed = before & (self._crossing_wanted(on_road | waiting) | self._red(now, old.committed))
+        closed = before & (self._crossing_used(on_road | waiting) | self._red(now, old.committed))
         to_gate = self.gate - old.s
         committed = (old.committed | (before & ~closed & (to_gate < old.v**2 / (2 * EASY_BRAKE) + 0.5))) & (
             old.s < self.clear
@@ -130,11 +130,11 @@ class Simulation:
         walked = np.where(started, np.minimum(old.walked + WALK * DT, self.span), old.walked)
         return State(s, v, committed, walked, started)
 
-    def _crossing_wanted(self, walking: Bool[np.ndarray, "w"]) -> Bool[np.ndarray, "n"]:
+    def _crossing_used(self, walking: Bool[np.ndarray, "w"]) -> Bool[np.ndarray, "n"]:
         """Whose way leads over a crossing that somebody is on or waits for."""
-        wanted = np.zeros(len(self.crossings), bool)
-        wanted[self.crossing_of[walking]] = True
-        return np.any(self.uses & wanted, axis=1)
+        used = np.zeros(len(self.crossings), bool)
+        used[self.crossing_of[walking]] = True
+        return np.any(self.uses & used, axis=1)
 
     def _red(self, now: float, committed: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
         """Who may not enter the junction: no green light, or somebody of another approach is still in it."""
@@ -154,25 +154,25 @@ class Simulation:
         approach = np.sqrt(self.slow**2 + 2 * 1.5 * np.maximum(slow_from - s, 0))
         liked = np.where(s < slow_to, np.minimum(self.liked, approach), self.liked)
         closing = v * (v - leader) / (2 * np.sqrt(ACCELERATION * EASY_BRAKE))
-        wanted = MIN_GAP + np.maximum(0, v * HEADWAY + closing)
-        push = 1 - (v / liked) ** 4 - (wanted / np.maximum(gap, 0.3)) ** 2
+        target_gap = MIN_GAP + np.maximum(0, v * HEADWAY + closing)
+        push = 1 - (v / liked) ** 4 - (target_gap / np.maximum(gap, 0.3)) ** 2
         return np.clip(ACCELERATION * push, -BRAKE, ACCELERATION)
 
     def _leaders(
         self, state: State, on_road: Bool[np.ndarray, "w"]
     ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
         """Gap in metres to the first thing that stands in each mover's way, and that thing's speed along it."""
-        found = self._obstacles(state, on_road)
+        obstacles = self._obstacles(state, on_road)
         ahead = (state.s + self.length / 2)[:, None] + SAMPLES
         corridor = self.table[self.route_of[:, None], self._rows(ahead)]
-        reach = self.width[:, None] / 2 + found.radius[None] + 0.3
-        reach[self.train[:, None] == found.owner[None]] = 0.0
-        hit = _squared_distances(corridor, found.points) < (reach**2)[:, None]
+        reach = self.width[:, None] / 2 + obstacles.radius[None] + 0.3
+        reach[self.train[:, None] == obstacles.owner[None]] = 0.0
+        hit = _squared_distances(corridor, obstacles.points) < (reach**2)[:, None]
         row = np.any(hit, axis=2)
         first, any_ = np.argmax(row, axis=1), np.any(row, axis=1)
         who = hit[np.arange(len(first)), first].argmax(1)
         step = corridor[:, 1] - corridor[:, 0]
-        along = (found.velocity[who] * step).sum(1) / np.maximum(np.linalg.norm(step, axis=1), 1e-6)
+        along = (obstacles.velocity[who] * step).sum(1) / np.maximum(np.linalg.norm(step, axis=1), 1e-6)
         gap = np.maximum(SAMPLES[first] - SAMPLES[1] / 2, 0.1)
         return np.where(any_, gap, np.inf), np.where(any_, np.clip(along, 0, None), 0.0)
 

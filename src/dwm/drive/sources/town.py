@@ -122,7 +122,7 @@ class TownSource:
         scale = np.array([size[0] / width, size[1] / height, 1.0])
         graph, pose = self._graph(), self.car.pose
         if graph.shown != (self.time, self.car):
-            graph.place([Placed(one.kind.name, one.position, one.yaw) for one in self._things()], pose)
+            graph.put([Placed(one.kind.name, one.position, one.yaw) for one in self._things()], pose)
             graph.shown = (self.time, self.car)
         return graph.draw(size, self.rig.intrinsics[number] * scale[:, None], pose @ self.rig.ego_from_camera[number])
 

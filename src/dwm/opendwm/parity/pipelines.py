@@ -19,7 +19,7 @@ from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_window_as_published
 from dwm.generation.rollout import roll_out_as_published
 from dwm.generation.sampler import Latents, Sampler
-from dwm.generation.streaming import Stream
+from dwm.generation.streaming import Stream, advance_as_published
 from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.config.pipeline import CTSD, FORCING_SOLVER, MULTISTEP_SOLVER, STREAMING
@@ -130,7 +130,7 @@ def _generate(
 
 def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Iterator[Tensor]:
     """Frames sent one by one, pictures taken as they come, the rest at the end."""
-    stream = Stream(sampler, length, text_interval, as_published=True)
+    stream = Stream(sampler, length, text_interval, advance_as_published)
     for pictures in stream.run(batch):
         assert stream.moved is not None  # a frame is finished
         watch.finish(stream.moved)

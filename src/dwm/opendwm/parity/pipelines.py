@@ -222,7 +222,7 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
     factor = base.autoencoder.factor
     options = condition_options(pipeline["common_config"], case.inputs)
     guidance = inference.get("guidance_scale")
-    alone = isinstance(network, CrossviewTemporalUNet) and not options.condition_on_all_frames
+    alone = network.options.process == "ddpm" and not options.condition_on_all_frames
     return WatchedSampler(
         network=WatchedNetwork(network, watch, guidance is not None, alone),
         autoencoder=base.autoencoder,
@@ -252,7 +252,7 @@ def load_base(case: Case, setup: Setup) -> BaseModel:
     return base
 
 
-def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
+def driving_network(config: Mapping[str, Any], weights: Path) -> CrossviewTemporalDiT | CrossviewTemporalUNet:
     name = config.get("_class_name")
     if name == DIT:
         network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))

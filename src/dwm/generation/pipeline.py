@@ -26,7 +26,7 @@ from dwm.data.batch import crossview_mask
 from dwm.devices import autocast, default_dtype
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
-from dwm.generation.forcing import force_as_published, force_frames
+from dwm.generation.conventions import CONVENTIONS
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler, require_numbers
@@ -44,6 +44,7 @@ class DrivingPipeline:
 
     def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
         self.network, self.base, self.card = network, base, card
+        self.conventions = CONVENTIONS[card.compatibility]
         self.compute_dtype = torch.float32
         self._files: Path | None = None
 
@@ -138,11 +139,6 @@ class DrivingPipeline:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    @property
-    def as_published(self) -> bool:
-        """Whether OpenDWM's oddities in sampling are kept."""
-        return self.card.compatibility == "reference"
-
     @torch.no_grad()
     def __call__(
         self,
@@ -175,7 +171,7 @@ class DrivingPipeline:
         batch, size = self._batch(clip, prompt, size, reference_frames)
         if not force:
             self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
-        if not (force or self.as_published):
+        if self.conventions.checked and not force:
             self._check_conditions(batch)
         self._check_references(batch, reference_frames, size)
         generator = generator or torch.Generator().manual_seed(seed or 0)
@@ -222,7 +218,10 @@ class DrivingPipeline:
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
-        sampling, process = self.card.sampling, process_of(self.card.prediction, self.base.scheduler, self.as_published)
+        sampling, process = (
+            self.card.sampling,
+            process_of(self.card.prediction, self.base.scheduler, self.conventions.double_shift),
+        )
         if sampling.solver != "usual" and sampling.style != "windows":
             raise DwmError(f"{self.card.name}: sampling.solver {sampling.solver} is for windows; set it to usual")
         try:
@@ -237,19 +236,14 @@ class DrivingPipeline:
         if sampling.style != "windows" and length > 1:
             return torch.stack(list(self._queued(sampler, batch, length, references)), 1)
         overlap = min(sampling.reference_frames, length - 1)
-        return roll_out(sampler, batch, length, overlap, references, whole=not self.as_published)
+        return roll_out(sampler, batch, length, overlap, references, self.conventions.whole)
 
     def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, references: int) -> Iterator[Tensor]:
-        """Frames of diffusion forcing as they are finished. What OpenDWM cannot do (given frames, short clips) is done our way."""
+        """Frames of diffusion forcing as they are finished."""
         sampling = self.card.sampling
         if sampling.style == "stream" and not references:
-            yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)
-        elif self.as_published and not references and batch.shape[1] > length:
-            frames = force_as_published(sampler, batch, length, sampling.finished_frames)
-            next(frames)
-            yield from (picture for _, picture in frames)
-        else:
-            yield from force_frames(sampler, batch, length, sampling.finished_frames, references)
+            return Stream(sampler, length, sampling.text_every, self.conventions.advance).run(batch)
+        return self.conventions.queue(sampler, batch, length, sampling.finished_frames, references)
 
     def _latents(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
@@ -265,7 +259,7 @@ class DrivingPipeline:
         if isinstance(clip, Clip):
             if isinstance(prompt, Caption):
                 clip, prompt = with_changed_captions(clip, prompt), None
-            if not self.as_published:
+            if not self.conventions.all_boxes:
                 clip = _without_unknown_boxes(clip)
             if size is None:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)

@@ -197,21 +197,6 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True)
-class ArrayPictures:
-    """Pictures that are in memory already."""
-
-    frames: UInt8[np.ndarray, "t v h w 3"]
-
-    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
-        picture = self.frames[frame, view]
-        if size is None or size == picture.shape[1::-1]:
-            return picture
-        from PIL import Image
-
-        return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
-
-
-@dataclass(frozen=True)
 class PartOfPictures:
     """Some frames and views of other pictures."""
 

@@ -189,18 +189,16 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     hush(quiet or as_json)
     keep("the index is not complete; it is built at the next use")
     import time
+    from dataclasses import asdict
 
-    from dwm.data.open import open_scene_tables
-    from dwm.data.tables.index import open_index
+    from dwm.data.open import index_dataset
 
     started = time.monotonic()
-    source = open_scene_tables(data, version)
-    tables = open_index(source)
-    seconds, folder = time.monotonic() - started, tables.folder
-    values = {"format": source.title, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
-    values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": folder}
+    index = index_dataset(data, version)
+    values = asdict(index) | {"seconds": round(time.monotonic() - started, 3)}
+    values["place"] = values.pop("folder")
     summary = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
-    finish([summary, *(written([folder]) if folder else [])], values, quiet, as_json)
+    finish([summary, *(written([index.folder]) if index.folder else [])], values, quiet, as_json)
 
 
 @app.command(epilog=flags.example("dwm data interpolate data/nuscenes --version v1.0-trainval"))
@@ -269,15 +267,15 @@ def captions(
     keep("nothing was written; run the command again")
     from dataclasses import asdict
 
-    from dwm.data import ReadOptions
-    from dwm.data.caption_table import make_caption_files
-    from dwm.data.open import open_scene_tables
-    from dwm.data.tables.dataset import open_tables
+    from dwm.data import ReadOptions, open_dataset
+    from dwm.data.caption_table import CaptionedDataset, make_caption_files
     from dwm.errors import DwmError
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    dataset = open_tables(open_scene_tables(data, version), None, ReadOptions(maps=False, missing_captions="empty"))
+    dataset = open_dataset(data, version, None, ReadOptions(maps=False, missing_captions="empty"))
+    if not isinstance(dataset, CaptionedDataset):
+        raise DwmError(f"{dataset.describe()}: says its captions itself; a data set in files takes a table of them")
     result = make_caption_files(table, dataset, output or Path(data))
     lines = [
         dataset.describe(),

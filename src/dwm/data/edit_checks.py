@@ -58,10 +58,10 @@ def edit_faults(before: Clip, after: Clip) -> list[str]:
         ground = _footprints(boxes)
         _overlaps(boxes, ground, changed, faults, frame)
         car = _own_ground(own)
-        for i in np.flatnonzero(shapely.intersects(ground, car)) if len(boxes) else ():
+        for i in np.flatnonzero(shapely.intersects(ground, car)).tolist() if len(boxes) else ():
             if (own_moved or changed[i]) and _level(boxes, i, own[2, 3], own[2, 3] + OWN_HEIGHT):
                 faults.add(("own", boxes.instance[i]), f"{_name(boxes, i)} stands in the own car", frame)
-        for i in np.flatnonzero(changed):
+        for i in np.flatnonzero(changed).tolist():
             _stands(after, boxes, i, drivable, faults, frame)
     if own_moved and drivable is not None:
         for frame in range(after.length):

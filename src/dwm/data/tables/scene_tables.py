@@ -89,6 +89,8 @@ class SceneTables(ABC):
     """Its cameras in the order in which they stand around the car; empty: as nuScenes', or as they come."""
     joined: ClassVar[tuple[str, ...]] = tuple(SCHEMAS)
     """The tables that are read, and checked, when the index is built."""
+    caption_files: ClassVar[type[CaptionFiles]] = CaptionFiles
+    """How its caption files name their keys."""
     tree: Tree
     """Where the files lie: the pictures and sweeps that `frames` names, and what the tables are made of."""
     version: str

@@ -172,10 +172,11 @@ def _listing(section: Section, kind: str, source: dict[str, Any]) -> None:
         section.ledger.note(f"{section.at('info_dict_path')}: {LISTED}")
     if kind == "opendv":
         source["index"] = section.take_as(str, "meta_path")
-        source["clips_as_views"] = section.take_as(int, "mini_batch")
-        source["views"] = [f"clip_{number}" for number in range(source["clips_as_views"])]
+        source["clips_as_views"] = section.take_as((int, type(None)), "mini_batch", None)
+        source["order_seed"] = section.take_as((int, type(None)), "shuffle_seed", 42)
+        count = source["clips_as_views"]
+        source["views"] = ["CAM_FRONT"] if count is None else [f"clip_{number}" for number in range(count)]
         source["left_out"] = [str(name) for name in section.take_as(list, "ignore_list", [])]
-        source["margins"] = [section.take("start_discard", 0.0), section.take("end_discard", 0.0)]
 
 
 def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:

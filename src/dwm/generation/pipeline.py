@@ -199,6 +199,7 @@ class DrivingPipeline:
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
         if self.base.autoencoder is None:
             raise ValueError("the base model was loaded without its autoencoder")
+        self._check_side(size, self.base.autoencoder.factor)
         return Sampler(
             network=self.network,
             autoencoder=self.base.autoencoder,
@@ -303,6 +304,14 @@ class DrivingPipeline:
                 "a prompt",
                 stacklevel=3,
             )
+
+    def _check_side(self, size: Size, factor: int) -> None:
+        """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
+        options = self.network.options
+        multiple = factor * options.latent_multiple
+        if options.largest_side is not None and max(size) // multiple > options.largest_side:
+            named, most = self.card.name or "the weights", options.largest_side * multiple
+            raise DwmError(f"size {size[0]}x{size[1]}: {named} have positions for at most {most} pixels in a side")
 
     def _check_references(self, batch: ClipBatch, references: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])

@@ -10,8 +10,6 @@ from dwm.errors import DwmError
 
 NOT_YET = f"is not in dwm {dwm.__version__}"
 ELSEWHERE = {
-    "export_generation_result_as_nuscenes_data": f"writing generated pictures as a nuScenes data set {NOT_YET}; as films and "
-    "pictures: python src/dwm/preview.py -c CONFIG -o FOLDER, or dwm generate --data …",
     "carla_simulation": f"driving in CARLA {NOT_YET}; its layouts as a package (data.json) are read by python src/dwm/preview.py",
     "carla_control": f"driving in CARLA {NOT_YET}; a world without a simulator: dwm town",
     "make_carla_cameras": f"driving in CARLA {NOT_YET}; any rig of cameras is read from a layout package (data.json)",

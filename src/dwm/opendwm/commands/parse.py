@@ -139,6 +139,23 @@ def export_packages() -> None:
         say(path, to_result=True)
 
 
+def export_generated() -> None:
+    """`src/dwm/export_generation_result_as_nuscenes_data.py`"""
+    parser = _parser(
+        "Generate the validation set of a config, each picture in the place of the photograph that it stands for."
+    )
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="a new folder")
+    parser.add_argument("--count", type=int, default=None, help="so many clips at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+    given.resume_from = None
+
+    from dwm.opendwm.commands.generated_export import export_generated as export
+
+    made = export(_run(given), given.output_path, given.count, given.tiny, str(given.config_path))
+    say(f"{given.output_path}: {made} pictures", to_result=True)
+
+
 def archive_info() -> None:
     """`src/dwm/tools/fs_make_info_json.py`"""
     parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")

@@ -76,26 +76,30 @@ def show(
     width: Annotated[
         int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
     ] = 448,
+    edits: flags.Edits = None,
     version: Version = None,
     key_frames: flags.KeyFrames = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them."""
+    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them; above its edited self with --edits."""
     hush(quiet or as_json)
     keep(f"nothing was written to {output}")
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
+    from dwm.data.overview import look_at_both
     from dwm.data.recording import save_recording
     from dwm.errors import DwmError
     from dwm.report.film import WRITERS, Film
+    from dwm.runs.edits import edited, read_edits
     from dwm.storage import check_file
 
     check_file(output)
+    asked = None if edits is None else read_edits(edits)
     if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
         raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
     left_out = {item.value for item in without or ()}
     look = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
-    options = ReadOptions(maps=look.map, missing_captions="empty", key_frames_only=key_frames)
+    options = ReadOptions(maps=look.map or asked is not None, missing_captions="empty", key_frames_only=key_frames)
     dataset = open_dataset(data, version, options=options)
     chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
@@ -103,10 +107,13 @@ def show(
     clip = chosen.clip(start, frames, rate, flags.names(views))
     if look.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
         note(f"{scene}: no boxes are annotated before and after {start:g} s", quiet or as_json)
+    other = clip if asked is None else edited(clip, asked)
     if output.suffix.lower() == ".rrd":
-        save_recording(clip, output, look)
+        if other is not clip:
+            note(f"{output}: holds the edited clip alone; a .png or .mp4 shows both", quiet or as_json)
+        save_recording(other, output, look)
     else:
-        Film(look_at(clip, look), rate).save(output)
+        Film(look_at(clip, look) if other is clip else look_at_both(clip, other, look), rate).save(output)
     finish(
         [dataset.describe(), f"{scene} from {start:g} s, {frames} frames:", *written([output])],
         {"file": output, "frames": frames},

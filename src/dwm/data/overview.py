@@ -45,6 +45,13 @@ def look_at(clip: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarra
     return np.stack([_sheet(clip, frame, points[frame], options) for frame in range(clip.length)])
 
 
+def look_at_both(clip: Clip, edited: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarray, "t rows w 3"]:
+    """The same of a clip, above, and of an edited one, below, whose pictures are still those that were recorded."""
+    above, below = look_at(clip, options), look_at(edited, options)
+    line = np.full((len(above), MARGIN, above.shape[2], 3), 255, np.uint8)
+    return np.concatenate([above, line, below], 1)
+
+
 def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, options: LookOptions) -> Picture:
     cells = [PLACES[name] for name in clip.views if name in PLACES]
     if len(set(cells)) < len(clip.views):

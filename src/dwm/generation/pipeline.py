@@ -178,22 +178,8 @@ class DrivingPipeline:
         if not (force or self.as_published):
             self._check_conditions(batch)
         self._check_references(batch, reference_frames, size)
-        defaults = self.card.sampling
-        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
-        if self.base.autoencoder is None:
-            raise ValueError("the base model was loaded without its autoencoder")
-        sampler = Sampler(
-            network=self.network,
-            autoencoder=self.base.autoencoder,
-            text=self.base.text,
-            options=self.card.conditions,
-            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
-            generator=generator or torch.Generator().manual_seed(seed or 0),
-            size=size,
-            guidance=None if guidance == 1 else guidance,
-            negative_prompt=negative_prompt,
-            autocast=partial(autocast, self.device, self.compute_dtype),
-        )
+        generator = generator or torch.Generator().manual_seed(seed or 0)
+        sampler = self.sampler(size, generator, num_inference_steps, guidance_scale, negative_prompt)
         if callback_on_step_end is not None:
             sampler.on_step = self._step_callback(callback_on_step_end, sampler.solver.times.tolist())
         sampler = sampler.remember(batch)
@@ -203,6 +189,36 @@ class DrivingPipeline:
         if pictures.device.type != "cpu":
             require_numbers(pictures, "sampling")  # nobody looked at them on the way: see `Sampler.decode`
         return _as_output_type(pictures, float(batch.fps[0]), names, output_type)
+
+    def sampler(
+        self,
+        size: Size,
+        generator: torch.Generator,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+    ) -> Sampler:
+        """The parts and settings of one generation; what is None is as the weights like it."""
+        defaults = self.card.sampling
+        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
+        if self.base.autoencoder is None:
+            raise ValueError("the base model was loaded without its autoencoder")
+        return Sampler(
+            network=self.network,
+            autoencoder=self.base.autoencoder,
+            text=self.base.text,
+            options=self.card.conditions,
+            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
+            generator=generator,
+            size=size,
+            guidance=None if guidance == 1 else guidance,
+            negative_prompt=negative_prompt,
+            autocast=partial(autocast, self.device, self.compute_dtype),
+        )
+
+    def conditions(self, clip: Clip, prompt: Prompt = None, size: Size | None = None) -> ClipBatch:
+        """What the weights are told of a clip, on their device: layouts drawn, words chosen, no photographs."""
+        return self._batch(clip, prompt, size, 0)[0]
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""

@@ -56,7 +56,7 @@ class Stream:
             fresh = self.sampler.noise(tuple(self.queue[:, :1].shape))
             self.queue = torch.cat([self.queue[:, 1:], fresh], 1)
             first = steps - self.spacing
-        batch = _joined(self.waiting)
+        batch = joined(self.waiting)
         if self.queue is None:
             self.queue = self.sampler.noise(self.sampler.latent_shape(batch))
         self.prepared = self.sampler.prepare(batch, tuple(self.queue.shape), self.before)
@@ -99,7 +99,7 @@ class Stream:
         return latents
 
 
-def _joined(frames: list[ClipBatch]) -> ClipBatch:
+def joined(frames: list[ClipBatch]) -> ClipBatch:
     """One-frame batches as one batch; what has no time axis is the last one's."""
     last = frames[-1]
     changes: dict[str, Any] = {

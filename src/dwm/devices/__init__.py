@@ -23,6 +23,7 @@ from dwm.devices.machine import (
 )
 from dwm.devices.precision import processor_rates
 from dwm.devices.rate import peak_rate
+from dwm.devices.threads import use_free_cores
 
 __all__ = [
     "attention",
@@ -51,4 +52,5 @@ __all__ = [
     "supports_bf16",
     "synchronize",
     "usable_cores",
+    "use_free_cores",
 ]

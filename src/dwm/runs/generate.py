@@ -17,7 +17,7 @@ from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import ReadOptions, collate
-from dwm.devices import pick_device
+from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options
@@ -175,6 +175,7 @@ def edited(clip: Clip, run: GenerationRun) -> Clip:
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:
     """The pipeline of a run on its device, in its precision, which is said."""
     device = pick_device(run.device)
+    use_free_cores()
     if not progress.QUIET:
         say(precision_line(run.dtype, device))
     dtype = chosen_dtype(run.dtype, device)

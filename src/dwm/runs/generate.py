@@ -66,6 +66,7 @@ class GenerationRun(Options):
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
+    compile: bool = Field(False, description="compile the network first, which takes a minute; later steps are faster")
     force: bool = Field(False, description="try sizes, lengths and views that the weights never saw")
 
 
@@ -92,6 +93,8 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     check(run, card)
     clip = chosen_clip(run, card)
     pipe = loaded(run)
+    if run.compile:
+        pipe.compile()
     run = run.with_(dtype=pipe.computes_in)
     started = time.monotonic()
     video = sampled(pipe, clip, run)

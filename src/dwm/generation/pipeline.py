@@ -23,7 +23,7 @@ from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
-from dwm.devices import autocast, default_dtype
+from dwm.devices import autocast, compile_blocks, default_dtype
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
 from dwm.generation.conventions import CONVENTIONS
@@ -109,6 +109,14 @@ class DrivingPipeline:
         for device in devices:
             self.network.to(device)
             self.base.to(device)
+        return self
+
+    def compile(self) -> DrivingPipeline:
+        """Compiles the network's blocks when they first run, which takes a minute or more; later steps are faster.
+
+        Where that fails, a line says so and they run as they are.
+        """
+        compile_blocks(self.network.blocks())
         return self
 
     def _hold_in(self, dtype: torch.dtype) -> None:

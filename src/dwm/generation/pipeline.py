@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
 from dwm.checkpoints import locations
@@ -57,13 +58,15 @@ class DrivingPipeline:
         t5: bool = True,
         piece: int | None = None,
         device: torch.device | str = "cpu",
+        words: Collection[str] | None = None,
     ) -> DrivingPipeline:
         """Loads a weights folder, or the package's own by the name "town", onto a device.
 
         `base_model`: folder of the base model where it is not the same one; `torch_dtype`: what weights are held and computed
         in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
         out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
-        Raises DwmError for what is missing or does not fit.
+        `words`: what will be said; the text encoders are then read one after another, before the network, and are gone once
+        these are encoded (they are read again for other words). Raises DwmError for what is missing or does not fit.
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
@@ -78,8 +81,11 @@ class DrivingPipeline:
             autoencoder_folder=card.autoencoder_folder,
             text_dtype=dtype,
             piece=piece,
-        )
-        pipe = cls(folders.load_network(folder, dtype), base, card)
+            keep_text=words is None,
+        ).to(target)
+        if words and base.text is not None:
+            base.text.encode(sorted(words))
+        pipe = cls(folders.load_network(folder, dtype, target), base, card)
         pipe._files = folder / "transformer"
         return pipe.to(target)
 
@@ -126,7 +132,7 @@ class DrivingPipeline:
             folders.restore(self.network, read_tensors(files), dtype)
         self.network.to(dtype)
         if self.base.text is not None:
-            if files is not None:
+            if files is not None and not isinstance(self.base.text, RememberedText):
                 t5 = getattr(self.base.text, "t5", None) is not None
                 folders.restore(self.base.text, load_text(self.base.folder, t5, dtype).state_dict(), dtype)
             # The plain conversion: the libraries' own warns of what they were loaded in.

@@ -66,6 +66,7 @@ HANDLERS = {
     "vae_decoder": "lidar_networks",
     "variational": "lidar_networks",
     "maskgit": "lidar_networks",
+    "maskgit_sample": "lidar_tokens",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 

@@ -67,6 +67,7 @@ HANDLERS = {
     "variational": "lidar_networks",
     "maskgit": "lidar_networks",
     "maskgit_sample": "lidar_tokens",
+    "diffusion_sample": "lidar_latents",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 

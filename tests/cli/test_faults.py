@@ -99,8 +99,8 @@ def test_a_missing_data_set_is_named(weights: Path, tmp_path: Path, capsys: pyte
 
 
 def test_training_on_what_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert within("train", "town", "data.train.0.kind=waymo", "-o", str(tmp_path / "run")) == 1
-    assert "sets of kind waymo cannot be read yet" in line(capsys)
+    assert within("train", "town", "data.train.0.kind=opendv", "-o", str(tmp_path / "run")) == 1
+    assert "sets of kind opendv cannot be read yet" in line(capsys)
 
 
 def test_a_clip_of_a_data_set_is_told(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from dwm.base_models import BaseModel
 from dwm.base_models.finite import is_finite
-from dwm.checkpoints.places import resolve
+from dwm.checkpoints.locations import resolve
 from dwm.clip import Boxes, Clip, LaneMap, Rig
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline

@@ -125,24 +125,24 @@ def _fitting(tokenizer: Any, model: nn.Module | None, path: Path) -> Any:
         raise DwmError(f"{path}: model_max_length is {str(tokenizer.model_max_length)[:40]!r}, not a number of tokens")
     if tokenizer.pad_token_id is None:
         raise DwmError(f"{path}: names no pad_token; fetch it again")
-    known = None if model is None else model.get_input_embeddings().num_embeddings
-    if known is not None and len(tokenizer) > known:
-        raise DwmError(f"{path}: has {len(tokenizer)} tokens, its text encoder knows {known}; fetch both again")
-    places = None if model is None else getattr(model.config, "max_position_embeddings", None)
-    if places is not None and (length := min(tokenizer.model_max_length, LONGEST)) > places:
+    token_count = None if model is None else model.get_input_embeddings().num_embeddings
+    if token_count is not None and len(tokenizer) > token_count:
+        raise DwmError(f"{path}: has {len(tokenizer)} tokens, its text encoder knows {token_count}; fetch both again")
+    positions = None if model is None else getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and (length := min(tokenizer.model_max_length, LONGEST)) > positions:
         raise DwmError(
             f"{path}: gives {length} tokens of a text (model_max_length in tokenizer_config.json), its text encoder reads "
-            f"{places}; fetch both again"
+            f"{positions}; fetch both again"
         )
     return tokenizer
 
 
 def read_json(path: Path, folder: Path) -> dict:
     _require(path, folder)
-    found = parse_json(read_file(path, CONFIG), str(path))
-    if not isinstance(found, dict):
-        raise DwmError(f"{path}: holds {type(found).__name__}, not an object; fetch it again")
-    return found
+    values = parse_json(read_file(path, CONFIG), str(path))
+    if not isinstance(values, dict):
+        raise DwmError(f"{path}: holds {type(values).__name__}, not an object; fetch it again")
+    return values
 
 
 def _load(model_class: Any, folder: Path, part: str, dtype: torch.dtype) -> nn.Module:

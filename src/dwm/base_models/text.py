@@ -66,11 +66,11 @@ class TextEncoder(nn.Module):
                 for start in range(0, len(distinct), PROMPTS_AT_ONCE)
             ]
             pooled = [piece.pooled for piece in pieces if piece.pooled is not None]
-            found = TextEmbedding(
+            embedding = TextEmbedding(
                 torch.cat([piece.sequence for piece in pieces]),
                 torch.cat(pooled) if pooled else None,
             )
-            return found[send_numbers([position[prompt] for prompt in prompts], found.sequence.device)]
+            return embedding[send_numbers([position[prompt] for prompt in prompts], embedding.sequence.device)]
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
         raise NotImplementedError
@@ -145,8 +145,8 @@ class Sd3TextEncoder(TextEncoder):
 
     @property
     def tokenizers(self) -> dict[str, Any]:
-        found = {f"text_encoder{'_2' * place}": tokenizer for place, tokenizer in enumerate(self.clip_tokenizers)}
-        return found if self.t5 is None else found | {"text_encoder_3": self.t5_tokenizer}
+        by_part = {f"text_encoder{'_2' * index}": tokenizer for index, tokenizer in enumerate(self.clip_tokenizers)}
+        return by_part if self.t5 is None else by_part | {"text_encoder_3": self.t5_tokenizer}
 
     @property
     def length(self) -> int:
@@ -200,9 +200,9 @@ class StoredText:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StoredText:
         """The same prompts with both tensors changed."""
-        found = self.embedding
-        pooled = None if found.pooled is None else change(found.pooled)
-        return StoredText(list(self.index), TextEmbedding(change(found.sequence), pooled))
+        embedding = self.embedding
+        pooled = None if embedding.pooled is None else change(embedding.pooled)
+        return StoredText(list(self.index), TextEmbedding(change(embedding.sequence), pooled))
 
     def save(self, path: Path | str) -> None:
         tensors = {"sequence": self.embedding.sequence.contiguous()}
@@ -225,10 +225,10 @@ class StoredText:
 
 def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
     check_characters(prompts, "prompt", "write it in UTF-8")
-    found = tokenizer(
+    tokens = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
-    return send(found["input_ids"], device)
+    return send(tokens["input_ids"], device)
 
 
 def _shown(text: str) -> str:

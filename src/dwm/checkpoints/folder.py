@@ -19,8 +19,8 @@ from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.base_models.trust import check_config, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
-from dwm.checkpoints.keys import require_keys, shapes_of
-from dwm.checkpoints.places import CARD
+from dwm.checkpoints.key_check import require_keys, shapes_of
+from dwm.checkpoints.locations import CARD
 from dwm.checkpoints.tensor_files import NAME, read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.networks.kinds import USUAL, kind_named, kind_of
@@ -53,9 +53,9 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
 
 def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """Puts the weights of `folder` (one file, or parts with an index) into a network on the meta device."""
-    found = read_tensors(folder, dtype)
-    require_keys(folder, shapes_of(found), shapes_of(network.state_dict()), "its config.json")
-    network.load_state_dict(found, strict=True, assign=True)
+    tensors = read_tensors(folder, dtype)
+    require_keys(folder, shapes_of(tensors), shapes_of(network.state_dict()), "its config.json")
+    network.load_state_dict(tensors, strict=True, assign=True)
 
 
 @torch.no_grad()

@@ -63,10 +63,10 @@ def _read(path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
     regular(path)
     try:
         with safe_open(path, "pt") as file:
-            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         if path.is_file():
             check_pointer(path)
         raise DwmError(f"{path}: not a whole safetensors file ({error}); fetch or write it again") from None
-    require_finite(path, found)
-    return {key: converted(value, dtype) for key, value in found.items()}
+    require_finite(path, tensors)
+    return {key: converted(value, dtype) for key, value in tensors.items()}

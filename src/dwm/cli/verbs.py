@@ -14,6 +14,7 @@ from dwm.cli.demo import demo
 from dwm.cli.doctor import app as doctor
 from dwm.cli.evaluate import evaluate
 from dwm.cli.fetch import fetch
+from dwm.cli.finetune import finetune
 from dwm.cli.generate import generate
 from dwm.cli.show import app as show
 from dwm.cli.town import town
@@ -41,6 +42,12 @@ VERBS = (
     Verb("data", "look at a data set, check it, index it; zips of tars, 12 Hz tables, captions", data),
     Verb(
         "train", "train a recipe, or go on with a run", train, "dwm train town training.optimizer.lr=1e-4 -o runs/town"
+    ),
+    Verb(
+        "finetune",
+        "give the embedded weights the look of your own data in ten minutes",
+        finetune,
+        "dwm finetune town --data data/mine -o runs/mine",
     ),
     Verb(
         "generate",

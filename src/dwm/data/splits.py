@@ -30,7 +30,7 @@ def official(split: str) -> frozenset[str]:
 
 
 def scene_names(
-    split: str | Path | Iterable[str], known: Collection[str], own: Mapping[str, Collection[str]] | None = None
+    split: str | Path | Iterable[str], there: Collection[str], own: Mapping[str, Collection[str]] | None = None
 ) -> frozenset[str]:
     """The names that an official split, a text file (one name a line) or a list stands for. `own`: a format's official splits
     (None: nuScenes').
@@ -48,11 +48,11 @@ def scene_names(
         where, names = "split", list(split)
     if not names:
         raise DwmError(f"{where}: names no scenes; write one name a line")
-    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    unknown = [name for name in dict.fromkeys(names) if name not in there]
     if unknown:
         raise DwmError(
-            f"{where}: {unknown[0]!r} is no scene of this data set{nearest(unknown[0], known)} "
-            f"({len(unknown)} of {len(set(names))} names are unknown, {len(known)} scenes are there)"
+            f"{where}: {unknown[0]!r} is no scene of this data set{nearest(unknown[0], there)} "
+            f"({len(unknown)} of {len(set(names))} names are unknown, {len(there)} scenes are there)"
         )
     return frozenset(names)
 

@@ -2,6 +2,7 @@
 
 from dwm.devices.attention import attention, rms_norm
 from dwm.devices.copies import send, send_numbers, send_together
+from dwm.devices.gelu import has_gelu_kernel, linear_geglu, linear_gelu
 from dwm.devices.machine import (
     autocast,
     default_dtype,
@@ -32,6 +33,9 @@ __all__ = [
     "full_float32",
     "group_backend",
     "has_fused_adamw",
+    "has_gelu_kernel",
+    "linear_geglu",
+    "linear_gelu",
     "mark",
     "memory",
     "peak_memory",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dwm.base_models import BaseModel
 from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
-from dwm.checkpoints import places
+from dwm.checkpoints import locations
 from dwm.checkpoints.card import Size, WeightsCard
 from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip import Caption, Clip
@@ -66,7 +66,7 @@ class DrivingPipeline:
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
-        folder = places.resolve(path)
+        folder = locations.resolve(path)
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)
@@ -177,32 +177,48 @@ class DrivingPipeline:
             self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
         if not (force or self.as_published):
             self._check_conditions(batch)
-        self._check_given(batch, reference_frames, size)
-        defaults = self.card.sampling
-        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
-        if self.base.autoencoder is None:
-            raise ValueError("the base model was loaded without its autoencoder")
-        sampler = Sampler(
-            network=self.network,
-            autoencoder=self.base.autoencoder,
-            text=self.base.text,
-            options=self.card.conditions,
-            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
-            generator=generator or torch.Generator().manual_seed(seed or 0),
-            size=size,
-            guidance=None if guidance == 1 else guidance,
-            negative_prompt=negative_prompt,
-            autocast=partial(autocast, self.device, self.compute_dtype),
-        )
+        self._check_references(batch, reference_frames, size)
+        generator = generator or torch.Generator().manual_seed(seed or 0)
+        sampler = self.sampler(size, generator, num_inference_steps, guidance_scale, negative_prompt)
         if callback_on_step_end is not None:
-            sampler.on_step = self._told(callback_on_step_end, sampler.solver.times.tolist())
+            sampler.on_step = self._step_callback(callback_on_step_end, sampler.solver.times.tolist())
         sampler = sampler.remember(batch)
         if output_type == "latent":
             return self._latents(sampler, batch, reference_frames)
         pictures = self._pictures(sampler, batch, reference_frames)
         if pictures.device.type != "cpu":
             require_numbers(pictures, "sampling")  # nobody looked at them on the way: see `Sampler.decode`
-        return _as_asked(pictures, float(batch.fps[0]), names, output_type)
+        return _as_output_type(pictures, float(batch.fps[0]), names, output_type)
+
+    def sampler(
+        self,
+        size: Size,
+        generator: torch.Generator,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+    ) -> Sampler:
+        """The parts and settings of one generation; what is None is as the weights like it."""
+        defaults = self.card.sampling
+        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
+        if self.base.autoencoder is None:
+            raise ValueError("the base model was loaded without its autoencoder")
+        return Sampler(
+            network=self.network,
+            autoencoder=self.base.autoencoder,
+            text=self.base.text,
+            options=self.card.conditions,
+            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
+            generator=generator,
+            size=size,
+            guidance=None if guidance == 1 else guidance,
+            negative_prompt=negative_prompt,
+            autocast=partial(autocast, self.device, self.compute_dtype),
+        )
+
+    def conditions(self, clip: Clip, prompt: Prompt = None, size: Size | None = None) -> ClipBatch:
+        """What the weights are told of a clip, on their device: layouts drawn, words chosen, no photographs."""
+        return self._batch(clip, prompt, size, 0)[0]
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
@@ -214,35 +230,37 @@ class DrivingPipeline:
         except DwmError as error:
             raise DwmError(f"{self.card.name}: {error}") from None
 
-    def _pictures(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
+    def _pictures(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         """(b, t, v, 3, H, W): one window, or several where the clip is longer."""
         frames, sampling = batch.shape[1], self.card.sampling
         length = min(self.card.window or frames, frames)
         if sampling.style != "windows" and length > 1:
-            return torch.stack(list(self._queued(sampler, batch, length, given)), 1)
+            return torch.stack(list(self._queued(sampler, batch, length, references)), 1)
         overlap = min(sampling.reference_frames, length - 1)
-        return roll_out(sampler, batch, length, overlap, given, whole=not self.as_published)
+        return roll_out(sampler, batch, length, overlap, references, whole=not self.as_published)
 
-    def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, given: int) -> Iterator[Tensor]:
+    def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, references: int) -> Iterator[Tensor]:
         """Frames of diffusion forcing as they are finished. What OpenDWM cannot do (given frames, short clips) is done our way."""
         sampling = self.card.sampling
-        if sampling.style == "stream" and not given:
+        if sampling.style == "stream" and not references:
             yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)
-        elif self.as_published and not given and batch.shape[1] > length:
-            made = force_as_published(sampler, batch, length, sampling.finished_frames)
-            next(made)
-            yield from (picture for _, picture in made)
+        elif self.as_published and not references and batch.shape[1] > length:
+            frames = force_as_published(sampler, batch, length, sampling.finished_frames)
+            next(frames)
+            yield from (picture for _, picture in frames)
         else:
-            yield from force_frames(sampler, batch, length, sampling.finished_frames, given)
+            yield from force_frames(sampler, batch, length, sampling.finished_frames, references)
 
-    def _latents(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
+    def _latents(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
             raise DwmError(f"output_type latent: {batch.shape[1]} frames need several windows of {self.card.window}")
-        latents = sampler.window(batch, sampler.given(batch, given))
+        latents = sampler.window(batch, sampler.reference_latents(batch, references))
         require_numbers(latents, "sampling")
         return latents
 
-    def _batch(self, clip: Clip | ClipBatch, prompt: Prompt, size: Size | None, given: int) -> tuple[ClipBatch, Size]:
+    def _batch(
+        self, clip: Clip | ClipBatch, prompt: Prompt, size: Size | None, references: int
+    ) -> tuple[ClipBatch, Size]:
         """The clip as a batch on the device with its words replaced, and the size of its pictures."""
         if isinstance(clip, Clip):
             if isinstance(prompt, Caption):
@@ -252,7 +270,7 @@ class DrivingPipeline:
             if size is None:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
             words = self.card.captions.with_(reorder=False, drop_rates={})
-            batch = prepare(clip, size, self.card.layout, pictures=given > 0, captions=words)
+            batch = prepare(clip, size, self.card.layout, pictures=references > 0, captions=words)
             if batch.crossview_mask is None and len(clip.views) == len(self.card.views):
                 # Cameras of other names stand for the card's one by one, which see each other as those did in training.
                 batch = replace(batch, crossview_mask=crossview_mask(self.card.views))
@@ -267,18 +285,18 @@ class DrivingPipeline:
     def _batch_size(self, batch: ClipBatch, size: Size | None) -> Size:
         for pictures in (batch.layout_boxes, batch.layout_map, batch.frames):
             if pictures is not None:
-                found = (pictures.shape[-1], pictures.shape[-2])
-                if size is not None and size != found:
-                    raise DwmError(f"size {size[0]}x{size[1]}: the batch's pictures are {found[0]}x{found[1]} already")
-                return found
+                own = (pictures.shape[-1], pictures.shape[-2])
+                if size is not None and size != own:
+                    raise DwmError(f"size {size[0]}x{size[1]}: the batch's pictures are {own[0]}x{own[1]} already")
+                return own
         if size is None and not self.card.sizes:
             raise DwmError("the batch has no pictures to take a size from; give size=(width, height)")
         return size or self.card.sizes[0]
 
     def _check_conditions(self, batch: ClipBatch) -> None:
         """Raises DwmError where a layout is missing that the weights never were without; of missing words it warns."""
-        known = {"text": batch.captions, "boxes": batch.layout_boxes, "map": batch.layout_map}
-        lacking = self.card.lacking([name for name, value in known.items() if value is not None])
+        values = {"text": batch.captions, "boxes": batch.layout_boxes, "map": batch.layout_map}
+        lacking = self.card.lacking([name for name, value in values.items() if value is not None])
         named = self.card.name or "the weights"
         if layouts := [name for name in lacking if name != "text"]:
             raise DwmError(
@@ -292,21 +310,21 @@ class DrivingPipeline:
                 stacklevel=3,
             )
 
-    def _check_given(self, batch: ClipBatch, given: int, size: Size) -> None:
+    def _check_references(self, batch: ClipBatch, references: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])
         windows(batch.shape[1], window, min(self.card.sampling.reference_frames, window - 1))
-        if not 0 <= given < window:
+        if not 0 <= references < window:
             raise DwmError(
-                f"reference_frames {given} leaves nothing to generate of {window} frames; give 0 to {window - 1}"
+                f"reference_frames {references} leaves nothing to generate of {window} frames; give 0 to {window - 1}"
             )
-        if not given:
+        if not references:
             return
         if batch.frames is None:
-            raise DwmError(f"reference_frames {given}: the clip has no pictures to take them from")
+            raise DwmError(f"reference_frames {references}: the clip has no pictures to take them from")
         if (shape := tuple(batch.frames.shape[-2:])) != (size[1], size[0]):
             raise DwmError(f"the given pictures are {shape} (height, width), not {size[::-1]}")
 
-    def _told(self, callback: Callable, times: Sequence[float]) -> Callable[[int, Tensor], Tensor]:
+    def _step_callback(self, callback: Callable, times: Sequence[float]) -> Callable[[int, Tensor], Tensor]:
         def on_step(index: int, latents: Tensor) -> Tensor:
             answer = callback(self, index, times[min(index, len(times) - 1)], {"latents": latents})
             return latents if answer is None else answer.get("latents", latents)
@@ -320,7 +338,7 @@ def _without_unknown_boxes(clip: Clip) -> Clip:
     return clip if annotated else replace(clip, boxes=None)
 
 
-def _as_asked(pictures: Tensor, fps: float, names: Sequence[str], output_type: str) -> Any:
+def _as_output_type(pictures: Tensor, fps: float, names: Sequence[str], output_type: str) -> Any:
     if output_type == "pt":
         return pictures
     if output_type == "video":

@@ -56,7 +56,7 @@ class Stream:
             fresh = self.sampler.noise(tuple(self.queue[:, :1].shape))
             self.queue = torch.cat([self.queue[:, 1:], fresh], 1)
             first = steps - self.spacing
-        batch = _joined(self.waiting)
+        batch = joined(self.waiting)
         if self.queue is None:
             self.queue = self.sampler.noise(self.sampler.latent_shape(batch))
         self.prepared = self.sampler.prepare(batch, tuple(self.queue.shape), self.before)
@@ -74,8 +74,8 @@ class Stream:
     def run(self, batch: ClipBatch) -> Iterator[Pictures]:
         """Sends a whole clip frame by frame, and gives every frame as it is finished."""
         for frame in range(batch.shape[1]):
-            if (made := self.send(batch.frames_from(frame, frame + 1))) is not None:
-                yield made
+            if (frame_pictures := self.send(batch.frames_from(frame, frame + 1))) is not None:
+                yield frame_pictures
         yield from self.flush()
 
     def _finish(self, queue: Latents, counters: range, head: int) -> Pictures:
@@ -83,8 +83,8 @@ class Stream:
         if self.as_published:
             moved = published_run(self.sampler, queue, self.prepared, counters, head, self.spacing)
             # While the queue empties, what is finished falls back to where it was before the run.
-            kept = head + 1 if head else 0
-            self.queue = torch.cat([queue[:, :kept], moved[:, kept:]], 1)
+            keep_count = head + 1 if head else 0
+            self.queue = torch.cat([queue[:, :keep_count], moved[:, keep_count:]], 1)
         else:
             self.queue = moved = self._rested(queue, counters)
         self.moved = moved
@@ -99,7 +99,7 @@ class Stream:
         return latents
 
 
-def _joined(frames: list[ClipBatch]) -> ClipBatch:
+def joined(frames: list[ClipBatch]) -> ClipBatch:
     """One-frame batches as one batch; what has no time axis is the last one's."""
     last = frames[-1]
     changes: dict[str, Any] = {

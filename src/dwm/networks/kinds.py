@@ -102,7 +102,7 @@ def kind_of(options: NetworkOptions) -> NetworkKind:
     return next(kind for kind in KINDS.values() if kind.options is type(options))
 
 
-def kind_asked(values: Mapping[str, Any]) -> NetworkKind:
+def kind_of_values(values: Mapping[str, Any]) -> NetworkKind:
     """The kind that plain values are options of: the usual one, unless they have a key that only another kind has."""
     others = (kind for kind in KINDS.values() if kind is not USUAL)
     return next((kind for kind in others if kind.own_keys(USUAL) & set(values)), USUAL)

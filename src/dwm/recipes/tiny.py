@@ -68,24 +68,24 @@ def _data(data: DataOptions, video: bool) -> DataOptions:
         frames = held_out = 1
     sizes = dict(zip((mix.size for mix in data.mix), SIZES, strict=False))
     return data.with_(
-        train=tuple(_town(source, place, frames) for place, source in enumerate(data.train)),
-        validation=tuple(_town(source, place, held_out) for place, source in enumerate(data.validation)),
+        train=tuple(_town(source, index, frames) for index, source in enumerate(data.train)),
+        validation=tuple(_town(source, index, held_out) for index, source in enumerate(data.validation)),
         size=SIZES[0],
         mix=tuple(
-            mix.with_(size=sizes[mix.size], frames=frames, clips=min(mix.clips or 1, place + 1))
-            for place, mix in enumerate(data.mix)
+            mix.with_(size=sizes[mix.size], frames=frames, clips=min(mix.clips or 1, index + 1))
+            for index, mix in enumerate(data.mix)
         ),
         clips=CLIPS,
         workers=0,
     )
 
 
-def _town(source: SourceOptions, place: int, frames: int) -> SourceOptions:
+def _town(source: SourceOptions, index: int, frames: int) -> SourceOptions:
     """A town of its own for each set, with as many views, which see each other as the set's do."""
     count = source.clips_as_views or len(source.views)
     return SourceOptions(
         kind="town",
-        seed=1000 + place,
+        seed=1000 + index,
         split=source.split,
         views=NUSCENES_VIEWS[:count],
         frames=frames,
@@ -100,8 +100,12 @@ def _town(source: SourceOptions, place: int, frames: int) -> SourceOptions:
 
 def _training(training: TrainingOptions, video: bool) -> TrainingOptions:
     objective, batch = training.objective, training.batch
-    given = objective.reference_frames
-    fewer = _fewer(given, video) if isinstance(given, int) else {_fewer(n, video): share for n, share in given.items()}
+    reference = objective.reference_frames
+    fewer = (
+        _fewer(reference, video)
+        if isinstance(reference, int)
+        else {_fewer(n, video): share for n, share in reference.items()}
+    )
     frames = 1 if batch.frames == 1 else VIDEO_FRAMES if video else FRAMES
     return training.with_(
         steps=STEPS,

@@ -196,7 +196,7 @@ def warn_of_overlap(archives: Sequence[Archive], beside: str | Path) -> None:
 
 
 def _overlap(archives: Sequence[Archive]) -> dict[str, pa.Table]:
-    found = []
+    rows = []
     for i, later in enumerate(archives):
         for earlier in archives[:i]:
             one, other = later.members.table["name"], earlier.members.table["name"]
@@ -209,5 +209,5 @@ def _overlap(archives: Sequence[Archive]) -> dict[str, pa.Table]:
             common = one.filter(pc.is_in(one, value_set=other))
             if len(common):
                 values = {"later": later.where, "earlier": earlier.where}
-                found.append(values | {"count": len(common), "example": common[0].as_py()})
-    return {"overlap": pa.Table.from_pylist(found, OVERLAP)}
+                rows.append(values | {"count": len(common), "example": common[0].as_py()})
+    return {"overlap": pa.Table.from_pylist(rows, OVERLAP)}

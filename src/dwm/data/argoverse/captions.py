@@ -36,7 +36,7 @@ class ArgoverseCaptions(CaptionFiles):
     def in_microseconds(self, scene: str, channel: str) -> list[tuple[int, str]]:
         """(whole µs, key of a caption) such that each picture's nearest is its own: the captions' times where these do, else one
         for each picture."""
-        times = self.times[self.place(scene, channel)]
+        times = self.times[self.camera_key(scene, channel)]
         rounded, pictures = (
             np.array([round(time / 1000) for time in times], np.float64),
             self._pictures_of(scene, channel),
@@ -49,7 +49,7 @@ class ArgoverseCaptions(CaptionFiles):
         return [(round(picture / 1000), self.key(scene, channel, time)) for picture, time in pairs]
 
     def _nearest(self, scene: str, channel: str, moment: int) -> int:
-        times = np.asarray(self.times[self.place(scene, channel)], np.int64)
+        times = np.asarray(self.times[self.camera_key(scene, channel)], np.int64)
         return int(times[np.abs(times - moment).argmin()])
 
     def _pictures_of(self, scene: str, channel: str) -> Int[np.ndarray, "_"]:

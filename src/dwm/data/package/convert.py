@@ -71,8 +71,8 @@ def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", f
         write_nuscenes_tables(folder / version, rows | {"map": [map_row(name, "", [name]) for name in maps]})
         for name in maps:
             records = records_of_map(name, source.map(name))
-            place = folder / inside(f"expansion/{name}.json", source.tree.where)
-            write_expansion(place, [records], canvas_of(records))
+            path = folder / inside(f"expansion/{name}.json", source.tree.where)
+            write_expansion(path, [records], canvas_of(records))
         _write_captions(folder, neutral["captions"])
     return Converted(output, len(neutral["scenes"]), len(neutral["frames"]), len(neutral["boxes"]), copied)
 
@@ -82,11 +82,11 @@ def _write_captions(folder: Path, captions: pa.Table) -> None:
         return
     said, times = {}, {}
     for row in captions.to_pylist():
-        place = f"{row['scene']}|{row['sensor']}"
-        said[f"{place}|{row['at']}"] = {name: row[name] for name in CAPTION_KEYS}
-        times.setdefault(place, []).append(row["at"])
+        key = f"{row['scene']}|{row['sensor']}"
+        said[f"{key}|{row['at']}"] = {name: row[name] for name in CAPTION_KEYS}
+        times.setdefault(key, []).append(row["at"])
     write_json(folder / "captions.json", said)
-    write_json(folder / "caption_times.json", {place: sorted(stamps) for place, stamps in times.items()})
+    write_json(folder / "caption_times.json", {key: sorted(stamps) for key, stamps in times.items()})
 
 
 def _copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path, split_films: bool = False) -> int:

@@ -18,10 +18,10 @@ LONGEST = 256
 
 def read_parquet(file: io.BufferedIOBase, name: str) -> pa.Table:
     """The table. Raises DwmError where it would take more than `limits.TABLE`, and pyarrow's errors where it is none."""
-    found = pq.ParquetFile(file)
+    contents = pq.ParquetFile(file)
     # What the file says of itself is known first: rows that are all alike cost nothing in it.
-    limits.check_size(f"{name}: a table", declared(found.metadata), limits.TABLE)
-    texts = [column.path for column in found.schema if column.physical_type == "BYTE_ARRAY"]
+    limits.check_size(f"{name}: a table", declared(contents.metadata), limits.TABLE)
+    texts = [column.path for column in contents.schema if column.physical_type == "BYTE_ARRAY"]
     # Texts stay numbers of a dictionary until it is known how long they are together.
     parquet = pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True)
     parts, size = [], 0

@@ -90,8 +90,8 @@ def _check_numbers(name: str, table: pa.Table, column: str, values: Float[np.nda
         bad, words = (values <= 0).any(1), "(width, length, height) is not positive"
     if bad.any():
         row = int(np.argmax(bad))
-        found = values[row].tolist()
-        shown = found if len(found) > 1 else found[0]
+        row_values = values[row].tolist()
+        shown = row_values if len(row_values) > 1 else row_values[0]
         raise DwmError(f"{name}: row {_called(table, row)}: {column} {shown} {words}; correct the table")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dwm.clip import Clip
+from dwm.data.captions import CaptionFiles
 from dwm.data.dataset import Checked, ReadOptions, few, scene_called
 from dwm.data.splits import SPLITS, Split, scene_names
 from dwm.data.tables.check import check_tables
@@ -36,6 +37,10 @@ class TableDataset:
     @property
     def label(self) -> str:
         return self.tables.source.label
+
+    @property
+    def caption_keys(self) -> CaptionFiles:
+        return self.tables.source.caption_files("", {}, {})
 
     @property
     def where(self) -> str:

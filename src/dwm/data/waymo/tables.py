@@ -72,12 +72,28 @@ def open_waymo(tree: Tree, version: str | None) -> WaymoTables:
     return WaymoTables(RecordTree(tree), folder or "segments", tuple(found[folder]), folder)
 
 
+class WaymoCaptions(CaptionFiles):
+    """OpenDWM's files: captions by "scene|µs|number of the camera", times by scene."""
+
+    def camera_key(self, scene: str, channel: str) -> str:
+        return scene
+
+    def key(self, scene: str, channel: str, stamp: float) -> str:
+        return f"{scene}|{stamp}|{CAMERAS.get(channel, 0)}"
+
+    def all_keys(self) -> Iterator[str]:
+        """Not every camera needs a caption at each of a scene's times."""
+        keys = (f"{camera_key}|{number}" for camera_key in CaptionFiles.all_keys(self) for number in CAMERAS.values())
+        return (key for key in keys if key in self.captions)
+
+
 @dataclass(frozen=True)
 class WaymoTables(SceneTables):
     """Segments of one folder."""
 
     format = "Waymo Open v1"
     views = RING
+    caption_files = WaymoCaptions
     joined = ("scenes", "sensors", "instants", "frames", "boxes")
     segments: tuple[str, ...] = ()
     folder: str = ""
@@ -159,21 +175,6 @@ class WaymoTables(SceneTables):
         if not isinstance(content, dict) or not all(_is_listing(rows) for rows in content.values()):
             raise DwmError(f"{name}: is no list of [µs, bytes, offset] by scene; make it anew, or remove it")
         return content
-
-
-class WaymoCaptions(CaptionFiles):
-    """OpenDWM's files: captions by "scene|µs|number of the camera", times by scene."""
-
-    def place(self, scene: str, channel: str) -> str:
-        return scene
-
-    def key(self, scene: str, channel: str, stamp: float) -> str:
-        return f"{scene}|{stamp}|{CAMERAS.get(channel, 0)}"
-
-    def all_keys(self) -> Iterator[str]:
-        """Not every camera needs a caption at each of a scene's times."""
-        keys = (f"{place}|{number}" for place in CaptionFiles.all_keys(self) for number in CAMERAS.values())
-        return (key for key in keys if key in self.captions)
 
 
 def _is_listing(rows: Any) -> bool:

@@ -22,8 +22,9 @@ STRINGS = re.compile(rb'"[^"]*"')
 AGAIN = "fetch it again"
 
 
-def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = False) -> Any:
-    """The values of a whole JSON text. `name` is the file, `fix` what to do; `unique`: a key that stands twice is refused.
+def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = False, empty_cells: bool = False) -> Any:
+    """The values of a whole JSON text. `name` is the file, `fix` what to do; `unique`: a key that stands twice is refused;
+    `empty_cells`: NaN, as tables' writers put it where a cell is empty, is null.
 
     Raises DwmError for anything else than UTF-8 JSON of finite numbers and whole characters, `DEEPEST` deep at most.
     """
@@ -43,7 +44,7 @@ def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = Fa
         value = json.loads(
             content.decode("utf-8-sig"),
             object_pairs_hook=_unique if unique else None,
-            parse_constant=_no_number,
+            parse_constant=_empty_cell if empty_cells else _no_number,
             parse_float=_finite,
         )
     except json.JSONDecodeError as error:
@@ -119,6 +120,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _empty_cell(name: str) -> None:
+    if name != "NaN":
+        _no_number(name)
 
 
 def _finite(text: str) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Caption, Clip, Rig
+from array_pictures import ArrayPictures
+from dwm.clip import NUSCENES_VIEWS, Caption, Clip, Rig
 from dwm.errors import DwmError
 from dwm.evaluation import (
     EvaluationOptions,

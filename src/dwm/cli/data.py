@@ -73,29 +73,40 @@ def show(
     fps: flags.Fps = None,
     views: flags.Views = None,
     without: Annotated[list[Draw] | None, typer.Option("--without", help="What not to draw; may be repeated.")] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Darken all but where annotated things stand.")
+    ] = False,
     width: Annotated[
         int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
     ] = 448,
+    edits: flags.Edits = None,
     version: Version = None,
     key_frames: flags.KeyFrames = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them."""
+    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them; above its edited self with --edits."""
     hush(quiet or as_json)
     keep(f"nothing was written to {output}")
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
+    from dwm.data.overview import look_at_both
     from dwm.data.recording import save_recording
     from dwm.errors import DwmError
     from dwm.report.film import WRITERS, Film
+    from dwm.runs.edits import edited, read_edits
     from dwm.storage import check_file
 
     check_file(output)
+    edit_list = None if edits is None else read_edits(edits)
     if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
         raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
+    if foreground and ending == ".rrd":
+        raise DwmError(
+            f"{output}: recordings for Rerun hold photographs as they are; leave out --foreground, or write a film"
+        )
     left_out = {item.value for item in without or ()}
-    look = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
-    options = ReadOptions(maps=look.map, missing_captions="empty", key_frames_only=key_frames)
+    look = LookOptions(tile_width=width, foreground=foreground, **dict.fromkeys(left_out, False))
+    options = ReadOptions(maps=look.map or edit_list is not None, missing_captions="empty", key_frames_only=key_frames)
     dataset = open_dataset(data, version, options=options)
     chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
@@ -103,10 +114,13 @@ def show(
     clip = chosen.clip(start, frames, rate, flags.names(views))
     if look.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
         note(f"{scene}: no boxes are annotated before and after {start:g} s", quiet or as_json)
+    other = clip if edit_list is None else edited(clip, edit_list)
     if output.suffix.lower() == ".rrd":
-        save_recording(clip, output, look)
+        if other is not clip:
+            note(f"{output}: holds the edited clip alone; a .png or .mp4 shows both", quiet or as_json)
+        save_recording(other, output, look)
     else:
-        Film(look_at(clip, look), rate).save(output)
+        Film(look_at(clip, look) if other is clip else look_at_both(clip, other, look), rate).save(output)
     finish(
         [dataset.describe(), f"{scene} from {start:g} s, {frames} frames:", *written([output])],
         {"file": output, "frames": frames},
@@ -182,18 +196,16 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     hush(quiet or as_json)
     keep("the index is not complete; it is built at the next use")
     import time
+    from dataclasses import asdict
 
-    from dwm.data.open import open_scene_tables
-    from dwm.data.tables.index import open_index
+    from dwm.data.open import index_dataset
 
     started = time.monotonic()
-    source = open_scene_tables(data, version)
-    tables = open_index(source)
-    seconds, folder = time.monotonic() - started, tables.folder
-    values = {"format": source.title, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
-    values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": folder}
+    index = index_dataset(data, version)
+    values = asdict(index) | {"seconds": round(time.monotonic() - started, 3)}
+    values["place"] = values.pop("folder")
     summary = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
-    finish([summary, *(written([folder]) if folder else [])], values, quiet, as_json)
+    finish([summary, *(written([index.folder]) if index.folder else [])], values, quiet, as_json)
 
 
 @app.command(epilog=flags.example("dwm data interpolate data/nuscenes --version v1.0-trainval"))
@@ -262,15 +274,15 @@ def captions(
     keep("nothing was written; run the command again")
     from dataclasses import asdict
 
-    from dwm.data import ReadOptions
-    from dwm.data.caption_table import make_caption_files
-    from dwm.data.open import open_scene_tables
-    from dwm.data.tables.dataset import open_tables
+    from dwm.data import ReadOptions, open_dataset
+    from dwm.data.caption_table import CaptionedDataset, make_caption_files
     from dwm.errors import DwmError
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    dataset = open_tables(open_scene_tables(data, version), None, ReadOptions(maps=False, missing_captions="empty"))
+    dataset = open_dataset(data, version, None, ReadOptions(maps=False, missing_captions="empty"))
+    if not isinstance(dataset, CaptionedDataset):
+        raise DwmError(f"{dataset.describe()}: says its captions itself; a data set in files takes a table of them")
     result = make_caption_files(table, dataset, output or Path(data))
     lines = [
         dataset.describe(),

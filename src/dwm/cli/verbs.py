@@ -14,6 +14,7 @@ from dwm.cli.demo import demo
 from dwm.cli.doctor import app as doctor
 from dwm.cli.drive import drive
 from dwm.cli.evaluate import evaluate
+from dwm.cli.export import app as export
 from dwm.cli.fetch import fetch
 from dwm.cli.finetune import finetune
 from dwm.cli.generate import generate
@@ -68,6 +69,7 @@ VERBS = (
         evaluate,
         "dwm evaluate --data data/town --scores fid,kid,fvd --frames 16 --features features",
     ),
+    Verb("export", "generated scenes as a nuScenes data set that detectors train on", export),
     Verb("fetch", "download a file that scores need: inception, i3d", fetch, "dwm fetch inception"),
     Verb("show", "recipes, the settings of a run, its memory, what a clip holds", show),
     Verb("convert", "turn configs and weights of OpenDWM into ours", convert),

@@ -35,6 +35,8 @@ def _sets(run: Recipe) -> Iterator[str]:
                 yield (
                     f"{where}.path is {source.path}, but {where}.kind is {source.kind}, which is drawn; set the kind to {USUAL}"
                 )
+            if source.clips_as_views is not None and len(source.rates) != 1:
+                yield f"{where}.rates has {len(source.rates)} entries; clips that stand as views need exactly one"
             if source.crossview_mask is not None and len(source.crossview_mask) != count:
                 yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"
             if source.frames != run.data.frames and group == "train":

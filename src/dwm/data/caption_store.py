@@ -70,9 +70,13 @@ NAMES: dict[type, str] = {KeptCaptions: "captions", KeptTimes: "times"}
 
 
 def kept_captions(
-    tree: Tree, name: str, times: str, read: Callable[[str], Mapping[str, Any]]
+    tree: Tree,
+    name: str,
+    times: str,
+    read: Callable[[], Mapping[str, Any]],
+    read_times: Callable[[], Mapping[str, Any]],
 ) -> tuple[KeptCaptions, KeptTimes]:
-    """Both files, kept: `read` gives the object of one by its name where they have to be read.
+    """Both files, kept: `read` and `read_times` give their objects where they have to be read.
 
     Raises DwmError for times that are not numbers.
     """
@@ -81,7 +85,7 @@ def kept_captions(
         cache_folder(tree.beside),
         f"{name.replace('/', '_')}.kept",
         key,
-        lambda: {"captions": _captions(read(name)), "times": _times(times, read(times))},
+        lambda: {"captions": _captions(read()), "times": _times(times, read_times())},
     )
     return KeptCaptions(tables["captions"], folder), KeptTimes(tables["times"], folder)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -36,26 +36,32 @@ PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
 class CaptionFiles:
     """The two files: captions by "scene token|channel|µs", and the µs that exist by "scene token|channel"."""
 
+    micros: ClassVar[int] = 1
+    """µs of one count of its times."""
     name: str
     captions: Mapping[str, Any]
     times: Mapping[str, Sequence[float]]
 
     def at(self, scene: str, channel: str, stamp: float, strict: bool = True) -> Caption | None:
-        """The caption nearest in time (the earlier of two), None where the channel has none.
+        """The caption nearest in time (`stamp` in µs; the earlier of two), None where the channel has none.
 
         Raises DwmError for a time without its caption (unless not `strict`: None then), and for one that is no caption.
         """
         times = self.times.get(self.camera_key(scene, channel))
         if not times:
             return None
-        nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp)))]
-        key = self.key(scene, channel, nearest)
+        key = self.key(scene, channel, self.nearest(scene, channel, stamp))
         if key not in self.captions and not strict:
             return None
         if (fault := self.fault(key)) is not None:
             raise DwmError(fault)
         entry = self.captions[key]
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
+
+    def nearest(self, scene: str, channel: str, stamp: float) -> float:
+        """Of a camera's times, which rise, the one nearest to a frame's (µs); the earlier of two."""
+        times = self.times[self.camera_key(scene, channel)]
+        return times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp / self.micros)))]
 
     def camera_key(self, scene: str, channel: str) -> str:
         """The key of the times of a camera."""
@@ -106,7 +112,9 @@ def named_caption_files(tree: Tree, names: tuple[str, str]) -> list[CaptionFiles
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
     """Both files; large ones are kept as tables. Raises DwmError where one is missing, cut short or not UTF-8."""
     if tree.size(name) >= KEPT_FROM:
-        return CaptionFiles(name, *kept_captions(tree, name, times, partial(_object, tree)))
+        return CaptionFiles(
+            name, *kept_captions(tree, name, times, partial(_object, tree, name), partial(_object, tree, times))
+        )
     return CaptionFiles(name, _object(tree, name), _checked_times(times, _object(tree, times)))
 
 

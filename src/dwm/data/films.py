@@ -9,10 +9,10 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -24,6 +24,7 @@ from dwm.errors import DwmError
 from dwm.storage import Tree, limits
 from dwm.strict_json import LFS, lfs_pointer
 
+T = TypeVar("T")
 FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
 KEPT_OPEN = 16
 """Films that a process keeps open, the last used: two rigs of eight cameras."""
@@ -65,18 +66,32 @@ def container_format(file: io.BufferedIOBase, name: str) -> str:
 
 def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:
     """One picture of a film in RGB. Raises DwmError for a film that is broken or shorter."""
-    # By process: a decoder that was opened before a fork would be shared with the parent.
-    key = (os.getpid(), tree.where, name)
     try:
-        if key not in _open:
-            _open[key] = _Film.open(tree, name)
-            while len(_open) > KEPT_OPEN:
-                _open.popitem(last=False)
-        _open.move_to_end(key)
-        return _open[key].picture(number)
+        return kept_open(tree, name, _Film.open).picture(number)
     except (av.FFmpegError, OSError, ValueError) as error:
-        _open.pop(key, None)
+        close(tree, name, _Film.open)
         raise DwmError(f"{name}: picture {number} cannot be decoded ({error}); write the film again") from error
+
+
+def kept_open(tree: Tree, name: str, opened: Callable[[Tree, str], T]) -> T:
+    """What `opened` makes of a film, the same as long as it is among the last used."""
+    key = _key(tree, name, opened)
+    if key not in _open:
+        _open[key] = opened(tree, name)
+        while len(_open) > KEPT_OPEN:
+            _open.popitem(last=False)
+    _open.move_to_end(key)
+    return _open[key]
+
+
+def close(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> None:
+    """Forgets a film that failed."""
+    _open.pop(_key(tree, name, opened), None)
+
+
+def _key(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> tuple[int, str, str, str]:
+    """By process: a decoder that was opened before a fork would be shared with the parent."""
+    return os.getpid(), tree.where, name, opened.__qualname__
 
 
 @dataclass
@@ -92,9 +107,9 @@ class _Film:
 
     @classmethod
     def open(cls, tree: Tree, name: str) -> _Film:
-        container = _container(tree, name)
+        container = open_container(tree, name)
         return cls(
-            tree, name, container, FilmIndex.of(container, partial(_container, tree, name)), iter(()), -AHEAD - 1
+            tree, name, container, FilmIndex.of(container, partial(open_container, tree, name)), iter(()), -AHEAD - 1
         )
 
     def picture(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -120,12 +135,12 @@ class _Film:
 
     def _start_again(self, number: int) -> None:
         """From the start: the way by which pictures are numbered, so that it always gives the right one."""
-        self.container = _container(self.tree, self.name)
+        self.container = open_container(self.tree, self.name)
         self.frames = self.index.pictures(self.container)
 
 
-def _container(tree: Tree, name: str) -> Any:
-    """The film at its first packet."""
+def open_container(tree: Tree, name: str) -> Any:
+    """The film at its first packet. Raises DwmError for what is no film, or holds no video; FFmpeg's errors for a broken one."""
     file = tree.open(name)
     container = av.open(file, format=container_format(file, name))
     if not container.streams.video:
@@ -140,4 +155,4 @@ def _container(tree: Tree, name: str) -> Any:
     return container
 
 
-_open: OrderedDict[tuple[int, str, str], _Film] = OrderedDict()
+_open: OrderedDict[tuple[int, str, str, str], Any] = OrderedDict()

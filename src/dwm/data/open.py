@@ -15,13 +15,17 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from dwm.data.argoverse.logs import has_logs
+from dwm.data.argoverse.tables import open_argoverse
 from dwm.data.dataset import Checked, Dataset, Finding, ReadOptions
 from dwm.data.nuscenes import dataset as nuscenes
 from dwm.data.nuscenes.dataset import NuScenesTables
+from dwm.data.opendv import dataset as opendv
 from dwm.data.package.schema import MANIFEST, PackageTables
 from dwm.data.splits import Split
 from dwm.data.tables.check import check_tables
 from dwm.data.tables.dataset import open_tables
+from dwm.data.tables.index import open_index
 from dwm.data.tables.scene_tables import SceneTables
 from dwm.data.waymo.tables import open_waymo, segment_files
 from dwm.errors import DwmError, nearest
@@ -90,8 +94,24 @@ FORMATS = {
             open_waymo,
             repeats_views=True,
         ),
-        Format("argoverse", "Argoverse 2", repeats_views=True),
-        Format("opendv", "OpenDV", repeats_views=True),
+        Format(
+            "argoverse",
+            "Argoverse 2",
+            "Argoverse 2 logs (a folder such as sensor/val, or its tars)",
+            ("*/*/calibration/egovehicle_SE3_sensor.feather", "*/calibration/egovehicle_SE3_sensor.feather"),
+            has_logs,
+            open_argoverse,
+            repeats_views=True,
+        ),
+        Format(
+            "opendv",
+            "OpenDV",
+            "videos with OpenDV's list of them (OpenDV-YouTube.json)",
+            ("OpenDV-YouTube.json", "meta/OpenDV-YouTube.json"),
+            opendv.recognised,
+            open=opendv.open_opendv,
+            repeats_views=True,
+        ),
         Format("layouts", "OpenDWM's layout packages", repeats_views=True, noun="layout package"),
         Format("carla", "CARLA", repeats_views=True),
     )
@@ -191,6 +211,29 @@ def open_scene_tables(path: Paths, version: str | None = None) -> SceneTables:
     if (source := _source(tree, version)) is None:
         raise DwmError(f"{tree.where}: is {recognised(tree).title}, which has no tables that this could be made of")
     return source
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What a data set holds, as its index says; `folder` is where that is kept, where it is."""
+
+    format: str
+    version: str
+    scenes: int
+    frames: int
+    boxes: int
+    folder: Path | None = None
+
+
+def index_dataset(path: Paths, version: str | None = None) -> Indexed:
+    """Reads what a data set's files say of its frames, once, and keeps it. Raises DwmError for what does not open."""
+    source = None if _drawn_format(path) else _source(open_tree(path), version)
+    if source is None:
+        report = open_dataset(path, version, None, ReadOptions(maps=False, missing_captions="empty")).check()
+        return Indexed(report.format or report.version, report.version, report.scenes, report.frames, report.boxes)
+    index = open_index(source)
+    scenes = sum(index.scenes["complete"].to_pylist())
+    return Indexed(source.title, source.version, scenes, len(index.frames), len(index.boxes), index.folder)
 
 
 def check_dataset(

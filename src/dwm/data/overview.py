@@ -13,6 +13,7 @@ from pydantic import Field
 from dwm.clip import Clip
 from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
+from dwm.data.foreground import draw_foreground
 from dwm.data.layout import Camera, draw_boxes, draw_map
 from dwm.data.options import LayoutOptions
 from dwm.errors import DwmError
@@ -26,6 +27,8 @@ DEPTH_METRES = (2.0, 10.0, 25.0, 60.0)
 DEPTH_COLORS = np.array([[255, 60, 60], [255, 220, 60], [60, 220, 120], [60, 120, 255]], float)
 STRENGTH = {"boxes": 1.0, "map": 0.55}
 MARGIN = 4
+DARKER = 4
+"""By what the background is divided where the foreground shall stand out."""
 
 
 class LookOptions(Options):
@@ -36,6 +39,7 @@ class LookOptions(Options):
     map: bool = Field(True, description="whether the map is drawn")
     lidar: bool = Field(True, description="whether LiDAR points are drawn, near ones red, far ones blue")
     birdseye: bool = Field(True, description="whether the view from above stands beside")
+    foreground: bool = Field(False, description="whether all but what is annotated is darkened, rectangle by rectangle")
     metres: float = Field(60.0, gt=0, description="width in metres of the view from above")
 
 
@@ -43,6 +47,13 @@ def look_at(clip: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarra
     """All frames of a clip, each as one picture: cameras in rows of three, the view from above at the right."""
     points = sweeps_in_world(clip) if options.lidar else [None] * clip.length
     return np.stack([_sheet(clip, frame, points[frame], options) for frame in range(clip.length)])
+
+
+def look_at_both(clip: Clip, edited: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarray, "t rows w 3"]:
+    """The same of a clip, above, and of an edited one, below, whose pictures are still those that were recorded."""
+    above, below = look_at(clip, options), look_at(edited, options)
+    line = np.full((len(above), MARGIN, above.shape[2], 3), 255, np.uint8)
+    return np.concatenate([above, line, below], 1)
 
 
 def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, options: LookOptions) -> Picture:
@@ -76,6 +87,9 @@ def draw_view(
     picture = (
         np.zeros((size[1], size[0], 3), np.uint8) if clip.pictures is None else clip.pictures.load(frame, view, size)
     )
+    if options.foreground:
+        stands = draw_foreground(clip, frame, view, size).any(-1, keepdims=True)
+        picture = np.where(stands, picture, picture // DARKER)
     if options.map:
         picture = _over(picture, draw_map(clip, frame, view, size, LayoutOptions(pen_width=4)), STRENGTH["map"])
     if points is not None:

@@ -79,6 +79,21 @@ class TableScene:
         ordered = [name for name in order or names if name in cameras]
         return tuple(ordered) or tuple(cameras)
 
+    @property
+    def caption_name(self) -> str:
+        return self.token
+
+    def caption_span(self, view: str) -> tuple[float, float] | None:
+        """When (µs) a camera has its first and last picture; None where there is no such camera."""
+        if view not in self.rows_of or not len(stamps := self._stamps(view)):
+            return None
+        return float(stamps[0]), float(stamps[-1])
+
+    def caption_time(self, view: str, micros: float) -> float:
+        """The time (µs) of the picture nearest to another time."""
+        stamps = self._stamps(view)
+        return float(stamps[nearest_index(stamps, np.asarray(micros))])
+
     def channels(self, views: Sequence[str] | None = None) -> tuple[str, ...]:
         """The LiDAR, where it is there and wanted, and these views: what a window has frames of."""
         views = tuple(self.views if views is None else views)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,6 +89,8 @@ class SceneTables(ABC):
     """Its cameras in the order in which they stand around the car; empty: as nuScenes', or as they come."""
     joined: ClassVar[tuple[str, ...]] = tuple(SCHEMAS)
     """The tables that are read, and checked, when the index is built."""
+    caption_files: ClassVar[type[CaptionFiles]] = CaptionFiles
+    """How its caption files name their keys."""
     tree: Tree
     """Where the files lie: the pictures and sweeps that `frames` names, and what the tables are made of."""
     version: str
@@ -107,6 +109,11 @@ class SceneTables(ABC):
     def label(self) -> str:
         """As a `Dataset`'s."""
         return self.version
+
+    @property
+    def splits(self) -> Mapping[str, Collection[str]] | None:
+        """The names of the scenes of each official split (None: as nuScenes has them)."""
+        return None
 
     @property
     def title(self) -> str:
@@ -133,7 +140,7 @@ class SceneTables(ABC):
             return tables
         names = tables["scenes"]["name"]
         tables["scenes"] = _among(
-            tables["scenes"], "name", pa.array(sorted(scene_names(split, names.to_pylist())), TEXT)
+            tables["scenes"], "name", pa.array(sorted(scene_names(split, names.to_pylist(), self.splits)), TEXT)
         )
         for name, column, of in (*BELONGS, ("sensors", "token", "frames"), ("lanes", "map", "scenes")):
             key = {"sensors": "sensor", "lanes": "map"}.get(name, "token")

@@ -22,6 +22,7 @@ from dwm.networks.blocks import AlphaBlender, ExtraBlock, Mixer
 from dwm.networks.dit.mask import Masking, MaskModule
 from dwm.networks.dit.options import SINUSOID, DiTOptions
 from dwm.networks.dit.prepared import Prepared
+from dwm.networks.feed_forward import use_our_kernels
 from dwm.networks.inputs import Conditions
 from dwm.networks.perspective import RayEncoder, rays, sinusoid, token_intrinsics
 
@@ -80,7 +81,7 @@ class CrossviewTemporalDiT(nn.Module):
             self.view_mixers = _mixers(o, len(self.crossview_layers))
             self.view_pos_embeds = _index_embeddings(width, len(self.crossview_layers))
         if o.mask_module is not None:
-            self.mask_module = MaskModule(o.mask_module, o.compatibility)
+            self.mask_module = MaskModule(o.mask_module, o.interleaved_modulation)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -283,6 +284,9 @@ def _spatial_block(o: DiTOptions, i: int) -> JointTransformerBlock:
         qk_norm=o.qk_norm,
         use_dual_attention=i in o.dual_attention_layers,
     )
+    for ff in (block.ff, block.ff_context):
+        if ff is not None:
+            use_our_kernels(ff)
     block.attn.set_processor(JointAttention())
     if block.use_dual_attention:
         block.attn2.set_processor(JointAttention())

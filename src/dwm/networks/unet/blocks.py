@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dwm.networks.attention import Grid, GroupedAttention, PlainAttention
 from dwm.networks.blocks import AlphaBlender, ExtraBlock
+from dwm.networks.feed_forward import use_our_kernels
 from dwm.networks.perspective import sinusoid
 from dwm.networks.unet.options import UNetOptions
 from dwm.networks.unet.prepared import UNetPrepared
@@ -107,6 +108,7 @@ class TransformerModel(nn.Module):
 
 def _spatial_block(channels: int, heads: int, o: UNetOptions) -> BasicTransformerBlock:
     block = BasicTransformerBlock(channels, heads, channels // heads, cross_attention_dim=o.cross_attention_dim)
+    use_our_kernels(block.ff)
     block.attn1.set_processor(PlainAttention())
     block.attn2.set_processor(PlainAttention())
     return block

@@ -52,8 +52,18 @@ WORDS: dict[str, dict[str, dict[str, str | None]]] = {
 DEFAULT_BOX_COLORS = {
     "nuscenes": OPENDWM_BOX_COLORS,
     "waymo": {"human.pedestrian": (255, 0, 0), "vehicle.bicycle": (0, 255, 0), "vehicle.car": (0, 0, 255)},
+    "argoverse": {
+        **dict.fromkeys(
+            ("human.pedestrian.adult", "human.pedestrian.cyclist", "human.pedestrian.motorcyclist"), (255, 0, 0)
+        ),
+        **{name: OPENDWM_BOX_COLORS[name] for name in ("vehicle.bicycle", "vehicle.motorcycle", "vehicle.truck")},
+        **dict.fromkeys(("vehicle.bus.rigid", "vehicle.bus.school"), (128, 0, 255)),
+        **{name: OPENDWM_BOX_COLORS[name] for name in ("vehicle.car", "vehicle.trailer")},
+    },
 }
 """What OpenDWM's readers draw where their settings say nothing."""
+DEFAULT_PENS = {"argoverse": 10}
+"""Line widths in pixels where they are others than ours."""
 UNDRAWN = "maps have the layers lane, drivable_area and ped_crossing here; this feature is not drawn"
 LISTED = "Waymo's records are read once, for an index of our own; scenes come by name where no list lies beside them"
 
@@ -172,10 +182,11 @@ def _listing(section: Section, kind: str, source: dict[str, Any]) -> None:
         section.ledger.note(f"{section.at('info_dict_path')}: {LISTED}")
     if kind == "opendv":
         source["index"] = section.take_as(str, "meta_path")
-        source["clips_as_views"] = section.take_as(int, "mini_batch")
-        source["views"] = [f"clip_{number}" for number in range(source["clips_as_views"])]
+        source["clips_as_views"] = section.take_as((int, type(None)), "mini_batch", None)
+        source["order_seed"] = section.take_as((int, type(None)), "shuffle_seed", 42)
+        count = source["clips_as_views"]
+        source["views"] = ["CAM_FRONT"] if count is None else [f"clip_{number}" for number in range(count)]
         source["left_out"] = [str(name) for name in section.take_as(list, "ignore_list", [])]
-        source["margins"] = [section.take("start_discard", 0.0), section.take("end_discard", 0.0)]
 
 
 def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
@@ -188,7 +199,7 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
             layout[field_name] = _colors(settings, colors, WORDS.get(kind, {}).get(field_name))
         elif field_name == "box_colors" and kind in DEFAULT_BOX_COLORS:
             layout[field_name] = dict(DEFAULT_BOX_COLORS[kind])
-        if (width := settings.take("pen_width", None)) is not None:
+        if (width := settings.take("pen_width", DEFAULT_PENS.get(kind))) is not None:
             layout["pen_width"] = width
         if key == "hdmap_image_settings" and (far := settings.take("max_distance", None)) is not None:
             layout["map_distance"] = far

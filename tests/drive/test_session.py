@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from dwm.drive import Action, DrivingWorld, town_source
-from dwm.drive.session import Frame, Session
+from dwm.drive.session import Frame, Orders, Session
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 
@@ -126,9 +126,9 @@ def test_a_faulty_order_is_said_and_the_drive_goes_on_after_a_reset(world: Drivi
     session, looker = Session(world, world.reset), Looker()
     session.join(looker)
     with running(session):
-        session.order(weather="hail")
+        session.order(Orders(weather="hail"))
         until(lambda: any("not a word of the town" in text for text in looker.texts))
-        session.order(weather="fog", reset=9)
+        session.order(Orders(weather="fog", reset=9))
         session.pause(False)
         until(lambda: looker.frames and looker.frames[-1].picture.moment.caption.weather == "fog")
     assert world.seed == 9

@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 from dwm.data import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
-from dwm.drive.session import Frame, Session
+from dwm.drive.session import Frame, Orders, Session
 from dwm.drive.source import Action, Moment, Source, clip_of
+from dwm.drive.world import LONGEST_PROMPT
 from dwm.errors import DwmError
 
 try:
@@ -183,13 +184,16 @@ class Server:
             elif name == "step":
                 self.session.one_step()
             elif name in ORDERS and type(value) is ORDERS[name]:
-                if name == "prompt" and len(value) > 2000:
-                    raise DwmError(f"the prompt has {len(value)} letters; 2000 at most")
-                if name == "reset" and not 0 <= value < 2**31:
-                    raise DwmError("a seed is a whole number below 2,147,483,648")
-                self.session.order(**{name: value})
+                self._order(name, value)
             else:
                 raise DwmError(f"{name[:40]} is not known, or of another kind")
+
+    def _order(self, name: str, value: Any) -> None:
+        if name == "prompt" and len(value) > LONGEST_PROMPT:
+            raise DwmError(f"the prompt has {len(value)} letters; {LONGEST_PROMPT} at most")
+        if name == "reset" and not 0 <= value < 2**31:
+            raise DwmError("a seed is a whole number below 2,147,483,648")
+        self.session.order(Orders(**{name: value}))
 
 
 class _Browser:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, runtime_checkable
 
 from dwm.drive.script import Control
@@ -116,10 +116,11 @@ class Session:
             if self.pressed.who == who and not self.pressed.action.autopilot:
                 self.pressed = _Pressed(Action(brake=0.3))
 
-    def order(self, **orders: str | int | bool | None) -> None:
-        """Words, a reset or a recording from the next tick on: see `Orders`."""
+    def order(self, orders: Orders) -> None:
+        """Words, a reset or a recording from the next tick on; what is None stays as it was asked for before."""
         with self.changed:
-            self.orders = replace(self.orders, **orders)
+            new = {item.name: value for item in fields(Orders) if (value := getattr(orders, item.name)) is not None}
+            self.orders = Orders(**{**vars(self.orders), **new})
             self.changed.notify()
 
     def pause(self, paused: bool) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dwm.drive import Action, Source
+from dwm.clip import LaneMap
+from dwm.drive import Action, Source, replay_source
 from dwm.drive.bicycle import Bicycle, touched
 from dwm.drive.source import clip_of
 from dwm.drive.sources.replay import ReplaySource
@@ -137,6 +140,36 @@ def test_a_replay_is_driven_otherwise_while_the_others_keep_their_tracks() -> No
     assert np.array_equal(moments[-1].boxes.center, source.clip.boxes[40][0].center)
     with pytest.raises(DwmError, match="ends after"):
         drive(source, *[Action(brake=1.0)] * 1000)
+
+
+def test_of_a_map_without_whole_roads_nobody_knows_where_the_road_is() -> None:
+    source = replay()
+    assert source.road
+    drive(source, *[Action(throttle=1.0, steer=0.7)] * 40)
+    assert source.off_road
+    edges = tuple(area.exterior for area in source.clip.map.layers["drivable_area"])
+    lines = replace(source.clip, map=LaneMap({"drivable_area": edges}))
+    scene = town_scene(7, 1)
+    object.__setattr__(scene, "clip", lambda *_: lines)
+    try:
+        source = ReplaySource(scene)
+    finally:
+        object.__delattr__(scene, "clip")
+    assert not any(moment.off_road for moment in drive(source, *[Action(throttle=1.0, steer=0.7)] * 40))
+
+
+@pytest.mark.parametrize("name", ["waymo", "nuscenes_more/sequence_scene-0916"])
+def test_genuine_recordings_are_driven(name: str, shared: Path) -> None:
+    source = replay_source(str(shared / "data" / name))
+    source.reset(0)
+    ticks = min(source.clip.length - 1, 12)
+    moments = drive(source, *[AUTOPILOT] * ticks)
+    assert moments[-1].boxes is not None and len(moments[-1].boxes) > 0
+    assert not any(moment.off_road for moment in moments)
+    assert np.allclose(moments[-1].world_from_ego, source.clip.world_from_ego[ticks, 0], atol=1e-6)
+    source.reset(0)
+    stood = drive(source, *[Action(brake=1.0)] * ticks)
+    assert stood[-1].speed < max(0.1, moments[-1].speed)
 
 
 def test_the_replayed_car_stays_on_the_recorded_ground() -> None:

@@ -22,7 +22,7 @@ REAR_AXLE = 1.4
 WHEELBASE = 2.7
 THROTTLE, BRAKE, DRAG = 3.0, 8.0, 0.06
 """m/s² at full pedal; share of the speed that is lost each second."""
-FASTEST, FASTEST_BACK = 16.0, 4.0
+FASTEST, FASTEST_BACK = 36.0, 4.0
 WHEEL, WHEEL_RATE, SIDEWAYS = 0.6, 1.6, 4.5
 """Radians of the front wheels at most, radians a second, m/s² sideways that tyres hold."""
 LONGEST_STEP = 0.05

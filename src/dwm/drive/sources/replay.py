@@ -40,8 +40,12 @@ class ReplaySource:
             raise DwmError(f"{scene.name}: has neither boxes nor a map; there would be nothing to drive through")
         self._fps, self._name = fps, scene.name
         self.recorded = self.clip.world_from_ego[:, 0]
-        self.road = () if self.clip.map is None else self.clip.map.layers.get("drivable_area", ())
+        layer = () if self.clip.map is None else self.clip.map.layers.get("drivable_area", ())
+        self.road = tuple(area for area in layer if area.area > 0)
         self.areas = STRtree(self.road)
+        if self._recorded_off_road():
+            # Some sets have the edges of roads only, or a part of their areas: then nobody knows where the road is.
+            self.road = ()
         self.spoken: dict[str, str] = {}
         self.reset(0)
 
@@ -86,7 +90,7 @@ class ReplaySource:
             self.crash = ""
         self.travelled += math.hypot(car.x - self.car.x, car.y - self.car.y)
         self.car, self.autopilot = car, action.autopilot
-        off = self._is_off_road()
+        off = self._is_off_road(self.car)
         if off != self.off_road:
             notes.append("off the road" if off else "back on the road")
         self.off_road, self.notes = off, tuple(notes)
@@ -163,11 +167,16 @@ class ReplaySource:
         push = (there.speed + min(2.0, max(-2.0, lag)) - self.car.speed) * 1.5
         return self.car.moved(max(push, 0.0), wheel_towards(self.car, target), 1 / self.fps, max(-push, 0.0))
 
-    def _is_off_road(self) -> bool:
+    def _recorded_off_road(self) -> bool:
+        """Whether the map says of much of the recorded drive itself that it was on no road."""
+        poses = self.recorded[:: max(1, len(self.recorded) // 20)]
+        return sum(self._is_off_road(Bicycle.at(pose)) for pose in poses) > 0.3 * len(poses)
+
+    def _is_off_road(self, car: Bicycle) -> bool:
         """Whether a part of the car is on no drivable area; without a map nobody knows."""
         if not self.road:
             return False
-        outline = self.car.footprint
+        outline = car.footprint
         left = outline
         for index in self.areas.query(outline, predicate="intersects").tolist():
             left = left.difference(self.road[index])

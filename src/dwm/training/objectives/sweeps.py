@@ -121,9 +121,13 @@ def render_sweeps(
     box: Box,
     masks: Sequence[Occupied | None] | None = None,
 ) -> Rendered:
-    """Depths along the rays from `centre` to the points of n clouds, through features (n, c, z, y, x)."""
+    """Depths along the rays from `centre` to the points of n clouds, through features (n, c, z, y, x).
+
+    Points that are not finite are left out; a cloud without points has losses of 0.
+    """
     depths, empty, points = [], [], []
     for index, sweep in enumerate(sweeps):
+        sweep = sweep[sweep[:, :3].isfinite().all(1)]
         origins = sweep.new_tensor(centre).expand(len(sweep), 3)
         rays = sweep[:, :3] - origins
         volume = features[index].permute(0, 3, 2, 1)

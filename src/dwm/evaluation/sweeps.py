@@ -62,10 +62,10 @@ def share(points: Points) -> NDArray[np.float64]:
 
 def mean_discrepancy(truth: Sequence[Points], generated: Sequence[Points]) -> float:
     """Squared maximum mean discrepancy of two sets of sweeps; not a number where a sweep is empty."""
-    true, made = ([share(cloud) for cloud in clouds] for clouds in (truth, generated))
-    if not all(np.isfinite(each).all() for each in (*true, *made)):
+    one, other = ([share(cloud) for cloud in clouds] for clouds in (truth, generated))
+    if not all(np.isfinite(each).all() for each in (*one, *other)):
         return float("nan")
-    return float(_mean_kernel(true, true) + _mean_kernel(made, made) - 2 * _mean_kernel(true, made))
+    return float(_mean_kernel(one, one) + _mean_kernel(other, other) - 2 * _mean_kernel(one, other))
 
 
 def kernel(one: Points, other: Points) -> float:
@@ -109,10 +109,10 @@ def ray_errors(truth: Points, generated: Points, origin: Points, lower: Points, 
     direction = rays / depth[:, None]
     with np.errstate(divide="ignore"):
         wall = np.where(direction > 0, (upper - origin) / direction, (lower - origin) / direction).min(axis=1)
-    true = np.minimum(depth, wall)
-    made = np.minimum(np.linalg.norm(generated - origin, axis=1), wall)
-    error = np.abs(true - made)
-    relative = error / true
+    expected = np.minimum(depth, wall)
+    got = np.minimum(np.linalg.norm(generated - origin, axis=1), wall)
+    error = np.abs(expected - got)
+    relative = error / expected
     return RayErrors(*(float(f(x)) for x in (error, relative) for f in (np.mean, _lower_median)))
 
 

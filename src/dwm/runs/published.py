@@ -13,7 +13,7 @@ from dwm.base_models.finite import require_finite
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.published import network_of, read_state
 from dwm.config.recipe import Recipe
-from dwm.devices import pick_device
+from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.fetch import require
@@ -54,6 +54,7 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
         require(Path(run.autoencoder_folder), "autoencoder", source)
     weights = require(Path(run.weights or ""), "weights", source)
     device = pick_device(run.device)
+    use_free_cores()
     dtype = run_dtype(run, device)
     network, report = network_of(run.network, network_weights(weights), weights, dtype)
     base = BaseModel.load(
@@ -81,11 +82,11 @@ def network_weights(source: Path) -> dict[str, Tensor]:
     if not is_save(source):
         return read_state(source / "transformer" if (source / "transformer").is_dir() else source)
     saved = {name.partition(".")[::2]: value for name, value in checkpoint.saved_weights(source).items()}
-    found = {name: value for (part, name), value in saved.items() if part == "transformer"}
-    if not found:
+    weights = {name: value for (part, name), value in saved.items() if part == "transformer"}
+    if not weights:
         raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
-    require_finite(source, found)
-    return found
+    require_finite(source, weights)
+    return weights
 
 
 def is_save(source: Path) -> bool:

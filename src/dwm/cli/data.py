@@ -73,6 +73,9 @@ def show(
     fps: flags.Fps = None,
     views: flags.Views = None,
     without: Annotated[list[Draw] | None, typer.Option("--without", help="What not to draw; may be repeated.")] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Darken all but where annotated things stand.")
+    ] = False,
     width: Annotated[
         int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
     ] = 448,
@@ -97,8 +100,12 @@ def show(
     edit_list = None if edits is None else read_edits(edits)
     if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
         raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
+    if foreground and ending == ".rrd":
+        raise DwmError(
+            f"{output}: recordings for Rerun hold photographs as they are; leave out --foreground, or write a film"
+        )
     left_out = {item.value for item in without or ()}
-    look = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
+    look = LookOptions(tile_width=width, foreground=foreground, **dict.fromkeys(left_out, False))
     options = ReadOptions(maps=look.map or edit_list is not None, missing_captions="empty", key_frames_only=key_frames)
     dataset = open_dataset(data, version, options=options)
     chosen = dataset[scene]

@@ -15,6 +15,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from dwm.data.argoverse.logs import has_logs
+from dwm.data.argoverse.tables import open_argoverse
 from dwm.data.dataset import Checked, Dataset, Finding, ReadOptions
 from dwm.data.nuscenes import dataset as nuscenes
 from dwm.data.nuscenes.dataset import NuScenesTables
@@ -92,7 +94,15 @@ FORMATS = {
             open_waymo,
             repeats_views=True,
         ),
-        Format("argoverse", "Argoverse 2", repeats_views=True),
+        Format(
+            "argoverse",
+            "Argoverse 2",
+            "Argoverse 2 logs (a folder such as sensor/val, or its tars)",
+            ("*/*/calibration/egovehicle_SE3_sensor.feather", "*/calibration/egovehicle_SE3_sensor.feather"),
+            has_logs,
+            open_argoverse,
+            repeats_views=True,
+        ),
         Format(
             "opendv",
             "OpenDV",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
 from dwm.checkpoints import locations
@@ -23,7 +24,7 @@ from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
-from dwm.devices import autocast, default_dtype
+from dwm.devices import autocast, compile_blocks, default_dtype
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
 from dwm.generation.conventions import CONVENTIONS
@@ -57,13 +58,15 @@ class DrivingPipeline:
         t5: bool = True,
         piece: int | None = None,
         device: torch.device | str = "cpu",
+        words: Collection[str] | None = None,
     ) -> DrivingPipeline:
         """Loads a weights folder, or the package's own by the name "town", onto a device.
 
         `base_model`: folder of the base model where it is not the same one; `torch_dtype`: what weights are held and computed
         in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
         out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
-        Raises DwmError for what is missing or does not fit.
+        `words`: what will be said; the text encoders are then read one after another, before the network, and are gone once
+        these are encoded (they are read again for other words). Raises DwmError for what is missing or does not fit.
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
@@ -78,8 +81,11 @@ class DrivingPipeline:
             autoencoder_folder=card.autoencoder_folder,
             text_dtype=dtype,
             piece=piece,
-        )
-        pipe = cls(folders.load_network(folder, dtype), base, card)
+            keep_text=words is None,
+        ).to(target)
+        if words and base.text is not None:
+            base.text.encode(sorted(words))
+        pipe = cls(folders.load_network(folder, dtype, target), base, card)
         pipe._files = folder / "transformer"
         return pipe.to(target)
 
@@ -111,6 +117,14 @@ class DrivingPipeline:
             self.base.to(device)
         return self
 
+    def compile(self) -> DrivingPipeline:
+        """Compiles the network's blocks when they first run, which takes a minute or more; later steps are faster.
+
+        Where that fails, a line says so and they run as they are.
+        """
+        compile_blocks(self.network.blocks())
+        return self
+
     def _hold_in(self, dtype: torch.dtype) -> None:
         before, self.compute_dtype = self.dtype, torch.float32
         files = self._files if dtype.itemsize > before.itemsize else None
@@ -118,7 +132,7 @@ class DrivingPipeline:
             folders.restore(self.network, read_tensors(files), dtype)
         self.network.to(dtype)
         if self.base.text is not None:
-            if files is not None:
+            if files is not None and not isinstance(self.base.text, RememberedText):
                 t5 = getattr(self.base.text, "t5", None) is not None
                 folders.restore(self.base.text, load_text(self.base.folder, t5, dtype).state_dict(), dtype)
             # The plain conversion: the libraries' own warns of what they were loaded in.
@@ -199,6 +213,7 @@ class DrivingPipeline:
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
         if self.base.autoencoder is None:
             raise ValueError("the base model was loaded without its autoencoder")
+        self._check_side(size, self.base.autoencoder.factor)
         return Sampler(
             network=self.network,
             autoencoder=self.base.autoencoder,
@@ -303,6 +318,14 @@ class DrivingPipeline:
                 "a prompt",
                 stacklevel=3,
             )
+
+    def _check_side(self, size: Size, factor: int) -> None:
+        """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
+        options = self.network.options
+        multiple = factor * options.latent_multiple
+        if options.largest_side is not None and max(size) // multiple > options.largest_side:
+            named, most = self.card.name or "the weights", options.largest_side * multiple
+            raise DwmError(f"size {size[0]}x{size[1]}: {named} have positions for at most {most} pixels in a side")
 
     def _check_references(self, batch: ClipBatch, references: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])

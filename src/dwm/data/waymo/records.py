@@ -143,8 +143,8 @@ class RecordTree:
         all_names = (f"{file}/{offset}-{size}/{name}" for offset, size in self._spans(file, rest) for name in sensors)
         return iter(sorted(name for name in all_names if name.startswith(prefix)))
 
-    def folders(self) -> set[str]:
-        return self.base.folders()
+    def folders(self, within: str = "") -> set[str]:
+        return self.base.folders(within)
 
     def stamp(self, name: str) -> str:
         return self.base.stamp(name if (member := MEMBER.fullmatch(name)) is None else member[1])

@@ -76,7 +76,7 @@ def nuscenes(
     from dwm.runs.export import ExportRun, export_nuscenes
 
     changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None}
-    given = {
+    options = {
         "data": data,
         "split": split,
         "scenes": tuple(scene) if scene else None,
@@ -96,7 +96,7 @@ def nuscenes(
         "lidar": lidar,
         "force": force,
     }
-    run = validated(ExportRun, {key: value for key, value in given.items() if value is not None}, "command line")
+    run = validated(ExportRun, {key: value for key, value in options.items() if value is not None}, "command line")
     done = export_nuscenes(run, output)
     rest = "the tables follow when all are" if done.boxes is None else f"{done.boxes} boxes; the set is whole"
     lines = [f"{len(done.made)} of {done.scenes} scenes made in {done.seconds:.1f} s; {rest}:", *written([output])]

@@ -44,6 +44,7 @@ class ExportRun(Options):
     """What `dwm export` does. A field that is null takes what the weights were trained with."""
 
     verb: Literal["export"] = Field("export", description="what this file runs")
+    layout: Literal["nuscenes", "worldlens"] = Field("nuscenes", description="what is written: a data set, or films")
     weights: str = Field("town", description="folder of weights, or town for the built-in ones")
     base_model: str | None = Field(None, description="folder of the base model where it does not lie with the weights")
     data: str = Field(..., description="data set whose scenes are generated anew")
@@ -56,6 +57,8 @@ class ExportRun(Options):
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     edits: Edits = Field(Edits(), description="what is different from the data")
     lidar: bool = Field(False, description="whether the sweeps of the scenes are copied")
+    frames: int = Field(16, ge=1, le=4096, description="frames of a film (worldlens)")
+    generations: int = Field(4, ge=1, le=1000, description="films of each scene (worldlens)")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     seed: int = Field(0, ge=0, lt=2**62, description="of the first scene's noise; each further one has the next")

@@ -12,6 +12,7 @@ from dwm.cli.convert import app as convert
 from dwm.cli.data import app as data
 from dwm.cli.demo import demo
 from dwm.cli.doctor import app as doctor
+from dwm.cli.drive import drive
 from dwm.cli.evaluate import evaluate
 from dwm.cli.export import app as export
 from dwm.cli.fetch import fetch
@@ -55,6 +56,12 @@ VERBS = (
         "words, a clip's layout or its first frames to video",
         generate,
         'dwm generate --data data/town --scene scene-0061 --prompt "night, rain" --seed 3 -o out',
+    ),
+    Verb(
+        "drive",
+        "steer a car through a world that the network draws",
+        drive,
+        "dwm drive --seconds 20 --weather rain -o output/drive",
     ),
     Verb(
         "evaluate",

@@ -19,7 +19,7 @@ from dwm.checkpoints.locations import resolve
 from dwm.clip import Clip
 from dwm.config.files import CONFIG_NAME, check_own, read_json, save, validated
 from dwm.data import ReadOptions
-from dwm.data.edited_set import ScenePart, part_of, save_pictures, write_tables_of
+from dwm.data.edited_set import ScenePart, check_names, part_of, save_pictures, write_tables_of
 from dwm.data.edits import Edits
 from dwm.data.tables.dataset import TableDataset
 from dwm.errors import DwmError
@@ -89,6 +89,7 @@ def export_nuscenes(run: ExportRun, output: Path) -> Exported:
     run = completed(run, card)
     check(run, card)
     dataset = opened_set(run)
+    check_names(dataset, run.edits)
     version = plain_name(dataset.version if dataset.version.startswith("v1.0-") else "v1.0-trainval", "the version")
     parts = chosen_parts(run, dataset)
     boxes = None
@@ -168,7 +169,8 @@ def generated(run: ExportRun, parts: Sequence[ScenePart], output: Path) -> Itera
     pipe = loaded(run) if open_numbers else None
     for number in open_numbers:
         part = parts[number]
-        clip = edited(part.clip(), run.edits)
+        clip = part.clip()
+        clip = edited(clip, run.edits.fitting(clip.instances))
         assert pipe is not None
         pictures = sampled(pipe, run, clip, run.seed + number).pictures()
         files = save_pictures(output, part, pictures)

@@ -14,7 +14,7 @@ from dwm import progress
 from dwm.checkpoints.folder import read_card
 from dwm.checkpoints.locations import resolve
 from dwm.config.files import check_own
-from dwm.data.edited_set import ScenePart, part_of
+from dwm.data.edited_set import ScenePart, check_names, part_of
 from dwm.data.tables.dataset import TableDataset
 from dwm.errors import DwmError
 from dwm.report.film import Film
@@ -39,6 +39,7 @@ def export_worldlens(run: ExportRun, output: Path) -> Exported:
     run = completed(run, card)
     check(run, card)
     dataset = opened_set(run)
+    check_names(dataset, run.edits)
     scenes = [dataset[name] for name in run.scenes] or list(dataset.scenes)
     parts = [first_frames(part_of(scene, run.views or scene.views, None, FPS), run) for scene in scenes]
     tokens = tokens_of(dataset, parts)
@@ -74,7 +75,8 @@ def generated(run: ExportRun, parts: Sequence[ScenePart], tokens: Sequence[str],
     for number in missing:
         assert pipe is not None
         part, token = parts[number // run.generations], tokens[number // run.generations]
-        clip = edited(part.clip(), run.edits)
+        clip = part.clip()
+        clip = edited(clip, run.edits.fitting(clip.instances))
         pictures = sampled(pipe, run, clip, run.seed + number).pictures()
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder / names[number]) as films:

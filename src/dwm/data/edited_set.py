@@ -22,6 +22,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from dwm.clip import NO_BOXES, Boxes, Clip, LaneMap, Rig
+from dwm.clip_edits import means
 from dwm.data.edits import Edits
 from dwm.data.nuscenes.maps import FOLDERS
 from dwm.data.nuscenes.write.archive import write_tables
@@ -33,7 +34,7 @@ from dwm.data.tables.dataset import TableDataset
 from dwm.data.tables.relations import relations
 from dwm.data.tables.scene import TableScene, Window
 from dwm.data.tables.scene_tables import SCHEMAS
-from dwm.errors import DwmError
+from dwm.errors import DwmError, nearest
 from dwm.geometry import quaternion_from_rotation, rotation_from_quaternion
 from dwm.storage import atomic_write, inside, limits
 from dwm.strict_json import parse_json
@@ -102,6 +103,17 @@ def part_of(
         columns.append(rows[np.rint(np.interp(steps, np.arange(len(at)), at)).astype(int)])
     keys = np.arange(len(steps)) % (between + 1) == 0
     return ScenePart(scene, Window(scene.number, rate * (between + 1), tuple(views), np.stack(columns, 1)), keys)
+
+
+def check_names(dataset: TableDataset, edits: Edits) -> None:
+    """Raises DwmError for what is to be removed or moved and is in no scene of the set."""
+    index = dataset.tables.index
+    kinds, things = index.categories["name"].to_pylist(), set(index.instances["token"].to_pylist())
+    for name in (*edits.remove, *(move.name for move in edits.move)):
+        if name not in things and not means(name, {kind: kind for kind in kinds}):
+            raise DwmError(
+                f"{name!r} names no box of {dataset.where}{nearest(name, kinds)} (there are {', '.join(kinds)})"
+            )
 
 
 def save_pictures(folder: Path, part: ScenePart, pictures: UInt8[np.ndarray, "t v h w 3"]) -> int:
@@ -226,7 +238,7 @@ def _edited_rows(
         tokens = part.column("token")
         of_frame = [poses[line[0]]["instant"] if key else "" for line, key in zip(tokens, part.keys, strict=True)]
         whole = _with_instants(part.clip(), of_frame, times, by_instant)
-        edited = edits.edit(whole)
+        edited = edits.fitting(whole.instances).edit(whole)
         for frame, line in enumerate(tokens):
             for view, name in enumerate(line):
                 pose = edited.world_from_ego[frame, view]

@@ -21,6 +21,7 @@ from dwm.config.data import SourceOptions
 from dwm.config.files import validated
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.generation.conventions import AS_PUBLISHED
 from dwm.generation.rollout import windows
 from dwm.opendwm.commands.examples import Draws
 from dwm.opendwm.commands.held_out import held_out_batches
@@ -125,7 +126,7 @@ def _shared_previews(
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
     draws = Draws(run.training.seed, continued=True, shared=ranks.count > 1)
     files: list[Path] = []
-    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), count)):
+    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.conventions is AS_PUBLISHED), count)):
         if number % ranks.count != ranks.rank:
             continue
         batch = with_conditions(batch, pipe, preview)

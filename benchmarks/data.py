@@ -27,9 +27,13 @@ from PIL import Image, ImageDraw
 from shapely.affinity import translate
 
 from dwm.clip import Clip, LaneMap
-from dwm.data import ClipDataset, LayoutOptions, collate, draw_boxes, draw_map, open_dataset, prepare
+from dwm.data import LayoutOptions, collate, draw_boxes, draw_map, open_dataset, prepare
 from dwm.data.layout import BOX_EDGES, MAP_ORDER, color_of
+from dwm.data.readers import WindowReader
 from dwm.geometry import NEAR, UNIT_CUBE_CORNERS
+from dwm.training.feed.batches import Feed
+from dwm.training.feed.concatenation import Joined
+from dwm.training.feed.plan import Bucket, Plan
 
 SIZE = (448, 256)
 OPTIONS = LayoutOptions()
@@ -46,6 +50,12 @@ class Repeated:
 
     def __getitem__(self, index: int) -> Clip:
         return self.clips(index)
+
+
+def feed(clips: Repeated, workers: int) -> Feed:
+    """The training's feed, clip by clip in order."""
+    plan = Plan([(np.arange(len(clips)), [Bucket(SIZE, 1, 1)])], 1, seed=0, shuffle=False)
+    return Feed([WindowReader(clips, 1, 6)], Joined.of([len(clips)]), plan, seed=0, workers=workers)
 
 
 def main() -> None:
@@ -128,7 +138,7 @@ def report_workers(clips: Callable[[int], Clip], count: int) -> None:
     alone = None
     for workers in (1, 2):
         skip = 2 * workers
-        loader = iter(ClipDataset(Repeated(clips, count + skip), SIZE).loader(1, workers=workers))
+        loader = feed(Repeated(clips, count + skip), workers).batches(0)
         for _ in range(skip):
             next(loader)
         pids = [worker.pid for worker in active_children()]

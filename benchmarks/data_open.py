@@ -217,7 +217,7 @@ def measure(folder: Path) -> None:
     started = time.perf_counter()
     dataset = open_dataset(folder, VERSION, options=OPTIONS)
     opened = time.perf_counter() - started
-    place = dataset.index.place
+    place = dataset.index.folder
     size = sum(file.stat().st_size for file in place.iterdir()) if place else 0
     print(f"index of {size / 1e6:.0f} MB opened in {opened:.3f} s by process {os.getpid()}")
     found = workers("fork", forked, dataset) + workers("spawn", spawned, str(folder))

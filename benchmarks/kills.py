@@ -75,7 +75,7 @@ def work(folder: Path, steps: int, mode: str) -> None:
     """One training process; goes on with what is there."""
     torch.set_num_threads(1)
     with parallel.group("cpu"):
-        rank = parallel.place().rank
+        rank = parallel.current_ranks().rank
         (folder / f"pid-{rank}").write_text(str(os.getpid()))
         options = LoopOptions(
             steps=steps,

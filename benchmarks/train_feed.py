@@ -104,9 +104,9 @@ def report(run: Recipe, folder: Path, steps: int) -> None:
 def measure(run: Recipe, steps: int) -> dict[str, float]:
     """Seconds of a step and of its wait for data; memory of this process at its most, and of its workers together."""
     torch.set_num_threads(1)
-    here = context(run, Path("not written"))
-    material = driving_material(run, card(run), load_parts(run), here.device)
-    task = driving_trainings(run.driving_stages()[-1:], material, here.folder)[0].task(here)
+    run_context = context(run, Path("not written"))
+    material = driving_material(run, card(run), load_parts(run), run_context.device)
+    task = driving_trainings(run.driving_stages()[-1:], material, run_context.folder)[0].task(run_context)
     optimizer = torch.optim.AdamW(task.module.parameters(), 1e-4)
     batches, waited, started, processor = task.batches(0), 0.0, 0.0, 0.0
     for number in range(steps + 2):

@@ -28,9 +28,9 @@ from dwm.evaluation import layout_retrieval, town_features
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.frechet import FeatureSums, frechet_distance
 from dwm.evaluation.imagenet_features import ImagenetFeatures
-from dwm.evaluation.looks import frame_change, psnr, sharpness
 from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
+from dwm.evaluation.picture_quality import frame_change, psnr, sharpness
 from dwm.evaluation.prompts import brightness, respond, told
 from dwm.report import Video, contact_sheet, real_video
 from dwm.runs.evaluate import HELD_OUT

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
 import numpy as np
@@ -20,8 +21,6 @@ from shapely.geometry import LineString, Polygon
 from dwm.conventions import CAPTION_KEYS as CAPTION_KEYS
 from dwm.conventions import MAP_LAYERS as MAP_LAYERS
 from dwm.conventions import NUSCENES_VIEWS as NUSCENES_VIEWS
-from dwm.errors import DwmError, nearest
-from dwm.geometry import rotation_z, transform
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,8 @@ class EdgeIndex:
         points[:, 2] = np.nan_to_num(points[:, 2])
         same = ring[1:] == ring[:-1]
         start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
-        place = np.arange(len(ring)) - np.searchsorted(ring, ring)
-        first = np.flatnonzero(place % cls.RUN == 0)
+        index_in_ring = np.arange(len(ring)) - np.searchsorted(ring, ring)
+        first = np.flatnonzero(index_in_ring % cls.RUN == 0)
         count = np.diff(np.append(first, len(start)))
         if len(first) == 0:
             return cls(start, stop, first, count, STRtree([]))
@@ -195,21 +194,6 @@ class Pictures(Protocol):
     def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
         """One RGB picture, at its original size or at `size` (width, height). Raises DwmError naming a broken file."""
         ...
-
-
-@dataclass(frozen=True)
-class ArrayPictures:
-    """Pictures that are in memory already."""
-
-    frames: UInt8[np.ndarray, "t v h w 3"]
-
-    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
-        picture = self.frames[frame, view]
-        if size is None or size == picture.shape[1::-1]:
-            return picture
-        from PIL import Image
-
-        return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
@@ -287,127 +271,44 @@ class Clip:
 
     def __repr__(self) -> str:
         t, v = self.times.shape
-        known = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
-        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(known)})"
+        parts = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
+        return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(parts)})"
 
-    # Edits: each gives another clip. Pictures stay those that were recorded; LiDAR that no longer fits is left out.
+    # Edits: each gives another clip; `clip_edits` says what becomes of the rest.
 
     def without(self, *names: str) -> Clip:
         """The clip without these boxes: instances, or categories with all below them. Raises DwmError for one that names none."""
-        self._require(names)
-        return self._with_boxes(
-            lambda boxes, _, __: boxes.select(~np.any([boxes.named(name) for name in names], 0)) if names else boxes
-        )
+        return _edits().without(self, *names)
 
     def moving(self, name: str, left: float = 0, forward: float = 0, up: float = 0, turn: float = 0) -> Clip:
-        """The clip with the boxes of an instance (or category) moved along their own axes in every frame.
-
-        left, forward, up are metres, turn degrees counter-clockwise. Raises DwmError where the name means no box.
-        """
-        self._require((name,))
-        step, turned = np.array([forward, left, up], np.float64), rotation_z(np.deg2rad(turn))
-
-        def move(boxes: Boxes, frame: int, view: int) -> Boxes:
-            which = boxes.named(name)
-            center = boxes.center + np.where(which[:, None], boxes.rotation @ step, 0.0)
-            rotation = np.where(which[:, None, None], boxes.rotation @ turned, boxes.rotation)
-            return replace(boxes, center=center, rotation=rotation)
-
-        return self._with_boxes(move)
+        """The clip with an instance's (or category's) boxes moved along their own axes: metres, degrees counter-clockwise."""
+        return _edits().moving(self, name, left, forward, up, turn)
 
     def adding(self, box: Boxes, track: Float[np.ndarray, "k 5"] | None = None) -> Clip:
-        """The clip with one more thing, wherever a picture's boxes are known. box: one box, in the world's frame.
-
-        track: seconds since the clip's first picture, x, y, z of the centre (world, metres) and heading (radians), in the order
-        of time; between them the box goes straight, before and behind them it stands. None: it stands where `box` is.
-        Raises DwmError for an instance that the clip has already, and for a clip none of whose pictures has known boxes.
-        """
-        if len(box) != 1:
-            raise DwmError(f"adding: expected one box, found {len(box)}; add one after the other")
-        if box.instance[0] in self.instances:
-            raise DwmError(f"adding: the clip has an instance {box.instance[0]} already; name the new one otherwise")
-        if track is not None and (len(track) == 0 or not np.isfinite(track).all() or (np.diff(track[:, 0]) <= 0).any()):
-            raise DwmError("adding: a track is one or more rows of finite numbers whose seconds rise")
-        if self.boxes is not None and all(boxes is None for row in self.boxes for boxes in row):
-            raise DwmError("adding: no picture of this clip has known boxes; take a clip at annotated times")
-        start = self.times.min()
-
-        def add(boxes: Boxes, frame: int, view: int) -> Boxes:
-            if track is None:
-                return boxes.joined(box)
-            seconds = (self.times[frame, view] - start) / 1e6
-            heading = np.unwrap(track[:, 4])
-            x, y, z, yaw = (np.interp(seconds, track[:, 0], line) for line in (*track[:, 1:4].T, heading))
-            placed = replace(box, center=np.array([[x, y, z]]), rotation=rotation_z(float(yaw))[None])
-            return boxes.joined(placed)
-
-        t, v = self.times.shape
-        whole = self if self.boxes is not None else replace(self, boxes=((NO_BOXES,) * v,) * t)
-        return whole._with_boxes(add)
+        """The clip with one more box (world's frame), which stands, or drives along rows of (seconds, x, y, z, heading)."""
+        return _edits().adding(self, box, track)
 
     def shifted(self, ego_left: float = 0, ego_forward: float = 0, ego_up: float = 0, ego_turn: float = 0) -> Clip:
         """The clip with the own car, and so its cameras, moved along its axes: metres, and degrees counter-clockwise."""
-        step = transform(rotation_z(np.deg2rad(ego_turn)), np.array([ego_forward, ego_left, ego_up], np.float64))
-        return replace(self, world_from_ego=self.world_from_ego @ step, lidar=None)
+        return _edits().shifted(self, ego_left, ego_forward, ego_up, ego_turn)
 
-    def told(self, **parts: str) -> Clip:
+    def with_words(self, **parts: str) -> Clip:
         """The clip with these parts (`time`, `weather`, …: `CAPTION_KEYS`) of all captions replaced; the rest of each stays."""
-        for name in parts:
-            if name not in CAPTION_KEYS:
-                raise DwmError(f"told: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
-        t, v = self.times.shape
-        captions = self.captions or ((Caption(),) * v,) * t
-        return self.with_captions(tuple(tuple(replace(caption, **parts) for caption in row) for row in captions))
+        return _edits().with_words(self, **parts)
 
     def without_map(self, *layers: str) -> Clip:
         """The clip without these layers of the map (`MAP_LAYERS`)."""
-        for name in layers:
-            if name not in MAP_LAYERS:
-                raise DwmError(
-                    f"without_map: no layer {name}{nearest(name, MAP_LAYERS)} (known: {', '.join(MAP_LAYERS)})"
-                )
-        if self.map is None:
-            raise DwmError("without_map: this clip has no map")
-        left = {name: () if name in layers else polygons for name, polygons in self.map.layers.items()}
-        return replace(self, map=LaneMap(left))
+        return _edits().without_map(self, *layers)
 
     def with_rig(self, rig: Rig) -> Clip:
-        """The clip seen by other cameras; one of a name that the clip lacks has times, poses and boxes of its first camera.
-
-        Pictures and captions are of the old cameras and are left out.
-        """
-        if rig.changes and len(rig.image_size) != self.length:
-            raise DwmError(f"with_rig: cameras of {len(rig.image_size)} frames for a clip of {self.length}")
-        column = [self.rig.index(name) if name in self.rig.names else 0 for name in rig.names]
-        boxes = None if self.boxes is None else tuple(tuple(row[view] for view in column) for row in self.boxes)
-        times, poses = self.times[:, column], self.world_from_ego[:, column]
-        return replace(
-            self, rig=rig, times=times, world_from_ego=poses, boxes=boxes, pictures=None, captions=None
-        )  # fmt: skip
+        """The clip seen by other cameras, without the pictures and captions of the old ones."""
+        return _edits().with_rig(self, rig)
 
     @property
     def instances(self) -> Mapping[str, str]:
         """The category of every thing that the clip's boxes know, by instance."""
         cells = [boxes for row in self.boxes or () for boxes in row if boxes is not None]
         return {thing: kind for cell in cells for thing, kind in zip(cell.instance, cell.category, strict=True)}
-
-    def _require(self, names: Sequence[str]) -> None:
-        """Raises DwmError for a name that means none of the clip's boxes."""
-        things = self.instances
-        kinds = sorted(set(things.values()))
-        for name in names:
-            if not name or not any(
-                name == thing or f"{kind}.".startswith(f"{name}.") for thing, kind in things.items()
-            ):
-                known = f" (there are {', '.join(kinds)})" if kinds else ""
-                raise DwmError(f"{name!r} names no box of this clip{nearest(name, [*kinds, *things])}{known}")
-
-    def _with_boxes(self, change: Callable[[Boxes, int, int], Boxes]) -> Clip:
-        rows = tuple(
-            tuple(None if boxes is None else change(boxes, frame, view) for view, boxes in enumerate(row))
-            for frame, row in enumerate(self.boxes or ())
-        )
-        return replace(self, boxes=rows if self.boxes is not None else None, lidar=None)
 
     def part(self, frames: slice, views: slice) -> Clip:
         """Some frames and views of the clip; no picture is loaded."""
@@ -441,3 +342,10 @@ def ring_mask(views: int) -> Bool[np.ndarray, "v v"]:
     """Which views see each other when the cameras stand in a ring: each itself and its two neighbours."""
     steps = (np.arange(views)[:, None] - np.arange(views)[None]) % views
     return (steps <= 1) | (steps == views - 1)
+
+
+def _edits() -> ModuleType:
+    """The edits, which know the clip and are therefore imported when the first is asked for."""
+    from dwm import clip_edits
+
+    return clip_edits

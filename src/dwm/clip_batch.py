@@ -75,8 +75,8 @@ def _is_small(value: Any) -> bool:
 
 
 def _clip_batch(*values: Any) -> ClipBatch:
-    given: list[Any] = [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values]
-    return ClipBatch(*given)
+    tensors: list[Any] = [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values]
+    return ClipBatch(*tensors)
 
 
 SMALL = 1 << 17

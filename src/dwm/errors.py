@@ -28,10 +28,10 @@ class CheckFailed(DwmError):
     exit_code = 3
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """`"; nearest: X"` for the known name that resembles `name` most, or an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; nearest: {found[0]}" if found else ""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
+    return f"; nearest: {matches[0]}" if matches else ""
 
 
 def leave_reason(text: str) -> bool:

@@ -26,8 +26,8 @@ NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def plain(text: object) -> str:
     """One line that shows what `text` holds: `\\x1b` for an escape, `\\n` for a line break, `***` for keys in URLs."""
-    found = without_keys(str(text))
-    return found if found.isascii() and found.isprintable() else HIDDEN.sub(_escaped, found)
+    clean = without_keys(str(text))
+    return clean if clean.isascii() and clean.isprintable() else HIDDEN.sub(_escaped, clean)
 
 
 def without_keys(text: str) -> str:
@@ -43,8 +43,8 @@ LONGEST = 1500
 
 def line(text: object) -> str:
     """`plain`, its middle left out where nobody would read to the end."""
-    found = plain(text)
-    return found if len(found) <= LONGEST else f"{found[: LONGEST * 2 // 3]} … {found[-LONGEST // 3 :]}"
+    clean = plain(text)
+    return clean if len(clean) <= LONGEST else f"{clean[: LONGEST * 2 // 3]} … {clean[-LONGEST // 3 :]}"
 
 
 def say(*lines: object, to_result: bool = False) -> None:

@@ -22,8 +22,9 @@ STRINGS = re.compile(rb'"[^"]*"')
 AGAIN = "fetch it again"
 
 
-def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = False) -> Any:
-    """The values of a whole JSON text. `name` is the file, `fix` what to do; `unique`: a key that stands twice is refused.
+def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = False, empty_cells: bool = False) -> Any:
+    """The values of a whole JSON text. `name` is the file, `fix` what to do; `unique`: a key that stands twice is refused;
+    `empty_cells`: NaN, as tables' writers put it where a cell is empty, is null.
 
     Raises DwmError for anything else than UTF-8 JSON of finite numbers and whole characters, `DEEPEST` deep at most.
     """
@@ -40,10 +41,10 @@ def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = Fa
     if _too_deep(content):
         raise DwmError(f"{name}: not JSON that we read: nested too deep (beyond {DEEPEST} lists or objects); {fix}")
     try:
-        found = json.loads(
+        value = json.loads(
             content.decode("utf-8-sig"),
             object_pairs_hook=_unique if unique else None,
-            parse_constant=_no_number,
+            parse_constant=_empty_cell if empty_cells else _no_number,
             parse_float=_finite,
         )
     except json.JSONDecodeError as error:
@@ -55,8 +56,8 @@ def parse_json(data: bytes | str, name: str, fix: str = AGAIN, unique: bool = Fa
     except ValueError as error:
         raise DwmError(f"{name}: not JSON: {str(error).partition(';')[0]}; {fix}") from None
     if b"\\ud" in content or b"\\uD" in content:
-        check_characters(found, name, fix)
-    return found
+        check_characters(value, name, fix)
+    return value
 
 
 def lfs_pointer() -> str:
@@ -109,16 +110,21 @@ NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in seen:
+        if key in values:
             raise ValueError(f"the key {key!r} stands twice in one object")
-        seen[key] = value
-    return seen
+        values[key] = value
+    return values
 
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _empty_cell(name: str) -> None:
+    if name != "NaN":
+        _no_number(name)
 
 
 def _finite(text: str) -> float:

@@ -9,7 +9,7 @@ import pytest
 from dwm.base_models import BaseModel
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.checkpoints.folder import load_network
-from dwm.checkpoints.places import TOWN, resolve
+from dwm.checkpoints.locations import TOWN, resolve
 from dwm.errors import DwmError
 
 

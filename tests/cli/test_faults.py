@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm.checkpoints.places import TOWN
+from dwm.checkpoints.locations import TOWN
 from dwm.cli.main import app, outcome
 
 
@@ -88,7 +88,9 @@ def test_weights_of_another_network_name_ten_keys_at_most(
     path = weights / "transformer" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "num_layers": config["num_layers"] + 1}))
-    status = within("generate", "--weights", str(weights), "--prompt", "a", "--frames", "1", "-o", str(tmp_path / "o"))
+    status = within(
+        "generate", "--weights", str(weights), "--prompt", "a", "--frames", "1", "-q", "-o", str(tmp_path / "o")
+    )
     said = line(capsys)
     assert status == 1 and "keys differ" in said and 1 <= said.count("transformer_blocks.") <= 10
 
@@ -99,8 +101,8 @@ def test_a_missing_data_set_is_named(weights: Path, tmp_path: Path, capsys: pyte
 
 
 def test_training_on_what_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert within("train", "town", "data.train.0.kind=waymo", "-o", str(tmp_path / "run")) == 1
-    assert "sets of kind waymo cannot be read yet" in line(capsys)
+    assert within("train", "town", "data.train.0.kind=carla", "-o", str(tmp_path / "run")) == 1
+    assert "sets of kind carla cannot be read yet" in line(capsys)
 
 
 def test_a_clip_of_a_data_set_is_told(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_build import OPTIONS, Letters, make_batch
 
-from dwm.conditions import CONDITIONS, build_conditions, drawn, dropped_together
+from dwm.conditions import CONDITIONS, build_conditions, drawn_names, dropped_together
 from dwm.conditions.condition import doubled
 from dwm.training.objectives.draws import draw
 from dwm.training.objectives.driving import ObjectiveOptions, noised
@@ -24,7 +24,7 @@ class Minute:
     def used(self, options):
         return options.added_time_ids is not None
 
-    def drawn(self, options):
+    def is_drawn(self, options):
         return True
 
     def encode(self, request):
@@ -50,13 +50,13 @@ def test_an_invented_condition_is_encoded_doubled_and_dropped(minute):
 
 
 def test_training_draws_it_after_the_others_and_drops_it_with_them(minute):
-    assert drawn(OPTIONS)[-1] == "minute" and "minute" in dropped_together()
+    assert drawn_names(OPTIONS)[-1] == "minute" and "minute" in dropped_together()
     options = ObjectiveOptions(drop_all=1.0)
     draws = draw(SHAPE, options, torch.Generator().manual_seed(0), OPTIONS)
-    assert list(draws.keep) == list(drawn(OPTIONS))
+    assert list(draws.keep) == list(drawn_names(OPTIONS))
     assert not noised(torch.zeros(SHAPE), draws, options).keep["minute"].any()
 
 
 def test_the_order_of_draws_is_that_of_the_table():
-    assert drawn(OPTIONS) == ("text", "boxes", "map", "action")
-    assert drawn(OPTIONS.with_(explicit_view_modeling=True))[-1] == "explicit_view"
+    assert drawn_names(OPTIONS) == ("text", "boxes", "map", "action")
+    assert drawn_names(OPTIONS.with_(explicit_view_modeling=True))[-1] == "explicit_view"

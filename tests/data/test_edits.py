@@ -9,9 +9,10 @@ from made_up_nuscenes import make_files, make_tables, write
 from dwm.cli.main import app, outcome
 from dwm.clip import Boxes, Caption
 from dwm.data import LayoutOptions, open_dataset
+from dwm.data.edits import Edits
 from dwm.data.layout import draw_boxes
 from dwm.errors import DwmError
-from dwm.runs.generate import GenerationRun, edited
+from dwm.runs.edits import edited
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +101,9 @@ def test_the_own_car_moves_along_its_axes(clip):
 def test_words_change_only_their_part_of_a_caption(clip):
     shape = clip.times.shape
     spoken = replace(clip, captions=((Caption("day", "clear", "street", "cars"),) * shape[1],) * shape[0])
-    assert spoken.told(time="night").captions[1][0] == Caption("night", "clear", "street", "cars")
+    assert spoken.with_words(time="night").captions[1][0] == Caption("night", "clear", "street", "cars")
     with pytest.raises(DwmError, match="no part wether; nearest: weather"):
-        spoken.told(wether="rain")
+        spoken.with_words(wether="rain")
 
 
 def test_a_layer_of_the_map_goes_and_the_others_stay(clip):
@@ -124,11 +125,10 @@ def test_a_clip_says_itself_in_a_line(clip):
 
 
 def test_a_run_does_all_of_its_edits(clip, thing):
-    run = GenerationRun(remove=(thing,), ego_left=2, time="night")
-    one = edited(clip, run)
+    one = edited(clip, Edits(remove=(thing,), ego_left=2, time="night"))
     assert thing not in one.instances and one.captions[0][0] == replace(clip.captions[0][0], time="night")
     np.testing.assert_allclose(one.world_from_ego, clip.shifted(ego_left=2).world_from_ego)
-    assert edited(clip, GenerationRun()) is clip
+    assert edited(clip, Edits()) is clip
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_run_does_all_of_its_edits(clip, thing):
             ["--time", "night", "--prompt", "day"],
             "--time changes a part of the clip's captions, which --prompt replaces",
         ),
-        (["--ego-left", "2", "--references", "1", "--prompt", "day"], "which show nothing of --remove and --ego-left"),
+        (["--ego-left", "2", "--references", "1", "--prompt", "day"], "which show nothing of --ego-left"),
     ],
 )
 def test_the_command_refuses_an_edit_that_cannot_be(tmp_path, capsys, flags, sentence):

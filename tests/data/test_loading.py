@@ -8,10 +8,11 @@ from multiprocessing import active_children
 import numpy as np
 import pytest
 import torch
+from feeds import batches_of, feed_of
 from made_up_nuscenes import make_files, make_tables, write
 from PIL import Image
 
-from dwm.data import ClipDataset, DatasetWindows, collate, open_dataset
+from dwm.data import DatasetWindows, collate, open_dataset
 from dwm.data.resize import resize
 from dwm.data.windows import unevenness
 from dwm.errors import DwmError
@@ -24,7 +25,7 @@ def clips(tmp_path):
 
 
 def test_pictures_travel_as_bytes_and_arrive_as_the_same_floats(clips):
-    (batch,) = ClipDataset(clips, (32, 18)).loader(1, sampler=[2], workers=1)
+    batch = list(batches_of(feed_of(clips, (32, 18), workers=1)))[2]
     assert batch.frames.dtype == batch.layout_boxes.dtype == torch.uint8
     arrived, direct = batch.to("cpu"), collate([clips[2]], (32, 18))
     for name in ("frames", "layout_boxes", "layout_map", "times", "intrinsics", "world_from_ego", "crossview_mask"):
@@ -44,16 +45,18 @@ def test_what_a_worker_cannot_read_is_one_line(clips, tmp_path):
     broken = tmp_path / "set" / clips[1].pictures.files[0][2]
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(DwmError, match=f"{broken.name}: is no whole picture") as error:
-        list(ClipDataset(clips, (32, 18)).loader(1, workers=1))
+        list(batches_of(feed_of(clips, (32, 18), workers=1)))
     assert "\n" not in str(error.value)
 
 
 def test_a_killed_worker_is_told_in_one_line(clips):
-    batches = iter(ClipDataset(clips, (32, 18)).loader(1, workers=1))
+    batches = feed_of(clips, (32, 18), workers=1).batches(0)
     next(batches)
     (worker,) = active_children()
     os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(DwmError, match=r"a process that prepares clips was killed .* fewer than 1 workers") as error:
+    with pytest.raises(
+        DwmError, match=r"a process that prepares clips was killed .* fewer data.workers than 1 "
+    ) as error:
         list(batches)
     assert "\n" not in str(error.value)
 

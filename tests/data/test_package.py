@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from feeds import batches_of, feed_of
 from made_up_nuscenes import add_frame, make_files, make_tables, write
 from PIL import Image
 from shapely import Polygon
 
 from dwm.clip import Boxes, Caption, LaneMap
-from dwm.data import ClipDataset, DatasetWindows, collate, open_dataset
+from dwm.data import DatasetWindows, collate, open_dataset
 from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.open import check_dataset
 from dwm.data.package import Manifest, PackageWriter
@@ -101,7 +102,7 @@ def test_pictures_may_be_films(tmp_path, name):
             assert abs(float(clip.pictures.load(frame, view).mean()) - 8 * frame) < 3
     assert clip.pictures.load(5, 0, (32, 16)).shape == (16, 32, 3)
     assert not check_dataset(tmp_path / name, read_files=True).faults
-    batches = ClipDataset(DatasetWindows(dataset, 2, [(10, 0.5)]), None).loader(1, workers=1)
+    batches = batches_of(feed_of(DatasetWindows(dataset, 2, [(10, 0.5)]), (64, 32), workers=1))
     assert [round(float(batch.frames[0, 0, 0].float().mean()) / 40) for batch in batches] == [0, 1, 2, 3, 4, 5]
 
 

@@ -166,6 +166,23 @@ def test_captions_are_the_recorded_ones_for_each_seed(dataset, expected):
     assert list(words(captions)[0]) == want["captions_plain_no_align"]
 
 
+def test_a_table_of_words_becomes_the_caption_files_that_are_read(copy, tmp_path, capsys):
+    table = tmp_path / "words.csv"
+    table.write_text(f"scene,camera,at,text\n{SEQUENCE},,,a road\n{SEQUENCE},CAM_FRONT,0.3,a crossing\n")
+    code, said = run(capsys, "data", "captions", table, "--data", copy)
+    assert code == 0 and "2 rows became" in said
+    scene = open_dataset(copy, options=ReadOptions(views=VIEWS))[SEQUENCE]
+    captions = scene.clip(0.3, 1, views=VIEWS).captions[0]
+    assert [caption.text() for caption in captions] == [
+        "a road",
+        "a road",
+        "a crossing",
+        "a road",
+        "a road",
+        "a crossing",
+    ]
+
+
 def test_a_short_range_lidar_is_read_too(dataset):
     frames = [name for name in dataset.index.frames["filename"].to_pylist() if KEY in name and "LIDAR_FRONT" in name]
     points = np.frombuffer(dataset.tables.tree.read(frames[0]), np.float32).reshape(-1, 5)

@@ -13,9 +13,9 @@ def test_what_goes_together_keeps_its_names_shapes_and_numbers() -> None:
         "b": torch.rand(()),
         "e": torch.rand(0, 4),
     }
-    here = send_together(given, "cpu")
-    assert list(here) == list(given) and here["none"] is None
-    assert all(torch.equal(here[name], given[name]) for name in ("a", "flag", "b", "e"))
+    copies = send_together(given, "cpu")
+    assert list(copies) == list(given) and copies["none"] is None
+    assert all(torch.equal(copies[name], given[name]) for name in ("a", "flag", "b", "e"))
     there = send_together(given, META)
     for name in ("a", "flag", "b", "e"):
         assert there[name].device == META

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm.checkpoints.places import TOWN
+from dwm.checkpoints.locations import TOWN
 from dwm.doctor import Check, State, check_environment
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Caption, Clip, Rig
+from array_pictures import ArrayPictures
+from dwm.clip import NUSCENES_VIEWS, Caption, Clip, Rig
 from dwm.errors import DwmError
 from dwm.evaluation import (
     EvaluationOptions,
@@ -20,7 +21,6 @@ from dwm.evaluation import (
     layout_retrieval,
     prompt_response,
     thumbnails,
-    told,
 )
 from dwm.evaluation.features import load_network, save_network
 from dwm.evaluation.measure import evaluate
@@ -125,7 +125,7 @@ def test_prompt_response_counts_the_darker():
 
 
 def test_told_changes_one_part_of_every_caption():
-    changed = told(clip(0), time="night")
+    changed = clip(0).with_words(time="night")
     assert {caption.text() for row in changed.captions for caption in row} == {"night. rain"}
     assert clip(0).captions[0][0].time == "day"
 

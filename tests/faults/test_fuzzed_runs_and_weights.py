@@ -21,9 +21,9 @@ from dwm.base_models import BaseModel
 from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.checkpoints.folder import load_network, read_card
-from dwm.checkpoints.places import TOWN
+from dwm.checkpoints.locations import TOWN
 from dwm.checkpoints.published import load_published, read_state
-from dwm.cli.runs import chosen_training, saved
+from dwm.cli.runs import choose_training, saved
 from dwm.config import find, resolve
 from dwm.config.campaign import find_campaign
 from dwm.config.data import SourceOptions
@@ -66,13 +66,13 @@ def test_runs_of_generation(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_training_runs(tmp_path: Path) -> None:
     run = find("town").model_dump(mode="json")
-    fuzz(60, json_path(tmp_path / "config.json", run), lambda path: chosen_training(None, path, ["training.steps=3"]))
+    fuzz(60, json_path(tmp_path / "config.json", run), lambda path: choose_training(None, path, ["training.steps=3"]))
 
 
 @pytest.mark.timeout(120)
 def test_campaigns(tmp_path: Path) -> None:
     run = find_campaign("unimlvg").model_dump(mode="json")
-    fuzz(15, json_path(tmp_path / "config.json", run), lambda path: chosen_training(None, path, []))
+    fuzz(15, json_path(tmp_path / "config.json", run), lambda path: choose_training(None, path, []))
 
 
 @pytest.mark.timeout(120)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "training" / "tiny_run.py"
+TESTS = Path(__file__).parents[1]
+SCRIPT = TESTS / "training" / "tiny_run.py"
 STEPS = 12
 
 
@@ -30,7 +31,8 @@ def start():
 
 
 def _start(output: Path, pause: float) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     command = [sys.executable, str(SCRIPT), str(output), str(STEPS), str(pause)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

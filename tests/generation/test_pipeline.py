@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dwm.clip import ArrayPictures, Boxes, Caption, Clip, LaneMap, Rig
+from array_pictures import ArrayPictures
+from dwm.clip import Boxes, Caption, Clip, LaneMap, Rig
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.report import Video

@@ -21,7 +21,7 @@ from dwm.checkpoints.tensor_files import write_tensors
 from dwm.errors import DwmError
 from dwm.networks import Conditions, DiTOptions, DrivingNetwork, NetworkOptions
 from dwm.networks.cost import REST, Shape, operations, parameters, training_cost
-from dwm.networks.kinds import NetworkKind, added, kind_asked, kind_of
+from dwm.networks.kinds import NetworkKind, added, kind_of, kind_of_values
 
 LEAD = 3
 """Axes of clips, frames and views before a latent's own."""
@@ -123,8 +123,8 @@ def test_it_is_a_driving_network(network: Ribbon) -> None:
 
 
 def test_plain_options_tell_which_network_they_mean() -> None:
-    assert kind_asked({"ribbon_width": 4}) is RIBBON
-    assert kind_asked({"in_channels": 16}) is kind_of(DiTOptions())
+    assert kind_of_values({"ribbon_width": 4}) is RIBBON
+    assert kind_of_values({"in_channels": 16}) is kind_of(DiTOptions())
 
 
 def test_it_is_counted(network: Ribbon) -> None:
@@ -149,7 +149,7 @@ def test_a_weights_folder_holds_it(tmp_path: Path, network: Ribbon) -> None:
 def test_published_weights_are_loaded_into_it(tmp_path: Path, network: Ribbon) -> None:
     write_tensors(tmp_path / "ribbon.safetensors", network.state_dict())
     loaded, report = load_published(RibbonOptions(), tmp_path / "ribbon.safetensors")
-    assert report.taken == len(network.state_dict()) and same(loaded.state_dict(), network.state_dict())
+    assert report.loaded == len(network.state_dict()) and same(loaded.state_dict(), network.state_dict())
 
 
 def test_a_base_model_is_renamed_and_what_it_lacks_starts_fresh(tmp_path: Path, network: Ribbon) -> None:

@@ -24,8 +24,8 @@ def find_models(node: object, name: str) -> list[dict]:
         return [found for item in node for found in find_models(item, name)]
     if not isinstance(node, dict):
         return []
-    here = [node] if node.get("_class_name") == name else []
-    return here + [found for item in node.values() for found in find_models(item, name)]
+    models = [node] if node.get("_class_name") == name else []
+    return models + [found for item in node.values() for found in find_models(item, name)]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,9 @@ ON_NUSCENES = [
 ]
 
 
+OPENDV = "reference/configs/ctsd/unimlvg/ctsd_unimlvg_stage1_tird_o.json"
+
+
 @dataclass(frozen=True)
 class PortTree:
     """`folder` holds data/nuscenes, base_model and pretrained. `shared` is where the published configs lie."""
@@ -175,3 +178,26 @@ def resize(values: Any, size: list[int]) -> None:
         values["size"] = size
     for value in below:
         resize(value, size)
+
+
+def add_opendv(shared: Path, folder: Path) -> Path:
+    """The port's place for OpenDV, filled with made videos: its four archives, list and captions; six more videos to validate."""
+    source, place = shared / "data" / "opendv", folder / "data" / "opendv"
+    place.mkdir(parents=True)
+    names = [path.name for path in sorted((source / "videos").iterdir()) if path.name != "dwm_made_05.mp4"]
+    held_out = [f"held_out_{number}.webm" for number in range(6)]
+    for number in range(4):
+        with zipfile.ZipFile(place / f"opendv-youtube-10hz-720_{number}.zip", "w") as made:
+            for name in (*names, *held_out)[number::4]:
+                made.write(source / "videos" / (name if name in names else "dwm-made_03.webm"), name)
+    listed = json.loads((source / "meta" / "OpenDV-YouTube.json").read_text())
+    val = next(entry for entry in listed if entry["videoid"] == "dwm-made_03")
+    listed += [val | {"videoid": name.removesuffix(".webm")} for name in held_out]
+    (place / "OpenDV-YouTube.json").write_text(json.dumps(listed))  # with its NaN
+    captions = json.loads((source / "meta" / "captions.json").read_text())
+    times = json.loads((source / "meta" / "candidates_times.json").read_text())
+    for name in ("dwm-made_03.webm", *held_out):
+        captions[f"{name}.0"], times[name] = {"weather": "rain", "image_description": "a road"}, [0]
+    (place / "opendv_caption.json").write_text(json.dumps(captions))
+    (place / "opendv_candidates_times.json").write_text(json.dumps(times))
+    return folder

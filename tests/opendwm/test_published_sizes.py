@@ -58,7 +58,7 @@ def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
 
 def check_loading(shared: Path, path: Path, model: dict[str, Any]) -> None:
     net, report = load_published(options_of(shared, model), path)
-    assert report.taken == len(model["keys"]) and not report.new
+    assert report.loaded == len(model["keys"]) and not report.new
     assert sum(value.numel() for value in net.state_dict().values()) >= model["parameters"]
     path.unlink()
 

@@ -78,7 +78,7 @@ def test_an_sd3_base_leaves_only_new_blocks(tmp_path: Path, more: dict) -> None:
     base.save_pretrained(tmp_path)
     options = OPTIONS.with_(**({"qk_norm": None, "dual_attention_layers": ()} | more))
     net, report = load_base(options, tmp_path)
-    assert report.taken == len(base.state_dict())
+    assert report.loaded == len(base.state_dict())
     assert all(key.startswith(("crossview_", "view_", "rayencoder")) for key in report.new)
     assert f"{len(report.new)} of new blocks" in str(report)
     assert all(torch.equal(net.state_dict()[key], value) for key, value in base.state_dict().items())
@@ -105,7 +105,7 @@ def test_an_sd21_base_is_renamed(tmp_path: Path) -> None:
     base.save_pretrained(tmp_path)
     net, report = load_base(UNET, tmp_path)
     assert isinstance(net, CrossviewTemporalUNet)
-    assert report.taken == len(base.state_dict())
+    assert report.loaded == len(base.state_dict())
     assert report.renamed == sum("resnets" in key for key in base.state_dict())
 
 

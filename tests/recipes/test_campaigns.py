@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm.cli.runs import chosen_training
+from dwm.cli.runs import choose_training
 from dwm.config import Campaign, find, recipes, save
 from dwm.config.campaign import campaign_from, campaigns, changed, find_campaign, started_from
 from dwm.errors import DwmError
@@ -39,11 +39,11 @@ def test_a_wrong_setting_is_told_with_what_is_meant(override: str, told: str):
 def test_a_saved_campaign_is_read_again_and_its_stages_may_name_recipes(tmp_path: Path):
     campaign = find_campaign("unimlvg-tiny")
     path = save(campaign, tmp_path)
-    assert chosen_training(None, path, []) == campaign
-    assert chosen_training("stage1.training.steps=9", path, []).stages[0].run.training.steps == 9
+    assert choose_training(None, path, []) == campaign
+    assert choose_training("stage1.training.steps=9", path, []).stages[0].run.training.steps == 9
     short = {"name": "mine", "stages": [{"name": "a", "run": {"recipe": "town", "training": {"steps": 3}}}]}
     path.write_text(json.dumps(short))
-    assert chosen_training(None, path, []).stages[0].run == find("town").with_(
+    assert choose_training(None, path, []).stages[0].run == find("town").with_(
         training=find("town").training.with_(steps=3)
     )
 

@@ -180,7 +180,7 @@ def test_a_data_set_in_a_bucket_is_read_by_a_run_and_its_workers(server, tmp_pat
     meta, pictures = write_zip(tmp_path / "meta.zip", rest), write_tar(tmp_path / "blobs.tar", blobs)
     server.put({"sets/nuscenes/meta.zip": meta.read_bytes(), "sets/nuscenes/blobs.tar": pictures.read_bytes()})
     whole = open_dataset(f"s3://{BUCKET}/sets/nuscenes", endpoint=server.url)
-    assert len(whole) == 2 and whole.index.place.is_relative_to(tmp_path / "cache")
+    assert len(whole) == 2 and whole.index.folder.is_relative_to(tmp_path / "cache")
     named = SourceOptions(
         path=f"{BUCKET}/sets",
         archives=("nuscenes/meta.zip", "nuscenes/blobs.tar"),

@@ -45,15 +45,15 @@ class Stack(nn.Module):
     def __init__(self):
         super().__init__()
         self.agreed = bool
-        self.told = nn.Linear(3, WIDTH)
+        self.embed = nn.Linear(3, WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(3))
         self.mix = nn.Parameter(torch.zeros(1))
         self.frozen = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
         self.never = nn.Linear(4, 4)
         self.register_buffer("offset", torch.ones(WIDTH))
 
-    def prepare(self, told: Tensor) -> Tensor:
-        return self.told(told)
+    def prepare(self, condition: Tensor) -> Tensor:
+        return self.embed(condition)
 
     def forward(self, x: Tensor, prepared: Tensor, alone: bool) -> Tensor:
         x = self.frozen(x + prepared + self.offset)
@@ -114,7 +114,7 @@ PLAIN = LoopOptions(
     schedule=ScheduleOptions(warmup=2, decay=0.5),
     watch=WatchOptions(trackers=()),
 )
-MUON = PLAIN.with_(optimizer=OptimizerOptions(kind="muon", lr=1e-2, muon_lr=1e-2, muon_except="told"))
+MUON = PLAIN.with_(optimizer=OptimizerOptions(kind="muon", lr=1e-2, muon_lr=1e-2, muon_except="embed"))
 
 
 def _fsdp(*mesh: int, **more: object) -> ParallelOptions:
@@ -146,9 +146,9 @@ def train(folder: Path, way: str, steps: int = STEPS) -> None:
     task = Stacked(torch.float16 if way.endswith("half") else torch.float32)
     training = train_task(task, WAYS[Path(way).name].with_(steps=steps), folder / way)
     weights = training.averaged()
-    if parallel.place().first:
+    if parallel.current_ranks().first:
         save_file(weights, folder / way / "weights.safetensors")
-    parallel.place().barrier()
+    parallel.current_ranks().barrier()
 
 
 def main(folder: Path, *ways: str) -> None:

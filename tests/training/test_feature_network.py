@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dwm.clip import NUSCENES_VIEWS, ArrayPictures, Clip, Rig
+from array_pictures import ArrayPictures
+from dwm.clip import NUSCENES_VIEWS, Clip, Rig
 from dwm.evaluation import FeatureOptions, PictureFeatures
 from dwm.evaluation.features import load_network
 from dwm.evaluation.town_fid_score import town_fid

@@ -18,7 +18,7 @@ from dwm.training.feed.batches import Feed
 from dwm.training.feed.concatenation import Joined
 from dwm.training.feed.plan import Bucket, Plan
 from dwm.training.objectives.driving import ObjectiveOptions
-from dwm.training.stages.driving import DrivingTask, Told
+from dwm.training.stages.driving import DrivingSettings, DrivingTask
 
 SIZE = (32, 32)
 WORDS = CaptionOptions(drop_rates={"image_description": 0.5})
@@ -51,7 +51,7 @@ def same(a, b):
     for item in fields(a.clips):
         left, right = getattr(a.clips, item.name), getattr(b.clips, item.name)
         assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right, item.name
-    return a.places == b.places
+    return a.origins == b.origins
 
 
 def test_workers_and_ranks_change_nothing():
@@ -162,7 +162,7 @@ def test_work_and_identity_of_a_batch():
     latents = Moments(torch.zeros(1, 3, 2, 4, 4, 4))
     one = feed([reader(InventedClips(4))], [Bucket(SIZE, 3, 1)])
     task = DrivingTask(
-        CrossviewTemporalDiT(network_options()), one, Told(CONDITIONS, ObjectiveOptions()), text=_Encoder()
+        CrossviewTemporalDiT(network_options()), one, DrivingSettings(CONDITIONS, ObjectiveOptions()), text=_Encoder()
     )
     batch = replace(one.batch(0), latents=latents)
     work = task.work(batch)

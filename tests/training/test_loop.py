@@ -11,7 +11,7 @@ from dwm.training.loop.optimizers import OptimizerOptions
 from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions, step_generator, train_task
 from dwm.training.loop.task import Losses, Work
-from dwm.training.parallel.ranks import Place
+from dwm.training.parallel.ranks import Ranks
 from dwm.training.saves import checkpoint, shard_files
 from dwm.training.saves.checkpoint import Training
 from dwm.training.saves.saver import save
@@ -160,6 +160,6 @@ def test_averaged_weights_follow_and_are_put_back():
 
 
 def test_processes_that_cannot_share_a_step_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("dwm.training.loop.step.place", lambda: Place(0, 3))
+    monkeypatch.setattr("dwm.training.loop.step.current_ranks", lambda: Ranks(0, 3))
     with pytest.raises(DwmError, match="multiple of 3"):
         train_task(Regression(), OPTIONS.with_(accumulate=4), tmp_path)

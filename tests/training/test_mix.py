@@ -30,10 +30,10 @@ def run():
 
 
 def test_clips_are_shared_out_to_the_shapes(run, tmp_path):
-    here = context(run, tmp_path)
-    own = make_own_base(run, InventedClips(8), here)
+    run_context = context(run, tmp_path)
+    own = make_own_base(run, InventedClips(8), run_context)
     (stage,) = run.driving_stages()
-    feed = own_material(run, card(run), own, here).feed(stage)
+    feed = own_material(run, card(run), own, run_context).feed(stage)
     seen = Counter()
     for batch in islice(feed.batches(0), feed.plan.steps * stage.loop.accumulate):
         assert batch.latents.mean.shape[:3] == batch.clips.shape

@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -59,8 +58,8 @@ def recorded_draws(values: dict, options: ObjectiveOptions) -> Draws:
 
 
 @pytest.mark.parametrize("case", ["ctsd_mix", "no_reference_loss", "reference_augmentation", "diffusion_forcing"])
-def test_recorded_cases_of_published_training_are_reproduced(shared: Path, case: str):
-    folder = shared / "vectors" / "training" / case
+def test_recorded_cases_of_published_training_are_reproduced(vectors, case: str):
+    folder = vectors(f"training/{case}")
 
     def read(name: str) -> dict[str, torch.Tensor]:
         values = load_file(folder / f"{name}.safetensors")
@@ -72,7 +71,7 @@ def test_recorded_cases_of_published_training_are_reproduced(shared: Path, case:
     inputs = noised(outputs["latents"], recorded_draws(read("draws"), options), options)
     torch.testing.assert_close(inputs.sample, outputs["noisy_latents"], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(inputs.timestep, outputs["timesteps"], atol=1e-3, rtol=1e-6)
-    assert torch.equal(inputs.given, outputs["reference_frame_indicator"].bool())
+    assert torch.equal(inputs.is_reference, outputs["reference_frame_indicator"].bool())
     assert torch.equal(inputs.alone, outputs["disable_temporal"].flatten().bool())
     coefficient = pipeline["training_config"].get("loss_coef_dict", {}).get("sd", 1)
     loss = coefficient * losses_of(outputs["model_output"], inputs, options).loss
@@ -109,12 +108,12 @@ def test_given_frames_are_clean_told_time_zero_and_may_be_left_out_of_the_loss()
     generator = torch.Generator().manual_seed(2)
     latents = torch.randn(SHAPE, generator=generator)
     inputs = noised(latents, draw(SHAPE, options, generator), options)
-    assert set(inputs.given.sum((1, 2)).tolist()) == {2, 4}
-    assert torch.equal(inputs.sample[inputs.given], latents[inputs.given])
-    assert inputs.timestep[inputs.given].abs().max() == 0 and (inputs.timestep[~inputs.given] > 0).all()
+    assert set(inputs.is_reference.sum((1, 2)).tolist()) == {2, 4}
+    assert torch.equal(inputs.sample[inputs.is_reference], latents[inputs.is_reference])
+    assert inputs.timestep[inputs.is_reference].abs().max() == 0 and (inputs.timestep[~inputs.is_reference] > 0).all()
     velocity = torch.randn(SHAPE, generator=generator, requires_grad=True)
     losses_of(velocity, inputs, options).loss.backward()
-    assert velocity.grad[inputs.given].abs().max() == 0
+    assert velocity.grad[inputs.is_reference].abs().max() == 0
 
 
 def test_latents_under_and_beside_drawn_boxes_weigh_more():

@@ -115,7 +115,7 @@ def test_recomputed_blocks_give_the_same_and_are_left_as_they_were(tmp_path):
     processes.train(tmp_path, "recompute")
     same(tmp_path / "recompute", tmp_path / "plain")
     task = processes.Stacked()
-    spread = processes.parallel.Spread(task, ParallelOptions(recompute=True), processes.parallel.place())
+    spread = processes.parallel.Spread(task, ParallelOptions(recompute=True), processes.parallel.current_ranks())
     assert all("forward" in vars(block) for block in task.blocks())
     spread.close()
     assert not any("forward" in vars(block) for block in task.blocks())

@@ -19,7 +19,14 @@ from dwm.runs.own_base import make_own_base, own_material
 from dwm.runs.train import card, context, train_run
 from dwm.training.feed.clip_cache import ClipCache
 from dwm.training.loop.step import step_generator
-from dwm.training.perception import Judge, approval, contrast_distance, feature_distance, features_of, judge_loss
+from dwm.training.perception import (
+    Discriminator,
+    approval,
+    contrast_distance,
+    discriminator_loss,
+    feature_distance,
+    features_of,
+)
 from dwm.training.stages.autoencoder import AutoencoderTask, PatchDiscriminator
 from dwm.training.stages.options import AutoencoderLossOptions
 
@@ -51,9 +58,9 @@ def test_equal_features_are_at_no_distance_and_a_share_of_the_real_size_is_measu
 
 
 def test_a_judge_that_tells_them_apart_has_no_loss_and_approves_of_the_real():
-    real, made = [torch.full((1, 1, 2, 2), 2.0)] * 2, [torch.full((1, 1, 2, 2), -2.0)] * 2
-    assert judge_loss(real, made) == 0 and judge_loss(made, real) == 6
-    assert approval(real) == 2 and approval(made) == -2
+    real, generated = [torch.full((1, 1, 2, 2), 2.0)] * 2, [torch.full((1, 1, 2, 2), -2.0)] * 2
+    assert discriminator_loss(real, generated) == 0 and discriminator_loss(generated, real) == 6
+    assert approval(real) == 2 and approval(generated) == -2
 
 
 def test_contrast_forgives_a_line_out_of_place_but_not_a_blurred_one():
@@ -68,8 +75,8 @@ def test_contrast_forgives_a_line_out_of_place_but_not_a_blurred_one():
 
 
 def test_every_eye_of_the_judge_counts_the_same():
-    judge = Judge(PatchDiscriminator(), (0, 2))
-    verdicts = judge(torch.rand(1, 3, 32, 32), [torch.rand(1, c, 8, 8) for c in (16, 24, 40)])
+    discriminator = Discriminator(PatchDiscriminator(), (0, 2))
+    verdicts = discriminator(torch.rand(1, 3, 32, 32), [torch.rand(1, c, 8, 8) for c in (16, 24, 40)])
     assert len(verdicts) == 3
     means = [verdict.detach().mean() for verdict in verdicts]
     assert approval(verdicts).item() == pytest.approx(sum(means).item() / 3)
@@ -100,9 +107,9 @@ def test_a_run_goes_on_from_finished_weights_and_their_encoder_stays(trained, ey
     _, weights = trained
     more = seeing(3).with_(weights=str(weights), warmup=())
     continued = train(more, tmp_path)
-    here = context(more, tmp_path)
-    own = make_own_base(more, InventedClips(), here)
-    first, _ = own_material(more, card(more), own, here).load(None)
+    run_context = context(more, tmp_path)
+    own = make_own_base(more, InventedClips(), run_context)
+    first, _ = own_material(more, card(more), own, run_context).load(None)
     for name, value in load_network(weights).state_dict().items():
         assert torch.equal(first.state_dict()[name], value)
     assert load_text(own.folder).encode(["day"]).pooled.equal(load_text(weights).encode(["day"]).pooled)

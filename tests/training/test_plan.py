@@ -60,12 +60,12 @@ def test_order_may_be_kept_or_repeated():
 
 def test_weighted_sets_hold_every_clip_and_stand_in_their_shares():
     joined = Joined.of([300, 20, 45], [0.5, 0.3, 0.2])
-    places = [joined.place(clip) for clip in range(len(joined))]
+    places = [joined.locate(clip) for clip in range(len(joined))]
     assert set(places) == {(s, i) for s, n in enumerate((300, 20, 45)) for i in range(n)}
     assert len(joined) == 600
     assert [sum(1 for s, _ in places if s == which) for which in range(3)] == [300, 180, 120]
     plain = Joined.of([3, 2])
-    assert [plain.place(clip) for clip in range(5)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    assert [plain.locate(clip) for clip in range(5)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_weighted_sets_hold_every_clip_and_stand_in_their_shares():
 )
 def test_rounding_leaves_no_clip_out(lengths, ratios):
     joined = Joined.of(lengths, ratios)
-    assert {joined.place(clip) for clip in range(len(joined))} == {
+    assert {joined.locate(clip) for clip in range(len(joined))} == {
         (s, i) for s, n in enumerate(lengths) for i in range(n)
     }
 

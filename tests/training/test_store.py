@@ -17,7 +17,7 @@ from dwm.data import CaptionOptions
 from dwm.data.digests import picture_keys, text_keys
 from dwm.data.readers import Ask, WindowReader
 from dwm.errors import DwmError
-from dwm.latents.encode import Wanted, encode
+from dwm.latents.encode import Extent, encode
 from dwm.latents.shards import Shards, shard_paths, write_shard
 from dwm.latents.store import Store, StoredLatents, StoredTexts
 from dwm.training.feed.batches import Feed, Stored
@@ -58,7 +58,7 @@ def reader(count=3):
 def filled(where, base, readers, text=True, **options):
     store = Store.of(where, base)
     encoder = load_text(base) if text else None
-    return store, encode(readers, Wanted([SIZE]), store, load_autoencoder(base), encoder, **options)
+    return store, encode(readers, Extent([SIZE]), store, load_autoencoder(base), encoder, **options)
 
 
 @everywhere
@@ -158,7 +158,7 @@ def test_faults_of_a_store_are_told(tmp_path, base):
         StoredTexts(store).of(["day", "rain"])
     with pytest.raises(DwmError, match="random order are too many"):
         reorder = CaptionOptions(reorder=True)
-        encode([WindowReader(InventedClips(1), 3, 2, words=reorder)], Wanted([SIZE]), store, None, load_text(base))
+        encode([WindowReader(InventedClips(1), 3, 2, words=reorder)], Extent([SIZE]), store, None, load_text(base))
 
 
 def test_latents_of_other_pictures_are_found_out(tmp_path, base):

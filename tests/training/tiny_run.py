@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from shapely.geometry import box
 
+from array_pictures import ArrayPictures
 from dwm.base_models.tiny import TinyOptions
-from dwm.clip import ArrayPictures, Boxes, Caption, Clip, LaneMap, Rig
+from dwm.clip import Boxes, Caption, Clip, LaneMap, Rig
 from dwm.conditions import ConditionOptions
 from dwm.config import Recipe
 from dwm.config.data import DataOptions, SourceOptions

@@ -101,8 +101,8 @@ class Autoencoder(nn.Module):
         """The posterior of pictures in [0, 1], from which latents can be sampled again and again."""
         flat = self._in_pieces(partial(_posterior, self.model), frames.flatten(0, -4).to(self.dtype) * 2 - 1)
         mean, std = flat.chunk(2, dim=1)
-        found = Moments(self._normalise(mean), std.float() * self.scaling)
-        return found.map(lambda value: value.unflatten(0, frames.shape[:-3]))
+        result = Moments(self._normalise(mean), std.float() * self.scaling)
+        return result.map(lambda value: value.unflatten(0, frames.shape[:-3]))
 
     def decode(self, latents: Float[Tensor, "*n c h w"], clamp: bool = True) -> Float[Tensor, "*n 3 H W"]:
         """Pictures of latents, float32 in [0, 1] (without `clamp` slightly beyond, for losses)."""
@@ -170,8 +170,8 @@ class VideoAutoencoder(Autoencoder):
         self.latent_frames(frames.shape[1])
         videos = rearrange(frames.to(self.dtype) * 2 - 1, "b t v c h w -> (b v) c t h w")
         mean, std = self._in_pieces(partial(_posterior, self.model), videos).chunk(2, dim=1)
-        found = Moments(self._normalise(mean), std.float() * self.scaling)
-        return found.map(lambda value: rearrange(value, "(b v) c t h w -> b t v c h w", b=len(frames)))
+        result = Moments(self._normalise(mean), std.float() * self.scaling)
+        return result.map(lambda value: rearrange(value, "(b v) c t h w -> b t v c h w", b=len(frames)))
 
     def decode(self, latents: Float[Tensor, "b s v c h w"], clamp: bool = True) -> Float[Tensor, "b t v 3 H W"]:
         videos = rearrange(self._denormalise(latents), "b t v c h w -> (b v) c t h w")

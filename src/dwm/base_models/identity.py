@@ -27,8 +27,8 @@ def text_identity(folder: Path | str, t5: bool = True) -> str:
     parts = [
         f"{kind}{number}" for number in ("", "_2", "_3")[: 3 if t5 else 2] for kind in ("text_encoder", "tokenizer")
     ]
-    found = [part for part in parts if (Path(folder) / part).is_dir()]
-    return _identity(Path(folder), found or parts[:1])
+    present = [part for part in parts if (Path(folder) / part).is_dir()]
+    return _identity(Path(folder), present or parts[:1])
 
 
 def _identity(folder: Path, parts: Iterable[str]) -> str:
@@ -49,16 +49,16 @@ def _identity(folder: Path, parts: Iterable[str]) -> str:
 
 
 def _values(path: Path) -> dict:
-    found = parse_json(read_file(path, limits.TEXT), str(path))
-    return found if isinstance(found, dict) else {}
+    values = parse_json(read_file(path, limits.TEXT), str(path))
+    return values if isinstance(values, dict) else {}
 
 
 def _sample(digest: blake2b, path: Path) -> None:
     """Size and evenly spread blocks: all of a small file, enough of a large one to tell trainings apart."""
     size = path.stat().st_size
     digest.update(size.to_bytes(8, "little"))
-    places = range(0, size, BLOCK) if size <= SAMPLES * BLOCK else [size * i // SAMPLES for i in range(SAMPLES)]
+    offsets = range(0, size, BLOCK) if size <= SAMPLES * BLOCK else [size * i // SAMPLES for i in range(SAMPLES)]
     with open_binary(path) as file:
-        for place in places:
-            file.seek(place)
+        for offset in offsets:
+            file.seek(offset)
             digest.update(file.read(BLOCK))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -53,8 +54,18 @@ class TextSource(Protocol):
     def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding: ...
 
 
+def present(part: Any) -> AbstractContextManager[Any]:
+    """The part of an encoder for as long as it works: itself, or what stands for it brings it (`Absent`)."""
+    return part.present() if hasattr(part, "present") else nullcontext(part)
+
+
 class TextEncoder(nn.Module):
-    """Shared way of the families: find the distinct prompts, encode them in pieces, hand them out again."""
+    """Shared way of the families: find the distinct prompts, encode them in pieces, hand them out again.
+
+    `presence` gives a part for as long as it works, one after another.
+    """
+
+    presence: Callable[[Any], AbstractContextManager[Any]] = staticmethod(present)
 
     def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding:
         """Embeddings of `prompts` in their order. With `gradients` the encoders can be trained through the result."""
@@ -66,11 +77,11 @@ class TextEncoder(nn.Module):
                 for start in range(0, len(distinct), PROMPTS_AT_ONCE)
             ]
             pooled = [piece.pooled for piece in pieces if piece.pooled is not None]
-            found = TextEmbedding(
+            embedding = TextEmbedding(
                 torch.cat([piece.sequence for piece in pieces]),
                 torch.cat(pooled) if pooled else None,
             )
-            return found[send_numbers([position[prompt] for prompt in prompts], found.sequence.device)]
+            return embedding[send_numbers([position[prompt] for prompt in prompts], embedding.sequence.device)]
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
         raise NotImplementedError
@@ -112,10 +123,6 @@ class TextEncoder(nn.Module):
     _said = False
 
     @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
     def length(self) -> int:
         """Tokens of a prompt's sequence."""
         raise NotImplementedError
@@ -133,20 +140,23 @@ class Sd3TextEncoder(TextEncoder):
         self.clip_tokenizers, self.t5_tokenizer, self.width = clip_tokenizers, t5_tokenizer, width
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
-        results = [
-            clip(_tokens(tokenizer, prompts, self.device), output_hidden_states=True)
-            for clip, tokenizer in zip(self.clips, self.clip_tokenizers, strict=True)
-        ]
-        # The last layer shapes only the pooled vector; the sequence leaves before it, without the final norm.
-        sequence = torch.cat([result.hidden_states[-2] for result in results], -1)
+        sequences, projections = [], []
+        for part, tokenizer in zip(self.clips, self.clip_tokenizers, strict=True):
+            with self.presence(part) as clip:
+                result = clip(_tokens(tokenizer, prompts, _device_of(clip)), output_hidden_states=True)
+            # The last layer shapes only the pooled vector; the sequence leaves before it, without the final norm.
+            sequences.append(result.hidden_states[-2])
+            projections.append(result.text_embeds)
+            del clip, result
+        sequence = torch.cat(sequences, -1)
         sequence = nn.functional.pad(sequence, (0, self.width - sequence.shape[-1]))
-        pooled = torch.cat([result.text_embeds for result in results], -1)
-        return TextEmbedding(torch.cat([sequence, self._t5(prompts).to(sequence.dtype)], 1), pooled)
+        t5 = self._t5(prompts, sequence.device).to(sequence.dtype)
+        return TextEmbedding(torch.cat([sequence, t5], 1), torch.cat(projections, -1))
 
     @property
     def tokenizers(self) -> dict[str, Any]:
-        found = {f"text_encoder{'_2' * place}": tokenizer for place, tokenizer in enumerate(self.clip_tokenizers)}
-        return found if self.t5 is None else found | {"text_encoder_3": self.t5_tokenizer}
+        by_part = {f"text_encoder{'_2' * index}": tokenizer for index, tokenizer in enumerate(self.clip_tokenizers)}
+        return by_part if self.t5 is None else by_part | {"text_encoder_3": self.t5_tokenizer}
 
     @property
     def length(self) -> int:
@@ -156,10 +166,11 @@ class Sd3TextEncoder(TextEncoder):
     def _t5_length(self) -> int:
         return LONGEST if self.t5_tokenizer is None else _length(self.t5_tokenizer)
 
-    def _t5(self, prompts: list[str]) -> Float[Tensor, "n l d"]:
+    def _t5(self, prompts: list[str], device: torch.device) -> Float[Tensor, "n l d"]:
         if self.t5 is None:
-            return torch.zeros(len(prompts), self._t5_length, self.width, device=self.device)
-        return self.t5(_tokens(self.t5_tokenizer, prompts, self.device))[0]
+            return torch.zeros(len(prompts), self._t5_length, self.width, device=device)
+        with self.presence(self.t5) as t5:
+            return t5(_tokens(self.t5_tokenizer, prompts, _device_of(t5)))[0]
 
 
 class Sd21TextEncoder(TextEncoder):
@@ -178,7 +189,8 @@ class Sd21TextEncoder(TextEncoder):
         return _length(self.tokenizer)
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
-        return TextEmbedding(self.clip(_tokens(self.tokenizer, prompts, self.device))[0], None)
+        with self.presence(self.clip) as clip:
+            return TextEmbedding(clip(_tokens(self.tokenizer, prompts, _device_of(clip)))[0], None)
 
 
 class StoredText:
@@ -200,9 +212,9 @@ class StoredText:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StoredText:
         """The same prompts with both tensors changed."""
-        found = self.embedding
-        pooled = None if found.pooled is None else change(found.pooled)
-        return StoredText(list(self.index), TextEmbedding(change(found.sequence), pooled))
+        embedding = self.embedding
+        pooled = None if embedding.pooled is None else change(embedding.pooled)
+        return StoredText(list(self.index), TextEmbedding(change(embedding.sequence), pooled))
 
     def save(self, path: Path | str) -> None:
         tensors = {"sequence": self.embedding.sequence.contiguous()}
@@ -225,10 +237,14 @@ class StoredText:
 
 def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
     check_characters(prompts, "prompt", "write it in UTF-8")
-    found = tokenizer(
+    tokens = tokenizer(
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
-    return send(found["input_ids"], device)
+    return send(tokens["input_ids"], device)
+
+
+def _device_of(part: nn.Module) -> torch.device:
+    return next(part.parameters()).device
 
 
 def _shown(text: str) -> str:

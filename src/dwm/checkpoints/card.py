@@ -76,11 +76,11 @@ class WeightsCard(Options):
         """Frames of the longest window seen; None where any length goes."""
         return max(self.lengths, default=None)
 
-    def lacking(self, given: Collection[str]) -> tuple[str, ...]:
+    def lacking(self, names: Collection[str]) -> tuple[str, ...]:
         """The conditions that these weights were never without and that are not among the given ones."""
-        told = [name for name in ("text", *LAYOUTS) if getattr(self.conditions, name)]
-        missing = [name for name in told if name not in given]
-        if "layout" in self.optional and not set(LAYOUTS) & set(told) & set(given):
+        used = [name for name in ("text", *LAYOUTS) if getattr(self.conditions, name)]
+        missing = [name for name in used if name not in names]
+        if "layout" in self.optional and not set(LAYOUTS) & set(used) & set(names):
             missing = [name for name in missing if name not in LAYOUTS]
         return tuple(name for name in missing if name not in self.optional)
 
@@ -88,18 +88,18 @@ class WeightsCard(Options):
         """Raises DwmError for what the weights never saw, with the list of what they did."""
         named = self.name or "the weights"
         if self.sizes and size not in self.sizes:
-            seen = ", ".join(f"{w}x{h}" for w, h in self.sizes)
-            raise DwmError(f"size {size[0]}x{size[1]} was never seen by {named} (seen: {seen}); --force to try")
+            listing = ", ".join(f"{w}x{h}" for w, h in self.sizes)
+            raise DwmError(f"size {size[0]}x{size[1]} was never seen by {named} (seen: {listing}); --force to try")
         if self.window is not None and length not in self.lengths and length < self.window:
-            seen = ", ".join(map(str, sorted(self.lengths)))
+            listing = ", ".join(map(str, sorted(self.lengths)))
             raise DwmError(
-                f"{length} frames were never seen by {named} (seen: {seen}, and longer ones); --force to try"
+                f"{length} frames were never seen by {named} (seen: {listing}, and longer ones); --force to try"
             )
         if self.view_counts and views not in self.view_counts:
-            seen = ", ".join(map(str, sorted(self.view_counts)))
-            raise DwmError(f"{views} views were never seen together by {named} (seen: {seen}); --force to try")
-        places = [self.views.index(name) for name in names if name in self.views]
-        if places != sorted(places):
+            listing = ", ".join(map(str, sorted(self.view_counts)))
+            raise DwmError(f"{views} views were never seen together by {named} (seen: {listing}); --force to try")
+        indices = [self.views.index(name) for name in names if name in self.views]
+        if indices != sorted(indices):
             order = ", ".join(name for name in self.views if name in names)
             raise DwmError(
                 f"views in the order {', '.join(names)} were never seen by {named} (seen: {order}); --force to try"

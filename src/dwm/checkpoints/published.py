@@ -20,7 +20,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 
 from dwm.base_models.finite import require_finite
-from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.key_check import require_keys, shapes_of
 from dwm.checkpoints.tensor_files import converted, read_tensors
 from dwm.errors import DwmError
 from dwm.networks import NetworkOptions
@@ -38,14 +38,14 @@ WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
 class LoadReport:
     """What was loaded: keys taken from the file, keys of new blocks that it lacks (left at their start), keys renamed."""
 
-    taken: int
+    loaded: int
     new: tuple[str, ...]
     renamed: int
 
     def __str__(self) -> str:
         new = f", {len(self.new)} of new blocks start fresh" if self.new else ""
         renamed = f", {self.renamed} renamed" if self.renamed else ""
-        return f"{self.taken} tensors loaded{renamed}{new}"
+        return f"{self.loaded} tensors loaded{renamed}{new}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -188,9 +188,9 @@ def _require_numbers(path: Path, state: Mapping[str, Tensor], expected: Mapping[
     """Raises DwmError where whole numbers stand for fractions, as in quantized weights."""
     unlike = [key for key in state if state[key].is_floating_point() != expected[key].is_floating_point()]
     if unlike:
-        found = str(state[unlike[0]].dtype).removeprefix("torch.")
+        kind = str(state[unlike[0]].dtype).removeprefix("torch.")
         raise DwmError(
-            f"{path}: {len(unlike)} tensors are not of the config's kind of numbers ({unlike[0]} is {found}); quantized "
+            f"{path}: {len(unlike)} tensors are not of the config's kind of numbers ({unlike[0]} is {kind}); quantized "
             "weights are not read: give float16, bfloat16 or float32"
         )
 

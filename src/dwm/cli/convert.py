@@ -26,7 +26,7 @@ app = typer.Typer(
 @app.command(epilog=flags.example("dwm convert config ctsd_35_tirda_bm_nusc_a.json -o runs/mine.json"))
 def config(
     file: Annotated[Path, typer.Argument(help="A JSON config of OpenDWM.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", callback=flags.here)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", callback=flags.local_path)],
     root: flags.Root = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
@@ -42,13 +42,13 @@ def config(
     from dwm.storage import check_file
 
     check_file(output)
-    made = convert(file, root)
-    path = save(made.run, output.parent, output.name)
-    told = made.translation
-    lines = [f"{item.path}: left out; {item.reason}" for item in told.ignored]
-    lines += [f"note: {note}" for note in told.notes]
-    if isinstance(made.run, Recipe | ExampleRun):
-        key = "compatibility" if isinstance(made.run, Recipe) else "run.compatibility"
+    conversion = convert(file, root)
+    path = save(conversion.run, output.parent, output.name)
+    translation = conversion.translation
+    lines = [f"{item.path}: left out; {item.reason}" for item in translation.ignored]
+    lines += [f"note: {note}" for note in translation.notes]
+    if isinstance(conversion.run, Recipe | ExampleRun):
+        key = "compatibility" if isinstance(conversion.run, Recipe) else "run.compatibility"
         lines += [f"{key} is reference, which keeps OpenDWM's oddities; set it to ours in {path} to leave them:"]
         lines += [f"  {oddity}" for oddity in ODDITIES]
         lines += [f"written: {path}", f"look at it: dwm show config -c {path}"]
@@ -56,9 +56,9 @@ def config(
         lines += [f"written: {path}"]
     values = {
         "output": path,
-        "kind": told.kind,
-        "ignored": [asdict(item) for item in told.ignored],
-        "notes": told.notes,
+        "kind": translation.kind,
+        "ignored": [asdict(item) for item in translation.ignored],
+        "notes": translation.notes,
     }
     finish(lines, values, quiet, as_json)
 
@@ -81,7 +81,9 @@ def weights(
     file: Annotated[Path, typer.Argument(help="A .pth, a .safetensors, a folder of these, or a training run's save.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder to write; a name in .safetensors: one file.", callback=flags.here),
+        typer.Option(
+            "--output", "-o", help="Folder to write; a name in .safetensors: one file.", callback=flags.local_path
+        ),
     ],
     config: flags.Config = None,
     name: Annotated[
@@ -124,5 +126,5 @@ def weights(
         run = run_of_save(file) if is_save(file) and name is None else known_run(file, name)
     report = convert_weights(file, output, run, numbers, base=base)
     lines = [f"{file}: {report}", f"written: {output}", f"try them: dwm generate --weights {output} --data …"]
-    values = {"output": output, "tensors": report.taken, "new": report.new, "renamed": report.renamed}
+    values = {"output": output, "tensors": report.loaded, "new": report.new, "renamed": report.renamed}
     finish(lines, values, quiet, as_json)

@@ -60,7 +60,10 @@ def show(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.", callback=flags.here
+            "--output",
+            "-o",
+            help="A .png of one frame; an .mp4, .gif or .rrd (Rerun) of several.",
+            callback=flags.local_path,
         ),
     ],
     at: Annotated[str, typer.Option("--at", help="Seconds since the scene's start.")] = "0",
@@ -70,40 +73,54 @@ def show(
     fps: flags.Fps = None,
     views: flags.Views = None,
     without: Annotated[list[Draw] | None, typer.Option("--without", help="What not to draw; may be repeated.")] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Darken all but where annotated things stand.")
+    ] = False,
     width: Annotated[
         int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
     ] = 448,
+    edits: flags.Edits = None,
     version: Version = None,
     key_frames: flags.KeyFrames = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them."""
+    """Draw a scene: cameras with boxes, map and LiDAR, and the view from above beside them; above its edited self with --edits."""
     hush(quiet or as_json)
     keep(f"nothing was written to {output}")
     from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
+    from dwm.data.overview import look_at_both
     from dwm.data.recording import save_recording
     from dwm.errors import DwmError
     from dwm.report.film import WRITERS, Film
+    from dwm.runs.edits import edited, read_edits
     from dwm.storage import check_file
 
     check_file(output)
+    edit_list = None if edits is None else read_edits(edits)
     if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
         raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
+    if foreground and ending == ".rrd":
+        raise DwmError(
+            f"{output}: recordings for Rerun hold photographs as they are; leave out --foreground, or write a film"
+        )
     left_out = {item.value for item in without or ()}
-    drawn = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
-    options = ReadOptions(maps=drawn.map, missing_captions="empty", key_frames_only=key_frames)
+    look = LookOptions(tile_width=width, foreground=foreground, **dict.fromkeys(left_out, False))
+    options = ReadOptions(maps=look.map or edit_list is not None, missing_captions="empty", key_frames_only=key_frames)
     dataset = open_dataset(data, version, options=options)
     chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
     frames = 1 if output.suffix.lower() == ".png" else max(1, int(min(seconds, chosen.seconds - start) * rate) + 1)
     clip = chosen.clip(start, frames, rate, flags.names(views))
-    if drawn.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
+    if look.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
         note(f"{scene}: no boxes are annotated before and after {start:g} s", quiet or as_json)
+    other = clip if edit_list is None else edited(clip, edit_list)
     if output.suffix.lower() == ".rrd":
-        save_recording(clip, output, drawn)
+        if other is not clip:
+            note(f"{output}: holds the edited clip alone; a .png or .mp4 shows both", quiet or as_json)
+        save_recording(other, output, look)
     else:
-        Film(look_at(clip, drawn), rate).save(output)
+        Film(look_at(clip, look) if other is clip else look_at_both(clip, other, look), rate).save(output)
     finish(
         [dataset.describe(), f"{scene} from {start:g} s, {frames} frames:", *written([output])],
         {"file": output, "frames": frames},
@@ -128,24 +145,28 @@ def check(
     from dwm.data.open import check_dataset
     from dwm.errors import CheckFailed
 
-    found = check_dataset(data, version, files, key_frames)
-    lines = [f"{found.format or found.version}: {found.scenes} scenes, {found.frames} frames, {found.boxes} boxes"]
-    width = max((len(one.kind) for one in found.findings), default=0)
-    for one in found.findings:
+    report = check_dataset(data, version, files, key_frames)
+    lines = [f"{report.format or report.version}: {report.scenes} scenes, {report.frames} frames, {report.boxes} boxes"]
+    width = max((len(one.kind) for one in report.findings), default=0)
+    for one in report.findings:
         lines.append(f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}")
-    finish([*lines, *([] if found.faults else ["no faults"])], asdict(found), quiet, as_json)
-    if found.faults:
+    finish([*lines, *([] if report.faults else ["no faults"])], asdict(report), quiet, as_json)
+    if report.faults:
         raise CheckFailed(
-            f"{data}: {len(found.faults)} kinds of faults ({', '.join(one.kind for one in found.faults[:4])})"
+            f"{data}: {len(report.faults)} kinds of faults ({', '.join(one.kind for one in report.faults[:4])})"
         )
 
 
 @app.command("zip", epilog=flags.example("dwm data zip v1.0-trainval01_blobs.tgz v1.0-trainval01_blobs.zip --verify"))
 def zip_(
-    source: Annotated[Path, typer.Argument(metavar="IN.tgz", help="A tar, packed or plain.", callback=flags.here)],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN.tgz", help="A tar, packed or plain.", callback=flags.local_path)
+    ],
     target: Annotated[
         Path,
-        typer.Argument(metavar="OUT.zip", help="The zip to write; it appears when it is whole.", callback=flags.here),
+        typer.Argument(
+            metavar="OUT.zip", help="The zip to write; it appears when it is whole.", callback=flags.local_path
+        ),
     ],
     verify: Annotated[bool, typer.Option("--verify", help="Read the zip again and compare checksums.")] = False,
     salvage: Annotated[
@@ -162,11 +183,11 @@ def zip_(
     from dwm.errors import CheckFailed
     from dwm.storage import zip_tar
 
-    made = zip_tar(source, target, verify=verify, salvage=salvage)
+    archive = zip_tar(source, target, verify=verify, salvage=salvage)
     checked = ", each read back and compared" if verify else ""
-    finish([f"{made.files} files{checked}:", *written([made.path])], asdict(made), quiet, as_json)
-    if made.missing:
-        raise CheckFailed(f"{source}: {made.missing}; {target} holds what is whole, fetch the rest again")
+    finish([f"{archive.files} files{checked}:", *written([archive.path])], asdict(archive), quiet, as_json)
+    if archive.missing:
+        raise CheckFailed(f"{source}: {archive.missing}; {target} holds what is whole, fetch the rest again")
 
 
 @app.command(epilog=flags.example("dwm data index data/nuscenes --version v1.0-trainval"))
@@ -175,18 +196,16 @@ def index(data: DataSet, version: Version = None, quiet: flags.Quiet = False, as
     hush(quiet or as_json)
     keep("the index is not complete; it is built at the next use")
     import time
+    from dataclasses import asdict
 
-    from dwm.data.open import open_scene_tables
-    from dwm.data.tables.index import open_index
+    from dwm.data.open import index_dataset
 
     started = time.monotonic()
-    source = open_scene_tables(data, version)
-    tables = open_index(source)
-    seconds, place = time.monotonic() - started, tables.place
-    values = {"format": source.title, "version": source.version, "scenes": sum(tables.scenes["complete"].to_pylist())}
-    values |= {"frames": len(tables.frames), "boxes": len(tables.boxes), "seconds": round(seconds, 3), "place": place}
-    told = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
-    finish([told, *(written([place]) if place else [])], values, quiet, as_json)
+    index = index_dataset(data, version)
+    values = asdict(index) | {"seconds": round(time.monotonic() - started, 3)}
+    values["place"] = values.pop("folder")
+    summary = "{format}: {scenes} scenes, {frames} frames, {boxes} boxes; opened in {seconds} s".format(**values)
+    finish([summary, *(written([index.folder]) if index.folder else [])], values, quiet, as_json)
 
 
 @app.command(epilog=flags.example("dwm data interpolate data/nuscenes --version v1.0-trainval"))
@@ -195,7 +214,7 @@ def interpolate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder to put interp_12Hz_trainval into; default: DATA.", callback=flags.here
+            "--output", "-o", help="Folder to put interp_12Hz_trainval into; default: DATA.", callback=flags.local_path
         ),
     ] = None,
     version: Version = None,
@@ -224,16 +243,16 @@ def interpolate(
     folder = check_folder((output or Path(data)) / NAME, empty=True)
     keep(f"nothing was written to {folder}; run the command again")
     tree = open_tree(data)
-    made = run(tree, choose_version(tree, version, recorded=True), folder, grouping.value, split, repeat)
-    gaps = ", ".join(f"{count} with {sweeps}" for sweeps, count in made.gaps.items())
+    result = run(tree, choose_version(tree, version, recorded=True), folder, grouping.value, split, repeat)
+    gaps = ", ".join(f"{count} with {sweeps}" for sweeps, count in result.gaps.items())
     lines = [
-        f"{made.scenes} scenes, {made.samples} samples, {made.frames} frames, {made.boxes} boxes:",
-        *written([made.folder]),
-        f"gaps of the front camera by their sweeps: {gaps}; pictures shown twice: {made.repeated}",
+        f"{result.scenes} scenes, {result.samples} samples, {result.frames} frames, {result.boxes} boxes:",
+        *written([result.folder]),
+        f"gaps of the front camera by their sweeps: {gaps}; pictures shown twice: {result.repeated}",
         "largest distance of a file's time from its sample's (ms): "
-        + ", ".join(f"{channel} {lag:.0f}" for channel, lag in made.lag.items()),
+        + ", ".join(f"{channel} {lag:.0f}" for channel, lag in result.lag.items()),
     ]
-    finish(lines, asdict(made), quiet, as_json)
+    finish(lines, asdict(result), quiet, as_json)
 
 
 @app.command(epilog=flags.example("dwm data captions words.csv --data data/nuscenes"))
@@ -242,7 +261,9 @@ def captions(
     data: Annotated[str, typer.Option("--data", help="The data set that the table speaks of.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the two files; default: the data set's.", callback=flags.here),
+        typer.Option(
+            "--output", "-o", help="Folder for the two files; default: the data set's.", callback=flags.local_path
+        ),
     ] = None,
     version: Version = None,
     quiet: flags.Quiet = False,
@@ -253,19 +274,25 @@ def captions(
     keep("nothing was written; run the command again")
     from dataclasses import asdict
 
-    from dwm.data import ReadOptions
-    from dwm.data.caption_table import make_caption_files
-    from dwm.data.open import open_scene_tables
-    from dwm.data.tables.dataset import open_tables
+    from dwm.data import ReadOptions, open_dataset
+    from dwm.data.caption_table import CaptionedDataset, make_caption_files
     from dwm.errors import DwmError
 
     if output is None and not Path(data).is_dir():
         raise DwmError(f"{data}: is no folder to write into; name one with --output")
-    dataset = open_tables(open_scene_tables(data, version), None, ReadOptions(maps=False, missing_captions="empty"))
-    made = make_caption_files(table, dataset, output or Path(data))
-    lines = [dataset.describe(), f"{made.rows} rows became {made.entries} captions:", *written(made.files)]
-    lines += [f"{made.without} cameras of scenes have none; read with missing_captions=empty"] if made.without else []
-    finish(lines, asdict(made), quiet, as_json)
+    dataset = open_dataset(data, version, None, ReadOptions(maps=False, missing_captions="empty"))
+    if not isinstance(dataset, CaptionedDataset):
+        raise DwmError(f"{dataset.describe()}: says its captions itself; a data set in files takes a table of them")
+    result = make_caption_files(table, dataset, output or Path(data))
+    lines = [
+        dataset.describe(),
+        f"{result.rows} rows became {result.entries} captions:",
+        *written(result.files),
+    ]
+    lines += (
+        [f"{result.without} cameras of scenes have none; read with missing_captions=empty"] if result.without else []
+    )
+    finish(lines, asdict(result), quiet, as_json)
 
 
 class Target(str, Enum):
@@ -276,7 +303,9 @@ class Target(str, Enum):
 @app.command(epilog=flags.example("dwm data convert data/nuscenes -o mini.zip --split mini_val"))
 def convert(
     data: DataSet,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, or a .zip.", callback=flags.here)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write, or a .zip.", callback=flags.local_path)
+    ],
     to: Annotated[Target, typer.Option("--to", help="What to make.")] = Target.package,
     files: Annotated[bool, typer.Option("--files/--no-files", help="Whether pictures and sweeps come along.")] = True,
     version: Version = None,
@@ -297,9 +326,11 @@ def convert(
         raise DwmError(f"--split {split}: a package is turned into nuScenes whole; leave it out")
     source = open_scene_tables(data, version if to is Target.package else None)
     if to is Target.package:
-        made = to_package(source, output, split, files)
+        conversion = to_package(source, output, split, files)
     else:
-        made = to_nuscenes(source, output, version or "v1.0-mini", files=files)
-    told = f"{made.scenes} scenes, {made.frames} frames, {made.boxes} boxes, {made.files} files:"
+        conversion = to_nuscenes(source, output, version or "v1.0-mini", files=files)
+    counts = (
+        f"{conversion.scenes} scenes, {conversion.frames} frames, {conversion.boxes} boxes, {conversion.files} files:"
+    )
     kind = f"{source.tree.where}: {source.title}"
-    finish([kind, told, *written([made.path])], asdict(made), quiet, as_json)
+    finish([kind, counts, *written([conversion.path])], asdict(conversion), quiet, as_json)

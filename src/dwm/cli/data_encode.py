@@ -9,7 +9,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush
-from dwm.cli.runs import chosen, on_data
+from dwm.cli.runs import choose_run, on_data
 
 EXAMPLE = "dwm data encode sd35-layout-nuscenes --data data/nuscenes -o data/store --workers 8"
 
@@ -33,7 +33,7 @@ def encode(
     overrides = [*(overrides or ()), f"data.workers={workers}", f"device={device}"]
     if output is not None:
         overrides.append(f"data.store={output}")
-    run = chosen(name, config, overrides)
+    run = choose_run(name, config, overrides)
     if data is not None:
         run = on_data(run, data, quiet or as_json)
     keep(f"what was written to {run.data.store} is kept; run the command again to go on")
@@ -41,14 +41,15 @@ def encode(
 
     from dwm.runs.encode import encode_run
 
-    made = encode_run(run, _part(part))
+    result = encode_run(run, _part(part))
     which = name if name and "=" not in name else f"-c {config}"
     lines = [
-        f"{made.latents} latents and {made.texts} texts were encoded, {made.latents_before} and {made.texts_before} were there:",
+        f"{result.latents} latents and {result.texts} texts were encoded, "
+        f"{result.latents_before} and {result.texts_before} were there:",
         f"  {run.data.store}",
         f"train from it: dwm train {which} data.store={run.data.store}",
     ]
-    finish(lines, {**asdict(made), "store": run.data.store}, quiet, as_json)
+    finish(lines, {**asdict(result), "store": run.data.store}, quiet, as_json)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def demo(
     from dwm.runs.demo import DemoRun
     from dwm.runs.demo import demo as run_demo
 
-    given = {
+    options = {
         "weights": weights,
         "seed": seed,
         "device": device,
@@ -40,13 +40,18 @@ def demo(
         "guidance": guidance,
         "dtype": dtype and dtype.value,
     }
-    run = saved(DemoRun, config, given)
-    made = run_demo(run, output, partial(note, quiet=quiet or as_json))
+    run = saved(DemoRun, config, options)
+    result = run_demo(run, output, partial(note, quiet=quiet or as_json))
     lines = [
-        f"done in {made.total:.0f} s, {made.memory / 1e9:.1f} GB at the peak; written:",
-        *written(made.files),
-        *(f"{line.name}: {line.value}" for line in made.scores.lines()),
+        f"done in {result.total:.0f} s, {result.memory / 1e9:.1f} GB at the peak; written:",
+        *written(result.files),
+        *(f"{line.name}: {line.value}" for line in result.scores.lines()),
         f"look at it: open {output / 'report.html'} in a browser",
     ]
-    values = {"files": made.files, "scores": made.scores.values(), "seconds": made.total, "peak_memory": made.memory}
+    values = {
+        "files": result.files,
+        "scores": result.scores.values(),
+        "seconds": result.total,
+        "peak_memory": result.memory,
+    }
     finish(lines, values, quiet, as_json)

@@ -58,8 +58,8 @@ def doctor(
 
 
 def _lines(check: Check) -> list[str]:
-    told = [f"{check.state.value:7} {check.name:12} {check.found}"]
-    return [*told, f"{'':21}→ {check.fix}"] if check.fix else told
+    lines = [f"{check.state.value:7} {check.name:12} {check.found}"]
+    return [*lines, f"{'':21}→ {check.fix}"] if check.fix else lines
 
 
 @app.command(epilog=flags.example("dwm doctor parity vectors/models --device cuda --dtype bfloat16"))
@@ -86,7 +86,7 @@ def parity(
     results = run_parity(folder, pick_device(device), getattr(torch, dtype.value), base_models)
     named = _named(results)
     failed = [name for name, result in named.items() if not result.passed]
-    values = {name: {"passed": found.passed, "error": found.error, "note": found.note} for name, found in named.items()}
+    values = {name: {"passed": one.passed, "error": one.error, "note": one.note} for name, one in named.items()}
     lines = [f"{name}: {result.note}" for name, result in named.items() if result.note]
     silent = sum(bool(result.note) for result in results)
     lines.append(
@@ -120,13 +120,13 @@ def precision(
     from dwm.runs.generate import GenerationRun
     from dwm.runs.precision import differences, precision_line
 
-    told = {"data": data, "weights": weights, "frames": frames, "steps": steps, "device": device}
-    run = saved(GenerationRun, config, {**told, "dtype": "auto" if dtype is None else dtype.value})
+    values = {"data": data, "weights": weights, "frames": frames, "steps": steps, "device": device}
+    run = saved(GenerationRun, config, {**values, "dtype": "auto" if dtype is None else dtype.value})
     if run.data is None and not run.prompt:
         run = run.with_(prompt=("daytime. clear.",), force=True)
-    found = differences(run)
-    lines = [precision_line("auto", pick_device(run.device)), *(one.line() for one in found)]
-    finish(lines, {one.dtype: {"psnr": one.psnr, "largest": one.largest} for one in found}, quiet, as_json)
+    precisions = differences(run)
+    lines = [precision_line("auto", pick_device(run.device)), *(one.line() for one in precisions)]
+    finish(lines, {one.dtype: {"psnr": one.psnr, "largest": one.largest} for one in precisions}, quiet, as_json)
 
 
 def _named(results: list[CaseResult]) -> dict[str, CaseResult]:

@@ -60,7 +60,7 @@ def evaluate(
     from dwm.runs.evaluate import EvaluationRun
     from dwm.runs.evaluate import evaluate as run_evaluation
 
-    given = {
+    options = {
         "data": data,
         "weights": weights,
         "split": split,
@@ -77,17 +77,17 @@ def evaluate(
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
     choices = {key: value for key, value in choices.items() if value is not None}
     if config is not None and verb_of(config) != "evaluate":
-        made = training_run(config, given, choices, output, root)
-        if made is None:
+        result = training_run(config, options, choices, output, root)
+        if result is None:
             return
-        finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
+        finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)
         return
     flags.no_root(root)
-    run = saved(EvaluationRun, config, given)
+    run = saved(EvaluationRun, config, options)
     if choices:
         run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **choices}})
-    made = run_evaluation(run, output)
-    finish(_lines(made), {"scores": made.scores.values(), "files": made.files}, quiet, as_json)
+    result = run_evaluation(run, output)
+    finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)
 
 
 def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
@@ -102,9 +102,9 @@ def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
     finish([f"{'':{width}}  {records[0]}  {records[1]}", *lines], numbers, quiet, as_json)
 
 
-def _lines(made: Evaluated) -> list[str]:
-    scores = [text for line in made.scores.lines() for text in (f"{line.name}: {line.value}", f"    {line.meaning}")]
-    return [*scores, "written:", *written(made.files)]
+def _lines(result: Evaluated) -> list[str]:
+    scores = [text for line in result.scores.lines() for text in (f"{line.name}: {line.value}", f"    {line.meaning}")]
+    return [*scores, "written:", *written(result.files)]
 
 
 def training_run(

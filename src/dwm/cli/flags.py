@@ -30,7 +30,7 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def here(path: Path | None) -> Path | None:
+def local_path(path: Path | None) -> Path | None:
     """Refuses a URL, which would become a folder called s3: in the working directory."""
     if path is not None and (match := URL.match(str(path))):
         raise typer.BadParameter(f"{match[1]}:// cannot be written to; name a folder or file of this machine")
@@ -49,26 +49,26 @@ def data_there(data: str | None) -> str | None:
 def weights_there(weights: str | None) -> str | None:
     """The same for weights."""
     if weights is not None and not Path(weights).exists():
-        from dwm.checkpoints.places import resolve
+        from dwm.checkpoints.locations import resolve
 
         resolve(weights)
     return weights
 
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
-OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=here)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", callback=local_path)]
+OptionalOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder to write into.", callback=local_path)
+]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A saved run, or a config of OpenDWM (JSON).")]
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="A data set: a folder, an archive, or a URL such as s3://….", callback=data_there),
+    typer.Option("--data", help="A data set: a folder, archive or s3://… URL.", callback=data_there),
 ]
-KeyFrames = Annotated[
-    bool, typer.Option("--key-frames", help="Only key frames: of a set whose sweeps are not there, say.")
-]
+KeyFrames = Annotated[bool, typer.Option("--key-frames", help="Only key frames, where sweeps are not there.")]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", help="Folder that holds data/, base_model/ and pretrained/: the run's files lie there."),
+    typer.Option("--root", help="Folder of data/, base_model/, pretrained/."),
 ]
 
 
@@ -88,6 +88,9 @@ Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
 
 
+Edits = Annotated[Path | None, typer.Option("--edits", help="A JSON file of edits: docs/generation.md.")]
+
+
 class Dtype(str, Enum):
     """What weights are held and computed in."""
 
@@ -97,14 +100,12 @@ class Dtype(str, Enum):
     float16 = "float16"
 
 
-OptionalDtype = Annotated[
-    Dtype | None, typer.Option("--dtype", help="What is computed in; auto (the default): what is fastest there.")
-]
+OptionalDtype = Annotated[Dtype | None, typer.Option("--dtype", help="What is computed in; auto: the fastest.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")]
-Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow the conditions.")]
+Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow conditions.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

@@ -24,8 +24,9 @@ def generate(
     weather: Annotated[str | None, typer.Option("--weather", help="Its captions' weather.")] = None,
     remove: Annotated[list[str] | None, typer.Option("--remove", help="Boxes to leave out; may repeat.")] = None,
     ego_left: Annotated[float | None, typer.Option("--ego-left", help="Metres to move the car.")] = None,
+    edits: flags.Edits = None,
     references: Annotated[
-        int | None, typer.Option("--references", min=0, max=3, help="First frames of the clip that are given.")
+        int | None, typer.Option("--references", min=0, max=3, help="Its first frames that are given.")
     ] = None,
     frames: flags.Frames = None,
     fps: flags.Fps = None,
@@ -45,22 +46,19 @@ def generate(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Generate driving video from words, from a clip's boxes, map and cameras, or from its first frames."""
+    """Generate driving video from words, a clip's layout, or its first frames."""
     hush(quiet or as_json)
     keep(f"nothing of this video; start it again with the same command (output {output})")
+    from dwm.runs.edits import all_edits
     from dwm.runs.generate import GenerationRun
     from dwm.runs.generate import generate as run_generation
 
-    given = {
+    options = {
         "data": data,
         "scene": scene,
         "start": start,
         "prompt": tuple(prompt) if prompt else None,
         "negative": negative,
-        "time": time,
-        "weather": weather,
-        "remove": tuple(remove) if remove else None,
-        "ego_left": ego_left,
         "references": references,
         "frames": frames,
         "fps": fps,
@@ -76,20 +74,25 @@ def generate(
         "key_frames_only": key_frames or None,
         "force": force or None,
     }
+    changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None, "ego_left": ego_left}
     if config is not None and verb_of(config) != "generate":
-        files = training_run(config, given, output, root)
+        files = training_run(config, options | changes | {"edits": edits}, output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
         return
     flags.no_root(root)
-    run = saved(GenerationRun, config, given)
-    made = run_generation(run, output)
+    run = saved(GenerationRun, config, options)
+    run = run.with_(edits=all_edits(run.edits, edits, **changes))
+    result = run_generation(run, output)
     lines = [
-        f"{made.video.length} frames of {len(made.video.views)} views in {made.seconds:.1f} s; written:",
-        *written(made.files),
+        f"{result.video.length} frames of {len(result.video.views)} views in {result.seconds:.1f} s; written:",
+        *written(result.files),
         f"look at it: open {output / 'report.html'} in a browser",
     ]
     finish(
-        lines, {"files": made.files, "seconds": made.seconds, "run": made.run.model_dump(mode="json")}, quiet, as_json
+        lines,
+        {"files": result.files, "seconds": result.seconds, "run": result.run.model_dump(mode="json")},
+        quiet,
+        as_json,
     )
 
 

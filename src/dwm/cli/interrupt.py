@@ -20,16 +20,16 @@ PATIENCE = 1.5
 """Seconds that a run has to unwind by itself."""
 STATUS = 130
 
-_kept: Callable[[], str] = lambda: "nothing was written"  # noqa: E731
+_remains: Callable[[], str] = lambda: "nothing was written"  # noqa: E731
 _said = threading.Lock()
-_asked: list[int] = []
+_ending: list[int] = []
 """The process that was asked to end, once it was."""
 
 
 def keep(says: str | Callable[[], str]) -> None:
     """What to tell the user if the run is stopped now: what is kept and the command that goes on from there."""
-    global _kept
-    _kept = says if callable(says) else lambda: says
+    global _remains
+    _remains = says if callable(says) else lambda: says
 
 
 def watch() -> None:
@@ -44,28 +44,28 @@ def watch() -> None:
     owner = os.getpid()
 
     def ask(number: int, frame: object) -> None:
-        if os.getpid() == owner and _asked:
+        if os.getpid() == owner and _ending:
             leave()  # asked twice: there is no time to unwind
-        _asked[:] = [os.getpid()]
+        _ending[:] = [os.getpid()]
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)
-    sys.unraisablehook = _unless_asked(sys.unraisablehook)
+    sys.unraisablehook = _unless_interrupted(sys.unraisablehook)
     threading.Thread(target=_end, args=(receive,), name="ctrl-c", daemon=True).start()
 
 
-def asked() -> bool:
+def interrupted() -> bool:
     """Whether this process was asked to end: whatever error it unwinds with then (libraries that are being imported turn Ctrl-C
     into errors of their own) is no fault."""
-    return _asked == [os.getpid()]
+    return _ending == [os.getpid()]
 
 
-def _unless_asked(tell: Callable[..., object]) -> Callable[..., None]:
+def _unless_interrupted(tell: Callable[..., object]) -> Callable[..., None]:
     """What Python says of errors that it cannot raise, but not of a Ctrl-C that met it in the middle of tidying up."""
 
     def tell_others(error: object) -> None:
-        if not asked():
+        if not interrupted():
             tell(error)
 
     return tell_others
@@ -86,7 +86,7 @@ def leave() -> None:
         return
     with contextlib.suppress(Exception):
         if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
-            say(f"dwm: interrupted; {_kept()}")
+            say(f"dwm: interrupted; {_remains()}")
     _end_workers()
     os._exit(STATUS)
 

@@ -102,8 +102,8 @@ def _outcome_of(arguments: list[str] | None) -> int:
 
 def _warning(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
     """What we warn of is about the user's files, not about a line of ours."""
-    place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
-    return shown_line(f"dwm: {place}{message}") + "\n"
+    where = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
+    return shown_line(f"dwm: {where}{message}") + "\n"
 
 
 def outcome(work: Callable[[], Any]) -> int:
@@ -123,7 +123,7 @@ def outcome(work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if interrupt.asked():
+        if interrupt.interrupted():
             return INTERRUPTED
         if line := _known_fault(error) or versions.explanation(error):
             return _line(line, FAULT)

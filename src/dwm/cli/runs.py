@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Run = TypeVar("Run", bound="dwm.options.Options")
 
 
-def chosen(
+def choose_run(
     name: str | None,
     config: Path | None,
     overrides: Sequence[str] | None,
@@ -38,13 +38,13 @@ def chosen(
     if config:
         return resolve(values=read(config, root), overrides=overrides)
     from dwm.config import find
-    from dwm.opendwm.config.places import with_root
+    from dwm.opendwm.config.port_paths import with_root
 
     named = find(name or default or "town")
     return resolve(values=with_root(named, root) if root else named, overrides=overrides)
 
 
-def chosen_training(
+def choose_training(
     name: str | None, config: Path | None, overrides: Sequence[str] | None, root: Path | None = None
 ) -> Recipe | Campaign:
     """The same for what is trained, which may be a campaign of several runs."""
@@ -59,9 +59,9 @@ def chosen_training(
 
         values = read_json(config)
         if isinstance(values, dict) and "stages" in values:
-            given = [text for text in (name, *(overrides or ())) if text]
-            return changed(campaign_from(values, str(config)), given)
-    return chosen(name, config, overrides, root=root)
+            texts = [text for text in (name, *(overrides or ())) if text]
+            return changed(campaign_from(values, str(config)), texts)
+    return choose_run(name, config, overrides, root=root)
 
 
 @overload
@@ -76,8 +76,8 @@ def on_data(run: Recipe | Campaign, data: str, quiet: bool) -> Recipe | Campaign
     from dwm.config.own_data import others, with_data
 
     run = with_data(run, data)
-    if kept := others(run):
-        note(f"--data is the first set, data.train.0; the others stay where the run has them: {', '.join(kept)}", quiet)
+    if rest := others(run):
+        note(f"--data is the first set, data.train.0; the others stay where the run has them: {', '.join(rest)}", quiet)
     return run
 
 
@@ -111,5 +111,5 @@ def saved(kind: type[Run], config: Path | None, changes: Mapping[str, Any] | Non
         raise DwmError(f"{config}: is a run of `dwm {values['verb']}`, not of `dwm {verb}`")
     if config is not None:
         values = validated(kind, values, str(config)).model_dump(mode="json")
-    given = {key: value for key, value in (changes or {}).items() if value is not None}
-    return validated(kind, {**values, **given}, "command line")
+    options = {key: value for key, value in (changes or {}).items() if value is not None}
+    return validated(kind, {**values, **options}, "command line")

@@ -56,9 +56,9 @@ def config(
     """Every setting of a run: its value, its meaning with unit, its default. --json prints what -c reads."""
     import json
 
-    from dwm.cli.runs import chosen_training
+    from dwm.cli.runs import choose_training
 
-    run = chosen_training(name, config, overrides)
+    run = choose_training(name, config, overrides)
     from dwm.config import Campaign
     from dwm.config.describe import settings
 
@@ -82,32 +82,32 @@ def memory(
     """Parameters, memory and arithmetic of a step, from the settings alone: nothing is loaded."""
     from dataclasses import asdict
 
-    from dwm.cli.runs import chosen
+    from dwm.cli.runs import choose_run
 
-    run = chosen(name, config, overrides)  # before PyTorch, so that a slip is told at once
+    run = choose_run(name, config, overrides)  # before PyTorch, so that a slip is told at once
     import torch
 
     from dwm.config.cost import estimate
 
-    told = estimate(run, getattr(torch, dtype.value))
-    finish(memory_lines(told), asdict(told), False, as_json)
+    estimated = estimate(run, getattr(torch, dtype.value))
+    finish(memory_lines(estimated), asdict(estimated), False, as_json)
 
 
-def memory_lines(told: Estimate) -> list[str]:
+def memory_lines(estimated: Estimate) -> list[str]:
     """The estimate for people."""
-    shape, total = told.shape, sum(told.parameters.values())
+    shape, total = estimated.shape, sum(estimated.parameters.values())
     parts = ", ".join(
-        f"{part} {count / 1e6:.1f}" for part, count in sorted(told.parameters.items(), key=lambda p: -p[1])
+        f"{part} {count / 1e6:.1f}" for part, count in sorted(estimated.parameters.items(), key=lambda p: -p[1])
     )
-    base = "not found, not counted" if told.base_model is None else f"{_bytes(told.base_model)} of files"
+    base = "not found, not counted" if estimated.base_model is None else f"{_bytes(estimated.base_model)} of files"
     pixels = f"{shape.t} frames × {shape.v} views of {shape.w * shape.factor}×{shape.h * shape.factor}"
     return [
         f"network: {total / 1e6:.1f} M parameters ({parts})",
         f"base model (autoencoder and text encoders): {base}",
-        f"training, {shape.b} clips of {pixels}, computing in {told.dtype}:",
-        *_cost_lines(told.training),
+        f"training, {shape.b} clips of {pixels}, computing in {estimated.dtype}:",
+        *_cost_lines(estimated.training),
         "generation, one sampling step of one clip with guidance:",
-        *_cost_lines(told.generation),
+        *_cost_lines(estimated.generation),
     ]
 
 

@@ -35,8 +35,8 @@ def town(
     from dwm.town import NuScenesOptions, write_nuscenes
 
     options = NuScenesOptions(seconds=seconds)
-    if (wanted := flags.size(size)) is not None:
-        options = options.with_(size=wanted)
+    if (pixels := flags.size(size)) is not None:
+        options = options.with_(size=pixels)
     write_nuscenes(output, scenes, seed, format=format.value, options=options)
     lines = [
         f"{scenes} scenes, written as nuScenes:",

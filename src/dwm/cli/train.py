@@ -11,7 +11,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import chosen_training, on_data
+from dwm.cli.runs import choose_training, on_data
 
 
 def train(
@@ -29,11 +29,11 @@ def train(
     previews and the weights."""
     first = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
     hush(quiet or as_json or not first)
-    run = chosen_training(name, config, overrides, root)
+    run = choose_training(name, config, overrides, root)
     if data is not None:
         run = on_data(run, data, quiet or as_json or not first)
     output = output or Path("runs") / (run.name or "run")
-    keep(lambda: _kept(name, config, output))
+    keep(lambda: _kept_saves(name, config, output))
     from dwm.config import Campaign, Recipe
     from dwm.runs.campaign import train_campaign
     from dwm.runs.train import train_run
@@ -51,7 +51,7 @@ def train(
     finish(lines, {"weights": weights, "output": output}, quiet or not first, as_json and first)
 
 
-def _kept(name: str | None, config: Path | None, output: Path) -> str:
+def _kept_saves(name: str | None, config: Path | None, output: Path) -> str:
     saves = sorted(output.glob("**/checkpoints/[0-9]*")) + sorted(output.glob("*/[0-9]*/state.json"))
     again = f"dwm train {name or f'-c {config}'} --resume -o {output}"
     return f"{len(saves)} saves are kept in {output}; go on with: {again}"

@@ -1,6 +1,6 @@
 from .build import CONDITIONS as CONDITIONS
 from .build import build_conditions as build_conditions
-from .build import drawn as drawn
+from .build import drawn_names as drawn_names
 from .build import dropped_together as dropped_together
 from .build import latent_times as latent_times
 from .condition import Condition as Condition

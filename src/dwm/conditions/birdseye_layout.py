@@ -10,8 +10,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def normalise(pictures: Tensor, mean: tuple[float, ...] = MEAN, deviation: tuple[float, ...] = DEVIATION) -> Tensor:
     """Bytes (..., 3, H, W) → numbers around 0."""
-    place = (-1, 1, 1)
-    middle, width = (pictures.new_tensor(x, dtype=torch.float32).view(place) for x in (mean, deviation))
+    shape = (-1, 1, 1)
+    middle, width = (pictures.new_tensor(x, dtype=torch.float32).view(shape) for x in (mean, deviation))
     return (pictures.float() / 255 - middle) / width
 
 

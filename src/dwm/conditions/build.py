@@ -61,9 +61,9 @@ def build_conditions(
     return Conditions(**_encoded(request), **_attention(request))
 
 
-def drawn(options: ConditionOptions) -> tuple[str, ...]:
+def drawn_names(options: ConditionOptions) -> tuple[str, ...]:
     """The conditions for which training draws who keeps them, in the order of the draws."""
-    return tuple(condition.name for condition in CONDITIONS if condition.drawn(options))
+    return tuple(condition.name for condition in CONDITIONS if condition.is_drawn(options))
 
 
 def dropped_together() -> tuple[str, ...]:
@@ -93,7 +93,9 @@ def _encoded(request: Request) -> dict[str, Any]:
             axes |= condition.fields
             for name, value in condition.encode(request).items():
                 parts.setdefault(name, []).append(value)
-    return {name: found[0] if len(found) == 1 else torch.cat(found, axes[name]) for name, found in parts.items()}
+    return {
+        name: tensors[0] if len(tensors) == 1 else torch.cat(tensors, axes[name]) for name, tensors in parts.items()
+    }
 
 
 def _attention(request: Request) -> dict[str, Any]:

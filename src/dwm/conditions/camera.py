@@ -26,7 +26,7 @@ class Camera:
     def used(self, options: ConditionOptions) -> bool:
         return options.added_time_ids is not None
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return False
 
     def encode(self, request: Request) -> Fields:
@@ -44,26 +44,26 @@ class ExplicitView:
     def used(self, options: ConditionOptions) -> bool:
         return options.explicit_view_modeling
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return options.explicit_view_modeling
 
     def encode(self, request: Request) -> Fields:
         matrices = view_matrices(request.batch, request.keep.get(self.name))
-        found = (doubled(request.at_latents(value), None, request) for value in matrices)
-        return dict(zip(self.fields, found, strict=True))
+        encoded = (doubled(request.at_latents(value), None, request) for value in matrices)
+        return dict(zip(self.fields, encoded, strict=True))
 
 
 def camera_ids(batch: ClipBatch, options: ConditionOptions) -> Float[Tensor, "b t v i"]:
     """Frame rate, intrinsics relative to the picture's size, view direction and position of each picture."""
     numbers = _entries(batch.intrinsics.flatten(-2), options.camera_intrinsic_embedding_indices)
     sizes = _entries(batch.image_size, options.camera_intrinsic_denom_embedding_indices)
-    places = _entries(batch.ego_from_camera.flatten(-2), options.camera_transform_embedding_indices)
+    position = _entries(batch.ego_from_camera.flatten(-2), options.camera_transform_embedding_indices)
     fps = batch.fps[:, None, None, None].expand(*batch.shape, 1)
-    return torch.cat([fps, numbers / sizes, places], -1).float()
+    return torch.cat([fps, numbers / sizes, position], -1).float()
 
 
 def view_matrices(
-    batch: ClipBatch, kept: Bool[Tensor, "b"] | None = None
+    batch: ClipBatch, keep: Bool[Tensor, "b"] | None = None
 ) -> tuple[Float[Tensor, "b t v 3 3"], Float[Tensor, "b t v 4 4"]]:
     """Intrinsics relative to the picture's size, and each camera in the ego frame of the first frame and first view.
 
@@ -79,8 +79,8 @@ def view_matrices(
     unknown = torch.zeros(len(poses), dtype=torch.bool, device=poses.device)
     if batch.is_uncalibrated is not None:
         unknown = unknown | batch.is_uncalibrated
-    if kept is not None:
-        unknown = unknown | ~send(kept, unknown.device)
+    if keep is not None:
+        unknown = unknown | ~send(keep, unknown.device)
     unknown = unknown[:, None, None, None, None]
     eye = torch.eye(4, device=poses.device)
     return torch.where(unknown, eye[:3, :3], intrinsics), torch.where(unknown, eye, ego0_from_camera)

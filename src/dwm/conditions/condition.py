@@ -64,7 +64,7 @@ class Condition(Protocol):
         """Whether a network of these options is told it."""
         ...
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         """Whether training draws a number for each clip that decides whether it is kept."""
         ...
 

@@ -28,7 +28,7 @@ class Boxes:
     def used(self, options: ConditionOptions) -> bool:
         return options.boxes
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:
@@ -45,7 +45,7 @@ class Map:
     def used(self, options: ConditionOptions) -> bool:
         return options.map
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:
@@ -72,9 +72,9 @@ def _pictures(request: Request, pictures: Tensor | None, name: str) -> Float[Ten
 
 def _size(request: Request) -> tuple[int, int]:
     batch = request.batch
-    known = next((p for p in (batch.layout_boxes, batch.layout_map, batch.frames) if p is not None), None)
-    if known is not None:
-        return known.shape[-1], known.shape[-2]
+    pictures = next((p for p in (batch.layout_boxes, batch.layout_map, batch.frames) if p is not None), None)
+    if pictures is not None:
+        return pictures.shape[-1], pictures.shape[-2]
     if request.size is None:
         raise DwmError("the batch has neither layout nor pictures; give the size of the layout that is not given")
     return request.size

@@ -36,7 +36,7 @@ class Action:
     def used(self, options: ConditionOptions) -> bool:
         return options.action
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:
@@ -46,7 +46,7 @@ class Action:
 
 def action_ids(
     batch: ClipBatch,
-    kept: Bool[Tensor, "b"] | None = None,
+    keep: Bool[Tensor, "b"] | None = None,
     before: Float[Tensor, "b v 4 4"] | None = None,
 ) -> Float[Tensor, "b t v 2"]:
     """Speed in km/h and the steering wheel's angle in radians (positive to the left) at each picture; UNKNOWN where not known.
@@ -66,8 +66,10 @@ def action_ids(
     angle = torch.atan2(motion[..., 1, 0] - motion[..., 0, 1], motion[..., 0, 0] + motion[..., 1, 1])
     steering = angle / distance.clamp(min=STANDING) * WHEEL_BASE * STEERING_RATIO
     steering = torch.where(distance > STANDING, steering, UNKNOWN)
-    known = (poses - torch.eye(4, dtype=poses.dtype, device=poses.device)).sum((1, 2, 3, 4)).abs() > NO_MOTION_KNOWN
-    if kept is not None:
-        known = known & send(kept, known.device)
+    has_motion = (poses - torch.eye(4, dtype=poses.dtype, device=poses.device)).sum(
+        (1, 2, 3, 4)
+    ).abs() > NO_MOTION_KNOWN
+    if keep is not None:
+        has_motion = has_motion & send(keep, has_motion.device)
     ids = torch.stack([speed, steering], -1)
-    return torch.where(known[:, None, None, None], ids, UNKNOWN).float()
+    return torch.where(has_motion[:, None, None, None], ids, UNKNOWN).float()

@@ -20,7 +20,7 @@ class Text:
     def used(self, options: ConditionOptions) -> bool:
         return options.text
 
-    def drawn(self, options: ConditionOptions) -> bool:
+    def is_drawn(self, options: ConditionOptions) -> bool:
         return True
 
     def encode(self, request: Request) -> Fields:
@@ -33,11 +33,11 @@ class Text:
         prompts = self._prompts(request)
         if request.guidance:
             prompts = [request.negative_prompt] * len(prompts) + prompts
-        found = request.text.encode(prompts, request.gradients).to(batch.fps.device)
+        embedding = request.text.encode(prompts, request.gradients).to(batch.fps.device)
         shape = (2 * b if request.guidance else b, t, v)
-        encoded = {"text": found.sequence.unflatten(0, shape).to(request.dtype)}
-        if found.pooled is not None:
-            encoded["pooled"] = found.pooled.unflatten(0, shape).to(request.dtype)
+        encoded = {"text": embedding.sequence.unflatten(0, shape).to(request.dtype)}
+        if embedding.pooled is not None:
+            encoded["pooled"] = embedding.pooled.unflatten(0, shape).to(request.dtype)
         return encoded
 
     def _prompts(self, request: Request) -> list[str]:

@@ -70,8 +70,8 @@ def campaign_from(values: Mapping[str, Any], source: str) -> Campaign:
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise DwmError(f'{source}: stages: expected a list of objects {{"name": …, "run": {{…}}}}')
     read = [
-        {**stage, "run": from_values(stage.get("run"), f"{source}: stages.{place}.run")}
-        for place, stage in enumerate(stages)
+        {**stage, "run": from_values(stage.get("run"), f"{source}: stages.{index}.run")}
+        for index, stage in enumerate(stages)
     ]
     return validated(Campaign, {**values, "stages": read}, source)
 

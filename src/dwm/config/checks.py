@@ -21,8 +21,8 @@ def check(run: Recipe, source: str) -> None:
 
 def _sets(run: Recipe) -> Iterator[str]:
     for group in ("train", "validation"):
-        for place, source in enumerate(getattr(run.data, group)):
-            where = f"data.{group}.{place}"
+        for index, source in enumerate(getattr(run.data, group)):
+            where = f"data.{group}.{index}"
             repeated = sorted({view for view in source.views if source.views.count(view) > 1})
             count = source.clips_as_views or len(source.views)
             if not count:
@@ -35,6 +35,8 @@ def _sets(run: Recipe) -> Iterator[str]:
                 yield (
                     f"{where}.path is {source.path}, but {where}.kind is {source.kind}, which is drawn; set the kind to {USUAL}"
                 )
+            if source.clips_as_views is not None and len(source.rates) != 1:
+                yield f"{where}.rates has {len(source.rates)} entries; clips that stand as views need exactly one"
             if source.crossview_mask is not None and len(source.crossview_mask) != count:
                 yield f"{where}.crossview_mask is for {len(source.crossview_mask)} views, but there are {count}"
             if source.frames != run.data.frames and group == "train":
@@ -51,26 +53,26 @@ def _size(run: Recipe) -> Iterator[str]:
                 f"{name} is {width}×{height}, not a multiple of {multiple} (autoencoder {AUTOENCODER_FACTOR} × patch "
                 f"{patch}); nearest: {good[0]}×{good[1]}"
             )
-        known = run.network.largest_side
-        if known is not None and max(width, height) // multiple > known:
+        largest = run.network.largest_side
+        if largest is not None and max(width, height) // multiple > largest:
             tokens = max(width, height) // multiple
-            yield f"{name} {width}×{height} has {tokens} tokens in a side, network.pos_embed_max_size knows {known}"
+            yield f"{name} {width}×{height} has {tokens} tokens in a side, network.pos_embed_max_size knows {largest}"
 
 
 def _sizes(run: Recipe) -> Iterator[tuple[str, tuple[int, int]]]:
     yield "data.size", run.data.size
-    for place, mix in enumerate(run.data.mix):
-        yield f"data.mix.{place}.size", mix.size
+    for index, mix in enumerate(run.data.mix):
+        yield f"data.mix.{index}.size", mix.size
 
 
 def _layout(run: Recipe) -> Iterator[str]:
-    adapter, wanted = getattr(run.network, "condition_image_adapter_config", None), run.conditions.layout_channels
-    if adapter is not None and adapter.in_channels != wanted:
+    adapter, channels = getattr(run.network, "condition_image_adapter_config", None), run.conditions.layout_channels
+    if adapter is not None and adapter.in_channels != channels:
         yield (
             f"network.condition_image_adapter_config.in_channels is {adapter.in_channels}, but conditions.boxes and "
-            f"conditions.map give {wanted} channels (3 each)"
+            f"conditions.map give {channels} channels (3 each)"
         )
-    if adapter is None and wanted:
+    if adapter is None and channels:
         yield "conditions.boxes and conditions.map need network.condition_image_adapter_config; or set both to false"
     if adapter is not None and run.network.tokens_follow_layout:
         halvings = sum(adapter.is_downblocks)
@@ -83,15 +85,15 @@ def _layout(run: Recipe) -> Iterator[str]:
 
 
 def _cameras(run: Recipe) -> Iterator[str]:
-    told, network = run.conditions, run.network
+    options, network = run.conditions, run.network
     width = getattr(network, "projection_class_embeddings_input_dim", None) or 0
     kind = network.perspective
-    if kind == "implicit" and told.id_count * 256 != width:
+    if kind == "implicit" and options.id_count * 256 != width:
         yield (
             f"network.projection_class_embeddings_input_dim is {width}, but conditions.added_time_ids = "
-            f"{told.added_time_ids} gives {told.id_count} numbers: 256 × {told.id_count} = {told.id_count * 256}"
+            f"{options.added_time_ids} gives {options.id_count} numbers: 256 × {options.id_count} = {options.id_count * 256}"
         )
-    if kind == "explicit" and not told.explicit_view_modeling:
+    if kind == "explicit" and not options.explicit_view_modeling:
         yield "network.perspective_modeling_type is explicit, but conditions.explicit_view_modeling is false"
     if getattr(network, "enable_crossview", False) and run.data.views == 1:
         yield "network.enable_crossview is true, but a clip has one view; set it to false or name more data.train.0.views"
@@ -99,8 +101,8 @@ def _cameras(run: Recipe) -> Iterator[str]:
 
 def _frames(run: Recipe) -> Iterator[str]:
     batch, objective = run.training.batch, run.training.objective
-    given = objective.reference_frames
-    most = given if isinstance(given, int) else max(given, default=0)
+    reference = objective.reference_frames
+    most = reference if isinstance(reference, int) else max(reference, default=0)
     longest = max(batch.lengths)
     if run.data.train and longest > run.data.frames:
         key = "training.batch.frames" if longest == batch.frames else "frames in training.batch.mix"
@@ -113,15 +115,15 @@ def _frames(run: Recipe) -> Iterator[str]:
             yield f"{stage.name}: batch.mix is for runs that train their autoencoder; give data.mix instead"
         if stage.batch.mix and run.data.mix:
             yield f"{stage.name}: batch.mix and data.mix both share out the clips; give one of them"
-        for place, shape in enumerate(stage.batch.mix):
+        for index, shape in enumerate(stage.batch.mix):
             if run.data.train and shape.views is not None and shape.views > run.data.views:
-                yield f"{stage.name}: batch.mix.{place}.views is {shape.views}, but clips have {run.data.views} views"
-    for place, mix in enumerate(run.data.mix):
+                yield f"{stage.name}: batch.mix.{index}.views is {shape.views}, but clips have {run.data.views} views"
+    for index, mix in enumerate(run.data.mix):
         if run.data.train and mix.frames > run.data.frames:
-            yield f"data.mix.{place}.frames is {mix.frames}, but clips have data.train.0.frames = {run.data.frames}"
-    window, kept = run.preview.window or run.data.frames, run.sampling.reference_frames
-    if run.sampling.style == "windows" and kept >= window > 1:
-        yield f"sampling.reference_frames is {kept}, which leaves nothing to generate in a window of {window}"
+            yield f"data.mix.{index}.frames is {mix.frames}, but clips have data.train.0.frames = {run.data.frames}"
+    window, references = run.preview.window or run.data.frames, run.sampling.reference_frames
+    if run.sampling.style == "windows" and references >= window > 1:
+        yield f"sampling.reference_frames is {references}, which leaves nothing to generate in a window of {window}"
     if run.sampling.style != "windows" and run.sampling.num_inference_steps % max(
         1, window - run.sampling.finished_frames
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dwm.checkpoints.places import base_model_folder
+from dwm.checkpoints.locations import base_model_folder
 from dwm.config.checks import AUTOENCODER_FACTOR
 from dwm.config.files import read_json
 from dwm.config.recipe import Recipe
@@ -53,8 +53,8 @@ def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
 def text_tokens(folder: Path) -> int:
     """How many text tokens a picture gets: one CLIP's length (the second lies beside it in width) and T5's."""
     configs = [folder / name / "tokenizer_config.json" for name in ("tokenizer", "tokenizer_3")]
-    found = [min(int(read_json(path)["model_max_length"]), 77) for path in configs if path.is_file()]
-    return sum(found) or SD3_TOKENS
+    lengths = [min(int(read_json(path)["model_max_length"]), 77) for path in configs if path.is_file()]
+    return sum(lengths) or SD3_TOKENS
 
 
 def _size_of(folder: Path) -> int:

@@ -44,10 +44,12 @@ class SourceOptions(Options):
     layout: LayoutOptions | None = Field(None, description="how boxes and map are drawn; none: as `data.layout` says")
     index: str | None = Field(None, description="file that lists what lies where (waymo, opendv, layouts)")
     left_out: tuple[str, ...] = Field((), description="recordings that are not used (opendv)")
-    margins: tuple[float, float] = Field(
-        (0.0, 0.0), description="seconds unused at a recording's start and end (opendv)"
+    clips_as_views: int | None = Field(
+        None, ge=1, description="opendv: so many clips of one camera stand as views, all at one rate"
     )
-    clips_as_views: int | None = Field(None, ge=1, description="opendv: so many clips of one camera stand as views")
+    order_seed: int | None = Field(
+        42, ge=0, description="clips_as_views: seed of the order in which clips come together; none: as they come"
+    )
     made_up_layout: float | None = Field(None, description="grey level of layout pictures where a set has none")
     uncalibrated: bool = Field(False, description="cameras without known calibration: told as none")
     crossview_mask: tuple[tuple[bool, ...], ...] | None = Field(

@@ -32,8 +32,8 @@ def settings(options: Options, prefix: str = "") -> Iterator[Setting]:
         if isinstance(value, Options):
             yield from settings(value, f"{prefix}{name}.")
         elif isinstance(value, tuple) and any(isinstance(item, Options) for item in value):
-            for place, item in enumerate(value):
-                yield from settings(item, f"{prefix}{name}.{place}.")
+            for index, item in enumerate(value):
+                yield from settings(item, f"{prefix}{name}.{index}.")
         else:
             default = field.get_default(call_default_factory=True)
             default = None if default is PydanticUndefined else default

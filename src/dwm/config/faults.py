@@ -26,9 +26,9 @@ def options_in(annotation: Any, hint: Any = None) -> type[Options] | None:
     """The option class that stands there, or None. Of several, the one that `hint` means: its name, or values of its keys."""
     classes = option_classes(annotation)
     if len(classes) > 1 and isinstance(hint, str):
-        classes = tuple(found for found in classes if found.__name__ == hint) or classes
+        classes = tuple(cls for cls in classes if cls.__name__ == hint) or classes
     if len(classes) > 1 and isinstance(hint, dict):
-        classes = tuple(found for found in classes if set(hint) <= set(found.model_fields)) or classes
+        classes = tuple(cls for cls in classes if set(hint) <= set(cls.model_fields)) or classes
     return classes[0] if classes else None
 
 
@@ -57,18 +57,18 @@ def known_keys(options: type[Options], prefix: str = "") -> Iterator[str]:
 def group_at(options: type[Options], location: Location) -> tuple[type[Options], str]:
     """The option class in which the last key of `location` stands, and the dotted path up to it."""
     path: list[str] = []
-    for place, step in enumerate(location[:-1]):
+    for depth, step in enumerate(location[:-1]):
         if isinstance(step, int):
             path.append(str(step))
         elif step in options.model_fields:  # pydantic also names members of unions here; they are no keys
             path.append(step)
-            options = options_in(options.model_fields[step].annotation, _following(location, place)) or options
+            options = options_in(options.model_fields[step].annotation, _following(location, depth)) or options
     return options, ".".join(path)
 
 
-def _following(location: Location, place: int) -> str | int | None:
+def _following(location: Location, depth: int) -> str | int | None:
     """The next step of a location that is not a place in a list."""
-    return next((step for step in location[place + 1 :] if isinstance(step, str)), None)
+    return next((step for step in location[depth + 1 :] if isinstance(step, str)), None)
 
 
 def nearest_key(root: type[Options], group: type[Options], prefix: str, name: str) -> str:
@@ -120,12 +120,12 @@ def _field_path(root: type[Options], location: Location) -> str:
     """The dotted path without the names of union members that pydantic mixes in."""
     path: list[str] = []
     options: type[Options] | None = root
-    for place, step in enumerate(location):
+    for depth, step in enumerate(location):
         if isinstance(step, int):
             path.append(str(step))
         elif options is not None and step in options.model_fields:
             path.append(step)
-            options = options_in(options.model_fields[step].annotation, _following(location, place))
+            options = options_in(options.model_fields[step].annotation, _following(location, depth))
     return ".".join(path)
 
 

@@ -28,12 +28,12 @@ def apply_overrides(root: type[Options], values: dict[str, Any], overrides: Sequ
 
 def _set(root: type[Options], values: dict[str, Any], key: str, text: str) -> None:
     options: type[Options] | None = root
-    here: Any = values
+    node: Any = values
     steps = key.split(".")
     annotation: Any = root
     for depth, step in enumerate(steps):
-        if isinstance(here, list):
-            _check_index(key, step, len(here))
+        if isinstance(node, list):
+            _check_index(key, step, len(node))
         elif options is None:
             raise DwmError(f"{SOURCE}: {'.'.join(steps[:depth])} is one value; {key} is not known")
         elif step not in options.model_fields:
@@ -41,22 +41,22 @@ def _set(root: type[Options], values: dict[str, Any], key: str, text: str) -> No
             raise DwmError(f"{SOURCE}: {key} is not known{nearest_key(root, options, prefix, step)}")
         else:
             annotation = options.model_fields[step].annotation
-            options = options_in(annotation, here.get(step))
+            options = options_in(annotation, node.get(step))
         if depth < len(steps) - 1:
-            here = _descend(here, step)
-    value = _value(text, annotation if not isinstance(here, list) else Any)
-    if isinstance(here, list):
-        here[int(steps[-1])] = value
+            node = _descend(node, step)
+    value = _value(text, annotation if not isinstance(node, list) else Any)
+    if isinstance(node, list):
+        node[int(steps[-1])] = value
     else:
-        here[steps[-1]] = value
+        node[steps[-1]] = value
 
 
-def _descend(here: Any, step: str) -> Any:
-    if isinstance(here, list):
-        return here[int(step)]
-    if here.get(step) is None:  # a group that is switched off is switched on by setting one of its keys
-        here[step] = {}
-    return here[step]
+def _descend(node: Any, step: str) -> Any:
+    if isinstance(node, list):
+        return node[int(step)]
+    if node.get(step) is None:  # a group that is switched off is switched on by setting one of its keys
+        node[step] = {}
+    return node[step]
 
 
 def _check_index(key: str, step: str, length: int) -> None:

@@ -28,11 +28,11 @@ def others(run: Recipe | Campaign) -> tuple[str, ...]:
 
 
 def _with_data(run: Recipe, path: str) -> Recipe:
-    drawn = [place for place, source in enumerate(run.data.train) if place and is_drawn(source.kind)]
-    if drawn:
+    indices = [index for index, source in enumerate(run.data.train) if index and is_drawn(source.kind)]
+    if indices:
         raise DwmError(
             f"--data {path}: {run.name or 'the run'} draws {len(run.data.train)} towns, of which one set can take the place of "
-            f"the first only; name the others by data.train.{drawn[0]}.kind={USUAL} data.train.{drawn[0]}.path=…"
+            f"the first only; name the others by data.train.{indices[0]}.kind={USUAL} data.train.{indices[0]}.path=…"
         )
     groups = {name: _placed(getattr(run.data, name), path) for name in ("train", "validation")}
     changed = run.with_(data=run.data.with_(**groups))

@@ -12,7 +12,7 @@ from dwm.conditions import ConditionOptions
 from dwm.config.data import DataOptions
 from dwm.evaluation.options import EvaluationOptions
 from dwm.networks import NetworkOptions
-from dwm.networks.kinds import KINDS, USUAL, kind_asked, kind_of
+from dwm.networks.kinds import KINDS, USUAL, kind_of, kind_of_values
 from dwm.options import Options
 from dwm.training.loop.options import LoopOptions
 from dwm.training.objectives.options import ObjectiveOptions
@@ -23,7 +23,7 @@ def _kind_name(values: Any) -> str:
     """Of which kind values are options; what is neither options nor an object is told by the usual kind's faults."""
     if isinstance(values, NetworkOptions):
         return kind_of(values).name
-    return kind_asked(values if isinstance(values, dict) else {}).name
+    return kind_of_values(values if isinstance(values, dict) else {}).name
 
 
 if TYPE_CHECKING:

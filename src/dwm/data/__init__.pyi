@@ -11,7 +11,6 @@ from .foreground import ForegroundOptions as ForegroundOptions
 from .foreground import draw_foreground as draw_foreground
 from .layout import draw_boxes as draw_boxes
 from .layout import draw_map as draw_map
-from .loading import ClipDataset as ClipDataset
 from .loading import DatasetWindows as DatasetWindows
 from .open import Format as Format
 from .open import open_dataset as open_dataset

@@ -57,8 +57,8 @@ def prepare(
     said = None if clip.captions is None else (words(clip.captions, captions, random),)
     draw = partial(_pictures, clip, size, as_bytes)
     photographs = clip.pictures.load if pictures and clip.pictures is not None else None
-    boxes = partial(_drawn, draw_boxes, clip, layout) if layout is not None and clip.boxes is not None else None
-    lanes = partial(_drawn, draw_map, clip, layout) if layout is not None and clip.map is not None else None
+    boxes = partial(_draw_layout, draw_boxes, clip, layout) if layout is not None and clip.boxes is not None else None
+    lanes = partial(_draw_layout, draw_map, clip, layout) if layout is not None and clip.map is not None else None
     return ClipBatch(
         fps=torch.tensor([clip.fps], dtype=torch.float32),
         times=_relative_ms(clip),
@@ -106,14 +106,14 @@ def crossview_mask(views: Sequence[str]) -> Tensor | None:
 
 def _join(name: str, batches: Sequence[ClipBatch]) -> Tensor | None:
     values = [getattr(batch, name) for batch in batches]
-    known = [value for value in values if value is not None]
-    if not known:
+    tensors = [value for value in values if value is not None]
+    if not tensors:
         return None
-    if len(known) < len(values):
+    if len(tensors) < len(values):
         if not name.startswith("layout"):
             lacking = batches[next(i for i, value in enumerate(values) if value is None)]
             raise DwmError(f"clip {lacking.scenes[0]}: has no {name} while other clips of the batch do")
-        values = [torch.zeros_like(known[0][:1]) if value is None else value for value in values]
+        values = [torch.zeros_like(tensors[0][:1]) if value is None else value for value in values]
     if len({value.shape[1:] for value in values}) > 1:
         raise DwmError(
             f"clips of one batch differ in the shape of {name}: {sorted({tuple(v.shape) for v in values})}; give a size"
@@ -133,7 +133,7 @@ def _per_frame(value: np.ndarray, frames: int, per_frame: bool) -> Tensor:
     return each[None] if per_frame else each.expand(1, frames, *value.shape)
 
 
-def _drawn(draw: Draw, clip: Clip, layout: LayoutOptions, frame: int, view: int, size: Size | None) -> np.ndarray:
+def _draw_layout(draw: Draw, clip: Clip, layout: LayoutOptions, frame: int, view: int, size: Size | None) -> np.ndarray:
     return draw(clip, frame, view, size, layout)
 
 
@@ -141,14 +141,14 @@ def _pictures(clip: Clip, size: Size | None, as_bytes: bool, load: Load | None) 
     """(1, t, v, 3, h, w) of all pictures of a clip, each written to its place as it comes; None where nothing gives any."""
     if load is None:
         return None
-    (t, v), found = clip.times.shape, None
+    (t, v), pixels_read = clip.times.shape, None
     for i in range(t):
         for j in range(v):
             picture = load(i, j, size)
-            if found is None:
-                found = np.empty((1, t, v, *picture.shape), np.uint8)
-            if picture.shape != found.shape[3:]:
+            if pixels_read is None:
+                pixels_read = np.empty((1, t, v, *picture.shape), np.uint8)
+            if picture.shape != pixels_read.shape[3:]:
                 raise DwmError("the views' pictures differ in size; give a size (width, height) to resize them to")
-            found[0, i, j] = picture
-    pixels = torch.from_numpy(found).permute(0, 1, 2, 5, 3, 4)
+            pixels_read[0, i, j] = picture
+    pixels = torch.from_numpy(pixels_read).permute(0, 1, 2, 5, 3, 4)
     return pixels if as_bytes else as_floats(pixels)

@@ -23,11 +23,11 @@ CAPTIONS = pa.schema({"key": TEXT, **dict.fromkeys(CAPTION_KEYS, WORDS)})
 TIMES = pa.schema({"key": TEXT, "times": pa.list_(pa.int64())})
 
 
-class Kept(Mapping[str, Any]):
+class KeptMapping(Mapping[str, Any]):
     """One file's object by its sorted keys. `place` is where its table lies, for other processes to map it too."""
 
-    def __init__(self, table: pa.Table, place: Path | None) -> None:
-        self.table, self.place = table, place
+    def __init__(self, table: pa.Table, folder: Path | None) -> None:
+        self.table, self.folder = table, folder
         self._keys = SortedNames(table["key"].chunk(0) if len(table) else pa.array([], TEXT))
 
     def __getitem__(self, key: str) -> Any:
@@ -46,12 +46,12 @@ class Kept(Mapping[str, Any]):
         return len(self.table)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.place is None:
+        if self.folder is None:
             return type(self), (self.table, None)
-        return _mapped, (type(self), self.place)
+        return _mapped, (type(self), self.folder)
 
 
-class KeptCaptions(Kept):
+class KeptCaptions(KeptMapping):
     """Parts of captions by "scene token|channel|µs"; None for an entry that is not an object of texts."""
 
     def _value(self, row: int) -> Mapping[str, str] | None:
@@ -59,7 +59,7 @@ class KeptCaptions(Kept):
         return None if None in words.values() else words
 
 
-class KeptTimes(Kept):
+class KeptTimes(KeptMapping):
     """The µs that have captions by "scene token|channel"."""
 
     def _value(self, row: int) -> Sequence[int]:
@@ -70,27 +70,31 @@ NAMES: dict[type, str] = {KeptCaptions: "captions", KeptTimes: "times"}
 
 
 def kept_captions(
-    tree: Tree, name: str, times: str, read: Callable[[str], Mapping[str, Any]]
+    tree: Tree,
+    name: str,
+    times: str,
+    read: Callable[[], Mapping[str, Any]],
+    read_times: Callable[[], Mapping[str, Any]],
 ) -> tuple[KeptCaptions, KeptTimes]:
-    """Both files, kept: `read` gives the object of one by its name where they have to be read.
+    """Both files, kept: `read` and `read_times` give their objects where they have to be read.
 
     Raises DwmError for times that are not numbers.
     """
     key = f"{FORMAT} {tree.stamp(name)} {tree.stamp(times)}"
-    tables, place = kept_tables(
+    tables, folder = kept_tables(
         cache_folder(tree.beside),
         f"{name.replace('/', '_')}.kept",
         key,
-        lambda: {"captions": _captions(read(name)), "times": _times(times, read(times))},
+        lambda: {"captions": _captions(read()), "times": _times(times, read_times())},
     )
-    return KeptCaptions(tables["captions"], place), KeptTimes(tables["times"], place)
+    return KeptCaptions(tables["captions"], folder), KeptTimes(tables["times"], folder)
 
 
-def _mapped(kind: type[Kept], place: Path) -> Kept:
-    tables = load_tables(place)
+def _mapped(kind: type[KeptMapping], folder: Path) -> KeptMapping:
+    tables = load_tables(folder)
     if tables is None:
-        raise DwmError(f"{place}: the captions were removed while they were in use; open the data set again")
-    return kind(tables[NAMES[kind]], place)
+        raise DwmError(f"{folder}: the captions were removed while they were in use; open the data set again")
+    return kind(tables[NAMES[kind]], folder)
 
 
 def _captions(content: Mapping[str, Any]) -> pa.Table:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from dwm.conventions import CAPTION_KEYS
+from dwm.data.captions import CaptionFiles
 from dwm.data.package.parquet import read_parquet
-from dwm.data.tables.dataset import TableDataset
-from dwm.data.tables.scene import TableScene
-from dwm.data.windows import nearest_index
 from dwm.errors import DwmError, nearest
 from dwm.storage import atomic_write, check_folder, limits, open_binary, read_file, regular
 from dwm.strict_json import parse_json
@@ -39,7 +37,42 @@ class CaptionsMade:
     without: int
 
 
-def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> CaptionsMade:
+@runtime_checkable
+class CaptionedScene(Protocol):
+    """What a table of words has to know of a scene."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+    @property
+    def views(self) -> tuple[str, ...]: ...
+
+    @property
+    def caption_name(self) -> str:
+        """What caption files know it by."""
+
+    def caption_span(self, view: str) -> tuple[float, float] | None:
+        """When (µs) a camera has its first and last picture; None where there is no such camera."""
+
+    def caption_time(self, view: str, micros: float) -> float:
+        """The time (µs) that stands for another in caption files, such as that of the nearest picture."""
+
+
+@runtime_checkable
+class CaptionedDataset(Protocol):
+    """A data set whose captions can be written. caption_keys: names keys and counts times as its files do."""
+
+    @property
+    def scenes(self) -> Sequence[CaptionedScene]: ...
+
+    @property
+    def caption_keys(self) -> CaptionFiles: ...
+
+
+def make_caption_files(table: Path, dataset: CaptionedDataset, output: Path) -> CaptionsMade:
     """Writes `captions.json` and `caption_times.json` into the folder `output`.
 
     `table` is .csv (UTF-8), .jsonl or .parquet with the column `scene`, optionally `camera`, `at` (s) or `timestamp` (µs), and
@@ -48,7 +81,7 @@ def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> Capt
     """
     check_folder(output, ("captions.json", "caption_times.json"))
     rows = _read(table)
-    said: dict[tuple[int, str], dict[float | None, Parts]] = {}
+    said: dict[tuple[str, str], dict[float | None, Parts]] = {}
     scenes = {key: scene for scene in dataset.scenes for key in (scene.name, scene.token)}
     for number, row in enumerate(rows, 1):
         where = f"{table}: row {number}"
@@ -57,62 +90,68 @@ def make_caption_files(table: Path, dataset: TableDataset, output: Path) -> Capt
             raise DwmError(f"{where}: the data set has no scene {row['scene']!r}{nearest(row['scene'], scenes)}")
         views = [row["camera"]] if row.get("camera") else scene.views
         for view in views:
-            if view not in scene.rows_of:
-                known = ", ".join(scene.views)
+            if (span := scene.caption_span(view)) is None:
+                names = ", ".join(scene.views)
                 raise DwmError(
-                    f"{where}: {scene.name} has no camera {view!r}; it has {known}{nearest(view, scene.views)}"
+                    f"{where}: {scene.name} has no camera {view!r}; it has {names}{nearest(view, scene.views)}"
                 )
-            stamp = _stamp(where, scene, view, row)
-            parts = said.setdefault((scene.number, view), {}).setdefault(stamp, {})
+            stamp = _stamp(where, scene, view, span, row)
+            parts = said.setdefault((scene.name, view), {}).setdefault(stamp, {})
             # A row about one camera is more special than one about all, whichever comes first.
             rank = {key: row[key] for key in CAPTION_KEYS if row.get(key)}
-            said[scene.number, view][stamp] = parts | rank if row.get("camera") else rank | parts
+            said[scene.name, view][stamp] = parts | rank if row.get("camera") else rank | parts
     captions, times = _files(dataset, said)
     files = (output / "captions.json", output / "caption_times.json")
     for path, content in zip(files, (captions, times), strict=True):
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
     cameras = sum(len(scene.views) for scene in dataset.scenes)
-    return CaptionsMade(files, len(rows), len(captions), cameras - len(times))
+    return CaptionsMade(files, len(rows), len(captions), cameras - len(said))
 
 
 def _files(
-    dataset: TableDataset, said: Mapping[tuple[int, str], Mapping[float | None, Parts]]
+    dataset: CaptionedDataset, said: Mapping[tuple[str, str], Mapping[float | None, Parts]]
 ) -> tuple[dict[str, Parts], dict[str, list[int]]]:
-    captions, times = {}, {}
-    scenes = {scene.number: scene for scene in dataset.scenes}
-    for (number, view), by_time in sorted(said.items()):
-        scene = scenes[number]
-        general, key = by_time.get(None, {}), f"{scene.token}|{view}"
+    keys, by_camera = dataset.caption_keys, {}
+    scenes = {scene.name: (number, scene) for number, scene in enumerate(dataset.scenes)}
+    for (name, view), by_time in sorted(said.items(), key=lambda item: (scenes[item[0][0]][0], item[0][1])):
+        scene = scenes[name][1]
+        general, span = by_time.get(None, {}), scene.caption_span(view)
         stamps = {stamp: general | parts for stamp, parts in by_time.items() if stamp is not None}
-        if None in by_time:
-            stamps.setdefault(_stamps(scene, view)[0], general)
-        times[key] = sorted(int(stamp) for stamp in stamps)
-        for stamp, parts in stamps.items():
-            captions[f"{key}|{int(stamp)}"] = {name: parts.get(name, "") for name in CAPTION_KEYS}
+        if None in by_time and span is not None:
+            stamps.setdefault(scene.caption_time(view, span[0]), general)
+        counts = {int(stamp) // keys.micros: parts for stamp, parts in stamps.items()}
+        by_camera.setdefault(keys.camera_key(scene.caption_name, view), []).append((scene, view, counts))
+    captions, times = {}, {}
+    for camera, views in by_camera.items():
+        times[camera] = sorted({count for _, _, counts in views for count in counts})
+        for scene, view, counts in views:
+            for count in times[camera]:  # cameras whose times stand together have words at each: those nearest in time
+                parts = counts[min(counts, key=lambda known: (abs(known - count), known))]
+                captions[keys.key(scene.caption_name, view, count)] = {
+                    part: parts.get(part, "") for part in CAPTION_KEYS
+                }
     return captions, times
 
 
-def _stamps(scene: TableScene, view: str) -> np.ndarray:
-    return scene.tables.columns.timestamp[scene.rows_of[view]]
-
-
-def _stamp(where: str, scene: TableScene, view: str, row: Mapping[str, str]) -> float | None:
-    """The time of the frame that a row speaks of; None for the whole scene."""
+def _stamp(
+    where: str, scene: CaptionedScene, view: str, span: tuple[float, float], row: Mapping[str, str]
+) -> float | None:
+    """The time of the frame that a row speaks of; None for the whole scene. span: of the camera's pictures (µs)."""
     text = row.get("timestamp") or row.get("at")
     if not text:
         return None
-    stamps = _stamps(scene, view)
+    first, last = span
     try:
-        wanted = float(text) if row.get("timestamp") else stamps[0] + 1e6 * float(text)
+        stamp = float(text) if row.get("timestamp") else first + 1e6 * float(text)
     except ValueError as error:
         raise DwmError(f"{where}: {text!r} is no time; `at` is in seconds, `timestamp` in µs") from error
-    if not stamps[0] - 1e6 <= wanted <= stamps[-1] + 1e6:
+    if not first - 1e6 <= stamp <= last + 1e6:
         raise DwmError(
-            f"{where}: {text} lies outside {scene.name}, which lasts {scene.seconds:.2f} s; `at` is in seconds since its "
-            "start, `timestamp` in µs"
+            f"{where}: {text} lies outside {scene.name}, which lasts {(last - first) / 1e6:.2f} s; `at` is in seconds since "
+            "its start, `timestamp` in µs"
         )
-    return float(stamps[nearest_index(stamps, np.asarray(wanted))])
+    return scene.caption_time(view, stamp)
 
 
 def _read(table: Path) -> list[dict[str, str]]:
@@ -129,10 +168,10 @@ def _read(table: Path) -> list[dict[str, str]]:
         rows = content.rename_columns(names).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DwmError(f"{table}: cannot be read as {table.suffix} in UTF-8 ({str(error).splitlines()[0]})") from error
-    known = (*PLACE, *CAPTION_KEYS)
+    columns = (*PLACE, *CAPTION_KEYS)
     for name in names:
-        if name not in known:
-            raise DwmError(f"{table}: unknown column {name}{nearest(name, known)}; known are {', '.join(known)}")
+        if name not in columns:
+            raise DwmError(f"{table}: unknown column {name}{nearest(name, columns)}; known are {', '.join(columns)}")
     if "scene" not in names or not set(names) & set(CAPTION_KEYS):
         raise DwmError(f"{table}: needs the column scene and at least one of {', '.join(CAPTION_KEYS)}")
     return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -36,20 +36,21 @@ PAIR = re.compile(r"nuscenes_(.+)_caption_v2_(train|val)\.json")
 class CaptionFiles:
     """The two files: captions by "scene token|channel|µs", and the µs that exist by "scene token|channel"."""
 
+    micros: ClassVar[int] = 1
+    """µs of one count of its times."""
     name: str
     captions: Mapping[str, Any]
     times: Mapping[str, Sequence[float]]
 
     def at(self, scene: str, channel: str, stamp: float, strict: bool = True) -> Caption | None:
-        """The caption nearest in time (the earlier of two), None where the channel has none.
+        """The caption nearest in time (`stamp` in µs; the earlier of two), None where the channel has none.
 
         Raises DwmError for a time without its caption (unless not `strict`: None then), and for one that is no caption.
         """
-        times = self.times.get(self.place(scene, channel))
+        times = self.times.get(self.camera_key(scene, channel))
         if not times:
             return None
-        nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp)))]
-        key = self.key(scene, channel, nearest)
+        key = self.key(scene, channel, self.nearest(scene, channel, stamp))
         if key not in self.captions and not strict:
             return None
         if (fault := self.fault(key)) is not None:
@@ -57,7 +58,12 @@ class CaptionFiles:
         entry = self.captions[key]
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
 
-    def place(self, scene: str, channel: str) -> str:
+    def nearest(self, scene: str, channel: str, stamp: float) -> float:
+        """Of a camera's times, which rise, the one nearest to a frame's (µs); the earlier of two."""
+        times = self.times[self.camera_key(scene, channel)]
+        return times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp / self.micros)))]
+
+    def camera_key(self, scene: str, channel: str) -> str:
         """The key of the times of a camera."""
         return f"{scene}|{channel}"
 
@@ -67,7 +73,7 @@ class CaptionFiles:
 
     def all_keys(self) -> Iterator[str]:
         """The captions that the times name."""
-        return (f"{place}|{stamp}" for place, stamps in self.times.items() for stamp in stamps)
+        return (f"{camera_key}|{stamp}" for camera_key, stamps in self.times.items() for stamp in stamps)
 
     def fault(self, key: str) -> str | None:
         """What is wrong with the caption of "scene token|channel|µs"; None where it is as it should be."""
@@ -106,7 +112,9 @@ def named_caption_files(tree: Tree, names: tuple[str, str]) -> list[CaptionFiles
 def read_caption_files(tree: Tree, name: str, times: str) -> CaptionFiles:
     """Both files; large ones are kept as tables. Raises DwmError where one is missing, cut short or not UTF-8."""
     if tree.size(name) >= KEPT_FROM:
-        return CaptionFiles(name, *kept_captions(tree, name, times, partial(_object, tree)))
+        return CaptionFiles(
+            name, *kept_captions(tree, name, times, partial(_object, tree, name), partial(_object, tree, times))
+        )
     return CaptionFiles(name, _object(tree, name), _checked_times(times, _object(tree, times)))
 
 
@@ -118,11 +126,11 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
 
 
 def _checked_times(name: str, content: dict[str, Any]) -> dict[str, list[float]]:
-    for place, stamps in content.items():
+    for key, stamps in content.items():
         if not isinstance(stamps, list) or not all(
             type(stamp) in (int, float) and abs(stamp) < 2**62 for stamp in stamps
         ):
-            raise DwmError(f"{name}: {place[:80]} is not a list of times in µs; correct it, or make both files anew")
+            raise DwmError(f"{name}: {key[:80]} is not a list of times in µs; correct it, or make both files anew")
     return content
 
 
@@ -158,13 +166,13 @@ def variants(captions: Captions, options: CaptionOptions = CaptionOptions()) -> 
             "words.reorder: captions in a random order are too many to be prepared; set it to false, or do not store text"
         )
     dropped = [key for key, rate in options.drop_rates.items() if rate > 0]
-    kept = [
+    key_sets = [
         [key for key in options.selected_keys if key not in left_out]
         for count in range(len(dropped) + 1)
         for left_out in combinations(dropped, count)
     ]
     distinct = dict.fromkeys(caption for row in align(captions, options.align_keys) for caption in row)
-    return list(dict.fromkeys(caption.text(keys) for caption in distinct for keys in kept))
+    return list(dict.fromkeys(caption.text(keys) for caption in distinct for keys in key_sets))
 
 
 def _say(caption: Caption, options: CaptionOptions, random: np.random.RandomState | None) -> str:

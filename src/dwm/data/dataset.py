@@ -29,6 +29,10 @@ class ReadOptions(Options):
     captions: tuple[str, str] | None = Field(
         None, description="caption file and times file: paths or URLs; none: by their names in the tree"
     )
+    index: str | None = Field(
+        None, description="opendv: the list of videos: a path or URL; none: by its name in the tree"
+    )
+    left_out: tuple[str, ...] = Field((), description="opendv: videos that are not read")
     missing_captions: Missing = Field("error", description="what a camera without captions reads")
 
 

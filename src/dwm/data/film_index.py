@@ -28,7 +28,7 @@ class FilmIndex:
 
     shown: tuple[int, ...]
     numbers: dict[int, int]
-    places: dict[tuple[int, int | None], int] | None
+    packet_at: dict[tuple[int, int | None], int] | None
     stamps: tuple[int | None, ...]
     keys: tuple[tuple[int, int], ...]
 
@@ -50,11 +50,11 @@ class FilmIndex:
             shown = [packet for packet, _ in _decode(_counted(open_again()))]
             distinct = len(set(shown)) == len(shown)
         numbers = {packet: number for number, packet in enumerate(shown)}
-        found = dict(zip(identities, range(len(packets)), strict=True))
+        packet_numbers = dict(zip(identities, range(len(packets)), strict=True))
         return cls(
             tuple(shown),
             numbers,
-            found if distinct and len(found) == len(packets) else None,
+            packet_numbers if distinct and len(packet_numbers) == len(packets) else None,
             tuple(packet.pts if packet.dts is None else packet.dts for packet in packets),
             _ways_in(shown, is_key),
         )
@@ -66,7 +66,7 @@ class FilmIndex:
     def pictures(self, container: Any) -> Iterator[tuple[int, Any]]:
         """Numbers and pictures of a container that stands at its start."""
         packets = _decode(_counted(container))
-        if self.places is None:
+        if self.packet_at is None:
             yield from enumerate(frame for _, frame in packets)
         else:
             yield from ((self.numbers[packet], frame) for packet, frame in packets if packet in self.numbers)
@@ -74,20 +74,22 @@ class FilmIndex:
     def pictures_for(self, container: Any, number: int) -> Iterator[tuple[int, Any]]:
         """The same from the last place before a picture from which it can be decoded; nothing where no place is safe."""
         at = bisect_right(self.keys, (number, len(self.stamps))) - 1
-        if self.places is None or at < 0 or self.stamps[self.keys[at][1]] is None:
+        if self.packet_at is None or at < 0 or self.stamps[self.keys[at][1]] is None:
             return
         first, key = self.keys[at]
         container.seek(self.stamps[key], stream=container.streams.video[0], backward=True)
-        for packet, frame in _decode(self._from(container, key, self.places)):
+        for packet, frame in _decode(self._from(container, key, self.packet_at)):
             if self.numbers.get(packet, -1) >= first:
                 yield self.numbers[packet], frame
 
-    def _from(self, container: Any, key: int, places: dict[tuple[int, int | None], int]) -> Iterator[tuple[int, Any]]:
+    def _from(
+        self, container: Any, key: int, packet_at: dict[tuple[int, int | None], int]
+    ) -> Iterator[tuple[int, Any]]:
         """The packets from `key` on of a container that was sought; nothing where it stands behind that."""
         reached = False
         for packet in container.demux(container.streams.video[0]):
             if packet.size:
-                which = places.get((packet.pos, packet.dts if packet.pts is None else packet.pts), -1)
+                which = packet_at.get((packet.pos, packet.dts if packet.pts is None else packet.pts), -1)
                 if not reached and (which < 0 or which > key):
                     return
                 reached = True
@@ -125,12 +127,12 @@ def _ways_in(shown: list[int], is_key: list[bool]) -> tuple[tuple[int, int], ...
     A picture may be shown after a key one and yet stand before it in the film only where the stamps are odd: such a key is
     no way in.
     """
-    found, latest_first = [], len(is_key)
+    ways, latest_first = [], len(is_key)
     for number in range(len(shown) - 1, -1, -1):
         latest_first = min(latest_first, shown[number])
         if is_key[shown[number]] and shown[number] == latest_first:
-            found.append((number, shown[number]))
-    return tuple(reversed(found))
+            ways.append((number, shown[number]))
+    return tuple(reversed(ways))
 
 
 def _counted(container: Any) -> Iterator[tuple[int, Any]]:

@@ -9,10 +9,10 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -24,6 +24,7 @@ from dwm.errors import DwmError
 from dwm.storage import Tree, limits
 from dwm.strict_json import LFS, lfs_pointer
 
+T = TypeVar("T")
 FILM = re.compile(r"(.+\.(?:mp4|mkv|mov|webm|avi))#(\d+)", re.IGNORECASE)
 KEPT_OPEN = 16
 """Films that a process keeps open, the last used: two rigs of eight cameras."""
@@ -41,8 +42,8 @@ def film_of(name: str) -> tuple[str, int] | None:
 
 def file_of(name: str) -> str:
     """The file that a picture's name leads to."""
-    found = film_of(name)
-    return found[0] if found else name
+    parts = film_of(name)
+    return parts[0] if parts else name
 
 
 def container_format(file: io.BufferedIOBase, name: str) -> str:
@@ -65,18 +66,32 @@ def container_format(file: io.BufferedIOBase, name: str) -> str:
 
 def read_film(tree: Tree, name: str, number: int) -> UInt8[np.ndarray, "h w 3"]:
     """One picture of a film in RGB. Raises DwmError for a film that is broken or shorter."""
-    # By process: a decoder that was opened before a fork would be shared with the parent.
-    key = (os.getpid(), tree.where, name)
     try:
-        if key not in _open:
-            _open[key] = _Film.open(tree, name)
-            while len(_open) > KEPT_OPEN:
-                _open.popitem(last=False)
-        _open.move_to_end(key)
-        return _open[key].picture(number)
+        return kept_open(tree, name, _Film.open).picture(number)
     except (av.FFmpegError, OSError, ValueError) as error:
-        _open.pop(key, None)
+        close(tree, name, _Film.open)
         raise DwmError(f"{name}: picture {number} cannot be decoded ({error}); write the film again") from error
+
+
+def kept_open(tree: Tree, name: str, opened: Callable[[Tree, str], T]) -> T:
+    """What `opened` makes of a film, the same as long as it is among the last used."""
+    key = _key(tree, name, opened)
+    if key not in _open:
+        _open[key] = opened(tree, name)
+        while len(_open) > KEPT_OPEN:
+            _open.popitem(last=False)
+    _open.move_to_end(key)
+    return _open[key]
+
+
+def close(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> None:
+    """Forgets a film that failed."""
+    _open.pop(_key(tree, name, opened), None)
+
+
+def _key(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> tuple[int, str, str, str]:
+    """By process: a decoder that was opened before a fork would be shared with the parent."""
+    return os.getpid(), tree.where, name, opened.__qualname__
 
 
 @dataclass
@@ -88,26 +103,26 @@ class _Film:
     container: Any
     index: FilmIndex
     frames: Iterator[tuple[int, Any]]
-    place: int
+    next_picture: int
 
     @classmethod
     def open(cls, tree: Tree, name: str) -> _Film:
-        container = _container(tree, name)
+        container = open_container(tree, name)
         return cls(
-            tree, name, container, FilmIndex.of(container, partial(_container, tree, name)), iter(()), -AHEAD - 1
+            tree, name, container, FilmIndex.of(container, partial(open_container, tree, name)), iter(()), -AHEAD - 1
         )
 
     def picture(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
         if number >= self.index.count:
             raise DwmError(f"{self.name}: has {self.index.count} pictures, so none of number {number} (from 0)")
-        ahead = 0 <= number - self.place <= AHEAD
+        ahead = 0 <= number - self.next_picture <= AHEAD
         for attempt in ([self._go_on] if ahead else []) + [self._seek, self._start_again]:
             attempt(number)
-            for found, frame in self.frames:
-                self.place = found + 1
-                if found == number:
+            for shown, frame in self.frames:
+                self.next_picture = shown + 1
+                if shown == number:
                     return frame.to_ndarray(format="rgb24")
-                if found > number:
+                if shown > number:
                     break
         raise DwmError(f"{self.name}: ends before its picture {number}; write the film again")
 
@@ -120,12 +135,12 @@ class _Film:
 
     def _start_again(self, number: int) -> None:
         """From the start: the way by which pictures are numbered, so that it always gives the right one."""
-        self.container = _container(self.tree, self.name)
+        self.container = open_container(self.tree, self.name)
         self.frames = self.index.pictures(self.container)
 
 
-def _container(tree: Tree, name: str) -> Any:
-    """The film at its first packet."""
+def open_container(tree: Tree, name: str) -> Any:
+    """The film at its first packet. Raises DwmError for what is no film, or holds no video; FFmpeg's errors for a broken one."""
     file = tree.open(name)
     container = av.open(file, format=container_format(file, name))
     if not container.streams.video:
@@ -140,4 +155,4 @@ def _container(tree: Tree, name: str) -> Any:
     return container
 
 
-_open: OrderedDict[tuple[int, str, str], _Film] = OrderedDict()
+_open: OrderedDict[tuple[int, str, str, str], Any] = OrderedDict()

@@ -38,9 +38,9 @@ def draw_foreground(
     if boxes is not None and len(boxes):
         draw = ImageDraw.Draw(picture)
         corners = (UNIT_CUBE_CORNERS * boxes.size[:, None]) @ boxes.rotation.swapaxes(1, 2) + boxes.center[:, None]
-        seen = camera.see(corners)
+        in_camera = camera.see(corners)
         counts = np.array([name.startswith(options.categories) for name in boxes.category])
-        for box in seen[(seen[..., 2] > 0).all(1) & counts]:
+        for box in in_camera[(in_camera[..., 2] > 0).all(1) & counts]:
             pixels = box[:, :2] / box[:, 2:]
             draw.rectangle([*pixels.min(0), *pixels.max(0)], fill=options.foreground)
     if size is not None and size != camera.size:

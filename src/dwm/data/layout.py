@@ -97,11 +97,11 @@ def _box_lines(camera: Camera, boxes: Boxes | None, options: LayoutOptions) -> _
     if not keep:
         return NO_LINES
     corners = (UNIT_CUBE_CORNERS * boxes.size[keep, None]) @ boxes.rotation[keep].swapaxes(1, 2)
-    seen = camera.see(corners + boxes.center[keep, None])
-    show = _may_show(seen, camera.size, options.box_distance)
+    in_camera = camera.see(corners + boxes.center[keep, None])
+    show = _may_show(in_camera, camera.size, options.box_distance)
     colors = np.array([palette[boxes.category[i]] for i in keep], np.uint8)[show]
     order = BOX_EDGES if options.mode == "exact" else BOX_STROKE
-    edges = seen[show][:, order].reshape(-1, 2, 3)
+    edges = in_camera[show][:, order].reshape(-1, 2, 3)
     return _clip_depth(edges, colors.repeat(len(order), 0), options.box_distance)
 
 
@@ -112,19 +112,19 @@ def _map_lines(camera: Camera, lane_map: LaneMap | None, options: LayoutOptions)
     if not layers:
         return NO_LINES
     area = camera.footprint(options.map_distance)
-    found = [lane_map.edges[name].near(area) for name in layers]
-    points = np.zeros((sum(len(start) for start, _ in found), 2, 3))
-    points[:, 0] = np.concatenate([start for start, _ in found])
-    points[:, 1] = np.concatenate([stop for _, stop in found])
-    colors = np.array([options.map_colors[name] for name in layers], np.uint8).repeat([len(s) for s, _ in found], 0)
-    seen = camera.see(points)
-    show = _may_show(seen, camera.size, options.map_distance)
-    return _clip_depth(seen[show], colors[show], options.map_distance)
+    edges = [lane_map.edges[name].near(area) for name in layers]
+    points = np.zeros((sum(len(start) for start, _ in edges), 2, 3))
+    points[:, 0] = np.concatenate([start for start, _ in edges])
+    points[:, 1] = np.concatenate([stop for _, stop in edges])
+    colors = np.array([options.map_colors[name] for name in layers], np.uint8).repeat([len(s) for s, _ in edges], 0)
+    in_camera = camera.see(points)
+    show = _may_show(in_camera, camera.size, options.map_distance)
+    return _clip_depth(in_camera[show], colors[show], options.map_distance)
 
 
-def _may_show(seen: Float[np.ndarray, "n k 3"], size: tuple[int, int], far: float) -> np.ndarray:
+def _may_show(in_camera: Float[np.ndarray, "n k 3"], size: tuple[int, int], far: float) -> np.ndarray:
     """Which groups of homogeneous pixels are not wholly nearer, farther or to one side of the picture (by 5 % of it)."""
-    x, y, depth = seen[..., 0], seen[..., 1], seen[..., 2]
+    x, y, depth = in_camera[..., 0], in_camera[..., 1], in_camera[..., 2]
     left, right, top, bottom = (
         depth * bound for bound in (-0.05 * size[0], 1.05 * size[0], -0.05 * size[1], 1.05 * size[1])
     )
@@ -141,9 +141,9 @@ def _clip_depth(edges: Float[np.ndarray, "n 2 3"], colors: UInt8[np.ndarray, "n 
         for plane, beyond in ((NEAR, edges[..., 2] < NEAR), (far, edges[..., 2] > far)):
             for end in (0, 1):
                 cut = np.flatnonzero(beyond[:, end])
-                here, there = edges[cut, end], edges[cut, 1 - end]
-                share = (plane - here[:, 2]) / (there[:, 2] - here[:, 2])
-                edges[cut, end] = here + share[:, None] * (there - here)
+                cut_ends, other_ends = edges[cut, end], edges[cut, 1 - end]
+                share = (plane - cut_ends[:, 2]) / (other_ends[:, 2] - cut_ends[:, 2])
+                edges[cut, end] = cut_ends + share[:, None] * (other_ends - cut_ends)
     return _Lines((edges[..., :2] / edges[..., 2:]).reshape(-1, 4), colors)
 
 
@@ -158,7 +158,7 @@ def _draw(
     finer = 1 if pen >= 6 else 2 if pen >= 2 else 3
     segments = lines.segments * np.tile(np.array(size) / original * finer, 2)
     picture = np.zeros((size[1], size[0], 3), np.uint8)
-    left, top, right, bottom = _drawn_part(segments, pen * finer, size, finer)
+    left, top, right, bottom = _bounds(segments, pen * finer, size, finer)
     if left < right and top < bottom:
         canvas = Image.new("RGB", ((right - left) * finer, (bottom - top) * finer))
         stroke(canvas, segments - np.tile([left * finer, top * finer], 2), lines.colors, round(pen * finer))
@@ -166,7 +166,7 @@ def _draw(
     return picture
 
 
-def _drawn_part(
+def _bounds(
     segments: Float[np.ndarray, "k 4"], pen: float, size: tuple[int, int], finer: int
 ) -> tuple[int, int, int, int]:
     """Left, top, right, bottom in pixels of the part of the picture that lines reach: only this part has to be drawn."""

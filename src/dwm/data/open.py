@@ -15,13 +15,17 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from dwm.data.argoverse.logs import has_logs
+from dwm.data.argoverse.tables import open_argoverse
 from dwm.data.dataset import Checked, Dataset, Finding, ReadOptions
 from dwm.data.nuscenes import dataset as nuscenes
 from dwm.data.nuscenes.dataset import NuScenesTables
+from dwm.data.opendv import dataset as opendv
 from dwm.data.package.schema import MANIFEST, PackageTables
 from dwm.data.splits import Split
 from dwm.data.tables.check import check_tables
 from dwm.data.tables.dataset import open_tables
+from dwm.data.tables.index import open_index
 from dwm.data.tables.scene_tables import SceneTables
 from dwm.data.waymo.tables import open_waymo, segment_files
 from dwm.errors import DwmError, nearest
@@ -90,8 +94,24 @@ FORMATS = {
             open_waymo,
             repeats_views=True,
         ),
-        Format("argoverse", "Argoverse 2", repeats_views=True),
-        Format("opendv", "OpenDV", repeats_views=True),
+        Format(
+            "argoverse",
+            "Argoverse 2",
+            "Argoverse 2 logs (a folder such as sensor/val, or its tars)",
+            ("*/*/calibration/egovehicle_SE3_sensor.feather", "*/calibration/egovehicle_SE3_sensor.feather"),
+            has_logs,
+            open_argoverse,
+            repeats_views=True,
+        ),
+        Format(
+            "opendv",
+            "OpenDV",
+            "videos with OpenDV's list of them (OpenDV-YouTube.json)",
+            ("OpenDV-YouTube.json", "meta/OpenDV-YouTube.json"),
+            opendv.recognised,
+            open=opendv.open_opendv,
+            repeats_views=True,
+        ),
         Format("layouts", "OpenDWM's layout packages", repeats_views=True, noun="layout package"),
         Format("carla", "CARLA", repeats_views=True),
     )
@@ -103,8 +123,8 @@ USUAL = next(iter(FORMATS))
 
 def register(line: Format) -> Format:
     """Adds a format, or what opens one that the table only names. Raises DwmError for a kind that is there already."""
-    known = FORMATS.get(line.kind)
-    if known is not None and can_be_read(known) and known != line:
+    entry = FORMATS.get(line.kind)
+    if entry is not None and can_be_read(entry) and entry != line:
         raise DwmError(f"{GROUP}: the kind {line.kind} is there already; give the format another name")
     FORMATS[line.kind] = line
     return line
@@ -126,8 +146,8 @@ def repeats_views(kind: str) -> bool:
 
 def check_kind(kind: str) -> None:
     """Raises ValueError, with the nearest name, for a kind that nobody knows; imports nothing."""
-    if kind not in FORMATS and kind not in (known := kinds()):
-        raise ValueError(f"{kind!r} is no kind of data set{nearest(kind, known)} ({', '.join(known)})")
+    if kind not in FORMATS and kind not in (names := kinds()):
+        raise ValueError(f"{kind!r} is no kind of data set{nearest(kind, names)} ({', '.join(names)})")
 
 
 def format_of(kind: str) -> Format:
@@ -166,9 +186,9 @@ def open_dataset(
     file of scene names or a list of them (None: all scenes that are whole). `endpoint` is the address of an S3 service other
     than Amazon's. Raises DwmError for what nobody recognises, naming what was looked for.
     """
-    drawn = _drawn(path)
-    if drawn is not None:
-        line, settings = drawn
+    format_and_values = _drawn_format(path)
+    if format_and_values is not None:
+        line, settings = format_and_values
         if version is not None or split is not None:
             raise DwmError(f"{path}: is drawn, and has no version and no split; leave them out")
         assert line.draw is not None
@@ -183,12 +203,37 @@ def open_dataset(
 
 def open_scene_tables(path: Paths, version: str | None = None) -> SceneTables:
     """The tables of a data set that is made of some. Raises DwmError for what has none."""
-    if (drawn := _drawn(path)) is not None:
-        raise DwmError(f"{path}: is drawn, and has no tables; write it first: dwm {drawn[0].kind} -o FOLDER")
+    if (format_and_values := _drawn_format(path)) is not None:
+        raise DwmError(
+            f"{path}: is drawn, and has no tables; write it first: dwm {format_and_values[0].kind} -o FOLDER"
+        )
     tree = open_tree(path)
     if (source := _source(tree, version)) is None:
         raise DwmError(f"{tree.where}: is {recognised(tree).title}, which has no tables that this could be made of")
     return source
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What a data set holds, as its index says; `folder` is where that is kept, where it is."""
+
+    format: str
+    version: str
+    scenes: int
+    frames: int
+    boxes: int
+    folder: Path | None = None
+
+
+def index_dataset(path: Paths, version: str | None = None) -> Indexed:
+    """Reads what a data set's files say of its frames, once, and keeps it. Raises DwmError for what does not open."""
+    source = None if _drawn_format(path) else _source(open_tree(path), version)
+    if source is None:
+        report = open_dataset(path, version, None, ReadOptions(maps=False, missing_captions="empty")).check()
+        return Indexed(report.format or report.version, report.version, report.scenes, report.frames, report.boxes)
+    index = open_index(source)
+    scenes = sum(index.scenes["complete"].to_pylist())
+    return Indexed(source.title, source.version, scenes, len(index.frames), len(index.boxes), index.folder)
 
 
 def check_dataset(
@@ -199,7 +244,7 @@ def check_dataset(
     try:
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
-            source = None if _drawn(path) else _source(open_tree(path), version)
+            source = None if _drawn_format(path) else _source(open_tree(path), version)
         if source is None:
             options = ReadOptions(maps=False, key_frames_only=key_frames_only)
             return open_dataset(path, version, None, options).check(read_files)
@@ -237,11 +282,11 @@ def drawn_name(kind: str, **settings: int) -> str:
     return f"{kind}:{','.join(f'{key}={value}' for key, value in settings.items())}"
 
 
-def _drawn(path: Paths) -> tuple[Format, dict[str, str]] | None:
+def _drawn_format(path: Paths) -> tuple[Format, dict[str, str]] | None:
     """The drawn world that a name stands for, with its settings; None for a path."""
     match = NAME.fullmatch(path) if isinstance(path, str) else None
-    known = match is not None and (match[1] in FORMATS or match[1] in _entry_points())
-    if match is None or not known or Path(match[0]).exists():
+    is_known = match is not None and (match[1] in FORMATS or match[1] in _entry_points())
+    if match is None or not is_known or Path(match[0]).exists():
         return None
     line = format_of(match[1])
     if not line.is_drawn:
@@ -257,11 +302,11 @@ def _drawn(path: Paths) -> tuple[Format, dict[str, str]] | None:
 @cache
 def _entry_points() -> dict[str, metadata.EntryPoint]:
     """What installed packages offer, by kind; nothing is imported. The working folder is the user's: what lies there is data."""
-    here = os.getcwd()
-    places = [place for place in sys.path if place and os.path.abspath(place) != here]
+    working_folder = os.getcwd()
+    folders = [folder for folder in sys.path if folder and os.path.abspath(folder) != working_folder]
     return {
         point.name: point
-        for distribution in metadata.distributions(path=places)
+        for distribution in metadata.distributions(path=folders)
         for point in distribution.entry_points
         if point.group == GROUP
     }
@@ -286,9 +331,9 @@ def _elsewhere(tree: Tree) -> str:
     """Where a data set lies around or below a folder without one, as advice; empty where nowhere."""
     if not isinstance(tree.beside, Path) or not tree.beside.is_dir():
         return ""
-    here = Path(os.path.realpath(tree.beside))
-    below = sorted(child for child in here.iterdir() if child.is_dir() and child.name[0] != ".")
-    close = [*below, *list(here.parents)[:2]]
+    beside = Path(os.path.realpath(tree.beside))
+    below = sorted(child for child in beside.iterdir() if child.is_dir() and child.name[0] != ".")
+    close = [*below, *list(beside.parents)[:2]]
     patterns = [pattern for line in FORMATS.values() for pattern in line.patterns]
-    place = next((folder for folder in close if any(next(folder.glob(part), None) for part in patterns)), None)
-    return "" if place is None else f"a data set lies in {place}: give that folder"
+    other = next((folder for folder in close if any(next(folder.glob(part), None) for part in patterns)), None)
+    return "" if other is None else f"a data set lies in {other}: give that folder"

@@ -13,6 +13,7 @@ from pydantic import Field
 from dwm.clip import Clip
 from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
+from dwm.data.foreground import draw_foreground
 from dwm.data.layout import Camera, draw_boxes, draw_map
 from dwm.data.options import LayoutOptions
 from dwm.errors import DwmError
@@ -26,6 +27,8 @@ DEPTH_METRES = (2.0, 10.0, 25.0, 60.0)
 DEPTH_COLORS = np.array([[255, 60, 60], [255, 220, 60], [60, 220, 120], [60, 120, 255]], float)
 STRENGTH = {"boxes": 1.0, "map": 0.55}
 MARGIN = 4
+DARKER = 4
+"""By what the background is divided where the foreground shall stand out."""
 
 
 class LookOptions(Options):
@@ -36,6 +39,7 @@ class LookOptions(Options):
     map: bool = Field(True, description="whether the map is drawn")
     lidar: bool = Field(True, description="whether LiDAR points are drawn, near ones red, far ones blue")
     birdseye: bool = Field(True, description="whether the view from above stands beside")
+    foreground: bool = Field(False, description="whether all but what is annotated is darkened, rectangle by rectangle")
     metres: float = Field(60.0, gt=0, description="width in metres of the view from above")
 
 
@@ -45,17 +49,24 @@ def look_at(clip: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarra
     return np.stack([_sheet(clip, frame, points[frame], options) for frame in range(clip.length)])
 
 
+def look_at_both(clip: Clip, edited: Clip, options: LookOptions = LookOptions()) -> UInt8[np.ndarray, "t rows w 3"]:
+    """The same of a clip, above, and of an edited one, below, whose pictures are still those that were recorded."""
+    above, below = look_at(clip, options), look_at(edited, options)
+    line = np.full((len(above), MARGIN, above.shape[2], 3), 255, np.uint8)
+    return np.concatenate([above, line, below], 1)
+
+
 def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, options: LookOptions) -> Picture:
-    places = [PLACES[name] for name in clip.views if name in PLACES]
-    if len(set(places)) < len(clip.views):
-        places = [(i // 3, i % 3) for i in range(len(clip.views))]
-    columns, lines = max(c for _, c in places) + 1, max(r for r, _ in places) + 1
+    cells = [PLACES[name] for name in clip.views if name in PLACES]
+    if len(set(cells)) < len(clip.views):
+        cells = [(i // 3, i % 3) for i in range(len(clip.views))]
+    columns, lines = max(c for _, c in cells) + 1, max(r for r, _ in cells) + 1
     width = options.tile_width
     height = max(round(width * h / w) for w, h in clip.rig.image_size.reshape(-1, 2).tolist())
     above = lines * height + (lines - 1) * MARGIN if options.birdseye else 0
     total = (columns * (width + MARGIN) - MARGIN, lines * (height + MARGIN) - MARGIN)
     sheet = Image.new("RGB", (total[0] + (above + MARGIN if above else 0), total[1]))
-    for view, (row, column) in enumerate(places):
+    for view, (row, column) in enumerate(cells):
         w, h = clip.rig.at(frame).image_size[view].tolist()
         tile = draw_view(clip, frame, view, (width, round(width * h / w)), points, options)
         sheet.paste(Image.fromarray(tile), (column * (width + MARGIN), row * (height + MARGIN)))
@@ -76,10 +87,13 @@ def draw_view(
     picture = (
         np.zeros((size[1], size[0], 3), np.uint8) if clip.pictures is None else clip.pictures.load(frame, view, size)
     )
+    if options.foreground:
+        stands = draw_foreground(clip, frame, view, size).any(-1, keepdims=True)
+        picture = np.where(stands, picture, picture // DARKER)
     if options.map:
         picture = _over(picture, draw_map(clip, frame, view, size, LayoutOptions(pen_width=4)), STRENGTH["map"])
     if points is not None:
-        picture = _dots(picture, *_seen(Camera(clip, frame, view), points, size))
+        picture = _dots(picture, *_visible_points(Camera(clip, frame, view), points, size))
     if options.boxes:
         picture = _over(picture, draw_boxes(clip, frame, view, size, LayoutOptions(pen_width=5)), STRENGTH["boxes"])
     image = Image.fromarray(picture)
@@ -109,26 +123,26 @@ def sweeps_in_world(clip: Clip) -> Sequence[Float[np.ndarray, "_ 3"] | None]:
     """Each frame's sweep in the world's frame; None where there is none, with a warning where its file is missing."""
     if clip.lidar is None:
         return [None] * clip.length
-    track, found = clip.lidar, []
+    track, clouds = clip.lidar, []
     for frame in range(clip.length):
         try:
             sweep = track.points[frame][:, :3].astype(np.float64)
         except DwmError as error:
             warnings.warn(f"{error} (drawn without LiDAR)", stacklevel=2)
             return [None] * clip.length
-        found.append(apply(track.world_from_lidar(frame), sweep))
-    return found
+        clouds.append(apply(track.world_from_lidar(frame), sweep))
+    return clouds
 
 
-def _seen(
+def _visible_points(
     camera: Camera, points: Float[np.ndarray, "n 3"], size: tuple[int, int]
 ) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k 3"]]:
     """Pixels and colours of the points in front of a camera, far ones first."""
-    seen = camera.see(points)
-    seen = seen[seen[:, 2] > 1.0]
-    seen = seen[np.argsort(-seen[:, 2])]
-    pixels = seen[:, :2] / seen[:, 2:] * (np.array(size) / camera.size)
-    colors = np.stack([np.interp(seen[:, 2], DEPTH_METRES, DEPTH_COLORS[:, c]) for c in range(3)], 1)
+    in_camera = camera.see(points)
+    in_camera = in_camera[in_camera[:, 2] > 1.0]
+    in_camera = in_camera[np.argsort(-in_camera[:, 2])]
+    pixels = in_camera[:, :2] / in_camera[:, 2:] * (np.array(size) / camera.size)
+    colors = np.stack([np.interp(in_camera[:, 2], DEPTH_METRES, DEPTH_COLORS[:, c]) for c in range(3)], 1)
     return pixels, colors
 
 

@@ -87,8 +87,8 @@ class _Recorder:
                 self._at(self._seconds(frame, view))
                 self._camera(frame, view)
 
-    def _log(self, place: str, what: Any, static: bool = False) -> None:
-        self.stream.log(place, what, static=static)
+    def _log(self, entity: str, what: Any, static: bool = False) -> None:
+        self.stream.log(entity, what, static=static)
 
     def _at(self, seconds: float) -> None:
         self.stream.set_time("time", duration=seconds)
@@ -122,9 +122,9 @@ class _Recorder:
             return
         turns = [self._quaternion(rotation) for rotation in boxes.rotation]
         colors = [color_of(name, BOX_COLORS) or (128, 128, 128) for name in boxes.category]
-        places = {"centers": boxes.center, "half_sizes": boxes.size / 2, "quaternions": turns}
-        drawn = self.rerun.Boxes3D(**places, colors=colors, labels=boxes.category, show_labels=False)
-        self._log("world/boxes", drawn)
+        geometry = {"centers": boxes.center, "half_sizes": boxes.size / 2, "quaternions": turns}
+        boxes3d = self.rerun.Boxes3D(**geometry, colors=colors, labels=boxes.category, show_labels=False)
+        self._log("world/boxes", boxes3d)
 
     def _sweep(self, points: Float[np.ndarray, "n 3"], car: Float[np.ndarray, "3"]) -> None:
         depth = np.linalg.norm(points - car, axis=1)
@@ -132,18 +132,18 @@ class _Recorder:
         self._log("world/lidar", self.rerun.Points3D(points, colors=colors, radii=0.05))
 
     def _camera(self, frame: int, view: int) -> None:
-        rig, place = self.clip.rig.at(frame), f"world/cameras/{self.clip.views[view]}"
-        self._log(place, self._transform(self.clip.world_from_ego[frame, view] @ rig.ego_from_camera[view]))
+        rig, entity = self.clip.rig.at(frame), f"world/cameras/{self.clip.views[view]}"
+        self._log(entity, self._transform(self.clip.world_from_ego[frame, view] @ rig.ego_from_camera[view]))
         width = min(self.options.tile_width, int(rig.image_size[view, 0]))
         scale = width / rig.image_size[view, 0]
         size = (width, round(scale * rig.image_size[view, 1]))
         intrinsics = np.diag([scale, scale, 1.0]) @ rig.intrinsics[view]
         axes = self.rerun.ViewCoordinates.RDF
-        self._log(place, self.rerun.Pinhole(image_from_camera=intrinsics, resolution=size, camera_xyz=axes))
+        self._log(entity, self.rerun.Pinhole(image_from_camera=intrinsics, resolution=size, camera_xyz=axes))
         if self.clip.pictures is not None:
             jpeg = io.BytesIO()
             Image.fromarray(self.clip.pictures.load(frame, view, size)).save(jpeg, "JPEG", quality=QUALITY)
-            self._log(place, self.rerun.EncodedImage(contents=jpeg.getvalue(), media_type="image/jpeg"))
+            self._log(entity, self.rerun.EncodedImage(contents=jpeg.getvalue(), media_type="image/jpeg"))
 
     def _transform(self, pose: Float[np.ndarray, "4 4"]) -> Any:
         return self.rerun.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3])
@@ -159,5 +159,5 @@ def _car_poses(clip: Clip) -> Float[np.ndarray, "t 4 4"]:
 
 def _way_of(clip: Clip) -> Float[np.ndarray, "t 3"]:
     """Where the car stands, frame by frame; a single place twice, since a line has two ends."""
-    places = _car_poses(clip)[:, :3, 3]
-    return places if len(places) > 1 else np.repeat(places, 2, 0)
+    positions = _car_poses(clip)[:, :3, 3]
+    return positions if len(positions) > 1 else np.repeat(positions, 2, 0)

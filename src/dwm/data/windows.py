@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Stamps = Float[np.ndarray, "n"]
+Stamps = Float[np.ndarray, "_"]
 
 
-def nearest_index(stamps: Stamps, wanted: Float[np.ndarray, "*k"]) -> Int[np.ndarray, "*k"]:
+def nearest_index(stamps: Stamps, instants: Float[np.ndarray, "*k"]) -> Int[np.ndarray, "*k"]:
     """The index of the stamp nearest to each wanted time; the earlier of two equally near; the end outside the range."""
-    right = np.clip(np.searchsorted(stamps, wanted), 1, max(1, len(stamps) - 1))
+    right = np.clip(np.searchsorted(stamps, instants), 1, max(1, len(stamps) - 1))
     left = right - 1
     right = np.minimum(right, len(stamps) - 1)
-    return np.where(stamps[right] - wanted < wanted - stamps[left], right, left)
+    return np.where(stamps[right] - instants < instants - stamps[left], right, left)
 
 
 def typical_step(stamps: Stamps) -> float:
@@ -29,15 +29,15 @@ def unevenness(stamps: Stamps, fps: float) -> str | None:
     """How unevenly frames at `fps` fall on pictures with these times, in words; None where fps divides their rate."""
     if fps <= 0 or len(stamps) < 2:
         return None
-    step, wanted = typical_step(stamps), 1e6 / fps
-    share = wanted / max(step, 1e-3)
+    step, target_step = typical_step(stamps), 1e6 / fps
+    share = target_step / max(step, 1e-3)
     if step <= 0 or (share > 0.5 and abs(share - round(share)) <= 0.03 * share):
         return None
     low, high = np.floor(share) * step / 1000, np.ceil(share) * step / 1000
     lie = "some pictures come twice, the others" if low == 0 else f"frames lie {low:.0f} or"
     return (
         f"{fps:g} fps do not divide the {1e6 / step:.3g} pictures a second that were recorded: {lie} {high:.0f} ms apart "
-        f"instead of {wanted / 1000:.0f}"
+        f"instead of {target_step / 1000:.0f}"
     )
 
 
@@ -62,12 +62,12 @@ def frame_windows(
     if fps == 0:
         return _by_index(stamps, keys, length, int(stride))
     starts = _starts(stamps, keys, length, fps, stride, reference_oddity)
-    wanted = starts[:, None, :] + (np.arange(length) * (1e6 / fps))[None, :, None]
-    found = np.stack([nearest_index(channel, wanted[..., s]) for s, channel in enumerate(stamps)], -1)
+    instants = starts[:, None, :] + (np.arange(length) * (1e6 / fps))[None, :, None]
+    indices = np.stack([nearest_index(channel, instants[..., s]) for s, channel in enumerate(stamps)], -1)
     if check:
-        off = np.stack([np.abs(channel[found[..., s]] - wanted[..., s]) for s, channel in enumerate(stamps)], -1)
-        found = found[(off <= 0.5e6 / fps).all((1, 2))]
-    return found
+        off = np.stack([np.abs(channel[indices[..., s]] - instants[..., s]) for s, channel in enumerate(stamps)], -1)
+        indices = indices[(off <= 0.5e6 / fps).all((1, 2))]
+    return indices
 
 
 def _by_index(

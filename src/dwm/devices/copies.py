@@ -29,13 +29,13 @@ def send_numbers(values: Sequence[Any], device: torch.device | str) -> Tensor:
 
 def send_together(tensors: Mapping[str, Tensor | None], device: torch.device | str) -> dict[str, Tensor | None]:
     """Tensors by name on a device, in one copy for each dtype. What is None stays None."""
-    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if torch.device(device).type == "cpu":
-        return {**tensors, **{name: tensor.to(device) for name, tensor in given.items()}}
-    found: dict[str, Tensor | None] = dict(tensors)
-    for dtype in {tensor.dtype for tensor in given.values()}:
-        alike = {name: tensor for name, tensor in given.items() if tensor.dtype == dtype}
+        return {**tensors, **{name: tensor.to(device) for name, tensor in present.items()}}
+    sent: dict[str, Tensor | None] = dict(tensors)
+    for dtype in {tensor.dtype for tensor in present.values()}:
+        alike = {name: tensor for name, tensor in present.items() if tensor.dtype == dtype}
         flat = send(torch.cat([tensor.reshape(-1) for tensor in alike.values()]), device)
         parts = flat.split([tensor.numel() for tensor in alike.values()])
-        found |= {name: part.view(alike[name].shape) for name, part in zip(alike, parts, strict=True)}
-    return found
+        sent |= {name: part.view(alike[name].shape) for name, part in zip(alike, parts, strict=True)}
+    return sent

@@ -198,5 +198,5 @@ def _available_bytes() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
-    return int(found[0]) * 1024 if found else None
+    numbers = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    return int(numbers[0]) * 1024 if numbers else None

@@ -37,16 +37,16 @@ def processor_rates() -> Mapping[str, float]:
     """Operations a second in float32 and in bfloat16 of a feed-forward layer with its norm, which is most of what our networks
     compute. Processors that have the instructions may still be slower with them."""
     path = _path()
-    if (known := _read(path)) is not None:
-        return known
-    found = measured_rates(SECONDS)
+    if (stored := _read(path)) is not None:
+        return stored
+    rates = measured_rates(SECONDS)
     with suppress(OSError, DwmError):  # a cache that cannot be written costs 0.2 s the next time
         from dwm.storage import atomic_write
 
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    return found
+            temporary.write_text(json.dumps(rates) + "\n", encoding="utf-8")
+    return rates
 
 
 @torch.no_grad()
@@ -87,8 +87,8 @@ def _model() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return f"{platform.processor()} {platform.machine()}"
-    wanted = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(next((line for line in lines if line.startswith(name)), "") for name in wanted)
+    names = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(next((line for line in lines if line.startswith(name)), "") for name in names)
 
 
 def _read(path: Path) -> dict[str, float] | None:
@@ -96,10 +96,10 @@ def _read(path: Path) -> dict[str, float] | None:
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > 1024:
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        rates = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or set(found) != set(NAMES):
+    if not isinstance(rates, dict) or set(rates) != set(NAMES):
         return None
-    good = all(isinstance(rate, float) and 0 < rate < float("inf") for rate in found.values())
-    return found if good else None
+    good = all(isinstance(rate, float) and 0 < rate < float("inf") for rate in rates.values())
+    return rates if good else None

@@ -53,7 +53,7 @@ class NoiseProcess(Protocol):
         """Places in the schedule, one per clip (b) or frame (b, t). Each kind uses one of the two generators."""
         ...
 
-    def add(self, latents: Latents, noise: Latents, places: Shaped[Tensor, "b *t"]) -> Noisy:
+    def add(self, latents: Latents, noise: Latents, positions: Shaped[Tensor, "b *t"]) -> Noisy:
         """Noisy latents at these places, and what the network shall answer."""
         ...
 
@@ -75,9 +75,9 @@ class Flow:
         """Places in [0, 1], 0 being pure noise; from `others`."""
         return draw_positions(shape, self.times, others)
 
-    def add(self, latents: Latents, noise: Latents, places: Float[Tensor, "b *t"]) -> Noisy:
+    def add(self, latents: Latents, noise: Latents, positions: Float[Tensor, "b *t"]) -> Noisy:
         table = training_sigmas(self.shift, latents.device)
-        sigma = _per_picture(sigmas_at(places, table), latents)
+        sigma = _per_picture(sigmas_at(positions, table), latents)
         return Noisy(add_noise(latents, noise, sigma), sigma * STEPS, latents, sigma)
 
     def solver(self, steps: int, kind: SolverKind = "usual", device: torch.device | str = "cpu") -> Solver:
@@ -108,11 +108,11 @@ class Ddpm:
         """Integer times; from `generator`."""
         return torch.randint(len(self.alphas), shape, generator=generator)
 
-    def add(self, latents: Latents, noise: Latents, places: Shaped[Tensor, "b *t"]) -> Noisy:
+    def add(self, latents: Latents, noise: Latents, positions: Shaped[Tensor, "b *t"]) -> Noisy:
         if latents.device not in self._sent:
             self._sent[latents.device] = send(self.alphas, latents.device)
         alphas = self._sent[latents.device]
-        time = _per_picture(send(places, latents.device), latents)
+        time = _per_picture(send(positions, latents.device), latents)
         target = noise if self.prediction == "epsilon" else ddpm.velocity(latents, noise, time, alphas)
         return Noisy(ddpm.add_noise(latents, noise, time, alphas), time, target)
 

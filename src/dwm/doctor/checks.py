@@ -55,7 +55,7 @@ def check_environment(data: Path, base_model: Path, weights: str = "town") -> li
         lambda: _base_model(base_model),
         lambda: _data(data),
     )
-    return [found for check in checks for found in check()]
+    return [one for check in checks for one in check()]
 
 
 def _python() -> Iterator[Check]:
@@ -97,8 +97,8 @@ def _devices() -> Iterator[Check]:
     )
     device = pick_device("auto")
     other = device.type != "cpu"
-    found = describe(device) if other else "none: the processor computes"
-    yield Check("accelerator", State.good if other else State.absent, found)
+    description = describe(device) if other else "none: the processor computes"
+    yield Check("accelerator", State.good if other else State.absent, description)
 
 
 def _memory() -> Iterator[Check]:
@@ -129,18 +129,18 @@ def _codec() -> Iterator[Check]:
             again = read_film(Film(frames, 4).save(Path(folder) / "test.mp4"))
         off = int(np.abs(again.frames.astype(int) - frames).max())
         good = len(again.frames) == 4 and off <= 24
-        found = Check("video", State.good if good else State.fault, f"written and read again, off by {off} of 255")
+        check = Check("video", State.good if good else State.fault, f"written and read again, off by {off} of 255")
     except (DwmError, OSError) as error:
-        good, found = False, Check("video", State.fault, str(error))
+        good, check = False, Check("video", State.fault, str(error))
     names = ", ".join(name for name, _ in CODECS)
-    yield found if good else replace(found, fix=f"pip install --force-reinstall av (needs one of {names})")
+    yield check if good else replace(check, fix=f"pip install --force-reinstall av (needs one of {names})")
 
 
 def _weights(name: str) -> Iterator[Check]:
     from safetensors import safe_open
 
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
     from dwm.checkpoints.tensor_files import weight_files
     from dwm.storage import regular
 
@@ -160,7 +160,7 @@ def _weights(name: str) -> Iterator[Check]:
 
 
 def _base_model(folder: Path) -> Iterator[Check]:
-    wanted = (
+    parts = (
         "scheduler",
         "vae",
         "text_encoder",
@@ -176,7 +176,7 @@ def _base_model(folder: Path) -> Iterator[Check]:
             "base model", State.absent, f"{folder} is not there", f"to use published weights, fetch {source} into it"
         )
         return
-    missing = [name for name in wanted if not (folder / name).is_dir()]
+    missing = [name for name in parts if not (folder / name).is_dir()]
     if missing and not (folder / "unet").is_dir():
         yield Check("base model", State.fault, f"{folder} lacks {', '.join(missing)}", f"fetch the rest from {source}")
         return

@@ -13,7 +13,6 @@ from .options import EvaluationOptions as EvaluationOptions
 from .prompts import PromptResponse as PromptResponse
 from .prompts import brightness as brightness
 from .prompts import prompt_response as prompt_response
-from .prompts import told as told
 from .retrieval import Retrieval as Retrieval
 from .retrieval import layout_retrieval as layout_retrieval
 from .retrieval import thumbnails as thumbnails

@@ -32,8 +32,8 @@ class InceptionFeatures:
 
     def _features(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
         weight = self._network.fc.weight
-        seen = self._prepare(inception.to_bytes(pictures.to(weight.device)))
-        return self._network(seen.to(weight.dtype)).float().cpu()
+        prepared = self._prepare(inception.to_bytes(pictures.to(weight.device)))
+        return self._network(prepared.to(weight.dtype)).float().cpu()
 
 
 class VideoFeatures:
@@ -60,4 +60,4 @@ class VideoFeatures:
 
     def _features(self, clips: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n 400"]:
         weight = self._network.logits.conv3d.weight
-        return self._network(i3d.as_seen(clips.to(weight.device)).to(weight.dtype)).float().cpu()
+        return self._network(i3d.network_input(clips.to(weight.device)).to(weight.dtype)).float().cpu()

@@ -59,9 +59,9 @@ class FrechetScore(Generic[Kind]):
     def add_real(self, video: Video) -> None:
         features = self._features(video)
         for clip in features.split(len(features) // len(video)):
-            place = self._clips % 2
+            half = self._clips % 2
             halves = list(self.halves)
-            halves[place] = halves[place].with_features(clip)
+            halves[half] = halves[half].with_features(clip)
             self.halves = (halves[0], halves[1])
             self._clips += 1
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dwm.devices import full_float32
-from dwm.evaluation.networks.efficientnet import SIZE, WIDTH, EfficientNetLite0, as_seen
+from dwm.evaluation.networks.efficientnet import SIZE, WIDTH, EfficientNetLite0, network_input
 from dwm.report import Video
 
 PICTURES_AT_ONCE = 16
@@ -29,4 +29,4 @@ class ImagenetFeatures:
 
     def _features(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1280"]:
         weight = self._network._fc.weight
-        return self._network(as_seen(pictures.to(weight.device), self._size).to(weight.dtype)).float().cpu()
+        return self._network(network_input(pictures.to(weight.device), self._size).to(weight.dtype)).float().cpu()

@@ -56,7 +56,9 @@ class EvaluationOptions(Options):
                 known_scores,  # the table's scores take these options, and networks with them
             )
 
-            known = known_scores()
-            if name not in known:
-                raise ValueError(f"score {name} is not known{nearest(name, known)}; known: {', '.join(known)}")
+            names_known = known_scores()
+            if name not in names_known:
+                raise ValueError(
+                    f"score {name} is not known{nearest(name, names_known)}; known: {', '.join(names_known)}"
+                )
         return tuple(dict.fromkeys(names))

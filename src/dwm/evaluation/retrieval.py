@@ -77,16 +77,16 @@ def layout_retrieval(
     The distance is the root mean square over all frames, views and pixels of the tiny pictures; `…_without_colour` takes each
     clip's mean colour away first, so that the time of day alone finds nothing. There may be more real clips than generated ones.
     """
-    made, candidates = _thumbnails(generated), _thumbnails(real)
-    if made.shape[1:] != candidates.shape[1:]:
+    thumbnails, candidates = _thumbnails(generated), _thumbnails(real)
+    if thumbnails.shape[1:] != candidates.shape[1:]:
         raise DwmError(
-            f"layout_retrieval: generated clips are (t, v, 3, h, w) {tuple(made.shape[1:])}, real ones "
+            f"layout_retrieval: generated clips are (t, v, 3, h, w) {tuple(thumbnails.shape[1:])}, real ones "
             f"{tuple(candidates.shape[1:])}; compare the same frames and views"
         )
-    own = range(len(made)) if own is None else own
-    ranks = _ranks(pixel_distances(made, candidates), own)
-    plain = _ranks(pixel_distances(_without_colour(made), _without_colour(candidates)), own)
-    return Retrieval(ranks.count(1), len(made), len(candidates), ranks, plain.count(1), plain)
+    own = range(len(thumbnails)) if own is None else own
+    ranks = _ranks(pixel_distances(thumbnails, candidates), own)
+    plain = _ranks(pixel_distances(_without_colour(thumbnails), _without_colour(candidates)), own)
+    return Retrieval(ranks.count(1), len(thumbnails), len(candidates), ranks, plain.count(1), plain)
 
 
 def pixel_distances(a: Thumbnails, b: Candidates) -> Float[Tensor, "b m"]:
@@ -103,4 +103,4 @@ def _without_colour(clips: Thumbnails) -> Thumbnails:
 
 
 def _ranks(distances: Float[Tensor, "n m"], own: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int((row <= row[place] + ROUNDING).sum()) for row, place in zip(distances, own, strict=True))
+    return tuple(int((row <= row[index] + ROUNDING).sum()) for row, index in zip(distances, own, strict=True))

@@ -98,10 +98,10 @@ class Tools:
         return Memory(self.town or town_features(), self.remembered)
 
     def _load(self, network: Network, name: str) -> Network:
-        return load_features(network, name, *places_of(self.options, name)).to(self.device)
+        return load_features(network, name, *feature_paths(self.options, name)).to(self.device)
 
 
-def places_of(options: EvaluationOptions, name: str) -> tuple[Path | None, Path | None]:
+def feature_paths(options: EvaluationOptions, name: str) -> tuple[Path | None, Path | None]:
     """The folder and the file that options name for a feature network."""
     named = options.i3d_file if name == "i3d" else None
     return (None if options.features is None else Path(options.features)), (None if named is None else Path(named))
@@ -119,8 +119,8 @@ class Memory:
         return self._extractor.width
 
     def __call__(self, video: Video) -> Float[Tensor, "n d"]:
-        for seen, features in self._last:
-            if seen is video:
+        for earlier, features in self._last:
+            if earlier is video:
                 return features
         features = self._extractor(video)
         self._last = [*self._last, (video, features)][-self._remembered :]

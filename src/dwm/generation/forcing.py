@@ -16,9 +16,9 @@ Pictures = Float[Tensor, "b v 3 H W"]
 
 
 def force_frames(
-    sampler: Sampler, batch: ClipBatch, length: int, finished: int = 0, given: int = 0
+    sampler: Sampler, batch: ClipBatch, length: int, finished: int = 0, references: int = 0
 ) -> Iterator[Pictures]:
-    """Yields the frames one by one as they are finished, the `given` ones of the batch's own pictures first.
+    """Yields the frames one by one as they are finished, the `references` ones of the batch's own pictures first.
 
     `length` frames are in the queue, of which `finished` clean ones stay to be looked at. A frame sets out when the one
     before it is a round of steps ahead. Conditions move on only when the queue does; finished frames rest at time 0.
@@ -28,12 +28,12 @@ def force_frames(
     length = min(length, frames)
     queue = sampler.noise(sampler.latent_shape(batch, length))
     progress = [0] * length
-    if (known := sampler.given(batch, given)) is not None:
-        queue = torch.cat([known, queue[:, given:]], 1)
-        progress[:given] = [steps] * given
-        for frame in range(given):
+    if (reference := sampler.reference_latents(batch, references)) is not None:
+        queue = torch.cat([reference, queue[:, references:]], 1)
+        progress[:references] = [steps] * references
+        for frame in range(references):
             yield sampler.decode(queue[:, frame : frame + 1])[:, 0]
-    start, head, counter = 0, given, 0
+    start, head, counter = 0, references, 0
     prepared = sampler.prepare(batch.frames_from(0, length), tuple(queue.shape))
     while start + head < frames:
         # Room is made only when the newcomer could set out, so that frames that were given serve as long as they can.
@@ -67,11 +67,11 @@ def _advance(
 
 
 def force_as_published(
-    sampler: Sampler, batch: ClipBatch, length: int, clear: int = 0, given: Latents | None = None
+    sampler: Sampler, batch: ClipBatch, length: int, clear: int = 0, first_queue: Latents | None = None
 ) -> Iterator[tuple[Latents, Pictures]]:
     """The queue as OpenDWM runs it, oddities kept: after each run of steps, the queue and the picture that it finished.
 
-    `given` latents are the whole first queue, in place of noise, and are denoised as if they were. Kept frames fall back to
+    `first_queue` latents are the whole first queue, in place of noise, and are denoised as if they were. Kept frames fall back to
     the noise level of a round before and are denoised again in each round; while the first `clear` frames gather, conditions
     move on although the queue does not. The first run's picture is to be thrown away.
     """
@@ -83,7 +83,7 @@ def force_as_published(
     def run(first: int, stop: int, head: int) -> Latents:
         return published_run(sampler, queue, prepared, range(first, stop), head, q)
 
-    queue = sampler.noise(sampler.latent_shape(batch, length)) if given is None else given
+    queue = sampler.noise(sampler.latent_shape(batch, length)) if first_queue is None else first_queue
     if queue.shape[1] != length:
         raise DwmError(f"{queue.shape[1]} given frames: diffusion forcing as published takes {length}, its whole queue")
     prepared = sampler.prepare(batch.frames_from(0, length), tuple(queue.shape))
@@ -105,6 +105,18 @@ def force_as_published(
         queue = torch.cat([queue[:, : j + 1], moved[:, j + 1 :]], 1)
 
 
+def force_frames_as_published(
+    sampler: Sampler, batch: ClipBatch, length: int, finished: int = 0, references: int = 0
+) -> Iterator[Pictures]:
+    """`force_as_published` as `force_frames`: what OpenDWM cannot do (given frames, short clips) is done our way."""
+    if references or batch.shape[1] <= length:
+        yield from force_frames(sampler, batch, length, finished, references)
+        return
+    rounds = force_as_published(sampler, batch, length, finished)
+    next(rounds)
+    yield from (picture for _, picture in rounds)
+
+
 def force_window_as_published(sampler: Sampler, batch: ClipBatch, clear: int = 0) -> tuple[Latents, Pictures]:
     """One window by diffusion forcing as OpenDWM runs it: its latents, and the picture of the first frame, the only finished."""
     q = spacing_of(sampler, batch.shape[1], clear)
@@ -116,10 +128,10 @@ def force_window_as_published(sampler: Sampler, batch: ClipBatch, clear: int = 0
 
 def published_run(sampler: Sampler, queue: Latents, prepared, counters: range, head: int, spacing: int) -> Latents:
     """Steps of the queue as OpenDWM counts them: frame j sets out at counter j·spacing, none is ahead of the `head`."""
-    places = range(queue.shape[1])
+    positions = range(queue.shape[1])
     for i in counters:
-        index = [min(i - head * spacing, max(0, i - j * spacing)) for j in places]
-        queue = sampler.step_frames(queue, index, [i >= j * spacing for j in places], prepared, i)
+        index = [min(i - head * spacing, max(0, i - j * spacing)) for j in positions]
+        queue = sampler.step_frames(queue, index, [i >= j * spacing for j in positions], prepared, i)
     return queue
 
 

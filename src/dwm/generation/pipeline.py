@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
-from dwm.checkpoints import places
+from dwm.checkpoints import locations
 from dwm.checkpoints.card import Size, WeightsCard
 from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip import Caption, Clip
@@ -26,7 +27,7 @@ from dwm.data.batch import crossview_mask
 from dwm.devices import autocast, compile_blocks, default_dtype
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
-from dwm.generation.forcing import force_as_published, force_frames
+from dwm.generation.conventions import CONVENTIONS
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler, require_numbers
@@ -44,6 +45,7 @@ class DrivingPipeline:
 
     def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
         self.network, self.base, self.card = network, base, card
+        self.conventions = CONVENTIONS[card.compatibility]
         self.compute_dtype = torch.float32
         self._files: Path | None = None
 
@@ -56,17 +58,19 @@ class DrivingPipeline:
         t5: bool = True,
         piece: int | None = None,
         device: torch.device | str = "cpu",
+        words: Collection[str] | None = None,
     ) -> DrivingPipeline:
         """Loads a weights folder, or the package's own by the name "town", onto a device.
 
         `base_model`: folder of the base model where it is not the same one; `torch_dtype`: what weights are held and computed
         in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
         out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
-        Raises DwmError for what is missing or does not fit.
+        `words`: what will be said; the text encoders are then read one after another, before the network, and are gone once
+        these are encoded (they are read again for other words). Raises DwmError for what is missing or does not fit.
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
-        folder = places.resolve(path)
+        folder = locations.resolve(path)
         card = folders.read_card(folder)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)
@@ -77,8 +81,11 @@ class DrivingPipeline:
             autoencoder_folder=card.autoencoder_folder,
             text_dtype=dtype,
             piece=piece,
-        )
-        pipe = cls(folders.load_network(folder, dtype), base, card)
+            keep_text=words is None,
+        ).to(target)
+        if words and base.text is not None:
+            base.text.encode(sorted(words))
+        pipe = cls(folders.load_network(folder, dtype, target), base, card)
         pipe._files = folder / "transformer"
         return pipe.to(target)
 
@@ -125,7 +132,7 @@ class DrivingPipeline:
             folders.restore(self.network, read_tensors(files), dtype)
         self.network.to(dtype)
         if self.base.text is not None:
-            if files is not None:
+            if files is not None and not isinstance(self.base.text, RememberedText):
                 t5 = getattr(self.base.text, "t5", None) is not None
                 folders.restore(self.base.text, load_text(self.base.folder, t5, dtype).state_dict(), dtype)
             # The plain conversion: the libraries' own warns of what they were loaded in.
@@ -145,11 +152,6 @@ class DrivingPipeline:
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
-
-    @property
-    def as_published(self) -> bool:
-        """Whether OpenDWM's oddities in sampling are kept."""
-        return self.card.compatibility == "reference"
 
     @torch.no_grad()
     def __call__(
@@ -183,38 +185,58 @@ class DrivingPipeline:
         batch, size = self._batch(clip, prompt, size, reference_frames)
         if not force:
             self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
-        if not (force or self.as_published):
+        if self.conventions.checked and not force:
             self._check_conditions(batch)
-        self._check_given(batch, reference_frames, size)
-        defaults = self.card.sampling
-        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
-        if self.base.autoencoder is None:
-            raise ValueError("the base model was loaded without its autoencoder")
-        sampler = Sampler(
-            network=self.network,
-            autoencoder=self.base.autoencoder,
-            text=self.base.text,
-            options=self.card.conditions,
-            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
-            generator=generator or torch.Generator().manual_seed(seed or 0),
-            size=size,
-            guidance=None if guidance == 1 else guidance,
-            negative_prompt=negative_prompt,
-            autocast=partial(autocast, self.device, self.compute_dtype),
-        )
+        self._check_references(batch, reference_frames, size)
+        generator = generator or torch.Generator().manual_seed(seed or 0)
+        sampler = self.sampler(size, generator, num_inference_steps, guidance_scale, negative_prompt)
         if callback_on_step_end is not None:
-            sampler.on_step = self._told(callback_on_step_end, sampler.solver.times.tolist())
+            sampler.on_step = self._step_callback(callback_on_step_end, sampler.solver.times.tolist())
         sampler = sampler.remember(batch)
         if output_type == "latent":
             return self._latents(sampler, batch, reference_frames)
         pictures = self._pictures(sampler, batch, reference_frames)
         if pictures.device.type != "cpu":
             require_numbers(pictures, "sampling")  # nobody looked at them on the way: see `Sampler.decode`
-        return _as_asked(pictures, float(batch.fps[0]), names, output_type)
+        return _as_output_type(pictures, float(batch.fps[0]), names, output_type)
+
+    def sampler(
+        self,
+        size: Size,
+        generator: torch.Generator,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+    ) -> Sampler:
+        """The parts and settings of one generation; what is None is as the weights like it."""
+        defaults = self.card.sampling
+        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
+        if self.base.autoencoder is None:
+            raise ValueError("the base model was loaded without its autoencoder")
+        self._check_side(size, self.base.autoencoder.factor)
+        return Sampler(
+            network=self.network,
+            autoencoder=self.base.autoencoder,
+            text=self.base.text,
+            options=self.card.conditions,
+            solver=self.solver(num_inference_steps or defaults.num_inference_steps),
+            generator=generator,
+            size=size,
+            guidance=None if guidance == 1 else guidance,
+            negative_prompt=negative_prompt,
+            autocast=partial(autocast, self.device, self.compute_dtype),
+        )
+
+    def conditions(self, clip: Clip, prompt: Prompt = None, size: Size | None = None) -> ClipBatch:
+        """What the weights are told of a clip, on their device: layouts drawn, words chosen, no photographs."""
+        return self._batch(clip, prompt, size, 0)[0]
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
-        sampling, process = self.card.sampling, process_of(self.card.prediction, self.base.scheduler, self.as_published)
+        sampling, process = (
+            self.card.sampling,
+            process_of(self.card.prediction, self.base.scheduler, self.conventions.double_shift),
+        )
         if sampling.solver != "usual" and sampling.style != "windows":
             raise DwmError(f"{self.card.name}: sampling.solver {sampling.solver} is for windows; set it to usual")
         try:
@@ -222,45 +244,42 @@ class DrivingPipeline:
         except DwmError as error:
             raise DwmError(f"{self.card.name}: {error}") from None
 
-    def _pictures(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
+    def _pictures(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         """(b, t, v, 3, H, W): one window, or several where the clip is longer."""
         frames, sampling = batch.shape[1], self.card.sampling
         length = min(self.card.window or frames, frames)
         if sampling.style != "windows" and length > 1:
-            return torch.stack(list(self._queued(sampler, batch, length, given)), 1)
+            return torch.stack(list(self._queued(sampler, batch, length, references)), 1)
         overlap = min(sampling.reference_frames, length - 1)
-        return roll_out(sampler, batch, length, overlap, given, whole=not self.as_published)
+        return roll_out(sampler, batch, length, overlap, references, self.conventions.whole)
 
-    def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, given: int) -> Iterator[Tensor]:
-        """Frames of diffusion forcing as they are finished. What OpenDWM cannot do (given frames, short clips) is done our way."""
+    def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, references: int) -> Iterator[Tensor]:
+        """Frames of diffusion forcing as they are finished."""
         sampling = self.card.sampling
-        if sampling.style == "stream" and not given:
-            yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)
-        elif self.as_published and not given and batch.shape[1] > length:
-            made = force_as_published(sampler, batch, length, sampling.finished_frames)
-            next(made)
-            yield from (picture for _, picture in made)
-        else:
-            yield from force_frames(sampler, batch, length, sampling.finished_frames, given)
+        if sampling.style == "stream" and not references:
+            return Stream(sampler, length, sampling.text_every, self.conventions.advance).run(batch)
+        return self.conventions.queue(sampler, batch, length, sampling.finished_frames, references)
 
-    def _latents(self, sampler: Sampler, batch: ClipBatch, given: int) -> Tensor:
+    def _latents(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
             raise DwmError(f"output_type latent: {batch.shape[1]} frames need several windows of {self.card.window}")
-        latents = sampler.window(batch, sampler.given(batch, given))
+        latents = sampler.window(batch, sampler.reference_latents(batch, references))
         require_numbers(latents, "sampling")
         return latents
 
-    def _batch(self, clip: Clip | ClipBatch, prompt: Prompt, size: Size | None, given: int) -> tuple[ClipBatch, Size]:
+    def _batch(
+        self, clip: Clip | ClipBatch, prompt: Prompt, size: Size | None, references: int
+    ) -> tuple[ClipBatch, Size]:
         """The clip as a batch on the device with its words replaced, and the size of its pictures."""
         if isinstance(clip, Clip):
             if isinstance(prompt, Caption):
                 clip, prompt = with_changed_captions(clip, prompt), None
-            if not self.as_published:
+            if not self.conventions.all_boxes:
                 clip = _without_unknown_boxes(clip)
             if size is None:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
             words = self.card.captions.with_(reorder=False, drop_rates={})
-            batch = prepare(clip, size, self.card.layout, pictures=given > 0, captions=words)
+            batch = prepare(clip, size, self.card.layout, pictures=references > 0, captions=words)
             if batch.crossview_mask is None and len(clip.views) == len(self.card.views):
                 # Cameras of other names stand for the card's one by one, which see each other as those did in training.
                 batch = replace(batch, crossview_mask=crossview_mask(self.card.views))
@@ -275,18 +294,18 @@ class DrivingPipeline:
     def _batch_size(self, batch: ClipBatch, size: Size | None) -> Size:
         for pictures in (batch.layout_boxes, batch.layout_map, batch.frames):
             if pictures is not None:
-                found = (pictures.shape[-1], pictures.shape[-2])
-                if size is not None and size != found:
-                    raise DwmError(f"size {size[0]}x{size[1]}: the batch's pictures are {found[0]}x{found[1]} already")
-                return found
+                own = (pictures.shape[-1], pictures.shape[-2])
+                if size is not None and size != own:
+                    raise DwmError(f"size {size[0]}x{size[1]}: the batch's pictures are {own[0]}x{own[1]} already")
+                return own
         if size is None and not self.card.sizes:
             raise DwmError("the batch has no pictures to take a size from; give size=(width, height)")
         return size or self.card.sizes[0]
 
     def _check_conditions(self, batch: ClipBatch) -> None:
         """Raises DwmError where a layout is missing that the weights never were without; of missing words it warns."""
-        known = {"text": batch.captions, "boxes": batch.layout_boxes, "map": batch.layout_map}
-        lacking = self.card.lacking([name for name, value in known.items() if value is not None])
+        values = {"text": batch.captions, "boxes": batch.layout_boxes, "map": batch.layout_map}
+        lacking = self.card.lacking([name for name, value in values.items() if value is not None])
         named = self.card.name or "the weights"
         if layouts := [name for name in lacking if name != "text"]:
             raise DwmError(
@@ -300,21 +319,29 @@ class DrivingPipeline:
                 stacklevel=3,
             )
 
-    def _check_given(self, batch: ClipBatch, given: int, size: Size) -> None:
+    def _check_side(self, size: Size, factor: int) -> None:
+        """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
+        options = self.network.options
+        multiple = factor * options.latent_multiple
+        if options.largest_side is not None and max(size) // multiple > options.largest_side:
+            named, most = self.card.name or "the weights", options.largest_side * multiple
+            raise DwmError(f"size {size[0]}x{size[1]}: {named} have positions for at most {most} pixels in a side")
+
+    def _check_references(self, batch: ClipBatch, references: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])
         windows(batch.shape[1], window, min(self.card.sampling.reference_frames, window - 1))
-        if not 0 <= given < window:
+        if not 0 <= references < window:
             raise DwmError(
-                f"reference_frames {given} leaves nothing to generate of {window} frames; give 0 to {window - 1}"
+                f"reference_frames {references} leaves nothing to generate of {window} frames; give 0 to {window - 1}"
             )
-        if not given:
+        if not references:
             return
         if batch.frames is None:
-            raise DwmError(f"reference_frames {given}: the clip has no pictures to take them from")
+            raise DwmError(f"reference_frames {references}: the clip has no pictures to take them from")
         if (shape := tuple(batch.frames.shape[-2:])) != (size[1], size[0]):
             raise DwmError(f"the given pictures are {shape} (height, width), not {size[::-1]}")
 
-    def _told(self, callback: Callable, times: Sequence[float]) -> Callable[[int, Tensor], Tensor]:
+    def _step_callback(self, callback: Callable, times: Sequence[float]) -> Callable[[int, Tensor], Tensor]:
         def on_step(index: int, latents: Tensor) -> Tensor:
             answer = callback(self, index, times[min(index, len(times) - 1)], {"latents": latents})
             return latents if answer is None else answer.get("latents", latents)
@@ -328,7 +355,7 @@ def _without_unknown_boxes(clip: Clip) -> Clip:
     return clip if annotated else replace(clip, boxes=None)
 
 
-def _as_asked(pictures: Tensor, fps: float, names: Sequence[str], output_type: str) -> Any:
+def _as_output_type(pictures: Tensor, fps: float, names: Sequence[str], output_type: str) -> Any:
     if output_type == "pt":
         return pictures
     if output_type == "video":

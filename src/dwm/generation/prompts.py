@@ -14,8 +14,8 @@ Prompt = str | Caption | Sequence[str] | Sequence[Sequence[str]] | None
 
 def with_changed_captions(clip: Clip, change: Caption) -> Clip:
     """The clip with the non-empty parts of `change` in all of its captions: other weather, the same street."""
-    told = {item.name: value for item in fields(Caption) if (value := getattr(change, item.name))}
-    return clip.told(**told)
+    words = {item.name: value for item in fields(Caption) if (value := getattr(change, item.name))}
+    return clip.with_words(**words)
 
 
 def with_prompts(batch: ClipBatch, prompt: str | Sequence | None) -> ClipBatch:

@@ -28,40 +28,40 @@ def windows(frames: int, length: int, overlap: int, whole: bool = True) -> list[
     starts = list(range(0, frames - length + 1, length - overlap))
     if whole and starts[-1] + length < frames:
         starts.append(frames - length)
-    known = [0, *(a + length - b for a, b in pairwise(starts))]
-    return list(zip(starts, known, strict=True))
+    overlaps = [0, *(a + length - b for a, b in pairwise(starts))]
+    return list(zip(starts, overlaps, strict=True))
 
 
 def roll_out(
-    sampler: Sampler, batch: ClipBatch, length: int, overlap: int, given: int = 0, whole: bool = True
+    sampler: Sampler, batch: ClipBatch, length: int, overlap: int, references: int = 0, whole: bool = True
 ) -> Float[Tensor, "b t v 3 H W"]:
-    """Pictures of all frames. The first `given` frames come from the batch's own pictures, as the autoencoder shows them."""
+    """Pictures of all frames. The first `references` frames come from the batch's own pictures, as the autoencoder shows them."""
     if isinstance(sampler.autoencoder, VideoAutoencoder):
         # A latent of several frames lies at fixed places only; the last window cannot be shifted.
         whole = False
-    known = sampler.given(batch, given)
-    made: list[Tensor] = []
+    reference = sampler.reference_latents(batch, references)
+    pictures: list[Tensor] = []
     latents = None
     for start, count in windows(batch.shape[1], length, overlap, whole):
         if latents is not None:
-            known = latents[:, -sampler.autoencoder.latent_frames(count) :] if count else None
-        latents = sampler.window(batch.frames_from(start, start + length), known)
-        made.append(sampler.decode(latents)[:, count:])
-    return torch.cat(made, 1)
+            reference = latents[:, -sampler.autoencoder.latent_frames(count) :] if count else None
+        latents = sampler.window(batch.frames_from(start, start + length), reference)
+        pictures.append(sampler.decode(latents)[:, count:])
+    return torch.cat(pictures, 1)
 
 
 def roll_out_as_published(
-    sampler: Sampler, batch: ClipBatch, length: int, overlap: int, given: bool = False
+    sampler: Sampler, batch: ClipBatch, length: int, overlap: int, references_first: bool = False
 ) -> Iterator[Float[Tensor, "n 3 H W"]]:
     """The pictures of each window as OpenDWM lists them, oddity kept: clip by clip, frame by frame, view by view.
 
     As many as the known frames of all clips have are cut off the front of that list, which is right for one clip only.
-    `given` takes the first known frames from the batch's own pictures.
+    `references_first` takes the first known frames from the batch's own pictures.
     """
     b, frames, v = batch.shape
-    known = sampler.given(batch, overlap if given else 0)
+    reference = sampler.reference_latents(batch, overlap if references_first else 0)
     for start, _ in windows(frames, length, overlap, whole=False):
-        latents = sampler.window(batch.frames_from(start, start + length), known)
-        cut = overlap * b * v if known is not None else 0
+        latents = sampler.window(batch.frames_from(start, start + length), reference)
+        cut = overlap * b * v if reference is not None else 0
         yield sampler.decode(latents).flatten(0, 2)[cut:]
-        known = latents[:, -sampler.autoencoder.latent_frames(overlap) :] if overlap else None
+        reference = latents[:, -sampler.autoencoder.latent_frames(overlap) :] if overlap else None

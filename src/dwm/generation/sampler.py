@@ -90,7 +90,7 @@ class Sampler:
     ):
         """What the network computes once from the conditions of these frames, for both halves of guidance."""
         halves = 1 if self.guidance is None else 2
-        told = build_conditions(
+        conditions = build_conditions(
             batch,
             self.options,
             self.text,
@@ -102,7 +102,7 @@ class Sampler:
             pose_before=pose_before,
         )
         with self.autocast():
-            return self.network.prepare(told, (halves * latent_shape[0], *latent_shape[1:]))
+            return self.network.prepare(conditions, (halves * latent_shape[0], *latent_shape[1:]))
 
     def predict(self, sample: Latents, time: Float[Tensor, "b t v"], prepared) -> Latents:
         """The network's guided prediction, float32; both halves of guidance go through at once."""
@@ -113,7 +113,7 @@ class Sampler:
         without, with_ = both.chunk(2)
         return without + self.guidance * (with_ - without)
 
-    def given(self, batch: ClipBatch, frames: int) -> Latents | None:
+    def reference_latents(self, batch: ClipBatch, frames: int) -> Latents | None:
         """Latents of the batch's own first pictures; None where none are to be given."""
         if not frames:
             return None
@@ -121,22 +121,22 @@ class Sampler:
             raise DwmError(f"{frames} first frames are to be given, and the clip has no pictures to take them from")
         return self.encode(batch.frames[:, :frames])
 
-    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
+    def window(self, batch: ClipBatch, reference: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
         """Latents of all frames of `batch` from noise; `known` clean latents are its first ones, seen at time 0."""
         shape = self.latent_shape(batch)
         latents = self.noise(shape)
         prepared = self.prepare(batch, shape)
         times = self.solver.times.to(torch.float32)
-        count = 0 if known is None else known.shape[1]
+        count = 0 if reference is None else reference.shape[1]
         for index in range(self.solver.steps):
             time = times[index].expand(shape[:3])
-            seen = latents
-            if known is not None:
-                seen = torch.cat([known, latents[:, count:]], 1)
+            shown = latents
+            if reference is not None:
+                shown = torch.cat([reference, latents[:, count:]], 1)
                 time = torch.cat([torch.zeros_like(time[:, :count]), time[:, count:]], 1)
-            latents = self.solver.step(latents, self.predict(seen, time, prepared), index)
+            latents = self.solver.step(latents, self.predict(shown, time, prepared), index)
             latents = self._stepped(index, latents)
-        return latents if known is None else torch.cat([known, latents[:, count:]], 1)
+        return latents if reference is None else torch.cat([reference, latents[:, count:]], 1)
 
     def step_frames(
         self, latents: Latents, index: Sequence[int], moving: Sequence[bool], prepared, counter: int

@@ -31,7 +31,7 @@ TEXTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Extent:
     """What is encoded: pictures at these sizes; whole windows and their first `references` frames where an autoencoder takes
     windows; texts."""
 
@@ -60,7 +60,7 @@ class _Unit:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Units:
     """What one clip has that the store has not."""
 
     units: list[_Unit]
@@ -70,7 +70,7 @@ class _Found:
 @torch.no_grad()
 def encode(
     readers: Sequence[Reader],
-    wanted: Wanted,
+    extent: Extent,
     store: Store,
     autoencoder: Autoencoder | None,
     text: TextEncoder | None,
@@ -82,77 +82,79 @@ def encode(
 
     `part` (k, n): this process takes part k of n, counted from 0. Raises DwmError for what cannot be read or written.
     """
-    known = {size: Shards(store.latents_at(size)) for size in wanted.sizes}
-    told = Shards(store.text_at)
-    made = Encoded(latents_before=sum(map(len, known.values())), texts_before=len(told))
+    shards_of = {size: Shards(store.latents_at(size)) for size in extent.sizes}
+    text_shards = Shards(store.text_at)
+    result = Encoded(latents_before=sum(map(len, shards_of.values())), texts_before=len(text_shards))
     clips = _Clips(
         list(readers),
-        wanted,
-        known if autoencoder is not None else {},
+        extent,
+        shards_of if autoencoder is not None else {},
         autoencoder.frames_per_latent > 1 if autoencoder is not None else False,
-        text is not None and wanted.texts,
+        text is not None and extent.texts,
         part,
     )
     latents = None if autoencoder is None else _Latents(autoencoder.eval().to(device), store)
-    texts = None if text is None else _Texts(text.eval().to(device), store, told)
+    texts = None if text is None else _Texts(text.eval().to(device), store, text_shards)
     try:
-        if texts is not None and wanted.texts:
+        if texts is not None and extent.texts:
             texts.add([""])
-        for found in track(_loaded(clips, workers), "clips", total=len(clips)):
+        for units in track(_loaded(clips, workers), "clips", total=len(clips)):
             if latents is not None:
-                latents.add(found.units)
+                latents.add(units.units)
             if texts is not None:
-                texts.add(found.texts)
+                texts.add(units.texts)
     finally:
         for half in (latents, texts):
             if half is not None:
                 half.close()
-    made.latents, made.texts = latents.count if latents else 0, texts.count if texts else 0
-    return made
+    result.latents, result.texts = latents.count if latents else 0, texts.count if texts else 0
+    return result
 
 
 class _Clips(IterableDataset):
     """What the clips of this process's part lack, each clip once; workers take spans of neighbours, which share pictures."""
 
-    def __init__(self, readers, wanted: Wanted, known: dict[Size, Shards], windows: bool, texts: bool, part) -> None:
-        self.readers, self.wanted, self.known, self.windows, self.texts = readers, wanted, known, windows, texts
+    def __init__(
+        self, readers, extent: Extent, shards_of: dict[Size, Shards], windows: bool, texts: bool, part
+    ) -> None:
+        self.readers, self.extent, self.shards_of, self.windows, self.texts = readers, extent, shards_of, windows, texts
         self.part = part
 
     def __len__(self) -> int:
         return sum(len(_span(len(reader), *self.part)) for reader in self.readers)
 
-    def __iter__(self) -> Iterator[_Found | DwmError]:
+    def __iter__(self) -> Iterator[_Units | DwmError]:
         info = get_worker_info()
         number, count = (0, 1) if info is None else (info.id, info.num_workers)
         part = (self.part[0] * count + number, self.part[1] * count)
-        seen: set[bytes] = set()
+        keys_before: set[bytes] = set()
         for reader in self.readers:
             for index in _span(len(reader), *part):
                 try:
-                    yield self._found(reader.material(index), seen)
+                    yield self._units(reader.material(index), keys_before)
                 except DwmError as error:
                     yield error
 
-    def _found(self, material: Material, seen: set[bytes]) -> _Found:
+    def _units(self, material: Material, keys_before: set[bytes]) -> _Units:
         units = []
-        for size, shards in self.known.items():
+        for size, shards in self.shards_of.items():
             for frames, keys in self._wholes(material.keys):
                 there = shards.has(keys)
-                for place in np.flatnonzero(~there):
-                    key = keys[place].tobytes()
-                    if key + _mark(size) in seen:
+                for index in np.flatnonzero(~there):
+                    key = keys[index].tobytes()
+                    if key + _mark(size) in keys_before:
                         continue
-                    seen.add(key + _mark(size))
-                    first, view = divmod(int(place), material.keys.shape[1])
+                    keys_before.add(key + _mark(size))
+                    first, view = divmod(int(index), material.keys.shape[1])
                     pixels = [material.load(first + frame, view, size) for frame in range(frames)]
                     units.append(_Unit(key, size, torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()))
-        return _Found(units, material.texts() if self.texts else [])
+        return _Units(units, material.texts() if self.texts else [])
 
     def _wholes(self, keys: Int[np.ndarray, "t v 2"]) -> list[tuple[int, Int[np.ndarray, "_ 2"]]]:
         """Frames that are encoded together, and the keys of such units."""
         if not self.windows:
             return [(1, keys.reshape(-1, 2))]
-        lengths = {len(keys), self.wanted.references} - {0}
+        lengths = {len(keys), self.extent.references} - {0}
         return [(length, window_keys(keys[:length])) for length in sorted(lengths)]
 
 
@@ -191,9 +193,9 @@ class _Latents:
             return
         device = next(self.autoencoder.parameters()).device
         pictures = torch.stack([unit.pixels for unit in units])[:, :, None].to(device).float().div_(255)
-        found = self.autoencoder.moments(pictures)
-        deviation = torch.zeros_like(found.mean) if found.std is None else found.std
-        moments = torch.stack([found.mean, deviation], 1)[:, :, :, 0].half().cpu()
+        encoded = self.autoencoder.moments(pictures)
+        deviation = torch.zeros_like(encoded.mean) if encoded.std is None else encoded.std
+        moments = torch.stack([encoded.mean, deviation], 1)[:, :, :, 0].half().cpu()
         # (n, 2, s, c, h, w) → a picture's (2, c, h, w), a window's (2, c, s, h, w)
         moments = moments[:, :, 0] if self.autoencoder.frames_per_latent == 1 else moments.transpose(2, 3)
         rows = self.rows.setdefault(kind, [])
@@ -217,7 +219,7 @@ class _Texts:
 
     encoder: TextEncoder
     store: Store
-    known: Shards
+    stored: Shards
     count: int = 0
     done: set[bytes] = field(default_factory=set)
     waiting: list[str] = field(default_factory=list)
@@ -228,8 +230,8 @@ class _Texts:
         new = [text for text in dict.fromkeys(texts) if key_of(text) not in self.done]
         self.done.update(map(key_of, new))
         if new:
-            there = self.known.has(text_keys(new))
-            self.waiting += [text for text, found in zip(new, there, strict=True) if not found]
+            there = self.stored.has(text_keys(new))
+            self.waiting += [text for text, is_stored in zip(new, there, strict=True) if not is_stored]
         while len(self.waiting) >= TEXTS_AT_ONCE:
             self._encode()
 
@@ -241,10 +243,10 @@ class _Texts:
     def _encode(self) -> None:
         texts, self.waiting = self.waiting[:TEXTS_AT_ONCE], self.waiting[TEXTS_AT_ONCE:]
         self.encoder.say_unread(texts)
-        found = self.encoder.encode(texts)
-        pooled = found.sequence.new_zeros(len(texts), 0) if found.pooled is None else found.pooled
+        embedding = self.encoder.encode(texts)
+        pooled = embedding.sequence.new_zeros(len(texts), 0) if embedding.pooled is None else embedding.pooled
         self.texts += texts
-        self.rows += zip(found.sequence.half().cpu(), pooled.half().cpu(), strict=True)
+        self.rows += zip(embedding.sequence.half().cpu(), pooled.half().cpu(), strict=True)
         if len(self.rows) * self.rows[0][0].nbytes >= SHARD_BYTES:
             self._write()
 
@@ -256,7 +258,7 @@ class _Texts:
             self.texts, self.rows = [], []
 
 
-def _loaded(clips: _Clips, workers: int) -> Iterator[_Found]:
+def _loaded(clips: _Clips, workers: int) -> Iterator[_Units]:
     spawn = any(reader.draws for reader in clips.readers)
     loader = DataLoader(
         clips,
@@ -267,14 +269,14 @@ def _loaded(clips: _Clips, workers: int) -> Iterator[_Found]:
         multiprocessing_context="spawn" if workers and spawn else None,
     )
     with training_worker_errors(workers):
-        for found in loader:
-            if isinstance(found, DwmError):
-                raise found
-            yield found
+        for units in loader:
+            if isinstance(units, DwmError):
+                raise units
+            yield units
 
 
-def _same(found: Any) -> Any:
-    return found
+def _same(units: Any) -> Any:
+    return units
 
 
 def _span(count: int, part: int, parts: int) -> range:

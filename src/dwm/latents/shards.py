@@ -56,33 +56,33 @@ class Shards:
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def _place(self, keys: Int[np.ndarray, "n 2"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    def _index(self, keys: Int[np.ndarray, "n 2"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
         if not len(self):
             return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
-        place = np.minimum(np.searchsorted(self._first, keys[:, 0]), len(self) - 1)
-        return place, (self._first[place] == keys[:, 0]) & (self._second[place] == keys[:, 1])
+        index = np.minimum(np.searchsorted(self._first, keys[:, 0]), len(self) - 1)
+        return index, (self._first[index] == keys[:, 0]) & (self._second[index] == keys[:, 1])
 
     def has(self, keys: Int[np.ndarray, "n 2"]) -> Bool[np.ndarray, "n"]:
         """Which of the keys have a row."""
-        return self._place(keys)[1]
+        return self._index(keys)[1]
 
     def read(self, name: str, keys: Int[np.ndarray, "n 2"]) -> np.ndarray:
         """The rows of tensor `name`, in the order of `keys`, which must all be there; neighbours are read together."""
-        place, there = self._place(keys)
+        index, there = self._index(keys)
         if not there.all():
             raise KeyError(int(np.flatnonzero(~there)[0]))
-        shard, row = self._shard[place], self._row[place]
+        shard, row = self._shard[index], self._row[index]
         order = np.lexsort((row, shard))
         runs = np.flatnonzero((np.diff(shard[order]) != 0) | (np.diff(row[order]) > 1)) + 1
-        found: np.ndarray | None = None
+        values: np.ndarray | None = None
         for run in np.split(order, runs):
             first = row[run[0]]
             rows = self._rows(int(shard[run[0]]), name).read(int(first), int(row[run[-1]] - first) + 1)
-            if found is None:
-                found = np.empty((len(keys), *rows.shape[1:]), rows.dtype)
-            found[run] = rows[row[run] - first]
-        assert found is not None
-        return found
+            if values is None:
+                values = np.empty((len(keys), *rows.shape[1:]), rows.dtype)
+            values[run] = rows[row[run] - first]
+        assert values is not None
+        return values
 
     def row_shape(self, name: str) -> tuple[int, ...]:
         """The shape of one row."""
@@ -104,8 +104,8 @@ def shard_paths(where: str) -> list[str]:
     """The shards of a folder or URL, by name; none where it does not exist."""
     system, root = remote(where)
     with reaching(where):
-        found = [str(path) for path in system.ls(root, detail=False)] if system.isdir(root) else []
-    shards = sorted(path for path in found if _is_shard(path))
+        paths = [str(path) for path in system.ls(root, detail=False)] if system.isdir(root) else []
+    shards = sorted(path for path in paths if _is_shard(path))
     return [system.unstrip_protocol(path) for path in shards] if "://" in where else shards
 
 

@@ -37,12 +37,12 @@ class Store:
     def of(cls, where: str | Path, base: Path, autoencoder: Path | None = None, t5: bool = True) -> Store:
         """For a base model's folder; `autoencoder` is the folder of another one. Where a folder is not on this machine, the
         only base model that the store knows is taken."""
-        found = str(where).rstrip("/")
+        root = str(where).rstrip("/")
         folder = autoencoder or base
         return cls(
-            found,
-            autoencoder_identity(folder) if (folder / "vae").is_dir() else _only(f"{found}/latents"),
-            text_identity(base, t5) if (base / "text_encoder").is_dir() else _only(f"{found}/text"),
+            root,
+            autoencoder_identity(folder) if (folder / "vae").is_dir() else _only(f"{root}/latents"),
+            text_identity(base, t5) if (base / "text_encoder").is_dir() else _only(f"{root}/text"),
         )
 
     def latents_at(self, size: Size) -> str:
@@ -72,10 +72,10 @@ class StoredLatents:
         """n latents, float16, as they were stored. Raises DwmError naming `whose` they should be."""
         shards = self._shards[size]
         try:
-            found = torch.from_numpy(shards.read("moments", keys))
+            values = torch.from_numpy(shards.read("moments", keys))
         except KeyError:
             raise DwmError(f"{shards.where}: holds no latents of {whose}; {AGAIN}") from None
-        return Moments(found[:, 0], found[:, 1] if self.sample else None)
+        return Moments(values[:, 0], values[:, 1] if self.sample else None)
 
     def pixels(self, keys: Int[np.ndarray, "n 2"], size: Size) -> Int[np.ndarray, "n 2"]:
         """Digests of the pictures that the latents were made of."""
@@ -108,7 +108,7 @@ def _only(where: str) -> str:
     system, root = remote(where)
     with reaching(where):
         names = system.ls(root, detail=False) if system.isdir(root) else []
-    found = sorted(str(name).rstrip("/").rpartition("/")[2] for name in names)
-    if len(found) != 1:
-        raise DwmError(f"{where}: is of {len(found)} base models; put the one that is meant where `base_model` says")
-    return found[0]
+    folders = sorted(str(name).rstrip("/").rpartition("/")[2] for name in names)
+    if len(folders) != 1:
+        raise DwmError(f"{where}: is of {len(folders)} base models; put the one that is meant where `base_model` says")
+    return folders[0]

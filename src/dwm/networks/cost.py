@@ -87,7 +87,7 @@ def generation_cost(options: NetworkOptions, shape: Shape, dtype: torch.dtype = 
         before = tally(lambda: prepared.append(_prepared(network, sample, conditions)))
         step = tally(lambda: network(sample, times, prepared[0]))
     held = _bytes_of_inputs(sample, conditions)
-    return Cost(_bytes(network), 0, 0, 0, held + max(before.peak, before.kept + step.peak), step.flops)
+    return Cost(_bytes(network), 0, 0, 0, held + max(before.peak, before.remaining + step.peak), step.flops)
 
 
 def training_cost(

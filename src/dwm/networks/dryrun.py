@@ -31,11 +31,11 @@ NEEDED = {torch.ops.aten._scaled_dot_product_efficient_attention_backward: _atte
 @dataclass(frozen=True)
 class Tally:
     """flops: multiplications and additions, each counted; peak: most bytes alive at once beyond what was there before;
-    kept: bytes that are still alive at the end."""
+    remaining: bytes that are still alive at the end."""
 
     flops: int
     peak: int
-    kept: int
+    remaining: int
 
 
 def tally(work: Callable[[], Any]) -> Tally:
@@ -52,20 +52,20 @@ class _Live(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._known: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
+        self._alive: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {id(_storage(leaf)) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        inputs = {id(_storage(leaf)) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and id(_storage(leaf)) not in given:
+            if isinstance(leaf, Tensor) and id(_storage(leaf)) not in inputs:
                 self._born(_storage(leaf))
         return result
 
     def _born(self, storage: Any) -> None:
-        if storage in self._known:
+        if storage in self._alive:
             return
-        self._known[storage] = None
+        self._alive[storage] = None
         size = storage.nbytes()
         self.now += size
         self.peak = max(self.peak, self.now)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dwm.config import Recipe, find
 from dwm.errors import DwmError
-from dwm.networks import DiTOptions
 
 KNOWN: Mapping[str, str] = {
     "ctsd_35_tirda_nwao": "sd35-text-nwao",
@@ -36,15 +35,17 @@ def known_run(path: Path, name: str | None = None) -> Recipe:
 
     Raises DwmError where neither says which network it is.
     """
-    wanted = name or path.stem
-    start = next((start for start in sorted(KNOWN, key=len, reverse=True) if wanted.startswith(start)), None)
+    stem = name or path.stem
+    start = next((start for start in sorted(KNOWN, key=len, reverse=True) if stem.startswith(start)), None)
     if start is None and name is None:
         raise DwmError(
             f"{path}: which network is it of? Its file does not say; give the run's config with -c, or with --as a recipe or "
             f"the name of published weights ({', '.join(KNOWN)})"
         )
-    run = find(wanted if start is None else KNOWN[start])
-    network = run.network
-    if isinstance(network, DiTOptions):
-        network = network.with_(compatibility="reference")
-    return run.with_(name=path.stem, compatibility="reference", weights=str(path), network=network)
+    run = find(stem if start is None else KNOWN[start])
+    return run.with_(
+        name=path.stem,
+        compatibility="reference",
+        weights=str(path),
+        network=run.network.with_compatibility("reference"),
+    )

@@ -15,7 +15,7 @@ from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translate
 from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.opendwm.config.names import UNET
 from dwm.opendwm.config.networks import dit_options, unet_options
-from dwm.opendwm.config.places import check_places, with_root
+from dwm.opendwm.config.port_paths import check_paths, with_root
 from dwm.opendwm.config.reader import CLASS
 from dwm.opendwm.config.translation import Translation, is_upstream, translate
 from dwm.options import Options
@@ -78,8 +78,8 @@ def convert(path: str | Path, root: Path | None = None) -> Converted:
     values = read_json(path)
     if not is_upstream(values):
         raise DwmError(f"{path}: is not a config of OpenDWM (it names no classes)")
-    made = converted(values, str(path))
-    return made if root is None else Converted(_below(made.run, root, str(path)), made.translation)
+    conversion = converted(values, str(path))
+    return conversion if root is None else Converted(_below(conversion.run, root, str(path)), conversion.translation)
 
 
 def _below(run: AnyRun, root: Path, source: str) -> AnyRun:
@@ -142,7 +142,7 @@ def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bo
     if train:
         check_kinds(run.data.train)
     check_kinds(run.data.validation, also=() if train else (LAYOUT_PACKAGE,))
-    check_places(run, read_json(path), str(path), train, networks)
+    check_paths(run, read_json(path), str(path), train, networks)
     return run
 
 

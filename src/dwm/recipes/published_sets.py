@@ -1,7 +1,4 @@
-"""The data sets of published runs: where they lie by default, which views they give and how their captions are told.
-
-Sets that cannot be read yet are named all the same, so that a recipe is whole; they are refused when they are opened.
-"""
+"""The data sets of published runs: where they lie by default, which views they give and how their captions are told."""
 
 from __future__ import annotations
 
@@ -45,15 +42,15 @@ ARGOVERSE = SourceOptions(
     kind="argoverse",
     path="data/argoverse",
     views=tuple(
-        f"cameras/ring_{place}"
-        for place in ("front_left", "front_right", "side_right", "rear_right", "rear_left", "side_left")
+        f"cameras/ring_{camera}"
+        for camera in ("front_left", "front_right", "side_right", "rear_right", "rear_left", "side_left")
     ),
     crossview_mask=RING,
 )
 OPENDV = SourceOptions(
     kind="opendv",
     path="data/opendv",
-    views=tuple(f"clip_{place}" for place in range(6)),
+    views=tuple(f"clip_{number}" for number in range(6)),
     clips_as_views=6,
     lidar_clock=False,
     crossview_mask=APART,

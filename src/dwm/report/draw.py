@@ -52,9 +52,9 @@ def grid(
     height, width = next(picture.shape[:2] for picture in pictures if picture is not None)
     rows = -(-len(pictures) // columns)
     sheet = canvas(columns * (width + gap) - gap, rows * (height + gap) - gap)
-    for place, picture in enumerate(pictures):
+    for index, picture in enumerate(pictures):
         if picture is not None:
-            y, x = (place // columns) * (height + gap), (place % columns) * (width + gap)
+            y, x = (index // columns) * (height + gap), (index % columns) * (width + gap)
             sheet[y : y + height, x : x + width] = picture
     return sheet
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dwm.errors import DwmError
 from dwm.report import draw
-from dwm.report.video import Video, mosaic_places
+from dwm.report.video import Video, mosaic_order
 from dwm.screen import plain
 from dwm.storage import atomic_write
 
@@ -86,7 +86,7 @@ def write_report(path: str | Path, report: Report) -> Path:
         report=report,
         groups=[(group, [(item, _strips(item.video)) for item in group.shown]) for group in report.groups],
         films={name: _data_uri(Path(film).read_bytes(), "video/mp4") for name, film in report.films.items()},
-        views=[shown[0].video.views[place] for place in mosaic_places(shown[0].video.views)],
+        views=[shown[0].video.views[index] for index in mosaic_order(shown[0].video.views)],
         times=_times(shown[0].video),
     )
     with atomic_write(path) as temporary:
@@ -124,7 +124,7 @@ def _strips(video: Video) -> list[Strip]:
     size = (width, round(width * video.size[1] / video.size[0]))
     return [
         Strip(video.views[view], _strip_uri(pictures[:, view], size), len(pictures), f"{size[0]} / {size[1]}")
-        for view in mosaic_places(video.views)
+        for view in mosaic_order(video.views)
     ]
 
 

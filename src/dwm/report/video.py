@@ -78,21 +78,21 @@ class Video:
     def mosaic(self, columns: int = 3, names: bool = True, scale: float | None = None, clip: int = 0) -> Film:
         """One clip's views side by side, camera names on them; small pictures are enlarged (by `scale` if given)."""
         size = _tile_size(self.size, scale)
-        places = mosaic_places(self.views)
+        order = mosaic_order(self.views)
         pictures = self.pictures(clip)
-        return Film(np.stack([self._tiles(frame, places, columns, names, size) for frame in pictures]), self.fps)
+        return Film(np.stack([self._tiles(frame, order, columns, names, size) for frame in pictures]), self.fps)
 
     def _tiles(
         self,
         frame: UInt8[np.ndarray, "v h w 3"],
-        places: Sequence[int],
+        order: Sequence[int],
         columns: int,
         names: bool,
         size: tuple[int, int],
     ) -> UInt8[np.ndarray, "H W 3"]:
-        tiles = [draw.resized(frame[view], size) for view in places]
+        tiles = [draw.resized(frame[view], size) for view in order]
         if names:
-            tiles = [draw.with_name(tile, self.views[view]) for tile, view in zip(tiles, places, strict=True)]
+            tiles = [draw.with_name(tile, self.views[view]) for tile, view in zip(tiles, order, strict=True)]
         return draw.grid(tiles, min(columns, len(tiles)))
 
     def save(self, path: str | Path) -> tuple[Path, ...]:
@@ -120,10 +120,10 @@ class Video:
         )
 
 
-def mosaic_places(views: Sequence[str]) -> list[int]:
+def mosaic_order(views: Sequence[str]) -> list[int]:
     """The order in which views are shown: nuScenes' cameras as one looks around, all others after them as they come."""
-    known = [views.index(name) for name in MOSAIC_ORDER if name in views]
-    return known + [index for index, name in enumerate(views) if name not in NUSCENES_VIEWS]
+    indices = [views.index(name) for name in MOSAIC_ORDER if name in views]
+    return indices + [index for index, name in enumerate(views) if name not in NUSCENES_VIEWS]
 
 
 def _tile_size(size: tuple[int, int], scale: float | None) -> tuple[int, int]:
@@ -149,7 +149,7 @@ def layout_video(batch: ClipBatch, views: Sequence[str] = NUSCENES_VIEWS) -> Vid
     if boxes is None or lanes is None:
         one = lanes if boxes is None else boxes
         return None if one is None else Video(one, float(batch.fps[0]), tuple(views))
-    drawn = boxes.amax(
+    covered = boxes.amax(
         dim=3, keepdim=True
     )  # a box's line is bright in one channel at least; its edge fades into the map
-    return Video(boxes + lanes * (1 - drawn), float(batch.fps[0]), tuple(views))
+    return Video(boxes + lanes * (1 - covered), float(batch.fps[0]), tuple(views))

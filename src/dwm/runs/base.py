@@ -9,11 +9,11 @@ import torch
 from dwm.base_models import BaseModel
 from dwm.base_models.base import read_json
 from dwm.base_models.tiny import create_tiny_base_model
-from dwm.checkpoints.places import base_model_folder
+from dwm.checkpoints.locations import base_model_folder
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.town import caption_words
-from dwm.training.parallel.ranks import place
+from dwm.training.parallel.ranks import current_ranks
 
 
 def load_base(run: Recipe, text: bool = True, autoencoder: bool = True) -> BaseModel:
@@ -38,9 +38,9 @@ def base_folder(run: Recipe) -> Path:
 def make_base(run: Recipe, output: Path) -> Recipe:
     """The run on a tiny base model of its own, untrained, below `output`. Every process of a run must call it."""
     folder = output / "base"
-    if place().first and not folder.exists():
+    if current_ranks().first and not folder.exists():
         create_tiny_base_model(folder, caption_words(), run.training.seed, run.tiny)
-    place().barrier()
+    current_ranks().barrier()
     return run.with_(base_model=str(folder))
 
 

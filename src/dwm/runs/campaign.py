@@ -13,7 +13,7 @@ from dwm.runs.train import train_run
 from dwm.screen import say
 from dwm.storage import check_folder, held
 from dwm.training.loop.step import Callback
-from dwm.training.parallel.ranks import group, place
+from dwm.training.parallel.ranks import current_ranks, group
 
 
 def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callback] = ()) -> Path:
@@ -23,7 +23,7 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
     """
     # One group of processes for all stages: a launcher's meeting place serves once.
     with group(campaign.stages[0].run.device), ExitStack() as stack:
-        first = place().first
+        first = current_ranks().first
         if first:
             check_folder(output)
             stack.enter_context(held(output))
@@ -31,14 +31,14 @@ def train_campaign(campaign: Campaign, output: Path, callbacks: Sequence[Callbac
         stages = started_from(campaign, output)
         done = [(folder / "weights" / "dwm.json").is_file() for _, folder in stages]
         # Nobody may look for finished stages while another is finishing one.
-        place().barrier()
+        current_ranks().barrier()
         for (stage, folder), finished in zip(stages, done, strict=True):
-            told = "done before" if finished else f"{stage.run.name}, from {stage.run.weights or 'nothing'}"
+            state = "done before" if finished else f"{stage.run.name}, from {stage.run.weights or 'nothing'}"
             if first:
-                say(f"{stage.name}: {told}; weights: {folder / 'weights'}")
+                say(f"{stage.name}: {state}; weights: {folder / 'weights'}")
             if not finished:
                 train_run(stage.run, folder, resume=True, callbacks=callbacks)
-                place().barrier()
+                current_ranks().barrier()
     return stages[-1][1] / "weights"
 
 

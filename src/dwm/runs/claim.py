@@ -85,16 +85,16 @@ def check_same(run: Recipe, digests: list[str | None], output: Path, resume: boo
     before = load(path)
     if not resume:
         raise DwmError(f"{output}: holds a run of {before.name} already; add --resume, or choose another --output")
-    known = _known(output)
-    if known is not None:
-        for place, (old, new) in enumerate(zip(known, digests, strict=False)):
+    saved_digests = _saved_digests(output)
+    if saved_digests is not None:
+        for index, (old, new) in enumerate(zip(saved_digests, digests, strict=False)):
             if old != new and None not in (old, new):
                 raise DwmError(
-                    f"{path}: the tables of data.train.{place} ({run.data.train[place].path}) are not those that the run was "
+                    f"{path}: the tables of data.train.{index} ({run.data.train[index].path}) are not those that the run was "
                     f"started with (digest {str(old)[:8]} → {str(new)[:8]}); put those back, or start a new run with another "
                     "--output"
                 )
-    if different := differences(before, run, moved=known is not None):
+    if different := differences(before, run, moved=saved_digests is not None):
         more = f" and {len(different) - DIFFERENCES} more" if len(different) > DIFFERENCES else ""
         raise DwmError(
             f"{path}: the run was started with other settings (old → new): {'; '.join(different[:DIFFERENCES])}{more}; leave "
@@ -128,11 +128,13 @@ def _flat(values: Any, key: str = "") -> dict[str, Any]:
     if isinstance(values, dict) and values:
         inner = values
     elif isinstance(values, list) and any(isinstance(value, dict) for value in values):
-        inner = {str(place): value for place, value in enumerate(values)}
+        inner = {str(index): value for index, value in enumerate(values)}
     if not inner:
         return {key: values}
     return {
-        name: found for part, value in inner.items() for name, found in _flat(value, f"{key}.{part}".strip(".")).items()
+        name: setting
+        for part, value in inner.items()
+        for name, setting in _flat(value, f"{key}.{part}".strip(".")).items()
     }
 
 
@@ -143,16 +145,16 @@ def _shown(values: dict[str, Any], key: str) -> str:
     return text if len(text) <= WORDS else f"{text[:WORDS]}…"
 
 
-def _known(output: Path) -> list[str | None] | None:
+def _saved_digests(output: Path) -> list[str | None] | None:
     """The digests that a folder says; None for a run of before there were any."""
     if not (output / DATA_NAME).exists():
         return None
-    found = read_json(output / DATA_NAME)
-    if not isinstance(found, list) or not all(isinstance(digest, str | None) for digest in found):
+    digests = read_json(output / DATA_NAME)
+    if not isinstance(digests, list) or not all(isinstance(digest, str | None) for digest in digests):
         raise DwmError(
             f"{output / DATA_NAME}: is no list of digests; remove it, and the paths of data are compared instead"
         )
-    return found
+    return digests
 
 
 def _is_of_another(output: Path, run: Recipe) -> bool:

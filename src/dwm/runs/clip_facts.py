@@ -41,13 +41,13 @@ class ClipFacts:
 def clip_facts(path: str, scene: str | None, version: str | None = None) -> ClipFacts:
     """Facts about a scene of a data set, the first one without a name. Raises DwmError for what is not there."""
     dataset = open_dataset(path, version)
-    found = dataset[scene] if scene else dataset.scenes[0]
-    clip = found.clip(0.0, 1)
+    recording = dataset[scene] if scene else dataset.scenes[0]
+    clip = recording.clip(0.0, 1)
     return ClipFacts(
-        scene=found.name,
+        scene=recording.name,
         dataset=dataset.describe(),
-        seconds=found.seconds,
-        rate=found.rate,
+        seconds=recording.seconds,
+        rate=recording.rate,
         frames=clip.length,
         views=clip.views,
         size=clip.rig.size_of(0),

@@ -15,10 +15,11 @@ from dwm.data import Dataset, DatasetWindows, ReadOptions, open_dataset
 from dwm.data.loading import Windows
 from dwm.data.open import Paths, drawn_name, is_drawn, kinds
 from dwm.data.readers import WindowReader
+from dwm.data.side_by_side import SideBySide
 from dwm.errors import DwmError
 from dwm.screen import say
 from dwm.training.feed.concatenation import Joined
-from dwm.training.parallel.ranks import place
+from dwm.training.parallel.ranks import current_ranks
 
 DRAWN_CLIPS = 1000
 """Training clips of a drawn world where a run does not say how many; scenes from this number on are held out."""
@@ -35,8 +36,8 @@ class Together:
         return len(self.joined)
 
     def __getitem__(self, index: int) -> Clip:
-        part, place = self.joined.place(index)
-        return self.parts[part][place]
+        part, index_there = self.joined.locate(index)
+        return self.parts[part][index_there]
 
 
 class First:
@@ -55,9 +56,9 @@ class First:
 def training_clips(data: DataOptions) -> Windows:
     """What a run trains on. Raises DwmError for a data set that is not there or of a kind that cannot be read yet."""
     check_kinds(data.train)
-    parts = [_part(source, data, held_out=False) for source in data.train]
+    parts = [_beside(_part(source, data, held_out=False), source) for source in data.train]
     ratios = [source.ratio for source in data.train]
-    clips = parts[0] if len(parts) == 1 else Together(parts, ratios)
+    clips: Windows = parts[0] if len(parts) == 1 else Together(parts, ratios)
     return clips if data.clips is None else First(clips, data.clips)
 
 
@@ -66,7 +67,7 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
     check_kinds(data.train)
     readers = []
     for source in data.train:
-        windows: Windows = (part := _part(source, data, held_out=False))
+        windows = _beside(part := _part(source, data, held_out=False), source)
         if data.clips is not None and len(data.train) == 1:
             windows = First(windows, data.clips)
         readers.append(
@@ -90,7 +91,7 @@ def training_readers(data: DataOptions) -> list[WindowReader]:
 def validation_clips(data: DataOptions) -> Windows:
     """What a run is looked at with; training never sees these scenes."""
     check_kinds(data.validation)
-    parts = [_part(source, data, held_out=True) for source in data.validation]
+    parts = [_beside(_part(source, data, held_out=True), source) for source in data.validation]
     return parts[0] if len(parts) == 1 else Together(parts)
 
 
@@ -103,11 +104,16 @@ def check_kinds(sources: Sequence[SourceOptions], also: Sequence[str] = ()) -> N
 
 
 def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> DatasetWindows:
-    seen = data.clips or DRAWN_CLIPS
-    scenes = range(seen, seen + HELD_OUT_CLIPS) if held_out else range(seen)
+    count = data.clips or DRAWN_CLIPS
+    scenes = range(count, count + HELD_OUT_CLIPS) if held_out else range(count)
     # What is drawn has no end of scenes, and a clip of each.
     rates = source.rates[:1] if is_drawn(source.kind) else source.rates
     return DatasetWindows(opened(source, scenes), source.frames, rates, check=source.check_times)
+
+
+def _beside(windows: DatasetWindows, source: SourceOptions) -> Windows:
+    """The same; as views of one clip where the source says how many stand side by side."""
+    return windows if source.clips_as_views is None else SideBySide(windows, source.clips_as_views, source.order_seed)
 
 
 def opened(source: SourceOptions, scenes: range = range(1)) -> Dataset:
@@ -126,6 +132,8 @@ def opened(source: SourceOptions, scenes: range = range(1)) -> Dataset:
         key_frames_only=source.key_frames_only,
         boxes_between=source.boxes_between,
         captions=source.captions,
+        index=source.index,
+        left_out=source.left_out,
     )
     root = source.path
     if source.endpoint is not None and "://" not in root:
@@ -143,7 +151,7 @@ def opened_path(path: Paths, *choice: Any, **options: Any) -> Dataset:
 
 @cache
 def _say_once(text: str) -> None:
-    if not progress.QUIET and place().first:
+    if not progress.QUIET and current_ranks().first:
         say(text)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from dwm.checkpoints.places import resolve
+from dwm.checkpoints.locations import resolve
 from dwm.clip import Caption, Clip
 from dwm.config.files import save
 from dwm.data import ReadOptions, collate, open_dataset
@@ -97,7 +97,7 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
     say(f"building {run.scenes} scenes of the town as a nuScenes data set")
     resolve(run.weights)  # what is not there is said before a town is built
     data = town_data(run, output / "town")
-    clip, others = chosen(run, data)
+    clip, others = choose_clips(run, data)
     clock.lap("town")
     say(f"loading the weights {run.weights}")
     pipe = loaded(run)
@@ -122,24 +122,24 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
 def town_data(run: DemoRun, folder: Path) -> Path:
     """The demo's data set; one that an earlier demo built from the same settings is used again."""
     options = NuScenesOptions(seconds=max(3.0, run.start + run.frames / run.fps + 0.5), lidar_hz=10)
-    told = {"scenes": run.scenes, "seed": run.town_seed, **options.model_dump(mode="json")}
+    settings = {"scenes": run.scenes, "seed": run.town_seed, **options.model_dump(mode="json")}
     stamp = folder.parent / "town.json"
     if folder.is_dir() and stamp.is_file():  # the stamp says that a demo made the folder: it may be made again
-        if stamp.read_text("utf-8").strip() == json.dumps(told):
+        if stamp.read_text("utf-8").strip() == json.dumps(settings):
             return folder
         shutil.rmtree(folder)
     write_nuscenes(folder, run.scenes, run.town_seed, options=options)
     with atomic_write(stamp) as temporary:
-        temporary.write_text(json.dumps(told) + "\n", "utf-8")
+        temporary.write_text(json.dumps(settings) + "\n", "utf-8")
     return folder
 
 
-def chosen(run: DemoRun, data: Path) -> tuple[Clip, tuple[Clip, ...]]:
+def choose_clips(run: DemoRun, data: Path) -> tuple[Clip, tuple[Clip, ...]]:
     """A clip that no training saw, and the clips of the other scenes among which its video must find its own."""
     dataset = open_dataset(data, "interp_12Hz_trainval", None, ReadOptions(lidar=False))
     clips = [scene.clip(run.start, run.frames, run.fps) for scene in dataset.scenes]
-    drawn = [town_scene(run.town_seed, run.scenes + more).clip(run.start, run.frames, run.fps) for more in range(MORE)]
-    return clips[1], (clips[0], *clips[2:], *drawn)
+    extra = [town_scene(run.town_seed, run.scenes + more).clip(run.start, run.frames, run.fps) for more in range(MORE)]
+    return clips[1], (clips[0], *clips[2:], *extra)
 
 
 def sampled(pipe: DrivingPipeline, clip: Clip, run: DemoRun, change: Caption | None, what: str) -> Video:
@@ -181,7 +181,7 @@ def written(
 
 
 def _metrics(scores: Scores, clock: Clock, output: Path) -> Path:
-    told = {
+    entries = {
         **scores.values(),
         "seconds": clock.seconds,
         "total_seconds": clock.total,
@@ -189,7 +189,7 @@ def _metrics(scores: Scores, clock: Clock, output: Path) -> Path:
     }
     path = output / "metrics.json"
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        temporary.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
     return path
 
 
@@ -197,12 +197,12 @@ def _report(
     run: DemoRun, clip: Clip, videos: dict[str, Video], scores: Scores, clock: Clock, films: dict[str, Path]
 ) -> Report:
     caption = clip.captions[0][0] if clip.captions else Caption()
-    told = caption.text()
+    words = caption.text()
     *first, edited = videos
     groups = (
         Group(
             "One clip",
-            [Shown(name, videos[name], f"told: {told}" if name == "generated" else "") for name in first],
+            [Shown(name, videos[name], f"told: {words}" if name == "generated" else "") for name in first],
             "The real pictures, what the network is told of boxes and map, and what it makes of that.",
         ),
         Group(

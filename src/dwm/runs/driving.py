@@ -28,8 +28,8 @@ from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
 from dwm.training.loop.step import Callback, Moment
-from dwm.training.parallel.ranks import place
-from dwm.training.stages.driving import Network, Told
+from dwm.training.parallel.ranks import current_ranks
+from dwm.training.stages.driving import DrivingSettings, Network
 from dwm.training.stages.driving_stage import DrivingMaterial
 from dwm.training.stages.options import DrivingStage
 
@@ -75,7 +75,7 @@ def driving_material(
         blank=partial(blank_network, run),
         base=parts.base,
         feed=lambda stage: run_feed(run, stage, parts, device),
-        told=lambda stage, dtype: told_by(run, stage, dtype, parts.base.scheduler),
+        settings=lambda stage, dtype: driving_settings(run, stage, dtype, parts.base.scheduler),
         watchers=watchers,
     )
 
@@ -85,10 +85,10 @@ def run_feed(run: Recipe, stage: DrivingStage, parts: Parts, device: torch.devic
     return stage_feed(run, stage, parts.readers(), parts.stored, pin=device.type == "cuda")
 
 
-def told_by(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dict) -> Told:
+def driving_settings(run: Recipe, stage: DrivingStage, dtype: torch.dtype, scheduler: dict) -> DrivingSettings:
     """What a stage tells and asks its network. `scheduler`: the base model's, which SD 2.1 predicts by."""
     batch, per_latent = stage.batch, frames_per_latent(run)
-    return Told(
+    return DrivingSettings(
         run.conditions,
         stage.objective.in_latents(per_latent) if per_latent > 1 else stage.objective,
         Ddpm.create(scheduler) if run.network.process == "ddpm" else None,
@@ -112,8 +112,8 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
     if run.weights is None:
         return blank_network(run), None
     options = run.driving_network()
-    given = Path(run.weights)
-    folder = given / "transformer" if (given / "transformer").is_dir() else given
+    weights = Path(run.weights)
+    folder = weights / "transformer" if (weights / "transformer").is_dir() else weights
     require(folder, "weights", run.name or "config", IN_TRAINING["weights"])
     load = load_published if run.weights_strict else load_published_base
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +123,7 @@ def start_network(run: Recipe) -> tuple[Network, LoadReport | None]:
 
 def _started(run: Recipe) -> Network:
     network, report = start_network(run)
-    if report is not None and place().first:
+    if report is not None and current_ranks().first:
         say(f"{run.weights}: {report}")
     return network
 
@@ -141,7 +141,7 @@ class _LoadedPreviews:
 
     def __call__(self, moment: Moment) -> None:
         if moment.step % self.run.preview.every == 0:
-            base = load_base(self.run).to(self.device) if moment.here.first else self.none
+            base = load_base(self.run).to(self.device) if moment.ranks.first else self.none
             Previews(DrivingPipeline(self.network, base, self.card), self.clip, self.run.preview.every)(moment)
 
 

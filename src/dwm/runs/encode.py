@@ -5,7 +5,7 @@ from __future__ import annotations
 from dwm.config.recipe import Recipe
 from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
-from dwm.latents.encode import Encoded, Wanted, encode
+from dwm.latents.encode import Encoded, Extent, encode
 from dwm.runs.base import base_folder, load_base
 from dwm.runs.clips import training_readers
 from dwm.runs.feed import buckets, check_storable, store_of
@@ -26,11 +26,11 @@ def encode_run(run: Recipe, part: tuple[int, int] = (0, 1)) -> Encoded:
     store, readers = store_of(run, base_folder(run)), training_readers(run.data)
     assert base.autoencoder is not None
     windows = base.autoencoder.frames_per_latent > 1
-    wanted = Wanted(
+    extent = Extent(
         sorted({bucket.size for bucket in buckets(run.data, run.training.batch)}),
         references=run.training.references_alone if windows else 0,
         texts=base.text is not None,
     )
     device = pick_device(run.device)
     use_free_cores()
-    return encode(readers, wanted, store, base.autoencoder, base.text, run.data.workers, part, device)
+    return encode(readers, extent, store, base.autoencoder, base.text, run.data.workers, part, device)

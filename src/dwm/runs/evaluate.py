@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.places import TOWN, is_town
+from dwm.checkpoints.locations import TOWN, is_town
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import DatasetWindows, ReadOptions
@@ -72,7 +72,7 @@ class Evaluated:
 def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
 
     check_folder(output, FILES)
     check_own(output)
@@ -80,7 +80,7 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
     run = completed(run, card)
-    clips, pipe = chosen_clips(run, card), loaded(run)
+    clips, pipe = choose_clips(run, card), loaded(run)
     return measured(run, clips, pipe, output)
 
 
@@ -127,7 +127,7 @@ def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
     )
 
 
-def chosen_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
+def choose_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
     """The clips, spread over the scenes. Raises DwmError where there are too few."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.data is None:
@@ -170,8 +170,8 @@ def written(
     yield contact_sheet(rows, frames=1).save(output / "contact_sheet.png")
     yield save(run, output)
     groups = [
-        Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", made)])
-        for number, (made, real) in enumerate(shown)
+        Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", generated)])
+        for number, (generated, real) in enumerate(shown)
     ]
     rate = f"{run.frames} frames at {run.fps:g} a second" if run.fps else "single pictures"
     facts = {

@@ -43,17 +43,17 @@ def groups(
     A micro-batch has clips of one number of views, so that no view is padded and none sees a stranger; clips of fewer views
     come in proportion more, so that every micro-batch is about as much work.
     """
-    found: dict[int, list[np.ndarray]] = {}
+    clips_of_views: dict[int, list[np.ndarray]] = {}
     for which, reader in enumerate(readers):
         span = joined.range(which)
         used = max(1, int(len(span) * batch.share))
-        found.setdefault(min(reader.views, batch.views or reader.views), []).append(
+        clips_of_views.setdefault(min(reader.views, batch.views or reader.views), []).append(
             np.arange(span.start, span.start + used)
         )
-    most = max(found)
+    most = max(clips_of_views)
     return [
         (np.concatenate(parts), [_bucket(bucket, views, most) for bucket in buckets(data, batch)])
-        for views, parts in found.items()
+        for views, parts in clips_of_views.items()
     ]
 
 
@@ -90,10 +90,10 @@ def check_storable(run: Recipe) -> None:
         raise DwmError(
             "data.color_jitter: stored latents cannot be jittered; set it to null, or train without data.store"
         )
-    for place, source in enumerate(data.train):
+    for index, source in enumerate(data.train):
         if data.stored_text and run.conditions.text and source.words.reorder:
             raise DwmError(
-                f"data.train.{place}.words.reorder: embeddings of captions in a random order cannot be stored; set it to "
+                f"data.train.{index}.words.reorder: embeddings of captions in a random order cannot be stored; set it to "
                 "false, or keep the text encoders with data.stored_text=false"
             )
 

@@ -54,9 +54,9 @@ def needed_networks(run: Recipe) -> Iterator[Needed]:
 
 def needed_data(run: Recipe, train: bool = True, validation: bool = True) -> Iterator[Needed]:
     """Every file that the run's data sets are read from: archives (or the folder that holds them) and caption files."""
-    for group, asked in (("train", train), ("validation", validation)):
-        for place, source in enumerate(getattr(run.data, group) if asked else ()):
-            where, root = f"data.{group}.{place}", source.path
+    for group, needed in (("train", train), ("validation", validation)):
+        for index, source in enumerate(getattr(run.data, group) if needed else ()):
+            where, root = f"data.{group}.{index}", source.path
             if root is None or is_drawn(source.kind):
                 continue
             if source.endpoint is None:  # else they lie in a bucket
@@ -89,8 +89,8 @@ def require(path: Path, what: str, source: str, otherwise: str = OTHERWISE) -> P
 
 
 def _where(path: Path, what: str) -> str:
-    if (known := where_to_fetch(path)) is not None:
-        return known
+    if (source := where_to_fetch(path)) is not None:
+        return source
     count = next((count for start, count in PARAMETERS.items() if path.name.startswith(start)), None)
     if count is not None:
         return f"{PUBLISHER} ({path.name}, {2 * count:.1f} GB in float16, twice that in float32)"

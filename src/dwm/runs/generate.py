@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from dwm.checkpoints import WeightsCard
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import ReadOptions, collate
+from dwm.data.edits import Edits
 from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
@@ -25,6 +26,7 @@ from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
 from dwm.runs.blank_clip import plain_clip
 from dwm.runs.clips import opened_path
+from dwm.runs.edits import edited
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
 from dwm.screen import say
 from dwm.storage import check_folder
@@ -35,6 +37,8 @@ FILES = (
     *(f"{name}.{kind}" for name in ("generated", "comparison") for kind in ("png", "mp4")),
 )
 """What is written into the output."""
+FLAGS = ("time", "weather", "remove", "ego_left")
+"""Edits that have a flag of their own."""
 
 
 class GenerationRun(Options):
@@ -55,10 +59,7 @@ class GenerationRun(Options):
     prompt: tuple[str, ...] = Field(
         (), description="words for all views, or one entry for each; none: the clip's captions"
     )
-    time: str = Field("", description="word for the time of day in the clip's captions; empty: theirs")
-    weather: str = Field("", description="word for the weather in the clip's captions; empty: theirs")
-    remove: Names = Field((), description="boxes that are left out: categories with all below them, or instances")
-    ego_left: float = Field(0.0, ge=-1000, le=1000, description="metres by which the own car is moved to its left")
+    edits: Edits = Field(Edits(), description="what is different from the data")
     negative: str = Field("", description="what the video should not be")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
@@ -84,14 +85,14 @@ class Generated:
 def generate(run: GenerationRun, output: Path) -> Generated:
     """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
 
     check_folder(output, FILES)
     check_own(output)
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
-    clip = chosen_clip(run, card)
+    clip = choose_clip(run, card)
     pipe = loaded(run)
     if run.compile:
         pipe.compile()
@@ -122,35 +123,39 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     if len(run.prompt) not in (0, 1, len(views)):
         raise DwmError(f"--prompt: {len(run.prompt)} texts for {len(views)} views; give one, or one for each view")
     if run.data is None:
-        for name in ("scene", "version", "start", "key_frames_only", "time", "weather", "remove", "ego_left"):
+        for name in ("scene", "version", "start", "key_frames_only"):
             if getattr(run, name):
                 flag = name.replace("_", "-")
                 raise DwmError(f"--{flag} {getattr(run, name)}: is of a data set's clip, and none is given; add --data")
+        if run.edits.names:
+            raise DwmError(f"{asked(run.edits.names)}: of a data set's clip, and none is given; add --data")
     if run.negative and run.guidance == 1:
         raise DwmError("--negative is told to the half that guidance pushes away from; with --guidance 1 there is none")
-    for name in ("time", "weather"):
-        if getattr(run, name) and run.prompt:
-            raise DwmError(f"--{name} changes a part of the clip's captions, which --prompt replaces; give one of them")
-    if run.references and (run.remove or run.ego_left) and not run.force:
+    if run.edits.words and run.prompt:
         raise DwmError(
-            "--references gives the clip's own pictures, which show nothing of --remove and --ego-left; leave one out"
+            f"{asked(run.edits.words)} changes a part of the clip's captions, which --prompt replaces; give one of them"
         )
-    for name in ("prompt", "negative", "time", "weather"):
-        if getattr(run, name) and not card.conditions.text:
-            raise DwmError(f"--{name}: {run.weights} are told no words; leave it out")
+    if run.references and run.edits.scenery and not run.force:
+        raise DwmError(
+            f"--references gives the clip's own pictures, which show nothing of {asked(run.edits.scenery)}; leave one out"
+        )
+    words = [f"--{name}" for name in ("prompt", "negative") if getattr(run, name)]
+    words += [asked((name,)) for name in run.edits.words]
+    if words and not card.conditions.text:
+        raise DwmError(f"{words[0]}: {run.weights} are told no words; leave it out")
     if run.references and run.data is None:
         raise DwmError("--references needs the pictures of a clip: give --data and --scene")
     if run.size is not None and (run.size[0] % 16 or run.size[1] % 16):
-        seen = ", ".join(f"{w}x{h}" for w, h in card.sizes)
+        sizes = ", ".join(f"{w}x{h}" for w, h in card.sizes)
         raise DwmError(
             f"--size {run.size[0]}x{run.size[1]} is not a multiple of 16"
-            + (f" (seen by {run.weights}: {seen})" if seen else "")
+            + (f" (seen by {run.weights}: {sizes})" if sizes else "")
         )
     if not run.force and run.size is not None:
         card.check(run.size, run.frames or 1, len(views), views)
 
 
-def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
+def choose_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     """The clip of a data set, or, without one, nothing but cameras."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.data is None:
@@ -164,15 +169,12 @@ def chosen_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     )
     dataset = opened_path(run.data, run.version, None, options)
     scene = dataset[run.scene] if run.scene else dataset.scenes[0]
-    return edited(scene.clip(run.start, frames, fps, views), run)
+    return edited(scene.clip(run.start, frames, fps, views), run.edits)
 
 
-def edited(clip: Clip, run: GenerationRun) -> Clip:
-    """The clip with the run's edits. Raises DwmError for one that names no box."""
-    clip = clip.without(*run.remove) if run.remove else clip
-    clip = clip.shifted(ego_left=run.ego_left) if run.ego_left else clip
-    words = {name: getattr(run, name) for name in ("time", "weather") if getattr(run, name)}
-    return clip.told(**words) if words else clip
+def asked(names: Iterable[str]) -> str:
+    """Edits as the user knows them: by their flags, or as fields of `--edits`."""
+    return " and ".join(f"--{name.replace('_', '-')}" if name in FLAGS else f"--edits {name}" for name in names)
 
 
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:

@@ -16,14 +16,14 @@ from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import create_tiny_base_model
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import load_state
-from dwm.checkpoints.places import AUTOENCODER, CARD, resolve
+from dwm.checkpoints.locations import AUTOENCODER, CARD, resolve
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.evaluation.networks.files import find
-from dwm.latents.encode import Wanted, encode
+from dwm.latents.encode import Extent, encode
 from dwm.latents.store import Store, StoredLatents
-from dwm.networks import CrossviewTemporalDiT, zero_extra_blocks, zero_modulation
+from dwm.networks.kinds import kind_of
 from dwm.runs.driving import Parts, blank_network, driving_material
 from dwm.town import caption_words
 from dwm.training.feed.batches import Stored
@@ -52,7 +52,7 @@ class OwnBase:
 def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
     """Everything that comes before the driving network. What was done before is not done again; every process must call it."""
     folder, base = context.folder, context.folder / "base"
-    with context.here.first_alone():
+    with context.ranks.first_alone():
         fill(folder / "clips", source, run.data.size, workers=max(1, run.data.workers))
         if not base.exists():
             _begin_base(run, base)
@@ -61,8 +61,8 @@ def make_own_base(run: Recipe, source: ClipSource, context: Context) -> OwnBase:
     plain = context if run.autocast is not None else replace(context, dtype=torch.float32)
     run_stages(stages.trainings(cache, run.training.seed), plain)
     store = Store.of(folder / "store", base, stages.encoder)
-    with context.here.first_alone():
-        encode([cache], Wanted([cache.size]), store, load_autoencoder(stages.encoder), None, device=context.device)
+    with context.ranks.first_alone():
+        encode([cache], Extent([cache.size]), store, load_autoencoder(stages.encoder), None, device=context.device)
     return OwnBase(base, stages, cache, store)
 
 
@@ -125,10 +125,10 @@ def _first_network(run: Recipe) -> Network:
 
 def _at_identity(network: Network) -> Network:
     """New blocks and modulation begin as if they were not there, which a network from nothing learns fastest from."""
-    if not isinstance(network, CrossviewTemporalDiT):
+    at_identity = kind_of(network.options).at_identity
+    if at_identity is None:
         raise DwmError(
             "network: a run that trains a base model of its own trains a DiT on it; choose a recipe with a DiT"
         )
-    zero_modulation(network)
-    zero_extra_blocks(network)
+    at_identity(network)
     return network

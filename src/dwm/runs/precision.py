@@ -12,6 +12,7 @@ import torch
 from dwm.config.files import read_json
 from dwm.devices import default_dtype, processor_rates, supports_bf16, usable_cores
 from dwm.errors import DwmError
+from dwm.evaluation.picture_quality import psnr
 from dwm.runs.claim import PRECISION_NAME, begun
 from dwm.storage import atomic_write
 
@@ -82,22 +83,20 @@ class Difference:
 def difference(video: Any, reference: Any, dtype: str) -> Difference:
     """Of two `Video`s of one clip."""
     apart = (video.frames - reference.frames).double()
-    square = float(apart.square().mean())
-    psnr = float("inf") if square == 0 else float(-10 * torch.log10(torch.tensor(square, dtype=torch.float64)))
-    return Difference(dtype, psnr, float(apart.abs().max()))
+    return Difference(dtype, psnr(video, reference), float(apart.abs().max()))
 
 
 def differences(run: Any) -> list[Difference]:
     """Generates the first clip of a `GenerationRun` in float32 and in each narrower dtype that this device may use."""
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.places import resolve
+    from dwm.checkpoints.locations import resolve
     from dwm.devices import pick_device
-    from dwm.runs.generate import check, chosen_clip, completed, loaded, sampled
+    from dwm.runs.generate import check, choose_clip, completed, loaded, sampled
 
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
-    clip = chosen_clip(run, card)
+    clip = choose_clip(run, card)
     choices = [run.dtype] if run.dtype not in ("auto", "float32") else ["bfloat16"]
     if run.dtype == "auto" and pick_device(run.device).type != "cpu":
         choices.append("float16")

@@ -82,11 +82,11 @@ def network_weights(source: Path) -> dict[str, Tensor]:
     if not is_save(source):
         return read_state(source / "transformer" if (source / "transformer").is_dir() else source)
     saved = {name.partition(".")[::2]: value for name, value in checkpoint.saved_weights(source).items()}
-    found = {name: value for (part, name), value in saved.items() if part == "transformer"}
-    if not found:
+    weights = {name: value for (part, name), value in saved.items() if part == "transformer"}
+    if not weights:
         raise DwmError(f"{source}: is a save of another network than the driving one; take one of a later stage")
-    require_finite(source, found)
-    return found
+    require_finite(source, weights)
+    return weights
 
 
 def is_save(source: Path) -> bool:

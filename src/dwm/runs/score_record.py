@@ -17,7 +17,7 @@ from dwm.errors import DwmError
 from dwm.evaluation import known_scores
 from dwm.evaluation.networks.files import FILES, digest, find
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.score import places_of
+from dwm.evaluation.score import feature_paths
 from dwm.storage import limits, read_file
 from dwm.strict_json import parse_json
 
@@ -115,7 +115,7 @@ def _clips_digest(clips: Sequence[Clip]) -> str:
 
 
 def _file_digest(name: str, options: EvaluationOptions) -> str:
-    checksum = digest(find(name, *places_of(options, name)))
+    checksum = digest(find(name, *feature_paths(options, name)))
     return "published" if checksum == FILES[name].sha256 else checksum
 
 

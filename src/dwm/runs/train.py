@@ -9,7 +9,7 @@ from pathlib import Path
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import read_card, write_folder
-from dwm.checkpoints.places import AUTOENCODER, is_town
+from dwm.checkpoints.locations import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.devices import pick_device
@@ -23,8 +23,9 @@ from dwm.runs.fetch import require_networks
 from dwm.runs.own_base import check_own_base, make_own_base, own_material, own_start
 from dwm.runs.precision import note_training_dtype, training_dtype
 from dwm.training.feed.clip_cache import ClipSource
+from dwm.training.loop.reduction import REDUCTIONS
 from dwm.training.loop.step import Callback
-from dwm.training.parallel.ranks import group, place, restarted
+from dwm.training.parallel.ranks import current_ranks, group, restarted
 from dwm.training.stages.driving_stage import WEIGHTS, driving_trainings
 from dwm.training.stages.stage import Context, run_stages
 
@@ -40,8 +41,8 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
     with group(run.device):
         resume = resume or restarted()
         with ExitStack() as stack:
-            here, refused = place(), None
-            if here.first:
+            ranks, refused = current_ranks(), None
+            if ranks.first:
                 try:
                     require_networks(run, run.name or "config")
                     check_own_base(run)
@@ -51,7 +52,7 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
                     note_training_dtype(training_dtype(run.autocast, device, output), device, output)
                 except DwmError as error:
                     refused = error
-            if here.any(refused is not None)[0]:
+            if ranks.any(refused is not None)[0]:
                 raise refused or SystemExit(1)  # the first process says it for all
             preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
             return train_stages(run, context(run, output, resume, callbacks), preview=preview)
@@ -61,7 +62,7 @@ def context(run: Recipe, output: Path, resume: bool = True, callbacks: Sequence[
     """What all stages of a run have in common."""
     device = pick_device(run.device)
     dtype = training_dtype(run.autocast, device, output)
-    return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), run.compatibility)
+    return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), REDUCTIONS[run.compatibility])
 
 
 def train_stages(run: Recipe, context: Context, source: ClipSource | None = None, preview: Clip | None = None) -> Path:
@@ -84,11 +85,11 @@ def train_stages(run: Recipe, context: Context, source: ClipSource | None = None
         base_is_own = is_town(run.base_model, AUTOENCODER) or base_folder(run).parent == output
     trainings = driving_trainings(run.driving_stages(), material, output, run.training.freeze, run.training.epochs)
     run_stages(trainings, context)
-    if context.here.first:
+    if context.ranks.first:
         network, base = material.load(output / trainings[-1].name / WEIGHTS)
         saw = saw if base_is_own else saw.with_(base_model=run.base_model)
         write_folder(output / "weights", saw, network, base if base_is_own else None)
-    context.here.barrier()
+    context.ranks.barrier()
     return output / "weights"
 
 

@@ -58,17 +58,17 @@ def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) 
 
     Where nothing can be written they stay in memory, with a warning, and the place is None.
     """
-    place = folder / f"{name}-{_digest(key)}"
-    if (found := load_tables(place)) is not None:
-        return found, place
+    entry = folder / f"{name}-{_digest(key)}"
+    if (tables_read := load_tables(entry)) is not None:
+        return tables_read, entry
     tables = None
     try:
         with _locked(folder, name):
-            if (found := load_tables(place)) is not None:
-                return found, place
+            if (tables_read := load_tables(entry)) is not None:
+                return tables_read, entry
             tables = build()
-            _save(place, tables)
-            _remove_older(folder, name, place)
+            _save(entry, tables)
+            _remove_older(folder, name, entry)
     except (OSError, DwmError) as error:
         if tables is None and isinstance(error, DwmError):
             raise
@@ -79,24 +79,24 @@ def kept_tables(folder: Path, name: str, key: str, build: Callable[[], Tables]) 
             stacklevel=2,
         )
         return tables if tables is not None else build(), None
-    return load_tables(place) or tables, place
+    return load_tables(entry) or tables, entry
 
 
-def load_tables(place: Path) -> Tables | None:
+def load_tables(entry: Path) -> Tables | None:
     """The tables of a folder, mapped; None where it is not there, or not what was written (see `seal`)."""
-    if place.is_symlink() or not place.is_dir():
+    if entry.is_symlink() or not entry.is_dir():
         return None
     try:
-        files = seal.sealed(place)
+        files = seal.sealed(entry)
         if not all(stat.S_ISREG(file.lstat().st_mode) for file in files):
             return None  # a link or a pipe is not what was kept here
-        if not (known := seal.is_known(place, files)) and not seal.is_whole(place):
+        if not (remembered := seal.is_known(entry, files)) and not seal.is_whole(entry):
             return None
         tables = {file.stem: _map(file) for file in files}
-        if not known:
+        if not remembered:
             for table in tables.values():
                 table.validate(full=True)  # else a forged one could lead outside of its own memory
-            seal.remember(place, files)
+            seal.remember(entry, files)
         return tables
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
@@ -106,21 +106,21 @@ def _map(file: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
 
-def _save(place: Path, tables: Tables) -> None:
-    if place.is_symlink():
-        place.unlink()  # the link, not what it leads to
-    shutil.rmtree(place, ignore_errors=True)
-    with atomic_folder(place) as folder:
+def _save(entry: Path, tables: Tables) -> None:
+    if entry.is_symlink():
+        entry.unlink()  # the link, not what it leads to
+    shutil.rmtree(entry, ignore_errors=True)
+    with atomic_folder(entry) as folder:
         for name, table in tables.items():
             with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table.combine_chunks())
         seal.write(folder)
 
 
-def _remove_older(folder: Path, name: str, place: Path) -> None:
+def _remove_older(folder: Path, name: str, entry: Path) -> None:
     """What was computed from earlier versions of the same files. Processes that have it mapped keep it until they end."""
     for other in folder.glob(f"{name}-" + "[0-9a-f]" * DIGITS):
-        if other != place:
+        if other != entry:
             shutil.rmtree(other, ignore_errors=True)
 
 

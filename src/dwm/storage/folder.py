@@ -29,7 +29,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.where, self.beside = path, str(path), path
-        self._known: dict[str, bool] = {}
+        self._inside: dict[str, bool] = {}
         """Folders that lie in the set, by name."""
 
     def exists(self, name: str) -> bool:
@@ -51,9 +51,9 @@ class Folder:
         """Where a name lies. Raises DwmError for one that leads out of the folder, by itself or by a link."""
         path = self.path / inside(name, self.where)
         folder = name.rpartition("/")[0]
-        if folder not in self._known:
-            self._known[folder] = not folder or self._holds(path.parent)
-        if not self._known[folder] or ("/" in name and path.is_symlink() and not self._holds(path)):
+        if folder not in self._inside:
+            self._inside[folder] = not folder or self._holds(path.parent)
+        if not self._inside[folder] or ("/" in name and path.is_symlink() and not self._holds(path)):
             raise DwmError(
                 f"{path}: is a link out of the data set, to {os.path.realpath(path)}; links are followed in its first "
                 f"folder only. If you trust this one, set {FOLLOW}=1"
@@ -73,19 +73,24 @@ class Folder:
         folder, _, beginning = prefix.rpartition("/")
         base = self.path / folder
         children = [child for child in base.iterdir() if child.name.startswith(beginning)] if base.is_dir() else []
-        found = (
+        files = (
             file
             for child in children
             if child.name != FOLDER
             for file in ([child] if child.is_file() else child.rglob("*"))
             if file.is_file()
         )
-        return iter(sorted(file.relative_to(self.path).as_posix() for file in found))
+        return iter(sorted(file.relative_to(self.path).as_posix() for file in files))
 
-    def folders(self) -> set[str]:
-        return {child.name for child in self.path.iterdir() if child.is_dir() and child.name != FOLDER}
+    def folders(self, within: str = "") -> set[str]:
+        base = self._at(f"{within}_").parent if within else self.path
+        children = base.iterdir() if base.is_dir() else ()
+        return {child.name for child in children if child.is_dir() and child.name != FOLDER}
 
     def stamp(self, name: str) -> str:
+        if name.endswith("/"):
+            folder = self._at(f"{name}_").parent
+            return str(folder.stat().st_mtime_ns) if folder.is_dir() else ""
         if not self.exists(name):
             return ""
         status = self._at(name).stat()
@@ -140,22 +145,28 @@ class RemoteFolder:
         system, root = self._at()
         folder, _, _ = prefix.rpartition("/")
         with reaching(self.where):
-            found = system.find(f"{root}/{folder}" if folder else root)
-        names = (str(path)[len(root) :].lstrip("/") for path in found)
+            paths = system.find(f"{root}/{folder}" if folder else root)
+        names = (str(path)[len(root) :].lstrip("/") for path in paths)
         return iter(sorted(name for name in names if name.startswith(prefix)))
 
-    def folders(self) -> set[str]:
-        return {
-            entry["name"].rstrip("/").rpartition("/")[2] for entry in self.entries() if entry["type"] == "directory"
-        }
+    def folders(self, within: str = "") -> set[str]:
+        entries = self.entries(within)
+        return {entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"}
 
-    def entries(self) -> list[dict]:
-        """What lies in the root: name, type, size."""
-        system, root = self._at()
+    def entries(self, within: str = "") -> list[dict]:
+        """What lies in the root, or in a folder: name, type, size."""
+        system, root = self._at(within.rstrip("/"))
         with reaching(self.where):
-            return system.ls(root, detail=True)
+            try:
+                return system.ls(root, detail=True)
+            except FileNotFoundError:
+                if not within:
+                    raise
+                return []
 
     def stamp(self, name: str) -> str:
+        if name.endswith("/"):
+            return " ".join(sorted(str(entry["name"]) for entry in self.entries(name)))
         system, path = self._at(name)
         return remote_stamp(system.info(path)) if self.exists(name) else ""
 
@@ -191,7 +202,7 @@ class Files:
     def names(self, prefix: str = "") -> Iterator[str]:
         return iter(sorted(name for name in self._sources if name.startswith(prefix)))
 
-    def folders(self) -> set[str]:
+    def folders(self, within: str = "") -> set[str]:
         return set()
 
     def stamp(self, name: str) -> str:

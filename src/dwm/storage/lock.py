@@ -34,7 +34,7 @@ class Holder:
     command: str
 
     @classmethod
-    def here(cls) -> Holder:
+    def of_this_process(cls) -> Holder:
         command = " ".join(("dwm", *sys.argv[1:]))[:WORDS]
         return cls(os.getpid(), platform.node(), time.strftime("%Y-%m-%d %H:%M:%S"), command)
 
@@ -50,10 +50,10 @@ def held(folder: str | Path) -> Iterator[None]:
     alone is compared, which tells a running process of this machine only; a warning says so.
     """
     folder = Path(folder)
-    made = not folder.exists()
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _taken(folder)
+        file = _acquire(folder)
     except OSError as error:
         raise DwmError(f"{folder}: cannot be held for this run ({error.strerror}); choose another --output") from error
     _open.add(file)
@@ -64,12 +64,12 @@ def held(folder: str | Path) -> Iterator[None]:
             (folder / NAME).unlink()  # before it is let go, so that no other run's is removed
         _open.discard(file)
         os.close(file)
-        if made:
+        if is_new:
             with suppress(OSError):
                 folder.rmdir()
 
 
-def _taken(folder: Path) -> int:
+def _acquire(folder: Path) -> int:
     """The descriptor of the lock, which is this process's."""
     path = folder / NAME
     while True:
@@ -82,7 +82,7 @@ def _taken(folder: Path) -> int:
                 )
             if _is_at(path, file):
                 os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(asdict(Holder.here())).encode(), 0)
+                os.pwrite(file, json.dumps(asdict(Holder.of_this_process())).encode(), 0)
                 return file
         except BaseException:
             os.close(file)
@@ -110,11 +110,11 @@ def _holder(path: Path, file: int) -> Holder | None:
     if not text:
         return None
     try:
-        found = Holder(**json.loads(text))
+        holder = Holder(**json.loads(text))
     except (ValueError, TypeError, RecursionError):
         raise DwmError(f"{path}: is no lock of ours; move it away, or choose another --output") from None
-    plain = [CONTROL.sub("?", str(value))[:WORDS] for value in (found.machine, found.since, found.command)]
-    return Holder(found.process if isinstance(found.process, int) else 0, *plain)
+    plain = [CONTROL.sub("?", str(value))[:WORDS] for value in (holder.machine, holder.since, holder.command)]
+    return Holder(holder.process if isinstance(holder.process, int) else 0, *plain)
 
 
 def _is_at(path: Path, file: int) -> bool:

@@ -23,8 +23,8 @@ START = Path("/proc/sys/kernel/random/boot_id")
 
 def write(folder: Path) -> None:
     """Seals the `.arrow` files of a folder that is not yet in its place."""
-    found = {file.name: [file.stat().st_size, _checksum(file)] for file in sorted(folder.glob("*.arrow"))}
-    (folder / SEAL).write_text(json.dumps(found), encoding="utf-8")
+    checksums = {file.name: [file.stat().st_size, _checksum(file)] for file in sorted(folder.glob("*.arrow"))}
+    (folder / SEAL).write_text(json.dumps(checksums), encoding="utf-8")
 
 
 def sealed(folder: Path) -> list[Path]:
@@ -34,9 +34,9 @@ def sealed(folder: Path) -> list[Path]:
 
 def is_whole(folder: Path) -> bool:
     """Whether every sealed file has its size and checksum."""
-    found = _read(folder / SEAL)
-    sizes = all((folder / name).stat().st_size == size for name, (size, _) in found.items())
-    return sizes and all(_checksum(folder / name) == checksum for name, (_, checksum) in found.items())
+    entries = _read(folder / SEAL)
+    sizes = all((folder / name).stat().st_size == size for name, (size, _) in entries.items())
+    return sizes and all(_checksum(folder / name) == checksum for name, (_, checksum) in entries.items())
 
 
 def is_known(folder: Path, files: list[Path]) -> bool:
@@ -67,10 +67,10 @@ def _read(path: Path) -> dict[str, list]:
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
         raise ValueError(f"{path.name} is not what was written")
-    found = json.loads(path.read_text("utf-8"))
-    if not isinstance(found, dict) or not all(isinstance(entry, list) for entry in found.values()):
+    entries = json.loads(path.read_text("utf-8"))
+    if not isinstance(entries, dict) or not all(isinstance(entry, list) for entry in entries.values()):
         raise ValueError(f"{path.name} is no object")
-    return found
+    return entries
 
 
 def _checksum(path: Path) -> int:

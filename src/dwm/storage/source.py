@@ -192,8 +192,8 @@ def reaching(url: str) -> Iterator[None]:
 
 def remote_stamp(info: Mapping[str, Any]) -> str:
     """Changes when a remote file does: its size and what its system tells of its version or time."""
-    known = (info.get(name) for name in ("ETag", "etag", "LastModified", "last_modified", "mtime", "created"))
-    return f"{info.get('size')}-{next((str(value) for value in known if value), '')}"
+    stamps = (info.get(name) for name in ("ETag", "etag", "LastModified", "last_modified", "mtime", "created"))
+    return f"{info.get('size')}-{next((str(value) for value in stamps if value), '')}"
 
 
 class Window(io.RawIOBase):
@@ -216,11 +216,11 @@ class Window(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: Any) -> int:
-        wanted = max(0, min(len(buffer), self.size - self.position))
-        found = self.source.read_at(self.offset + self.position, wanted)
-        buffer[: len(found)] = found
-        self.position += len(found)
-        return len(found)
+        size = max(0, min(len(buffer), self.size - self.position))
+        data = self.source.read_at(self.offset + self.position, size)
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)
 
 
 def as_file(source: Source, offset: int = 0, size: int | None = None) -> io.BufferedReader:

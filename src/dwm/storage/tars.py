@@ -96,8 +96,8 @@ class _Counted:
             self.left -= size
         return self.file.read(size)
 
-    def seek(self, place: int) -> int:
-        return self.file.seek(place)
+    def seek(self, position: int) -> int:
+        return self.file.seek(position)
 
     def tell(self) -> int:
         return self.file.tell()
@@ -118,18 +118,18 @@ class Forward:
     """A file that is only read on, `block` bytes at once: what is passed by is read and dropped."""
 
     def __init__(self, file: Readable, block: int) -> None:
-        self.file, self.block, self.place = file, block, 0
+        self.file, self.block, self.position = file, block, 0
         self.ahead, self.at = b"", 0
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
-    def seek(self, place: int) -> int:
-        if place < self.place:
+    def seek(self, position: int) -> int:
+        if position < self.position:
             raise tarfile.StreamError("seeking backwards is not allowed")
-        while self.place < place and self.read(min(self.block, place - self.place)):
+        while self.position < position and self.read(min(self.block, position - self.position)):
             pass
-        return self.place
+        return self.position
 
     def read(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end."""
@@ -140,7 +140,11 @@ class Forward:
                 if not self.ahead:
                     break
             parts.append(self.ahead[self.at : self.at + size])
-            self.at, size, self.place = self.at + len(parts[-1]), size - len(parts[-1]), self.place + len(parts[-1])
+            self.at, size, self.position = (
+                self.at + len(parts[-1]),
+                size - len(parts[-1]),
+                self.position + len(parts[-1]),
+            )
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

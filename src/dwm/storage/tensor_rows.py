@@ -44,15 +44,15 @@ def open_rows(path: str) -> dict[str, Rows]:
         if not 2 <= length <= min(LARGEST_HEADER, source.size):
             raise ValueError(f"a header of {length} bytes")
         header = parse_json(source.read_at(8, length).rstrip(b" "), "its header")
-        found = {name: _rows(source, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
+        rows = {name: _rows(source, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, DwmError) as error:
         raise DwmError(f"{path}: is no whole safetensors file ({error}); remove it and encode again") from None
-    return found
+    return rows
 
 
 def _rows(source: Source, start: int, entry: dict) -> Rows:
     dtype, shape = DTYPES[entry["dtype"]], tuple(int(length) for length in entry["shape"])
-    first, last = (int(place) for place in entry["data_offsets"])
+    first, last = (int(offset) for offset in entry["data_offsets"])
     if not shape or min(shape) < 0 or first < 0 or last - first != prod(shape) * dtype.itemsize:
         raise ValueError(f"a tensor of shape {shape} in {last - first} bytes")
     if start + last > source.size:

@@ -75,14 +75,14 @@ class ZipWriter:
             while size < expected and (data := content.read(min(BLOCK, expected - size))):
                 file.write(data)
                 size += len(data)
-        info.file_size, found = expected, info.file_size
-        _expect(info, found)
-        self.sums[info.filename] = found, info.CRC
+        info.file_size, written_size = expected, info.file_size
+        _expect(info, written_size)
+        self.sums[info.filename] = written_size, info.CRC
 
 
-def _expect(info: zipfile.ZipInfo, found: int) -> None:
-    if found != info.file_size:
-        raise EOFError(f"{info.filename} has {found} of {info.file_size} bytes")
+def _expect(info: zipfile.ZipInfo, size: int) -> None:
+    if size != info.file_size:
+        raise EOFError(f"{info.filename} has {size} of {info.file_size} bytes")
 
 
 def _deflated(data: bytes) -> bytes:

@@ -26,7 +26,7 @@ ENCRYPTED, UTF8, SIZES_FOLLOW = 1, 1 << 11, 1 << 3
 
 def read_members(source: Source) -> Members:
     """The members of a zip. Raises DwmError that says what is still whole where the archive was cut short."""
-    offset, size, count = _directory_place(source)
+    offset, size, count = _directory_bounds(source)
     return Members.of(_entries(source, offset, size, count), source.name)
 
 
@@ -45,16 +45,16 @@ def foreign(source: Source, expected: str) -> DwmError:
 
 def count_members(source: Source) -> int:
     """How many members the directory names."""
-    return _directory_place(source)[2]
+    return _directory_bounds(source)[2]
 
 
 def read_member(source: Source, member: Member) -> bytes:
     """The content of one member, its length and checksum verified."""
     check_bounds(source.name, member, source.size)
     # The header and the data in one read: behind a network each costs a round trip.
-    found = source.read_at(member.offset, LOCAL.size + len(member.name.encode()) + EXTRA + member.stored)
-    begin = _header_size(source, member, found)
-    data = found[begin : begin + member.stored]
+    raw = source.read_at(member.offset, LOCAL.size + len(member.name.encode()) + EXTRA + member.stored)
+    begin = _header_size(source, member, raw)
+    data = raw[begin : begin + member.stored]
     if len(data) < member.stored:
         data += source.read_at(member.offset + begin + len(data), member.stored - len(data))
     if member.method == DEFLATED:
@@ -81,16 +81,16 @@ def data_offset(source: Source, member: Member) -> int:
     return member.offset + _header_size(source, member, source.read_at(member.offset, LOCAL.size))
 
 
-def _header_size(source: Source, member: Member, found: bytes) -> int:
-    if len(found) < LOCAL.size or found[:4] != b"PK\3\4":
+def _header_size(source: Source, member: Member, raw: bytes) -> int:
+    if len(raw) < LOCAL.size or raw[:4] != b"PK\3\4":
         raise DwmError(
             f"{source.name}: no header of member {member.name} at byte {member.offset}; fetch the archive again"
         )
-    *_, name_length, extra_length = LOCAL.unpack_from(found)
+    *_, name_length, extra_length = LOCAL.unpack_from(raw)
     return LOCAL.size + name_length + extra_length
 
 
-def _directory_place(source: Source) -> tuple[int, int, int]:
+def _directory_bounds(source: Source) -> tuple[int, int, int]:
     """(offset, size, entries) of the central directory."""
     if source.read_at(0, 2) != b"PK":
         raise foreign(source, "zip")

@@ -42,15 +42,15 @@ class TownScenes(Sequence[TownScene]):
         return len(self.numbers)
 
     @overload
-    def __getitem__(self, place: int) -> TownScene: ...
+    def __getitem__(self, index: int) -> TownScene: ...
 
     @overload
-    def __getitem__(self, place: slice) -> TownScenes: ...
+    def __getitem__(self, index: slice) -> TownScenes: ...
 
-    def __getitem__(self, place: int | slice) -> TownScene | TownScenes:
-        if isinstance(place, slice):
-            return TownScenes(self.seed, self.numbers[place], self.options)
-        return town_scene(self.seed, self.numbers[place], self.options)
+    def __getitem__(self, index: int | slice) -> TownScene | TownScenes:
+        if isinstance(index, slice):
+            return TownScenes(self.seed, self.numbers[index], self.options)
+        return town_scene(self.seed, self.numbers[index], self.options)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class TownDataset:
 
     def windows(self, length: int, fps: float, stride: float, check: bool = True) -> list[TownWindow]:
         """One of each scene, whatever the stride: of new scenes there is no end."""
-        return [TownWindow(place, length, fps or float(CAMERA_HZ)) for place in range(self.count)]
+        return [TownWindow(index, length, fps or float(CAMERA_HZ)) for index in range(self.count)]
 
     def with_pictures(self, windows: Sequence[TownWindow]) -> list[TownWindow]:
         return list(windows)
@@ -111,16 +111,16 @@ class TownDataset:
 
 def draw_town(settings: Mapping[str, str], options: ReadOptions) -> TownDataset:
     """The town of the settings seed, first and scenes. Raises DwmError for others, and for what is no number."""
-    known = {"seed": 0, "first": 0, "scenes": SCENES}
+    values = {"seed": 0, "first": 0, "scenes": SCENES}
     for key, value in settings.items():
-        if key not in known:
-            raise DwmError(f"town:{key}={value}: the town has no {key}{nearest(key, known)} ({', '.join(known)})")
+        if key not in values:
+            raise DwmError(f"town:{key}={value}: the town has no {key}{nearest(key, values)} ({', '.join(values)})")
         if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) < MOST):
             raise DwmError(f"town:{key}={value}: expected a whole number below {MOST:,}")
-        known[key] = int(value)
-    if not known["scenes"]:
+        values[key] = int(value)
+    if not values["scenes"]:
         raise DwmError("town:scenes=0: ask for one scene at least")
-    return TownDataset(known["seed"], known["first"], known["scenes"], options.views)
+    return TownDataset(values["seed"], values["first"], values["scenes"], options.views)
 
 
 FORMAT = register(Format("town", "the embedded town", is_drawn=True, draw=draw_town))

@@ -30,7 +30,7 @@ from dwm.town.world.routes import Route, routes
 from dwm.town.world.simulation import Simulation
 from dwm.town.world.streets import Streets, build_streets
 from dwm.town.world.style import Style, draw_style
-from dwm.town.world.traffic import Tracks, half_base, pose_on_route, walker_pose
+from dwm.town.world.traffic import Mover, Tracks, Walker, half_base, pose_on_route, walker_pose
 
 SIGHT = 110.0
 """Metres around the car within which traffic exists."""
@@ -127,44 +127,63 @@ class TownScene:
 
     def things(self, time_s: float) -> list[Thing]:
         """All traffic within sight of the car, in the local frame."""
-        found: list[Thing] = []
+        people = self.population
         station, walked = self.tracks.station(time_s), self.tracks.walk(time_s)
-        for i, mover in enumerate(self.population.movers[1:], 1):
+        centre = self.local_from_ego(time_s)[:2, 3]
+        return self.cast(people.movers, people.walkers, station, walked, time_s, centre)
+
+    def cast(
+        self,
+        movers: Sequence[Mover],
+        walkers: Sequence[Walker],
+        station: Float[np.ndarray, "n"],
+        walked: Float[np.ndarray, "w"],
+        strolled: float,
+        centre: Float[np.ndarray, "2"],
+        back: bool = False,
+    ) -> list[Thing]:
+        """All traffic within sight of `centre`: movers but the first at their stations, walkers so many metres on their way,
+        strollers after so many seconds of walking (`back`: looking back)."""
+        there: list[Thing] = []
+        for i, mover in enumerate(movers[1:], 1):
             route = self.routes[mover.route]
             if station[i] < route.length - 5.0:
-                self._add(found, f"m{i:03d}", mover.kind, *pose_on_route(route, station[i], half_base(mover.kind)))
-        for i, walker in enumerate(self.population.walkers):
+                self._add(there, f"m{i:03d}", mover.kind, *pose_on_route(route, station[i], half_base(mover.kind)))
+        for i, walker in enumerate(walkers):
             pose = walker_pose(walker, self.streets.crossings[walker.crossing], float(walked[i]))
-            self._add(found, f"w{i:03d}", walker.kind, *pose)
+            self._add(there, f"w{i:03d}", walker.kind, *pose)
         for i, one in enumerate(self.population.strollers):
-            way = np.array([np.cos(one.yaw), np.sin(one.yaw)]) * one.speed * time_s
-            self._add(found, f"p{i:03d}", one.kind, one.position + way, one.yaw)
+            way = np.array([np.cos(one.yaw), np.sin(one.yaw)]) * one.speed * strolled
+            self._add(there, f"p{i:03d}", one.kind, one.position + way, one.yaw + (np.pi if back else 0.0))
         for i, thing in enumerate(self.population.standing):
-            self._add(found, f"s{i:03d}", thing.kind, thing.position, thing.yaw)
-        centre = self.local_from_ego(time_s)[:2, 3]
-        return [thing for thing in found if np.hypot(*(thing.position[:2] - centre)) < SIGHT]
+            self._add(there, f"s{i:03d}", thing.kind, thing.position, thing.yaw)
+        return [thing for thing in there if np.hypot(*(thing.position[:2] - centre)) < SIGHT]
 
-    def _add(self, found: list[Thing], name: str, kind: Kind, at: Float[np.ndarray, "2"], yaw: float) -> None:
-        found.append(Thing(kind, f"{self.name}-{name}", np.array([*at, kind.size[2] / 2]), yaw))
+    def _add(self, things_there: list[Thing], name: str, kind: Kind, at: Float[np.ndarray, "2"], yaw: float) -> None:
+        things_there.append(Thing(kind, f"{self.name}-{name}", np.array([*at, kind.size[2] / 2]), yaw))
 
     @cached_property
-    def _houses(self) -> STRtree:
+    def houses(self) -> STRtree:
+        """The ground that houses cover, in the local frame."""
         return STRtree(building_footprints(self.streets))
 
     def annotated(self, time_s: float) -> list[Thing]:
         """The things that have a box: near, and not hidden behind houses from the car's middle."""
-        eye = self.local_from_ego(time_s)[:2, 3]
-        things = [thing for thing in self.things(time_s) if np.hypot(*(thing.position[:2] - eye)) < BOX_SIGHT]
+        return self.visible(self.things(time_s), self.local_from_ego(time_s)[:2, 3])
+
+    def visible(self, things: Sequence[Thing], eye: Float[np.ndarray, "2"]) -> list[Thing]:
+        """Those of the things that are near `eye` and not hidden behind houses from there."""
+        things = [thing for thing in things if np.hypot(*(thing.position[:2] - eye)) < BOX_SIGHT]
         if not things:
             return things
-        seen = np.zeros(len(things), bool)
+        is_visible = np.zeros(len(things), bool)
         for share in (-0.5, 0.0, 0.5):
             at = [thing.position[:2] + share * thing.kind.size[0] * _heading(thing.yaw) for thing in things]
             rays = linestrings(np.stack([np.broadcast_to(eye, (len(at), 2)), np.stack(at)], 1))
             hidden = np.zeros(len(things), bool)
-            hidden[self._houses.query(rays, predicate="intersects")[0]] = True
-            seen |= ~hidden
-        return [thing for thing, visible in zip(things, seen, strict=True) if visible]
+            hidden[self.houses.query(rays, predicate="intersects")[0]] = True
+            is_visible |= ~hidden
+        return [thing for thing, visible in zip(things, is_visible, strict=True) if visible]
 
     def boxes(self, time_s: float) -> Boxes:
         """The boxes of all traffic that is near and not hidden behind houses, in the world's frame."""
@@ -203,7 +222,7 @@ class TownScene:
         ego = self.local_from_ego(time_s)
         if graph.shown != (time_s, hidden):
             things = [thing for thing in self.things(time_s) if thing.instance not in hidden]
-            graph.place([Placed(thing.kind.name, thing.position, thing.yaw) for thing in things], ego)
+            graph.put([Placed(thing.kind.name, thing.position, thing.yaw) for thing in things], ego)
             graph.shown = (time_s, hidden)
         return graph, ego
 
@@ -284,8 +303,8 @@ def town_scene(seed: int, index: int, options: TownOptions = TownOptions()) -> T
         ways, streets.crossings, population.movers, population.walkers, population.green_order, population.green_offset
     )
     words = captions.caption(style, "junction" if streets.cross else "street", rng if options.synonyms else None)
-    place = np.array([CELL * (index % 8) + CELL / 2, CELL * (index // 8) + CELL / 2, 0.0])
-    move = transform(rotation_z(float(rng.uniform(-np.pi, np.pi))), place)
+    centre = np.array([CELL * (index % 8) + CELL / 2, CELL * (index // 8) + CELL / 2, 0.0])
+    move = transform(rotation_z(float(rng.uniform(-np.pi, np.pi))), centre)
     return TownScene(seed, index, options, style, streets, ways, population, crew.run(options.duration), move, words)
 
 

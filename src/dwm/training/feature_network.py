@@ -82,24 +82,24 @@ def _directions(
     points: Float[Tensor, "n k"], count: int, rounds: int, generator: torch.Generator
 ) -> Float[Tensor, "count k"]:
     """Spherical k-means: unit vectors, each the direction of the points nearest to it."""
-    found = points[torch.randperm(len(points), generator=generator)[:count]]
+    centres = points[torch.randperm(len(points), generator=generator)[:count]]
     for _ in range(rounds):
-        nearest = (points @ found.T).argmax(dim=1)
-        sums = torch.zeros_like(found).index_add_(0, nearest, points)
+        nearest = (points @ centres.T).argmax(dim=1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         lonely = torch.bincount(nearest, minlength=count) == 0
         sums[lonely] = points[torch.randint(len(points), (int(lonely.sum()),), generator=generator)]
-        found = F.normalize(sums, dim=1)
-    return found
+        centres = F.normalize(sums, dim=1)
+    return centres
 
 
 def _pictures(cache: ClipCache, clips: int, count: int, generator: torch.Generator) -> Float[Tensor, "n 3 h w"]:
     def draw(bound: int) -> int:
         return int(torch.randint(bound, (), generator=generator))
 
-    found = []
+    pictures = []
     for _ in range(count):
         frame, view = draw(cache.frames), draw(cache.views)
         part = cache.clip(draw(clips), slice(frame, frame + 1), slice(view, view + 1), ("frames",))
         assert part.frames is not None
-        found.append(part.frames[0, 0, 0])
-    return torch.stack(found)
+        pictures.append(part.frames[0, 0, 0])
+    return torch.stack(pictures)

@@ -53,7 +53,7 @@ def _contrast(differences: Tensor) -> Tensor:
     return (F.avg_pool2d(differences.square(), WINDOW, WINDOW // 2) + 1e-4).sqrt()
 
 
-class Judge(nn.Module):
+class Discriminator(nn.Module):
     """A discriminator with several eyes: `pixels` sees the picture, each head one depth of its features.
 
     A verdict for each place and eye, positive for real; the mean over an eye's places counts the same for each eye.
@@ -65,8 +65,8 @@ class Judge(nn.Module):
         self.heads = nn.ModuleList(_head(DEPTH_CHANNELS[depth]) for depth in self.depths)
 
     def forward(self, pictures: Float[Tensor, "n 3 h w"], features: Features) -> list[Float[Tensor, "n 1 _ _"]]:
-        seen = [head(_even(features[depth])) for head, depth in zip(self.heads, self.depths, strict=True)]
-        return [self.pixels(pictures), *seen]
+        verdicts = [head(_even(features[depth])) for head, depth in zip(self.heads, self.depths, strict=True)]
+        return [self.pixels(pictures), *verdicts]
 
 
 def _head(channels: int) -> nn.Sequential:
@@ -85,9 +85,9 @@ def _even(features: Float[Tensor, "n c y x"]) -> Float[Tensor, "n c y x"]:
     return F.normalize(features, dim=1) * features.shape[1] ** 0.5
 
 
-def judge_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Float[Tensor, ""]:
+def discriminator_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Float[Tensor, ""]:
     """The hinge loss, the mean over the eyes."""
-    losses = [F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(real, made, strict=True)]
+    losses = [F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(real, generated, strict=True)]
     return torch.stack(losses).mean()
 
 

@@ -39,7 +39,7 @@ from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers  # n
 from dwm.training.loop.scaler import Scaler  # noqa: E402
 from dwm.training.loop.step import step_generator  # noqa: E402
 from dwm.training.objectives.driving import ObjectiveOptions  # noqa: E402
-from dwm.training.stages.driving import DrivingTask, Told  # noqa: E402
+from dwm.training.stages.driving import DrivingSettings, DrivingTask  # noqa: E402
 from pretended.device import CUDA, Device  # noqa: E402
 from pretended.device import pretended as on_pretended_device  # noqa: E402
 
@@ -130,16 +130,16 @@ class Loaded:
             yield DrivingBatch(clips(2, 6), text=self.text).pin_memory()
 
 
-def train(options: DiTOptions | UNetOptions, told: Told) -> Work:
+def train(options: DiTOptions | UNetOptions, settings: DrivingSettings) -> Work:
     """A step of one micro-batch, in the loop's own order; without its meter, whose marks need a real device."""
     dit = isinstance(options, DiTOptions)
     text = words(4096, 154, 2048) if dit else words(1024, 77, None)
     net = network(options)
     net.enable_gradient_checkpointing()
-    task = DrivingTask(net, Loaded(text), told, autoencoder=autoencoder(16 if dit else 4), device=CUDA)
+    task = DrivingTask(net, Loaded(text), settings, autoencoder=autoencoder(16 if dit else 4), device=CUDA)
     named = list(task.module.named_parameters())
     optimizers = build_optimizers(named, OptimizerOptions())
-    ema, scaler = Ema(task.module, 0.999), Scaler(told.dtype)
+    ema, scaler = Ema(task.module, 0.999), Scaler(settings.dtype)
 
     def step() -> None:
         losses = task.losses(next(task.batches(0)), step_generator(0, 0))
@@ -185,20 +185,20 @@ def flow(steps: int) -> FlowMatchEuler:
 
 
 def train_action() -> Work:
-    return train(sd35(action=True), Told(ALL, TASKS, dtype=BFLOAT16))
+    return train(sd35(action=True), DrivingSettings(ALL, TASKS, dtype=BFLOAT16))
 
 
 def train_explicit_views() -> Work:
-    return train(unimlvg(), Told(EXPLICIT, TASKS, dtype=BFLOAT16))
+    return train(unimlvg(), DrivingSettings(EXPLICIT, TASKS, dtype=BFLOAT16))
 
 
 def train_forcing() -> Work:
-    return train(sd35(action=True), Told(ALL, FORCING, dtype=BFLOAT16))
+    return train(sd35(action=True), DrivingSettings(ALL, FORCING, dtype=BFLOAT16))
 
 
 def train_sd21() -> Work:
     text = ALL.with_(boxes=False, map=False, added_time_ids="fps_camera_transforms")
-    return train(sd21_network(), Told(text, TASKS, Ddpm.create(SD21), dtype=BFLOAT16))
+    return train(sd21_network(), DrivingSettings(text, TASKS, Ddpm.create(SD21), dtype=BFLOAT16))
 
 
 def count_operations() -> Work:
@@ -207,7 +207,9 @@ def count_operations() -> Work:
     options = options.with_(
         condition_image_adapter_config=options.condition_image_adapter_config.with_(gradient_checkpointing=False)
     )
-    task = DrivingTask(network(options), Loaded(words(4096, 154, 2048)), Told(ALL, TASKS, dtype=BFLOAT16), device=CUDA)
+    task = DrivingTask(
+        network(options), Loaded(words(4096, 154, 2048)), DrivingSettings(ALL, TASKS, dtype=BFLOAT16), device=CUDA
+    )
     latents = torch.zeros(2, 6, 6, 16, SIZE[1] // 8, SIZE[0] // 8)
     batch = replace(next(task.batches(0)), latents=Moments(latents, latents).map(Tensor.pin_memory))
 
@@ -232,7 +234,7 @@ def generate_explicit_views() -> Work:
 
 def generate_by_forcing() -> Work:
     made, batch = sampler(sd35(action=True), ALL, flow(2)), clips(1, 3).to(CUDA)
-    return lambda: list(force_frames(made, batch, 2, given=1))
+    return lambda: list(force_frames(made, batch, 2, references=1))
 
 
 def generate_a_stream() -> Work:

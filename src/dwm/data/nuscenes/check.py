@@ -31,13 +31,13 @@ UNCHECKED = (LINKS[2], LINKS[6])
 
 def table_faults(tree: Tree, version: str) -> list[Finding]:
     """The first fault of every table, then the broken links between the tables that are whole: what keeps a set from opening."""
-    whole, found = {}, []
+    whole, findings = {}, []
     for name in RELATIONS:
         try:
             whole[name] = read_table(tree, version, name)
         except DwmError as error:
-            found.append(Finding(f"table {name}", 1, str(error)))
-    return found + list(_broken(version, whole, LINKS))
+            findings.append(Finding(f"table {name}", 1, str(error)))
+    return findings + list(_broken(version, whole, LINKS))
 
 
 def lost_rows(tree: Tree, version: str) -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def interpolate(
     frames = _Frames(source, grouping)
     if frames.mostly_repeated and not repeat:
         raise DwmError(
-            f"{tree.where}: {version}/sample_data.json holds too few sweeps for 12 Hz: {frames.repeated} of {frames.made} frames "
+            f"{tree.where}: {version}/sample_data.json holds too few sweeps for 12 Hz: {frames.repeated} of {frames.count} frames "
             "between key frames would show the picture before them again; read key frames at 2 Hz (boxes between them are "
             "interpolated anyway), or ask for repeated pictures with --repeat"
         )
@@ -95,7 +95,7 @@ def interpolate(
             _copy(tree, f"{version}/{table}.json", folder / f"{table}.json")
         samples = write_json(folder / "sample.json", source.sample_rows())
         if frames.mostly_repeated:
-            (folder / REPEATS).write_text(json.dumps({"repeated": frames.repeated, "made": frames.made}) + "\n")
+            (folder / REPEATS).write_text(json.dumps({"repeated": frames.repeated, "made": frames.count}) + "\n")
         written = write_json(folder / "sample_data.json", frames.rows())
         boxes = _Boxes(source)
         annotated = write_json(folder / "sample_annotation.json", boxes.rows())
@@ -138,8 +138,8 @@ class _Source:
             tree, version, "sample_data", FRAME, lambda row: row.get("calibrated_sensor_token") in channels
         )
         boxes = read_table(tree, version, "sample_annotation", BOX)
-        known = lambda table: table.filter(pc.is_in(table["sample_token"], walk.tokens))  # noqa: E731
-        return cls(walk, stamps, samples, known(frames), known(boxes), channels)
+        of_walk = lambda table: table.filter(pc.is_in(table["sample_token"], walk.tokens))  # noqa: E731
+        return cls(walk, stamps, samples, of_walk(frames), of_walk(boxes), channels)
 
     def samples_by_scene(self) -> dict[str, int]:
         """Samples at 12 Hz by scene token."""
@@ -196,7 +196,7 @@ class _Frames:
         camera = next((i for i, name in enumerate(names) if name == "CAM_FRONT"), 0)
         of_camera = self.channel[first] == camera
         self.gaps = {int(n): int(c) for n, c in Counter((gaps[of_camera, 1] - gaps[of_camera, 0] - 1).tolist()).items()}
-        self.made = chosen.size
+        self.count = chosen.size
         self.repeated = int((np.diff(np.concatenate([gaps[:, :1], chosen], 1), axis=1) == 0).sum())
         off = np.abs(self.stamps[self.sources[first]] - self.source.gap_stamps(self.sample[first])) / 1000
         self.lag = {
@@ -207,7 +207,7 @@ class _Frames:
 
     @property
     def mostly_repeated(self) -> bool:
-        return self.repeated > MOST_REPEATED * self.made
+        return self.repeated > MOST_REPEATED * self.count
 
     def rows(self) -> Iterator[Row]:
         table = self.source.frames
@@ -215,7 +215,7 @@ class _Frames:
         for start in track(range(0, len(self.keys), CHUNK), "frames", unit=f"x {CHUNK}"):
             part = self.keys[start : start + CHUNK]
             filled = np.maximum(self.sources[part], 0)
-            taken = table.select(TAKEN).take(pa.array(filled.ravel())).to_pylist()
+            rows_between = table.select(TAKEN).take(pa.array(filled.ravel())).to_pylist()
             times = self._times(part, filled).tolist()
             for n, (row, key) in enumerate(zip(table.take(pa.array(part)).to_pylist(), part.tolist(), strict=True)):
                 has_gap = self.sources[key, 0] >= 0
@@ -226,7 +226,7 @@ class _Frames:
                 )
                 new = [row["timestamp"], *times[n]]
                 for k, (prev_token, token, next_token) in enumerate(chain):
-                    filling = taken[n * (STEPS - 1) + k - 1] if k else {}
+                    filling = rows_between[n * (STEPS - 1) + k - 1] if k else {}
                     yield (
                         row
                         | filling
@@ -261,11 +261,11 @@ class _Boxes:
 
     def rows(self) -> Iterator[Row]:
         tokens = self.table["token"].to_pylist()
-        places, turns = vectors(self.table, "translation"), vectors(self.table, "rotation")
+        positions, turns = vectors(self.table, "translation"), vectors(self.table, "rotation")
         for start in track(range(0, len(self.table), CHUNK), "boxes", unit=f"x {CHUNK}"):
             part = np.arange(start, min(start + CHUNK, len(self.table)))
             partner = self.partner[part]
-            new_places = between.between_points(places[part], places[partner]).tolist()
+            new_positions = between.between_points(positions[part], positions[partner]).tolist()
             new_turns = between.between_rotations(turns[part], turns[partner]).tolist()
             for n, row in enumerate(self.table.slice(start, len(part)).to_pylist()):
                 last, earlier = partner[n], self.earlier[start + n]
@@ -273,7 +273,7 @@ class _Boxes:
                 steps, after = (1, row["next"]) if last < 0 else (STEPS, tokens[last])
                 self.counts[row["instance_token"]] += steps
                 for k, (prev, token, following) in enumerate(_chain(before, row["token"], steps, after)):
-                    moved = {} if k == 0 else {"translation": new_places[n][k - 1], "rotation": new_turns[n][k - 1]}
+                    moved = {} if k == 0 else {"translation": new_positions[n][k - 1], "rotation": new_turns[n][k - 1]}
                     sample = row["sample_token"] + (str(k) if k else "")
                     yield row | moved | {"token": token, "sample_token": sample, "prev": prev, "next": following}
 

@@ -39,22 +39,26 @@ def read_map(tree: Tree, location: str) -> LaneMap:
 
 def _check_version(name: str, location: str, content: Any) -> None:
     """Raises DwmError for an outdated map of nuScenes' own places; warns of another map that does not say its version."""
-    found = str(content.get("version", "")) if isinstance(content, dict) else ""
-    numbers = tuple(int(part) for part in found[:20].split(".") if part.isascii() and part.isdecimal())
+    version_text = str(content.get("version", "")) if isinstance(content, dict) else ""
+    numbers = tuple(int(part) for part in version_text[:20].split(".") if part.isascii() and part.isdecimal())
     if numbers >= NEWEST:
         return
-    told = f"{name}: is of version {found[:20]}" if found else f"{name}: has no version, as map expansion 1.0 had none"
+    age = (
+        f"{name}: is of version {version_text[:20]}"
+        if version_text
+        else f"{name}: has no version, as map expansion 1.0 had none"
+    )
     if location in NUSCENES_PLACES:
-        raise DwmError(f"{told}: nuScenes has corrected its maps since; fetch nuScenes-map-expansion-v1.3.zip")
+        raise DwmError(f"{age}: nuScenes has corrected its maps since; fetch nuScenes-map-expansion-v1.3.zip")
     newest = ".".join(map(str, NEWEST))
     warnings.warn(
-        f'{told}; read as {newest}: if it is a map of your own, write "version": "{newest}" into it', stacklevel=3
+        f'{age}; read as {newest}: if it is a map of your own, write "version": "{newest}" into it', stacklevel=3
     )
 
 
 def _layers(name: str, content: Any) -> LaneMap:
     rows = _Rows(name, content)
-    nodes = _places(name, rows.of("node"))
+    nodes = _nodes(name, rows.of("node"))
     polygons = {row.token: row for row in rows.of("polygon")}
 
     def ring(row: _Row, tokens: Any) -> list[tuple[float, float]]:
@@ -86,7 +90,7 @@ def _layers(name: str, content: Any) -> LaneMap:
                 else [row.field("polygon_token")]
             )
         ]
-        layers[layer] = tuple(found for row, token in tokens if (found := shape(row, token)) is not None)
+        layers[layer] = tuple(geometry for row, token in tokens if (geometry := shape(row, token)) is not None)
     if flat:
         warnings.warn(
             f"{name}: {len(flat)} polygons have fewer than three different nodes ({flat[0].token}, …), so that there is "
@@ -145,12 +149,12 @@ def _list(row: _Row, key: str, value: Any) -> list[Any]:
     return value
 
 
-def _places(name: str, rows: list[_Row]) -> dict[str, tuple[float, float]]:
+def _nodes(name: str, rows: list[_Row]) -> dict[str, tuple[float, float]]:
     """Nodes by token, in metres."""
-    found = {}
+    nodes = {}
     for row in rows:
-        place = row.field("x", (int, float)), row.field("y", (int, float))
-        if not (-FARTHEST < place[0] < FARTHEST and -FARTHEST < place[1] < FARTHEST):
+        xy = row.field("x", (int, float)), row.field("y", (int, float))
+        if not (-FARTHEST < xy[0] < FARTHEST and -FARTHEST < xy[1] < FARTHEST):
             raise row.wrong("lies beyond the earth: x and y are in metres")
-        found[row.token] = place
-    return found
+        nodes[row.token] = xy
+    return nodes

@@ -36,8 +36,8 @@ def neutral_tables(tree: Tree, version: str, split: str | Path | Iterable[str] |
         raise DwmError(f"{tree.where}: {version}/sample.json lacks samples of the scenes; choose a split that is whole")
     samples = samples.filter(pc.is_in(samples["token"], walk.tokens))
     sensors = _sensors(read, version)
-    known = set(sensors["token"].to_pylist())
-    frames = read("sample_data", FRAME, lambda row: row.get("calibrated_sensor_token") in known)
+    camera_tokens = set(sensors["token"].to_pylist())
+    frames = read("sample_data", FRAME, lambda row: row.get("calibrated_sensor_token") in camera_tokens)
     frames = frames.filter(pc.is_in(frames["sample_token"], walk.tokens))
     location = logs["location"].take(join(version, "scene", scenes, "log_token", "log", logs))
     tables = {
@@ -96,17 +96,17 @@ def _boxes(tree: Tree, read, version: str, samples: pa.Array) -> pa.Table:
 
 
 def _lanes(tree: Tree, locations: pa.ChunkedArray) -> pa.Table:
-    found = [row for name in sorted(set(locations.to_pylist())) for row in lane_rows(name, read_map(tree, name))]
-    return pa.Table.from_pylist(found, SCHEMAS["lanes"])
+    rows = [row for name in sorted(set(locations.to_pylist())) for row in lane_rows(name, read_map(tree, name))]
+    return pa.Table.from_pylist(rows, SCHEMAS["lanes"])
 
 
 def _captions(tree: Tree, version: str, scenes: pa.Table) -> pa.Table:
-    wanted, found = set(scenes["token"].to_pylist()), []
+    tokens, rows = set(scenes["token"].to_pylist()), []
     for part in find_caption_files(tree, version):
         for key, entry in part.captions.items():
             scene, _, rest = key.partition("|")
             sensor, _, stamp = rest.rpartition("|")
-            if scene in wanted:
+            if scene in tokens:
                 words = {name: entry.get(name, "") for name in CAPTION_KEYS}
-                found.append({"scene": scene, "sensor": sensor, "at": int(stamp)} | words)
-    return pa.Table.from_pylist(found, SCHEMAS["captions"])
+                rows.append({"scene": scene, "sensor": sensor, "at": int(stamp)} | words)
+    return pa.Table.from_pylist(rows, SCHEMAS["captions"])

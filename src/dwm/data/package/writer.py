@@ -71,7 +71,7 @@ class PackageWriter:
 
     def _count_points(self) -> None:
         """How many points of its instant's sweeps lie in each box: what evaluations of detectors leave boxes out by."""
-        found: dict[str, int] = {}
+        points_of: dict[str, int] = {}
         for instant, world_from_lidar, name in self.sweeps:
             if (boxes := self.uncounted.get(instant)) is None:
                 continue
@@ -81,12 +81,12 @@ class PackageWriter:
             )
             for thing, count in zip(boxes.instance, counts.tolist(), strict=True):
                 token = f"{instant}/{thing}"
-                found[token] = found.get(token, 0) + count
+                points_of[token] = points_of.get(token, 0) + count
         blind = 0
         for row in self.rows["boxes"]:
             if row["instant"] in self.uncounted:
-                blind += row["token"] not in found
-                row["lidar_points"] = found.get(row["token"], 0)
+                blind += row["token"] not in points_of
+                row["lidar_points"] = points_of.get(row["token"], 0)
         if blind:
             warnings.warn(
                 f"{self.path}: {blind} boxes belong to no LiDAR sweep: their lidar_points are 0, and tools for detectors leave "

@@ -74,9 +74,9 @@ def _missing_files(tables: IndexedTables) -> Iterator[Finding]:
         names = names.filter(pa.array(tables.columns.key))
     folders = pc.replace_substring_regex(names, r"[^/]*$", "")
     for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
-        wanted = names.filter(pc.equal(folders, folder))
+        in_folder = names.filter(pc.equal(folders, folder))
         there = pa.array(tables.tree.names(folder), pa.string())
-        lost = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
+        lost = in_folder.filter(pc.invert(pc.is_in(in_folder, value_set=there)))
         if len(lost):
             yield Finding(
                 f"missing files in {folder}",
@@ -111,8 +111,10 @@ def _broken_files(tables: IndexedTables) -> Iterator[Finding]:
                 TreePoints(tables.tree, (file,))[0]
             else:
                 height, width, _ = TreePictures(tables.tree, ((file,),)).load(0, 0).shape
-                if (width, height) != (told := (columns.width[row], columns.height[row])):
-                    raise DwmError(f"{file}: is {width}×{height}, not {told[0]}×{told[1]} as sample_data.json says")
+                if (width, height) != (declared := (columns.width[row], columns.height[row])):
+                    raise DwmError(
+                        f"{file}: is {width}×{height}, not {declared[0]}×{declared[1]} as sample_data.json says"
+                    )
         except DwmError as error:
             broken.setdefault(file.rpartition("/")[0], []).append(str(error))
     for folder, errors in broken.items():
@@ -153,22 +155,22 @@ def _order(tables: IndexedTables) -> Iterator[Finding]:
     span = np.cumsum(first)[rows]
     back = rows[1:][(np.diff(columns.sample[rows]) < 0) & (np.diff(span) == 0)]
     kinds = (("frames with the time of another", twice, False), ("time stamps out of order", back, True))
-    for kind, found, is_fault in kinds:
-        if len(found):
-            row = int(found[0])
+    for kind, frames, is_fault in kinds:
+        if len(frames):
+            row = int(frames[0])
             example = f"row {tables.index.frames['token'][row]} at {columns.timestamp[row]:.0f} µs"
-            yield Finding(kind, len(found), f"sample_data.json: {example}", is_fault)
+            yield Finding(kind, len(frames), f"sample_data.json: {example}", is_fault)
 
 
 def _maps(tables: IndexedTables) -> Iterator[Finding]:
     for location in sorted(set(tables.index.scenes["location"].to_pylist())):
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
             try:
                 tables.source.map(location)
             except DwmError as error:
                 yield Finding("maps", 1, str(error))
-        for one in told:
+        for one in notes:
             yield Finding("maps of another version", 1, str(one.message), False)
 
 
@@ -185,7 +187,7 @@ def _captions(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[F
         f"{scene.name} {view}"
         for scene in scenes
         for view in scene.views
-        if not any(part.times.get(part.place(scene.token, view)) for part in files)
+        if not any(part.times.get(part.camera_key(scene.token, view)) for part in files)
     ]
     faults = [fault for part in files for key in part.all_keys() if (fault := part.fault(key)) is not None]
     if faults:
@@ -216,12 +218,14 @@ def _unseen_boxes(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterat
             if not len(boxes):
                 continue
             corners = box_corners(boxes.center, boxes.size, boxes.rotation)
-            seen = np.zeros(len(boxes), bool)
+            visible = np.zeros(len(boxes), bool)
             for row in rows[columns.sample[rows] == sample]:
-                seen |= _in_view(tables, row, corners)
-            unseen, total = unseen + int((~seen).sum()), total + len(boxes)
-            if not example and not seen.all():
-                example = f"{scene.name}: {boxes.category[int(np.argmin(seen))]} {boxes.instance[int(np.argmin(seen))]}"
+                visible |= _in_view(tables, row, corners)
+            unseen, total = unseen + int((~visible).sum()), total + len(boxes)
+            if not example and not visible.all():
+                example = (
+                    f"{scene.name}: {boxes.category[int(np.argmin(visible))]} {boxes.instance[int(np.argmin(visible))]}"
+                )
     if not total:
         yield Finding("boxes", 0, "none are annotated in whole scenes; layouts of boxes will be black", False)
     elif unseen == total:
@@ -244,7 +248,7 @@ def _in_view(tables: IndexedTables, row: int, corners: np.ndarray) -> np.ndarray
     intrinsics = vectors(table, "intrinsics")[calibration].reshape(3, 3)
     if np.isnan(intrinsics).any():
         return np.zeros(len(corners), bool)
-    seen = points @ intrinsics.T
-    pixels, ahead = seen[..., :2] / np.maximum(seen[..., 2:], 1e-6), seen[..., 2] > 0.1
+    in_camera = points @ intrinsics.T
+    pixels, ahead = in_camera[..., :2] / np.maximum(in_camera[..., 2:], 1e-6), in_camera[..., 2] > 0.1
     inside = ahead & (pixels >= 0).all(-1) & (pixels <= [columns.width[row], columns.height[row]]).all(-1)
     return inside.any(-1)

@@ -90,8 +90,8 @@ def _check_numbers(name: str, table: pa.Table, column: str, values: Float[np.nda
         bad, words = (values <= 0).any(1), "(width, length, height) is not positive"
     if bad.any():
         row = int(np.argmax(bad))
-        found = values[row].tolist()
-        shown = found if len(found) > 1 else found[0]
+        row_values = values[row].tolist()
+        shown = row_values if len(row_values) > 1 else row_values[0]
         raise DwmError(f"{name}: row {_called(table, row)}: {column} {shown} {words}; correct the table")
 
 
@@ -107,3 +107,17 @@ def numbers(table: pa.Table, column: str) -> np.ndarray:
     """A column of numbers, without copying (of flags: a copy)."""
     values = table[column]
     return values.chunk(0).to_numpy(zero_copy_only=False) if values.num_chunks == 1 else values.to_numpy()
+
+
+def unpacked(column: pa.ChunkedArray) -> int:
+    """Bytes of a column once its texts are no longer numbers of a dictionary."""
+    return sum(_unpacked(chunk) for chunk in column.chunks)
+
+
+def _unpacked(values: pa.Array) -> int:
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        return 8 * len(values) + _unpacked(values.flatten())
+    if not pa.types.is_dictionary(values.type):
+        return values.nbytes
+    lengths = pc.binary_length(values.dictionary).cast(pa.int64()).take(values.indices)
+    return 8 * len(values) + (pc.sum(lengths).as_py() or 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dwm.clip import Clip
+from dwm.data.captions import CaptionFiles
 from dwm.data.dataset import Checked, ReadOptions, few, scene_called
 from dwm.data.splits import SPLITS, Split, scene_names
 from dwm.data.tables.check import check_tables
@@ -36,6 +37,10 @@ class TableDataset:
     @property
     def label(self) -> str:
         return self.tables.source.label
+
+    @property
+    def caption_keys(self) -> CaptionFiles:
+        return self.tables.source.caption_files("", {}, {})
 
     @property
     def where(self) -> str:
@@ -85,12 +90,13 @@ def open_tables(source: SceneTables, split: Split = None, options: ReadOptions =
     index = open_index(source)
     captions = tuple(source.captions(options.captions))
     tables = IndexedTables(source, index, options, captions)
-    return TableDataset(tables, _numbers(source.tree.where, source.version, index, split))
+    return TableDataset(tables, _numbers(source, index, split))
 
 
-def _numbers(where: str, version: str, index: Index, split: Split) -> tuple[int, ...]:
+def _numbers(source: SceneTables, index: Index, split: Split) -> tuple[int, ...]:
+    where, version, own = source.tree.where, source.version, source.splits
     names, complete = index.scenes["name"].to_pylist(), index.scenes["complete"].to_pylist()
-    chosen = set(names) if split is None else scene_names(split, set(names))
+    chosen = set(names) if split is None else scene_names(split, set(names), own)
     numbers = tuple(i for i, name in enumerate(names) if name in chosen and complete[i])
     broken = [name for i, name in enumerate(names) if name in chosen and not complete[i]]
     if split is not None and broken:
@@ -105,6 +111,6 @@ def _numbers(where: str, version: str, index: Index, split: Split) -> tuple[int,
     if not numbers:
         raise DwmError(
             f"{where}: {version} holds no scene of split {split} (it holds {few(names)}); "
-            f"splits: {', '.join(SPLITS)}, or a file of scene names"
+            f"splits: {', '.join(SPLITS if own is None else own)}, or a file of scene names"
         )
     return numbers

@@ -46,7 +46,7 @@ class Index:
     channels: pa.Table
     categories: pa.Table
     instances: pa.Table
-    place: Path | None = None
+    folder: Path | None = None
     """Where its tables are kept, for other processes to map them too; None: in this one's memory only."""
 
     def tables(self) -> dict[str, pa.Table]:
@@ -54,21 +54,21 @@ class Index:
 
     def digest(self) -> str:
         """Changes when anything in the tables does, not when they are moved or written anew."""
-        found = blake2b(digest_size=16)
+        hasher = blake2b(digest_size=16)
         for name, table in self.tables().items():
             for column in table.column_names:
-                found.update(f"{name}.{column} {len(table)} ".encode())
+                hasher.update(f"{name}.{column} {len(table)} ".encode())
                 for part in content(table[column].combine_chunks()):
-                    found.update(part)
-        return found.hexdigest()
+                    hasher.update(part)
+        return hasher.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.place is not None:
-            return mapped_index, (self.place,)
+        if self.folder is not None:
+            return mapped_index, (self.folder,)
         return Index, tuple(self.tables().values())
 
 
-TABLES = tuple(field.name for field in fields(Index) if field.name != "place")
+TABLES = tuple(field.name for field in fields(Index) if field.name != "folder")
 
 
 def content(values: pa.Array) -> Iterator[Any]:
@@ -80,9 +80,9 @@ def content(values: pa.Array) -> Iterator[Any]:
         yield from content(values.flatten())
     elif pa.types.is_string(values.type):
         yield pc.binary_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
-        _, places, text = values.buffers()
-        places = np.frombuffer(places or bytes(4), np.int32)[values.offset :]
-        yield memoryview(text or b"")[int(places[0]) : int(places[len(values)])]
+        _, offsets, text = values.buffers()
+        offsets = np.frombuffer(offsets or bytes(4), np.int32)[values.offset :]
+        yield memoryview(text or b"")[int(offsets[0]) : int(offsets[len(values)])]
     else:
         yield np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
@@ -90,18 +90,18 @@ def content(values: pa.Array) -> Iterator[Any]:
 def open_index(tables: SceneTables) -> Index:
     """The index of a data set: mapped from where it is kept, built first where it is not there or the tables have changed."""
     key = " ".join((FORMAT, tables.version, *(tables.tree.stamp(file) for file in tables.files)))
-    kept, place = kept_tables(
+    cached, folder = kept_tables(
         cache_folder(tables.tree.beside), f"{tables.version}.index", key, lambda: build_index(tables).tables()
     )
-    return Index(**kept, place=place)
+    return Index(**cached, folder=folder)
 
 
-def mapped_index(place: Path) -> Index:
+def mapped_index(folder: Path) -> Index:
     """The index that lies in a folder."""
-    tables = load_tables(place)
+    tables = load_tables(folder)
     if tables is None or set(tables) != set(TABLES):
-        raise DwmError(f"{place}: the index was removed while it was in use; open the data set again")
-    return Index(**tables, place=place)
+        raise DwmError(f"{folder}: the index was removed while it was in use; open the data set again")
+    return Index(**tables, folder=folder)
 
 
 def build_index(tables: SceneTables) -> Index:
@@ -148,14 +148,14 @@ def walk_samples(scenes: pa.Table, samples: pa.Table) -> tuple[SampleWalk, list[
 
 def join(version: str, table: str, rows: pa.Table, field: str, target: str, targets: pa.Table) -> pa.ChunkedArray:
     """The row of `targets` for each token in `rows[field]`."""
-    found = pc.index_in(rows[field], value_set=targets["token"])
-    if found.null_count:
-        row = pc.index(pc.is_null(found), True).as_py()
+    positions = pc.index_in(rows[field], value_set=targets["token"])
+    if positions.null_count:
+        row = pc.index(pc.is_null(positions), True).as_py()
         raise DwmError(
             f"{version}/{table}.json: row {rows['token'][row]}: {field} {rows[field][row]} is not in {target}.json; "
             "the tables do not belong together"
         )
-    return found
+    return positions
 
 
 def _calibrations(read: Read, version: str) -> tuple[pa.Table, pa.Table]:
@@ -204,12 +204,12 @@ def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) 
     calibration = join(version, "sample_data", rows, "calibrated_sensor_token", "calibrated_sensor", calibrations)
     scene, channel = walk.scene[sample], calibrations["channel"].to_numpy()[calibration.to_numpy()]
     order = np.lexsort((rows["timestamp"].to_numpy(), channel, scene))
-    taken = pa.array(order)
+    indices = pa.array(order)
     frames = rows.select(["token", "filename", "timestamp", "width", "height"]).append_column(
         "key", rows["is_key_frame"]
     )
-    frames = frames.append_column("calibration", calibration).append_column("sample", pa.array(sample)).take(taken)
-    chosen = poses.select(["translation", "rotation"]).take(pose.take(taken))
+    frames = frames.append_column("calibration", calibration).append_column("sample", pa.array(sample)).take(indices)
+    chosen = poses.select(["translation", "rotation"]).take(pose.take(indices))
     for name in chosen.column_names:
         frames = frames.append_column(name, chosen[name])
     spans = _spans(scene[order], channel[order])

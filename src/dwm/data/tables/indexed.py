@@ -62,8 +62,8 @@ class IndexedTables:
     def boxes_between(self, before: int, after: int, share: float) -> Boxes:
         """The boxes of what is annotated at two samples, `share` of the way between them: sizes are the first one's."""
         first, last = self._annotated(before), self._annotated(after)
-        place = {instance: row for row, instance in enumerate(numbers(last, "instance").tolist())}
-        follows = [place.get(instance, -1) for instance in numbers(first, "instance").tolist()]
+        row_of = {instance: row for row, instance in enumerate(numbers(last, "instance").tolist())}
+        follows = [row_of.get(instance, -1) for instance in numbers(first, "instance").tolist()]
         stays = [row for row, other in enumerate(follows) if other >= 0]
         whole = pa.int64()  # an empty list has no type of its own
         first, last = first.take(pa.array(stays, whole)), last.take(pa.array([follows[row] for row in stays], whole))

@@ -44,9 +44,9 @@ def choose_frames(
     if grouping == "compat":
         sweeps = gaps[:, 1] - gaps[:, 0] - 1
         return gaps[:, :1] + np.minimum(np.arange(1, STEPS), sweeps[:, None])
-    wanted = nominal(stamps[gaps[:, 0]], stamps[gaps[:, 1]])
-    chosen = np.empty(wanted.shape, np.int64)
-    for line, (first, last), times in zip(chosen, gaps.tolist(), wanted, strict=True):
+    target_times = nominal(stamps[gaps[:, 0]], stamps[gaps[:, 1]])
+    chosen = np.empty(target_times.shape, np.int64)
+    for line, (first, last), times in zip(chosen, gaps.tolist(), target_times, strict=True):
         line[:] = first + nearest_index(stamps[first : last + 1], times)
     return chosen
 
@@ -60,8 +60,8 @@ def partners(
     order = np.argsort(names, kind="stable")
     at = np.minimum(np.searchsorted(names[order], names + 1), max(0, len(names) - 1))
     following = np.minimum(sample + 1, len(scene_of_sample) - 1)
-    found = (names[order][at] == names + 1) & (scene_of_sample[following] == scene_of_sample[sample])
-    return np.where(found, order[at], -1)
+    has_partner = (names[order][at] == names + 1) & (scene_of_sample[following] == scene_of_sample[sample])
+    return np.where(has_partner, order[at], -1)
 
 
 def between_points(first: Float[np.ndarray, "n 3"], last: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 5 3"]:
@@ -84,3 +84,25 @@ def between_rotations(
     other = np.where(chord, shares, np.sin(shares * angle) / sine)[..., None]
     mixed = one * first[:, None] + other * last[:, None]
     return mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
+
+
+def product(one: Float[np.ndarray, "n 4"], other: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """Quaternions (w, x, y, z) of turns by `other`, then by `one`."""
+    w, x, y, z = one.T
+    a, b, c, d = other.T
+    return np.stack(
+        [
+            w * a - x * b - y * c - z * d,
+            w * b + x * a + y * d - z * c,
+            w * c - x * d + y * a + z * b,
+            w * d + x * c - y * b + z * a,
+        ],
+        1,
+    )
+
+
+def turned(rotation: Float[np.ndarray, "n 4"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Each point turned by its unit quaternion (w, x, y, z)."""
+    w, axis = rotation[:, :1], rotation[:, 1:]
+    across = 2 * np.cross(axis, points)
+    return points + w * across + np.cross(axis, across)

@@ -46,13 +46,13 @@ def with_pictures(tables: IndexedTables, windows: Sequence[Window]) -> list[Wind
         return list(windows)
     lost = set(rows[~there].tolist())
     whole = [window for window, part in zip(windows, cameras, strict=True) if lost.isdisjoint(part.ravel().tolist())]
-    told = (
+    summary = (
         f"{tables.tree.where}: {len(windows) - len(whole)} of {len(windows)} windows lack pictures "
         f"({len(lost)} of {len(rows)} files are not there, the first {_name(tables, rows[~there][0])})"
     )
     if not whole:
-        raise DwmError(f"{told}; {ADVICE}")
-    warnings.warn(f"{told} and are left out", stacklevel=3)
+        raise DwmError(f"{summary}; {ADVICE}")
+    warnings.warn(f"{summary} and are left out", stacklevel=3)
     return whole
 
 
@@ -64,29 +64,32 @@ class Choice:
     """
 
     rows: Int[np.ndarray, "n"]
-    places: Int[np.ndarray, "t"]
+    indices: Int[np.ndarray, "t"]
     distance: Float[np.ndarray, "t n"]
 
 
 def nearest_present(tables: IndexedTables, scene: str, cameras: Sequence[Choice]) -> list[Int[np.ndarray, "t"]]:
     """For each camera the places of the nearest pictures that are there, with one warning where these are not the ones meant."""
-    if all(_is_there(tables, row) for camera in cameras for row in camera.rows[np.unique(camera.places)]):
-        return [camera.places for camera in cameras]
+    if all(_is_there(tables, row) for camera in cameras for row in camera.rows[np.unique(camera.indices)]):
+        return [camera.indices for camera in cameras]
     there = [present(tables, camera.rows) for camera in cameras]
     lost, total = sum(int((~mask).sum()) for mask in there), sum(len(mask) for mask in there)
     meant = [
-        row for camera, mask in zip(cameras, there, strict=True) for row in camera.rows[camera.places] if not mask.all()
+        row
+        for camera, mask in zip(cameras, there, strict=True)
+        for row in camera.rows[camera.indices]
+        if not mask.all()
     ]
     first = next(_name(tables, row) for row in meant if not _is_there(tables, row))
-    found, furthest = [], 0.0
+    choice_indices, furthest = [], 0.0
     for camera, mask in zip(cameras, there, strict=True):
         # A camera without any: tables alone serve for boxes, map and cameras.
-        places = np.where(mask, camera.distance, np.inf).argmin(1) if mask.any() else camera.places
-        furthest = max(furthest, float(camera.distance[np.arange(len(places)), places].max()) / 1000)
-        found.append(places)
+        indices = np.where(mask, camera.distance, np.inf).argmin(1) if mask.any() else camera.indices
+        furthest = max(furthest, float(camera.distance[np.arange(len(indices)), indices].max()) / 1000)
+        choice_indices.append(indices)
     stand = f"; the nearest that are stand for them, up to {furthest:.0f} ms from their time" if lost < total else ""
     warnings.warn(f"{scene}: {lost} of {total} pictures are not there (as {first}){stand}", stacklevel=4)
-    return found
+    return choice_indices
 
 
 def _is_there(tables: IndexedTables, row: int) -> bool:
@@ -97,7 +100,7 @@ def _cameras(tables: IndexedTables, window: Window) -> list[int]:
     kinds = dict(
         zip(tables.index.channels["channel"].to_pylist(), tables.index.channels["modality"].to_pylist(), strict=True)
     )
-    return [place for place, channel in enumerate(window.channels) if kinds[channel] == "camera"]
+    return [index for index, channel in enumerate(window.channels) if kinds[channel] == "camera"]
 
 
 def _name(tables: IndexedTables, row: int) -> str:

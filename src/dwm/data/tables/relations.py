@@ -138,9 +138,9 @@ def _scenes(scenes: pa.Table, instants: pa.Table, called: Callable[[str], str]) 
 def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table, called: Callable[[str], str]) -> pa.Table:
     sensor = pc.index_in(frames["sensor"], value_set=sensors["token"])
     instant = pc.index_in(frames["instant"], value_set=instants["token"])
-    for name, found, table in (("sensor", sensor, "sensors"), ("instant", instant, "instants")):
-        if found.null_count:
-            row = pc.index(pc.is_null(found), True).as_py()
+    for name, targets, table in (("sensor", sensor, "sensors"), ("instant", instant, "instants")):
+        if targets.null_count:
+            row = pc.index(pc.is_null(targets), True).as_py()
             raise DwmError(
                 f"{called('frames')}: row {frames['token'][row]}: {name} {frames[name][row]} is not in {called(table)}"
             )
@@ -160,9 +160,10 @@ def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table, called: Cal
 
 def _boxes(boxes: pa.Table, instants: pa.Table) -> dict[str, pa.Table]:
     """sample_annotation in the package's order, and the tables that hang on it."""
-    place = pc.fill_null(pc.index_in(boxes["instant"], value_set=instants["token"]), -1)
+    instant_index = pc.fill_null(pc.index_in(boxes["instant"], value_set=instants["token"]), -1)
     order = pc.sort_indices(
-        pa.table({"instance": boxes["instance"], "place": place}), [("instance", "ascending"), ("place", "ascending")]
+        pa.table({"instance": boxes["instance"], "place": instant_index}),
+        [("instance", "ascending"), ("place", "ascending")],
     )
     sorted_boxes = boxes.take(order)
     back = pc.sort_indices(order)

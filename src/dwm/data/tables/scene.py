@@ -57,13 +57,13 @@ class TableScene:
         """The rows of the index by channel, rising in time; only key frames where the data set was opened so."""
         spans, names = self._index.spans, self._index.channels["channel"].to_pylist()
         scene = spans["scene"].to_numpy()
-        found = {}
+        rows_of_channel = {}
         for span in range(*np.searchsorted(scene, [self.number, self.number + 1])):
             rows = np.arange(spans["start"][span].as_py(), spans["stop"][span].as_py())
             if self.tables.options.key_frames_only:
                 rows = rows[self.tables.columns.key[rows]]
-            found[names[spans["channel"][span].as_py()]] = rows
-        return found
+            rows_of_channel[names[spans["channel"][span].as_py()]] = rows
+        return rows_of_channel
 
     @cached_property
     def _kinds(self) -> dict[str, str]:
@@ -74,10 +74,25 @@ class TableScene:
     def views(self) -> tuple[str, ...]:
         """The cameras that the scene has pictures of."""
         cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
-        asked = self.tables.options.views
-        order = self.tables.source.views if asked == NUSCENES_VIEWS else ()
-        known = [name for name in order or asked if name in cameras]
-        return tuple(known) or tuple(cameras)
+        names = self.tables.options.views
+        order = self.tables.source.views if names == NUSCENES_VIEWS else ()
+        ordered = [name for name in order or names if name in cameras]
+        return tuple(ordered) or tuple(cameras)
+
+    @property
+    def caption_name(self) -> str:
+        return self.token
+
+    def caption_span(self, view: str) -> tuple[float, float] | None:
+        """When (µs) a camera has its first and last picture; None where there is no such camera."""
+        if view not in self.rows_of or not len(stamps := self._stamps(view)):
+            return None
+        return float(stamps[0]), float(stamps[-1])
+
+    def caption_time(self, view: str, micros: float) -> float:
+        """The time (µs) of the picture nearest to another time."""
+        stamps = self._stamps(view)
+        return float(stamps[nearest_index(stamps, np.asarray(micros))])
 
     def channels(self, views: Sequence[str] | None = None) -> tuple[str, ...]:
         """The LiDAR, where it is there and wanted, and these views: what a window has frames of."""
@@ -119,11 +134,11 @@ class TableScene:
         self._tell_unevenness(channels, fps)
         stamps = [self._stamps(channel) for channel in channels]
         keys = [self.tables.columns.key[self.rows_of[channel]] for channel in channels]
-        found = frame_windows(stamps, keys, length, fps, stride, check, reference_oddity)
+        indices = frame_windows(stamps, keys, length, fps, stride, check, reference_oddity)
         rows = [self.rows_of[channel] for channel in channels]
         return [
             Window(self.number, fps, channels, np.stack([rows[s][window[:, s]] for s in range(len(channels))], 1))
-            for window in found
+            for window in indices
         ]
 
     def clip(
@@ -147,45 +162,45 @@ class TableScene:
             )
         self._tell_unevenness(channels, fps)
         clock = self._stamps(channels[0])[0]
-        wanted = clock + 1e6 * (start + np.arange(frames) / fps)
-        rows = self._nearest(channels, wanted)
+        instants = clock + 1e6 * (start + np.arange(frames) / fps)
+        rows = self._nearest(channels, instants)
         return self.window(Window(self.number, float(fps), channels, np.stack(rows, 1)))
 
-    def _nearest(self, channels: Sequence[str], wanted: Float[np.ndarray, "t"]) -> list[Int[np.ndarray, "t"]]:
+    def _nearest(self, channels: Sequence[str], instants: Float[np.ndarray, "t"]) -> list[Int[np.ndarray, "t"]]:
         """The rows of each channel nearest to these times (µs); of cameras those whose pictures are there."""
         rows, stamps = (
             [of[name] for name in channels] for of in (self.rows_of, {n: self._stamps(n) for n in channels})
         )
-        places = [nearest_index(times, wanted) for times in stamps]
+        indices = [nearest_index(times, instants) for times in stamps]
         cameras = [i for i, name in enumerate(channels) if self._kinds[name] == "camera"]
-        choices = [Choice(rows[i], places[i], np.abs(stamps[i][None] - wanted[:, None])) for i in cameras]
-        for i, found in zip(cameras, nearest_present(self.tables, self.name, choices), strict=True):
-            places[i] = found
-        return [rows[i][places[i]] for i in range(len(channels))]
+        choices = [Choice(rows[i], indices[i], np.abs(stamps[i][None] - instants[:, None])) for i in cameras]
+        for i, present in zip(cameras, nearest_present(self.tables, self.name, choices), strict=True):
+            indices[i] = present
+        return [rows[i][indices[i]] for i in range(len(channels))]
 
     def window(self, window: Window) -> Clip:
         """A window as a clip."""
         views = tuple(channel for channel in window.channels if self._kinds[channel] == "camera")
-        seen = window.rows[:, len(window.channels) - len(views) :]
-        options, tree, rig = self.tables.options, self.tables.tree, self._rig(views, seen)
+        camera_rows = window.rows[:, len(window.channels) - len(views) :]
+        options, tree, rig = self.tables.options, self.tables.tree, self._rig(views, camera_rows)
         return Clip(
             scene=self.name,
             fps=window.fps,
             rig=rig,
-            times=self._times(seen),
-            world_from_ego=self._poses(seen),
-            pictures=TreePictures(tree, self._files(seen), options.exact_pictures, self._sizes(seen)),
-            boxes=self._boxes(seen),
+            times=self._times(camera_rows),
+            world_from_ego=self._poses(camera_rows),
+            pictures=TreePictures(tree, self._files(camera_rows), options.exact_pictures, self._sizes(camera_rows)),
+            boxes=self._boxes(camera_rows),
             map=self.tables.map(self.location) if options.maps else None,
-            captions=self._captions(views, seen),
+            captions=self._captions(views, camera_rows),
             lidar=self._lidar(window.rows[:, 0]) if len(views) < len(window.channels) else None,
             description=self.description,
         )
 
     def _tell_unevenness(self, channels: Sequence[str], fps: float) -> None:
         view = next((name for name in channels if self._kinds[name] == "camera"), channels[0])
-        if (told := unevenness(self._stamps(view), fps)) is not None:
-            warnings.warn(told, stacklevel=3)
+        if (note := unevenness(self._stamps(view), fps)) is not None:
+            warnings.warn(note, stacklevel=3)
 
     def _stamps(self, channel: str) -> Float[np.ndarray, "n"]:
         return self.tables.columns.timestamp[self.rows_of[channel]]
@@ -231,9 +246,9 @@ class TableScene:
 
     def _boxes(self, rows: Int[np.ndarray, "t v"]) -> tuple[tuple[Boxes | None, ...], ...]:
         columns = self.tables.columns
-        known = {sample: self.tables.boxes_of(int(sample)) for sample in np.unique(columns.sample[rows])}
+        boxes_of = {sample: self.tables.boxes_of(int(sample)) for sample in np.unique(columns.sample[rows])}
         return tuple(
-            tuple(known[columns.sample[row]] if columns.key[row] else self._boxes_between(row) for row in line)
+            tuple(boxes_of[columns.sample[row]] if columns.key[row] else self._boxes_between(row) for row in line)
             for line in rows
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,6 +89,8 @@ class SceneTables(ABC):
     """Its cameras in the order in which they stand around the car; empty: as nuScenes', or as they come."""
     joined: ClassVar[tuple[str, ...]] = tuple(SCHEMAS)
     """The tables that are read, and checked, when the index is built."""
+    caption_files: ClassVar[type[CaptionFiles]] = CaptionFiles
+    """How its caption files name their keys."""
     tree: Tree
     """Where the files lie: the pictures and sweeps that `frames` names, and what the tables are made of."""
     version: str
@@ -107,6 +109,11 @@ class SceneTables(ABC):
     def label(self) -> str:
         """As a `Dataset`'s."""
         return self.version
+
+    @property
+    def splits(self) -> Mapping[str, Collection[str]] | None:
+        """The names of the scenes of each official split (None: as nuScenes has them)."""
+        return None
 
     @property
     def title(self) -> str:
@@ -131,9 +138,9 @@ class SceneTables(ABC):
         tables = {name: self.read(name) for name in SCHEMAS}
         if split is None:
             return tables
-        known = tables["scenes"]["name"]
+        names = tables["scenes"]["name"]
         tables["scenes"] = _among(
-            tables["scenes"], "name", pa.array(sorted(scene_names(split, known.to_pylist())), TEXT)
+            tables["scenes"], "name", pa.array(sorted(scene_names(split, names.to_pylist(), self.splits)), TEXT)
         )
         for name, column, of in (*BELONGS, ("sensors", "token", "frames"), ("lanes", "map", "scenes")):
             key = {"sensors": "sensor", "lanes": "map"}.get(name, "token")
@@ -170,9 +177,9 @@ class SceneTables(ABC):
             return named_caption_files(self.tree, named)
         captions, times = {}, {}
         for row in self.read("captions").to_pylist():
-            place = f"{row['scene']}|{row['sensor']}"
-            captions[f"{place}|{row['at']}"] = {part: row[part] for part in CAPTION_KEYS}
-            times.setdefault(place, []).append(row["at"])
+            key = f"{row['scene']}|{row['sensor']}"
+            captions[f"{key}|{row['at']}"] = {part: row[part] for part in CAPTION_KEYS}
+            times.setdefault(key, []).append(row["at"])
         if not captions:
             return find_caption_files(self.tree, self.version)
         return [
@@ -181,13 +188,13 @@ class SceneTables(ABC):
 
     def faults(self) -> list[Finding]:
         """The first fault of every table: what keeps a set from opening."""
-        found = []
+        findings = []
         for name in SCHEMAS:
             try:
                 self.read(name)
             except DwmError as error:
-                found.append(Finding(f"table {name}", 1, str(error)))
-        return found
+                findings.append(Finding(f"table {name}", 1, str(error)))
+        return findings
 
     def lost_rows(self) -> Iterator[Finding]:
         """Rows of a set that opens which belong to nothing, so that nothing shows them."""
@@ -228,7 +235,7 @@ def first_line(error: Exception) -> str:
 
 def _without_nulls(name: str, kind: str, table: pa.Table) -> pa.Table:
     """The same table with nulls as what they stand for. Raises DwmError for one that stands for nothing."""
-    for place, field in enumerate(table.schema):
+    for index, field in enumerate(table.schema):
         column = table[field.name]
         nothing = "" if kind == "captions" and field.name not in ("scene", "sensor", "at") else NOTHING.get(field.name)
         if not column.null_count:
@@ -238,5 +245,5 @@ def _without_nulls(name: str, kind: str, table: pa.Table) -> pa.Table:
             token = table["token"][row] if "token" in table.column_names else row
             raise DwmError(f"{name}: row {token}: {field.name} is null; write the table again")
         values = [nothing if value is None else value for value in column.to_pylist()]
-        table = table.set_column(place, field, pa.array(values, field.type))
+        table = table.set_column(index, field, pa.array(values, field.type))
     return table

@@ -81,14 +81,14 @@ def _compare(name: str, stored: tuple[int, int], expected: tuple[int, int]) -> N
     if stored == expected:
         return
     (width, height), (wide, high) = stored, expected
-    told = f"{width}×{height}, not {wide}×{high} as the tables say"
+    sizes = f"{width}×{height}, not {wide}×{high} as the tables say"
     if abs(height - high * width / wide) > 1 and abs(width - wide * height / high) > 1:
         raise DwmError(
-            f"{name}: is {told}: of another shape, so that its calibration cannot be its own; correct width and height, and "
+            f"{name}: is {sizes}: of another shape, so that its calibration cannot be its own; correct width and height, and "
             "camera_intrinsic with them"
         )
     warnings.warn(
-        f"{posixpath.dirname(file_of(name))}: pictures are {told}; they are taken as the same picture stored smaller or larger",
+        f"{posixpath.dirname(file_of(name))}: pictures are {sizes}; they are taken as the same picture stored smaller or larger",
         stacklevel=3,
     )
 

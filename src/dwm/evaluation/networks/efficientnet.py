@@ -54,19 +54,19 @@ class EfficientNetLite0(nn.Module):
 
     def depths(self, pictures: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
         """What stands at five depths, from edges to things: `DEPTH_CHANNELS` channels, each half as wide and high as the last."""
-        x, found = F.relu6(self._bn0(self._conv_stem(pictures))), []
+        x, pictures_at = F.relu6(self._bn0(self._conv_stem(pictures))), []
         for number, block in enumerate(self._blocks):
             x = block(x)
             if number in self._ends:
-                found.append(x)
-        return found
+                pictures_at.append(x)
+        return pictures_at
 
     def classes(self, features: Float[Tensor, "n 1280"]) -> Float[Tensor, "n 1000"]:
         """ImageNet's classes before softmax."""
         return self._fc(features)
 
 
-def as_seen(pictures: Float[Tensor, "n 3 h w"], size: tuple[int, int] = SIZE) -> Float[Tensor, "n 3 y x"]:
+def network_input(pictures: Float[Tensor, "n 3 h w"], size: tuple[int, int] = SIZE) -> Float[Tensor, "n 3 y x"]:
     """Pictures in 0 … 1, resized to `size` (height, width) with antialias, on the scale that the network was trained with."""
     return (smooth_bilinear(pictures.float() * 255, size) - 127) / 128
 

@@ -89,16 +89,16 @@ def find(name: str, folder: Path | None = None, named: Path | None = None) -> Pa
     file = FILES[name]
     if named is not None and named.is_file():
         return named
-    places = list(_places(file, folder))
-    for place in places:
+    folders = list(_folders(file, folder))
+    for folder_tried in folders:
         for called in file.names:
-            if (place / called).is_file():
-                return place / called
+            if (folder_tried / called).is_file():
+                return folder_tried / called
     get = f"`dwm fetch {name}`" if file.install is None else f"`{file.install}`"
-    places = places if named is None else [named, *places]
+    folders = folders if named is None else [named, *folders]
     raise DwmError(
         f"{file.scores}: the feature file {file.description()} is not here; get it by {get}, or put it into {folder or HERE}/; "
-        f"not in: {', '.join(map(str, places))}"
+        f"not in: {', '.join(map(str, folders))}"
     )
 
 
@@ -158,7 +158,7 @@ def _shape(state: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
     return tuple(state[key].shape) if key in state else None
 
 
-def _places(file: FeatureFile, folder: Path | None) -> Iterator[Path]:
+def _folders(file: FeatureFile, folder: Path | None) -> Iterator[Path]:
     """The given folder first; then ours, torch's cache (torch-fidelity, pytorch-fid, the Ascend port), the reference's."""
     if folder is not None:
         yield folder

@@ -60,7 +60,7 @@ class I3D(nn.Module):
                 yield name, x
 
 
-def as_seen(frames: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n 3 t 224 224"]:
+def network_input(frames: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n 3 t 224 224"]:
     """Frames in 0 … 1 as the reference gives them to the network: -1 … 1, then each resized; never rounded to bytes."""
     n = frames.shape[0]
     resized = bilinear((frames.float() * 2 - 1).flatten(0, 1), SIZE)

@@ -52,7 +52,7 @@ class Dropped:
 class MaskModule(nn.Module):
     """Drops tokens, remembers what stands in for them, and refills them through blocks of its own."""
 
-    def __init__(self, options: MaskOptions, compatibility: str):
+    def __init__(self, options: MaskOptions, interleaved: bool):
         super().__init__()
         self.options = o = options
         width = o.num_heads * o.attention_head_dim
@@ -67,8 +67,7 @@ class MaskModule(nn.Module):
 
         def blocks() -> nn.ModuleList:
             return nn.ModuleList(
-                SideBlock(width, o.num_heads, o.mlp_ratio, interleaved=compatibility == "reference")
-                for _ in range(o.interpolater_layer)
+                SideBlock(width, o.num_heads, o.mlp_ratio, interleaved) for _ in range(o.interpolater_layer)
             )
 
         self.sideblocks = blocks()
@@ -87,8 +86,8 @@ class MaskModule(nn.Module):
         count = int(grid.h * grid.w * (1 - self.options.mask_ratio))
         keep, dropped = order[..., :count], order[..., count:]
         tokens = self._tokens(dropped, timestep, grid, masking.noise)
-        taken = Dropped(keep, dropped, order.argsort(-1), whole, tokens)
-        return _take(x, keep, grid), taken, _at_places(prepared, keep, self.options.mask_ratio)
+        split = Dropped(keep, dropped, order.argsort(-1), whole, tokens)
+        return _take(x, keep, grid), split, _at_positions(prepared, keep, self.options.mask_ratio)
 
     def refill(
         self,
@@ -100,10 +99,10 @@ class MaskModule(nn.Module):
     ) -> Float[Tensor, "btv n d"]:
         """All tokens in picture order; dropped places hold what the side blocks made of their stand-ins."""
         by_item = {"b": grid.b, "v": grid.v}
-        kept = rearrange(x, "(b t v) k d -> (b v) t k d", **by_item)
-        places = self.mask_path_embed["proj"](_positions(grid, x.shape[-1]).to(x))
-        stand_ins = dropped.tokens + _gather(places[None].expand(kept.shape[0], -1, -1, -1), dropped.drop)
-        filled = _gather(torch.cat([kept, stand_ins], 2), dropped.restore)
+        remaining = rearrange(x, "(b t v) k d -> (b v) t k d", **by_item)
+        positions = self.mask_path_embed["proj"](_positions(grid, x.shape[-1]).to(x))
+        stand_ins = dropped.tokens + _gather(positions[None].expand(remaining.shape[0], -1, -1, -1), dropped.drop)
+        filled = _gather(torch.cat([remaining, stand_ins], 2), dropped.restore)
         modulation = rearrange(self.t_block(temb), "(b t v) (s d) -> (b v) t s d", s=6, **by_item)
         words = rearrange(text, "(b t v) l d -> (b v) t l d", **by_item)
         z = self._interpolate(filled, words, modulation, dropped.whole)
@@ -131,14 +130,14 @@ class MaskModule(nn.Module):
         probabilities = self.options.mae_mask_probs or {}
         scale = int(probabilities.get("align_scale", 1))
         rows, columns = grid.h * scale, grid.w // scale
-        kept = int(n * (1 - (self.options.mask_ratio or 0)))
-        if "constant" not in probabilities or kept % grid.h:
+        count = int(n * (1 - (self.options.mask_ratio or 0)))
+        if "constant" not in probabilities or count % grid.h:
             raise ValueError(
                 "row masks need mae_mask_probs.constant and a kept count that divides by the rows of tokens"
             )
-        each = _favour(uniform((items, grid.t, rows, columns)), kept // rows).flatten(2)
+        each = _favour(uniform((items, grid.t, rows, columns)), count // rows).flatten(2)
         if kind == "row_t_rc":
-            shared = _favour(uniform((items, rows, columns)), kept // rows).flatten(1)
+            shared = _favour(uniform((items, rows, columns)), count // rows).flatten(1)
         else:
             shared = uniform((items, n))
         whole = (uniform((items, 1, 1)) < probabilities["constant"]).to(like)
@@ -171,7 +170,7 @@ def _take(x: Float[Tensor, "btv n d"], keep: Int[Tensor, "i t k"], grid: Grid) -
     return x.gather(1, index.expand(-1, -1, x.shape[-1]))
 
 
-def _at_places(prepared: Prepared, keep: Tensor, ratio: float) -> Prepared:
+def _at_positions(prepared: Prepared, keep: Tensor, ratio: float) -> Prepared:
     """Conditions as the kept tokens see them; their rows are pieces of the kept list, as in published training."""
     grid = prepared.grid
     narrow = replace(grid, w=int(grid.w * (1 - ratio)))

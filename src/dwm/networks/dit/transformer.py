@@ -81,7 +81,7 @@ class CrossviewTemporalDiT(nn.Module):
             self.view_mixers = _mixers(o, len(self.crossview_layers))
             self.view_pos_embeds = _index_embeddings(width, len(self.crossview_layers))
         if o.mask_module is not None:
-            self.mask_module = MaskModule(o.mask_module, o.compatibility)
+            self.mask_module = MaskModule(o.mask_module, o.interleaved_modulation)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -154,8 +154,8 @@ class CrossviewTemporalDiT(nn.Module):
     def _masked_blocks(self, x: Tensor, timestep: Tensor, temb: Tensor, prepared: Prepared, masking: Masking) -> Tensor:
         assert self.options.mask_module is not None  # `forward` asked
         count, last = self.options.num_layers, self.options.mask_module.decode_layer
-        x, dropped, at_kept = self.mask_module.drop(x, timestep, prepared, masking)
-        x, text = self._blocks(range(count - last), x, prepared.text, temb, at_kept)
+        x, dropped, at_remaining = self.mask_module.drop(x, timestep, prepared, masking)
+        x, text = self._blocks(range(count - last), x, prepared.text, temb, at_remaining)
         x = self.mask_module.refill(x, dropped, temb, prepared.text, prepared.grid)
         assert text is not None  # the last layer alone gives none
         return self._blocks(range(count - last, count), x, text, temb, prepared)[0]
@@ -193,15 +193,15 @@ class CrossviewTemporalDiT(nn.Module):
         """Recompute the spatial blocks in the backward pass; the options decide it for the extra ones."""
         self.gradient_checkpointing = enabled
 
-    def _runs(self, mixers: str, disable: Bool[Tensor, "b *_"] | None, known: bool | None) -> bool:
+    def _runs(self, mixers: str, disable: Bool[Tensor, "b *_"] | None, answer: bool | None) -> bool:
         """Whether extra blocks must run at all; where it is not `known`, this is the one place that waits for the device."""
-        found = getattr(self, mixers, ())
-        if len(found) == 0:
+        layers = getattr(self, mixers, ())
+        if len(layers) == 0:
             return False
-        if not found[0].switchable or disable is None:
+        if not layers[0].switchable or disable is None:
             return True
-        wanted = not bool(disable.all()) if known is None else known
-        return self.agreed(wanted) if self.training else wanted
+        runs = not bool(disable.all()) if answer is None else answer
+        return self.agreed(runs) if self.training else runs
 
     def _time_embedding(self, timestep: Num[Tensor, "btv"], prepared: Prepared) -> Float[Tensor, "btv d"]:
         wave = self.time_text_embed.time_proj(timestep).to(self.dtype)
@@ -227,8 +227,8 @@ class CrossviewTemporalDiT(nn.Module):
         )
         return self.view_mixers[k](stream, block, prepared.disable_crossview).flatten(0, 2)
 
-    def _recomputed(self, wanted: bool, block: nn.Module, *inputs: object) -> Any:
-        if wanted and self.training and torch.is_grad_enabled():
+    def _recomputed(self, recompute: bool, block: nn.Module, *inputs: object) -> Any:
+        if recompute and self.training and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 

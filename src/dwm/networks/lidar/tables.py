@@ -13,7 +13,7 @@ def position_table(channels: int, rows: int, columns: int) -> Tensor:
     """Sines and cosines (rows * columns, channels): the first half of the channels codes the column, the other the row."""
     frequencies = 10000.0 ** -(torch.arange(channels // 4, dtype=torch.float64) / (channels / 4))
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    angles = [place.reshape(-1, 1) * frequencies for place in (column, row)]
+    angles = [coordinate.reshape(-1, 1) * frequencies for coordinate in (column, row)]
     return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1).float()
 
 
@@ -25,8 +25,8 @@ def fit_window(rows: int, columns: int, window: int, shift: int) -> tuple[int, i
 
 def relative_index(window: int) -> Tensor:
     """(window², window²): where the bias of a pair of tokens lies in a table of (2 window - 1)² rows."""
-    place = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
-    apart = place[:, :, None] - place[:, None, :] + window - 1
+    coordinates = torch.stack(torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")).flatten(1)
+    apart = coordinates[:, :, None] - coordinates[:, None, :] + window - 1
     return apart[0] * (2 * window - 1) + apart[1]
 
 

@@ -58,9 +58,9 @@ class VoxelGrid:
         sizes = torch.tensor(self.shape[::-1], device=points.device)
         cells = torch.zeros(self.shape, device=points.device)
         # Positions count as float32 whatever they are stored in: the same point falls into the same cell everywhere.
-        found = ((points[:, :3].float() - self._corner(points)) / self._steps(points)).floor()
-        inside = (found >= 0).all(1) & (found < sizes).all(1)
-        x, y, z = found[inside].long().unbind(1)
+        indices = ((points[:, :3].float() - self._corner(points)) / self._steps(points)).floor()
+        inside = (indices >= 0).all(1) & (indices < sizes).all(1)
+        x, y, z = indices[inside].long().unbind(1)
         cells[z, y, x] = 1
         return cells
 

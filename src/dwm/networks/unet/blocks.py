@@ -35,17 +35,17 @@ class ResBlock(nn.Module):
         self.temporal = temporal
 
     def forward(
-        self, x: Float[Tensor, "btv c h w"], temb: Float[Tensor, "btv e"], told: UNetPrepared
+        self, x: Float[Tensor, "btv c h w"], temb: Float[Tensor, "btv e"], prepared: UNetPrepared
     ) -> Float[Tensor, "btv d h w"]:
         x = self.spatial_res_block(x, temb)
-        if not (self.temporal and told.run_temporal):
+        if not (self.temporal and prepared.run_temporal):
             return x
-        lead = {"b": told.b, "t": told.t, "v": told.v}
+        lead = {"b": prepared.b, "t": prepared.t, "v": prepared.v}
         film = rearrange(x, "(b t v) c h w -> (b v) c t h w", **lead)
         moved = self.temporal_res_block(film, rearrange(temb, "(b t v) e -> (b v) t e", **lead))
-        moved = rearrange(moved, "(b v) c t h w -> b t v c h w", b=told.b)
-        still = x.unflatten(0, (told.b, told.t, told.v))
-        return self.time_mixer(still, moved, told.disable_temporal).flatten(0, 2)
+        moved = rearrange(moved, "(b v) c t h w -> b t v c h w", b=prepared.b)
+        still = x.unflatten(0, (prepared.b, prepared.t, prepared.v))
+        return self.time_mixer(still, moved, prepared.disable_temporal).flatten(0, 2)
 
 
 class TransformerModel(nn.Module):
@@ -68,30 +68,30 @@ class TransformerModel(nn.Module):
             self.temporal_transformer_blocks = _extra_blocks(channels, heads, kind, count)
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Float[Tensor, "btv c h w"], told: UNetPrepared) -> Float[Tensor, "btv c h w"]:
+    def forward(self, x: Float[Tensor, "btv c h w"], prepared: UNetPrepared) -> Float[Tensor, "btv c h w"]:
         height, width = x.shape[-2:]
-        grid = Grid(told.b, told.t, told.v, height, width)
+        grid = Grid(prepared.b, prepared.t, prepared.v, height, width)
         tokens = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
         for k, block in enumerate(self.transformer_blocks):
-            tokens = block(tokens, encoder_hidden_states=told.text)
-            if self.options.enable_crossview and told.run_crossview:
-                tokens = self._crossview(k, tokens, grid, told)
-            if self.options.enable_temporal and told.run_temporal:
-                tokens = self._temporal(k, tokens, grid, told)
+            tokens = block(tokens, encoder_hidden_states=prepared.text)
+            if self.options.enable_crossview and prepared.run_crossview:
+                tokens = self._crossview(k, tokens, grid, prepared)
+            if self.options.enable_temporal and prepared.run_temporal:
+                tokens = self._temporal(k, tokens, grid, prepared)
         return x + rearrange(self.proj_out(tokens), "n (h w) c -> n c h w", h=height)
 
-    def _crossview(self, k: int, tokens: Tensor, grid: Grid, told: UNetPrepared) -> Tensor:
+    def _crossview(self, k: int, tokens: Tensor, grid: Grid, prepared: UNetPrepared) -> Tensor:
         stream = grid.unflatten(tokens)
-        place = _vectors(self.view_pos_embed, grid.v, tokens)[None, None, :, None]
-        mask = self._token_mask(told.crossview_mask, grid, self.heads)
-        block = self.crossview_transformer_blocks[k](stream + place, grid, mask)
-        return self.view_mixer(stream, block, told.disable_crossview).flatten(0, 2)
+        position = _vectors(self.view_pos_embed, grid.v, tokens)[None, None, :, None]
+        mask = self._token_mask(prepared.crossview_mask, grid, self.heads)
+        block = self.crossview_transformer_blocks[k](stream + position, grid, mask)
+        return self.view_mixer(stream, block, prepared.disable_crossview).flatten(0, 2)
 
-    def _temporal(self, k: int, tokens: Tensor, grid: Grid, told: UNetPrepared) -> Tensor:
+    def _temporal(self, k: int, tokens: Tensor, grid: Grid, prepared: UNetPrepared) -> Tensor:
         stream = grid.unflatten(tokens)
-        place = _vectors(self.time_pos_embed, grid.t, tokens)[None, :, None, None]
-        block = self.temporal_transformer_blocks[k](stream + place, grid)
-        return self.time_mixer(stream, block, told.disable_temporal).flatten(0, 2)
+        position = _vectors(self.time_pos_embed, grid.t, tokens)[None, :, None, None]
+        block = self.temporal_transformer_blocks[k](stream + position, grid)
+        return self.time_mixer(stream, block, prepared.disable_temporal).flatten(0, 2)
 
     def _token_mask(
         self, mask: Bool[Tensor, "masks v v"] | None, grid: Grid, heads: int

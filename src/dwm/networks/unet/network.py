@@ -41,10 +41,10 @@ class Level(nn.Module):
             self.attentions = nn.ModuleList(TransformerModel(after, heads, options, blocks) for _, after in widths)
         self.has_attentions = heads is not None
 
-    def step(self, i: int, x: Tensor, temb: Tensor, told: UNetPrepared) -> Tensor:
+    def step(self, i: int, x: Tensor, temb: Tensor, prepared: UNetPrepared) -> Tensor:
         """Residual block i and its transformer."""
-        x = self.run(self.resnets[i], x, temb, told)
-        return self.run(self.attentions[i], x, told) if self.has_attentions else x
+        x = self.run(self.resnets[i], x, temb, prepared)
+        return self.run(self.attentions[i], x, prepared) if self.has_attentions else x
 
     def run(self, block: nn.Module, *inputs: object) -> Tensor:
         if self.recompute and self.training and torch.is_grad_enabled():
@@ -63,11 +63,11 @@ class DownLevel(Level):
             self.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, out_channels=width, name="op")])
         self.halve = halve
 
-    def forward(self, x: Tensor, temb: Tensor, told: UNetPrepared) -> list[Tensor]:
+    def forward(self, x: Tensor, temb: Tensor, prepared: UNetPrepared) -> list[Tensor]:
         """The stream after each residual block and after halving: the skips, the last of which goes on."""
         results = []
         for i in range(len(self.resnets)):
-            x = self.step(i, x, temb, told)
+            x = self.step(i, x, temb, prepared)
             results.append(x)
         if self.halve:
             results.append(self.downsamplers[0](x))
@@ -81,8 +81,8 @@ class MidLevel(Level):
         super().__init__([(width, width)], heads, time_width, options, -1)
         self.resnets.append(ResBlock(width, width, time_width, options.enable_temporal, options.merge_factor))
 
-    def forward(self, x: Tensor, temb: Tensor, told: UNetPrepared) -> Tensor:
-        return self.run(self.resnets[1], self.step(0, x, temb, told), temb, told)
+    def forward(self, x: Tensor, temb: Tensor, prepared: UNetPrepared) -> Tensor:
+        return self.run(self.resnets[1], self.step(0, x, temb, prepared), temb, prepared)
 
 
 class UpLevel(Level):
@@ -95,10 +95,10 @@ class UpLevel(Level):
             width = widths[-1][1]
             self.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True, out_channels=width)])
 
-    def forward(self, x: Tensor, temb: Tensor, told: UNetPrepared, skips: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, temb: Tensor, prepared: UNetPrepared, skips: list[Tensor]) -> Tensor:
         """Takes its skips from the end of the list; the one that is then last gives the size to grow to."""
         for i in range(len(self.resnets)):
-            x = self.step(i, torch.cat([x, skips.pop()], 1), temb, told)
+            x = self.step(i, torch.cat([x, skips.pop()], 1), temb, prepared)
         return self.upsamplers[0](x, output_size=skips[-1].shape[-2:]) if self.grows else x
 
 
@@ -154,9 +154,9 @@ class CrossviewTemporalUNet(nn.Module):
             disable_crossview=conditions.disable_crossview,
             disable_temporal=conditions.disable_temporal,
             run_crossview=self.options.enable_crossview
-            and self._wanted(conditions.disable_crossview, conditions.any_crossview),
+            and self._runs(conditions.disable_crossview, conditions.any_crossview),
             run_temporal=self.options.enable_temporal
-            and self._wanted(conditions.disable_temporal, conditions.any_temporal),
+            and self._runs(conditions.disable_temporal, conditions.any_temporal),
         )
 
     def forward(
@@ -209,12 +209,12 @@ class CrossviewTemporalUNet(nn.Module):
         for level in levels:
             level.recompute = enabled
 
-    def _wanted(self, disable: Tensor | None, known: bool | None) -> bool:
+    def _runs(self, disable: Tensor | None, answer: bool | None) -> bool:
         """Whether extra blocks must run at all; where it is not `known`, this waits for the device."""
         if disable is None:
             return True
-        wanted = not bool(disable.all()) if known is None else known
-        return self.agreed(wanted) if self.training else wanted
+        runs = not bool(disable.all()) if answer is None else answer
+        return self.agreed(runs) if self.training else runs
 
     def _camera(self, ids: Float[Tensor, "b t v i"] | None) -> Float[Tensor, "btv e"] | None:
         if ids is None or self.options.projection_class_embeddings_input_dim is None:
@@ -240,7 +240,7 @@ def _up_level(o: UNetOptions, i: int, time_width: int) -> UpLevel:
     return UpLevel(pairs, heads, time_width, o, level)
 
 
-def _plus_residual(x: Float[Tensor, "btv c h w"], i: int, told: UNetPrepared) -> Float[Tensor, "btv c h w"]:
-    if i >= len(told.residuals):
+def _plus_residual(x: Float[Tensor, "btv c h w"], i: int, prepared: UNetPrepared) -> Float[Tensor, "btv c h w"]:
+    if i >= len(prepared.residuals):
         return x
-    return (x.unflatten(0, (told.b, told.t, told.v)) + told.residuals[i]).flatten(0, 2)
+    return (x.unflatten(0, (prepared.b, prepared.t, prepared.v)) + prepared.residuals[i]).flatten(0, 2)

@@ -12,7 +12,7 @@ from dwm.config import Recipe, read_json
 from dwm.config.cost import parameters
 from dwm.devices import device_count, memory, usable_cores
 from dwm.errors import DwmError
-from dwm.opendwm.config.places import check_places
+from dwm.opendwm.config.port_paths import check_paths
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.fetch import require_networks
 
@@ -48,7 +48,7 @@ def check_files(run: Recipe, config: Path | None = None) -> None:
     `config` is the file that the run was read from, if there is one.
     """
     name = str(config or run.name or "config")
-    check_places(run, {} if config is None else read_json(config), name)
+    check_paths(run, {} if config is None else read_json(config), name)
     require_networks(run, name)
     if any(source.kind != "town" for source in run.data.train):
         training_readers(run.data)

@@ -76,14 +76,14 @@ def own_example(values: dict[str, Any], source: str) -> ExampleRun:
 
 def translated_example(run: Recipe, inputs: Sequence[Any], source: str) -> ExampleRun:
     """An example of OpenDWM's: its translated run, and its `inputs` as they stood in the file."""
-    translated = [input_values(item, f"{source}: inputs.{place}") for place, item in enumerate(inputs)]
+    translated = [input_values(item, f"{source}: inputs.{index}") for index, item in enumerate(inputs)]
     return validated(ExampleRun, {"run": run.model_dump(mode="json"), "inputs": translated}, source)
 
 
-def input_values(given: Any, where: str) -> dict[str, Any]:
+def input_values(item: Any, where: str) -> dict[str, Any]:
     """One of OpenDWM's `inputs` in our terms. A rig that changes over time is not known here."""
     try:
-        batch, shape = given["batch"], given["latent_shape"]
+        batch, shape = item["batch"], item["latent_shape"]
         clips, frames, views, _, rows, columns = shape
         words = batch["clip_text"][0]
         matrices = [
@@ -119,29 +119,29 @@ def input_values(given: Any, where: str) -> dict[str, Any]:
 
 def _names(mask: Any, views: int, where: str) -> tuple[str, ...]:
     """nuScenes' names where the mask is its ring of cameras; without names a mask must let every view see every other."""
-    found = None if mask is None else np.asarray(mask, bool)[0]
-    if views == len(NUSCENES_VIEWS) and found is not None and np.array_equal(found, ring_mask(views)):
+    mask_of_clip = None if mask is None else np.asarray(mask, bool)[0]
+    if views == len(NUSCENES_VIEWS) and mask_of_clip is not None and np.array_equal(mask_of_clip, ring_mask(views)):
         return NUSCENES_VIEWS
-    if found is not None and not found.all():
+    if mask_of_clip is not None and not mask_of_clip.all():
         raise DwmError(f"{where}.batch.crossview_mask: only the ring of six views is known here")
     return tuple(f"view_{view}" for view in range(views))
 
 
-def clip_of(given: ExampleInput) -> tuple[Clip, list[list[str]]]:
+def clip_of(item: ExampleInput) -> tuple[Clip, list[list[str]]]:
     """The cameras of an input as a clip, and its words for each frame and view."""
-    fps = given.fps or 1.0
-    if given.cameras:
-        names = tuple(camera.name for camera in given.cameras)
-        plain = plain_clip(("CAM_FRONT",), given.frames, fps)
+    fps = item.fps or 1.0
+    if item.cameras:
+        names = tuple(camera.name for camera in item.cameras)
+        plain = plain_clip(("CAM_FRONT",), item.frames, fps)
         rig = Rig(
             names,
-            np.array([camera.intrinsics for camera in given.cameras]),
-            np.array([camera.ego_from_camera for camera in given.cameras]),
-            np.array([camera.image_size for camera in given.cameras]),
+            np.array([camera.intrinsics for camera in item.cameras]),
+            np.array([camera.ego_from_camera for camera in item.cameras]),
+            np.array([camera.image_size for camera in item.cameras]),
         )
         views = len(names)
         times, poses = np.repeat(plain.times, views, 1), np.repeat(plain.world_from_ego, views, 1)
-        clip = Clip(scene="", fps=given.fps, rig=rig, times=times, world_from_ego=poses)
+        clip = Clip(scene="", fps=item.fps, rig=rig, times=times, world_from_ego=poses)
     else:
-        clip = replace(plain_clip(NUSCENES_VIEWS, given.frames, fps), fps=given.fps)
-    return clip, [list(given.rows[min(frame, len(given.rows) - 1)]) for frame in range(given.frames)]
+        clip = replace(plain_clip(NUSCENES_VIEWS, item.frames, fps), fps=item.fps)
+    return clip, [list(item.rows[min(frame, len(item.rows) - 1)]) for frame in range(item.frames)]

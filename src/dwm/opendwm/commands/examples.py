@@ -18,12 +18,12 @@ from dwm.devices import synchronize
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.opendwm.commands.example_runs import ExampleInput, ExampleRun, clip_of
-from dwm.opendwm.config.places import with_root
+from dwm.opendwm.config.port_paths import with_root
 from dwm.opendwm.runs import read_run
 from dwm.report import Video
 from dwm.runs.published import published_pipeline
 from dwm.storage import atomic_write, check_folder
-from dwm.training.parallel.ranks import group, place
+from dwm.training.parallel.ranks import current_ranks, group
 
 
 @dataclass(frozen=True)
@@ -68,22 +68,22 @@ def _shared_example(
     device: torch.device,
 ) -> list[Timed]:
     """Of several processes that torchrun started each takes its share of the inputs; the first gets the times of all."""
-    run, here = example.run, place()
+    run, ranks = example.run, current_ranks()
     pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
-    draws = Draws(run.training.seed, continued=run.compatibility == "reference", shared=here.ranks > 1)
-    mine = [(number, given) for number, given in enumerate(example.inputs) if number % here.ranks == here.rank]
+    draws = Draws(run.training.seed, continued=run.compatibility == "reference", shared=ranks.count > 1)
+    mine = [(number, item) for number, item in enumerate(example.inputs) if number % ranks.count == ranks.rank]
     if repeat > 1 and mine:
         _once(pipe, mine[0][1], tiny, draws.of(mine[0][0]))
     results = []
-    for number, given in mine:
-        runs = [_once(pipe, given, tiny, draws.of(number)) for _ in range(repeat)]
+    for number, item in mine:
+        runs = [_once(pipe, item, tiny, draws.of(number)) for _ in range(repeat)]
         result = Timed(number, runs[0][0], tuple(spent for _, spent in runs), _latent_shapes(pipe, runs[0][0]))
-        for line in _lines(result, given, repeat):
+        for line in _lines(result, item, repeat):
             say(line)
         result.video.save(output / f"{number}.{'png' if result.video.length == 1 else 'mp4'}")
         results.append(result)
-    samples = here.gather([_sample(result, example.inputs[result.number].fps) for result in results])
-    if here.first:
+    samples = ranks.gather([_sample(result, example.inputs[result.number].fps) for result in results])
+    if ranks.first:
         save(example, output)
         _write_statistics(sorted((one for part in samples for one in part), key=itemgetter("id")), output)
     return results
@@ -114,10 +114,10 @@ def _tiny(device: torch.device) -> DrivingPipeline:
     return DrivingPipeline.from_pretrained("town", torch_dtype="auto", device=device)
 
 
-def _once(pipe: DrivingPipeline, given: ExampleInput, tiny: bool, generator: torch.Generator) -> tuple[Video, float]:
-    clip, words = clip_of(given)
+def _once(pipe: DrivingPipeline, item: ExampleInput, tiny: bool, generator: torch.Generator) -> tuple[Video, float]:
+    clip, words = clip_of(item)
     started = time.perf_counter()
-    video = pipe(clip, prompt=words, generator=generator, size=None if tiny else given.size, force=True)
+    video = pipe(clip, prompt=words, generator=generator, size=None if tiny else item.size, force=True)
     synchronize(pipe.device)
     return video, time.perf_counter() - started
 
@@ -131,23 +131,24 @@ def _latent_shapes(pipe: DrivingPipeline, video: Video) -> tuple[tuple[int, ...]
     return (1, *shape(video.length, views, video.size)), (1, *shape(window, views, video.size))
 
 
-def _lines(result: Timed, given: ExampleInput, repeat: int) -> list[str]:
+def _lines(result: Timed, item: ExampleInput, repeat: int) -> list[str]:
     shape = tuple(result.video.frames.shape)
     lines = [
         f"Sample {result.number} - Run {count}/{repeat}: {spent:.4f} seconds | Shape: {shape}"
         for count, spent in enumerate(result.seconds, 1)
     ]
-    told = _summary(result.seconds, "mean_time", "std_time")
+    summary = _summary(result.seconds, "mean_time", "std_time")
     lines.append(
-        f"Sample {result.number}: mean {told['mean_time']:.4f} s, min {told['min_time']:.4f} s, max {told['max_time']:.4f} s"
+        f"Sample {result.number}: mean {summary['mean_time']:.4f} s, min {summary['min_time']:.4f} s, "
+        f"max {summary['max_time']:.4f} s"
     )
-    if result.video.length < given.frames:
+    if result.video.length < item.frames:
         lines.append(
-            f"Sample {result.number}: frames {result.video.length} to {given.frames - 1} are not made, as the windows do not end "
+            f"Sample {result.number}: frames {result.video.length} to {item.frames - 1} are not made, as the windows do not end "
             "with them (OpenDWM's way; compatibility=ours makes them too)"
         )
-    if given.fps:
-        each = told["mean_time"] / result.video.length
+    if item.fps:
+        each = summary["mean_time"] / result.video.length
         lines.append(f"Sample {result.number}: {each:.4f} s a frame, {1 / each:.4f} frames a second")
     return lines
 
@@ -165,7 +166,7 @@ def _sample(result: Timed, fps: float) -> dict[str, Any]:
 
 def _write_statistics(samples: Sequence[dict[str, Any]], output: Path) -> None:
     every = [spent for sample in samples for spent in sample["times"]]
-    told = {
+    values = {
         "total_samples": len(samples),
         "total_runs": len(every),
         "total_time": sum(every),
@@ -173,7 +174,7 @@ def _write_statistics(samples: Sequence[dict[str, Any]], output: Path) -> None:
         "samples": samples,
     }
     with atomic_write(output / "inference_stats.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def _summary(times: Sequence[float], mean: str, deviation: str) -> dict[str, float]:

@@ -122,16 +122,16 @@ def _name(path: str) -> str:
 def _records(file: io.BufferedReader, path: str) -> Iterator[tuple[int, int]]:
     """(offset, bytes) of each record of a TFRecord file: length, its checksum, data, its checksum."""
     end = file.seek(0, 2)
-    place = 0
-    while place < end:
-        file.seek(place)
+    offset = 0
+    while offset < end:
+        file.seek(offset)
         head = file.read(12)
         size = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else end
-        if size > LARGEST_RECORD or place + 16 + size > end:
-            raise DwmError(f"{path}: ends early or is no TFRecord file (at byte {place} of {end}); fetch it again")
-        file.seek(place + 12)
-        yield place + 12, size
-        place += 16 + size
+        if size > LARGEST_RECORD or offset + 16 + size > end:
+            raise DwmError(f"{path}: ends early or is no TFRecord file (at byte {offset} of {end}); fetch it again")
+        file.seek(offset + 12)
+        yield offset + 12, size
+        offset += 16 + size
 
 
 def _time(file: io.BufferedReader, path: str, size: int) -> int:

@@ -26,16 +26,16 @@ def export_packages(run: Recipe, output: Path, photographs: int = 0, count: int 
     check_folder(output)
     clips = validation_clips(run.data)
     layout = run.data.validation[0].layout or run.data.layout
-    seen: Counter[str] = Counter()
-    made = []
+    count_of: Counter[str] = Counter()
+    paths = []
     for number in track(range(min(len(clips), count or len(clips))), "packages"):
         clip = clips[number]
-        name = clip.scene if not seen[clip.scene] else f"{clip.scene}_{seen[clip.scene]}"
-        seen[clip.scene] += 1
-        made.append(
+        name = clip.scene if not count_of[clip.scene] else f"{clip.scene}_{count_of[clip.scene]}"
+        count_of[clip.scene] += 1
+        paths.append(
             write_package(clip, output / plain_name(name, "a scene's name"), run.data.size, layout, photographs)
         )
-    return made
+    return paths
 
 
 def write_package(clip: Clip, folder: Path, size: tuple[int, int], layout: LayoutOptions, photographs: int = 0) -> Path:

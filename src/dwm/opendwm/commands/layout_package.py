@@ -124,20 +124,20 @@ class LayoutPackage:
     def windows(self, length: int, rates: Sequence[tuple[float, float]]) -> list[tuple[float, list[int]]]:
         """(frames a second, numbers of the frames) of every window. Raises DwmError where there is none."""
         keys = [np.ones(len(self.frames), bool)]
-        found = [
+        frames_at = [
             (fps, window[:, 0].tolist())
             for fps, stride in rates
             for window in frame_windows([self.stamps], keys, length, fps, stride, check=False)
         ]
-        if not found and len(self.frames) == length:
+        if not frames_at and len(self.frames) == length:
             # OpenDWM wants one frame more than it reads; a package of just one window is read here all the same.
-            found = [(rates[0][0], list(range(length)))]
-        if not found:
+            frames_at = [(rates[0][0], list(range(length)))]
+        if not frames_at:
             raise DwmError(
                 f"{self.name}: {len(self.frames)} frames over {(self.stamps[-1] - self.stamps[0]) / 1e6:g} s hold no window of "
                 f"{length} frames at {rates[0][0]:g} a second; ask for fewer frames"
             )
-        return found
+        return frames_at
 
     def batch(
         self, fps: float, numbers: Sequence[int], views: Sequence[str], size: tuple[int, int], source: SourceOptions
@@ -221,5 +221,5 @@ def _matrices(rows: Any) -> Tensor:
 
 def dump(frames: Sequence[PackageFrame]) -> str:
     """The text of a `data.json`."""
-    told = {str(number): frame.model_dump(mode="json", by_alias=True) for number, frame in enumerate(frames)}
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    content = {str(number): frame.model_dump(mode="json", by_alias=True) for number, frame in enumerate(frames)}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -26,15 +26,15 @@ def _parser(what: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _run(given: argparse.Namespace) -> Recipe:
+def _run(arguments: argparse.Namespace) -> Recipe:
     """The run whose held-out clips are generated; with other weights than its own, those are not asked for."""
     from dwm.opendwm.runs import check_ready, load_recipe
 
-    run = load_recipe(given.config_path, given.root)
-    if given.tiny:
+    run = load_recipe(arguments.config_path, arguments.root)
+    if arguments.tiny:
         return run
-    own = run if given.resume_from is None else run.with_(weights=None)
-    check_ready(own, given.config_path)
+    own = run if arguments.resume_from is None else run.with_(weights=None)
+    check_ready(own, arguments.config_path)
     return run
 
 
@@ -44,16 +44,16 @@ def generation_example() -> None:
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder for the pictures or videos")
     parser.add_argument("-r", "--repeat", type=int, default=1, help="runs of each input, after a warm-up")
     parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.examples import read_example, run_example
     from dwm.opendwm.runs import check_ready
 
-    example = read_example(given.config_path, given.root)
-    if not given.tiny:
-        check_ready(example.run, given.config_path)
-    run_example(example, given.output_path, max(1, given.repeat), given.tiny, str(given.config_path))
-    say(f"written: {given.output_path}", to_result=True)
+    example = read_example(arguments.config_path, arguments.root)
+    if not arguments.tiny:
+        check_ready(example.run, arguments.config_path)
+    run_example(example, arguments.output_path, max(1, arguments.repeat), arguments.tiny, str(arguments.config_path))
+    say(f"written: {arguments.output_path}", to_result=True)
 
 
 def preview() -> None:
@@ -66,16 +66,16 @@ def preview() -> None:
     parser.add_argument("--count", type=int, default=None, help="so many previews at most")
     parser.add_argument("--resume-from", type=int, default=None, help="step of a save in the output folder")
     parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.previews import Preview, read_preview_config, run_previews
     from dwm.opendwm.commands.scores import at_step
 
-    text = read_preview_config(given.preview_config_path)
-    how = Preview(text, given.tiny, bool(given.export_item_config), given.count)
-    run = at_step(_run(given), given.output_path, given.resume_from)
-    run_previews(run, given.output_path, how, str(given.config_path))
-    say(f"written: {given.output_path / 'preview'}", to_result=True)
+    text = read_preview_config(arguments.preview_config_path)
+    how = Preview(text, arguments.tiny, bool(arguments.export_item_config), arguments.count)
+    run = at_step(_run(arguments), arguments.output_path, arguments.resume_from)
+    run_previews(run, arguments.output_path, how, str(arguments.config_path))
+    say(f"written: {arguments.output_path / 'preview'}", to_result=True)
 
 
 def evaluate() -> None:
@@ -85,16 +85,16 @@ def evaluate() -> None:
     parser.add_argument("--resume-from", type=int, default=None, help="step of a save in the output folder")
     parser.add_argument("--clips", type=int, default=None, help="so many clips at most")
     parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.scores import at_step, score_run
 
-    run = at_step(_run(given), given.output_path, given.resume_from)
-    output = given.output_path / "evaluation"  # the folder above may be that of the training run
-    made = score_run(run, output, given.clips, given.tiny, str(given.config_path))
-    if made is None:  # of several processes the first one scores
+    run = at_step(_run(arguments), arguments.output_path, arguments.resume_from)
+    output = arguments.output_path / "evaluation"  # the folder above may be that of the training run
+    result = score_run(run, output, arguments.clips, arguments.tiny, str(arguments.config_path))
+    if result is None:  # of several processes the first one scores
         return
-    for line in made.scores.lines():
+    for line in result.scores.lines():
         say(f"{line.name}: {line.value}", to_result=True)
     say(f"written: {output}", to_result=True)
 
@@ -118,9 +118,9 @@ def train() -> None:
     parser.add_argument("--wandb", action="store_true", help="curves to Weights & Biases")
     parser.add_argument("--wandb-project", default=usual.wandb_project)
     parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
-    given = vars(parser.parse_args())
-    path, output, root = (given.pop(name) for name in ("config_path", "output_path", "root"))
-    say(f"written: {train_config(path, output, Flags(**given), root)}", to_result=True)
+    arguments = vars(parser.parse_args())
+    path, output, root = (arguments.pop(name) for name in ("config_path", "output_path", "root"))
+    say(f"written: {train_config(path, output, Flags(**arguments), root)}", to_result=True)
 
 
 def export_packages() -> None:
@@ -129,14 +129,31 @@ def export_packages() -> None:
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder of the packages")
     parser.add_argument("--reference-frame-count", type=int, default=0, help="first frames that keep their photographs")
     parser.add_argument("--count", type=int, default=None, help="so many packages at most")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.layout_export import export_packages as export
     from dwm.opendwm.runs import ready_recipe
 
-    run = ready_recipe(given.config_path, given.root, networks=False)
-    for path in export(run, given.output_path, given.reference_frame_count, given.count):
+    run = ready_recipe(arguments.config_path, arguments.root, networks=False)
+    for path in export(run, arguments.output_path, arguments.reference_frame_count, arguments.count):
         say(path, to_result=True)
+
+
+def export_generated() -> None:
+    """`src/dwm/export_generation_result_as_nuscenes_data.py`"""
+    parser = _parser(
+        "Generate the validation set of a config, each picture in the place of the photograph that it stands for."
+    )
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="a new folder")
+    parser.add_argument("--count", type=int, default=None, help="so many clips at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+    given.resume_from = None
+
+    from dwm.opendwm.commands.generated_export import export_generated as export
+
+    made = export(_run(given), given.output_path, given.count, given.tiny, str(given.config_path))
+    say(f"{given.output_path}: {made} pictures", to_result=True)
 
 
 def archive_info() -> None:
@@ -145,12 +162,15 @@ def archive_info() -> None:
     parser.add_argument("-i", "--input-path", required=True, help="a .zip or plain .tar")
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="the JSON file")
     parser.add_argument("-fs", "--fs-config-path", type=Path, default=None, help="OpenDWM's JSON of where -i lies")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.info_json import below, write_archive_info
 
-    source, endpoint = below(given.fs_config_path, given.input_path)
-    say(f"{given.output_path}: {write_archive_info(source, given.output_path, endpoint)} members", to_result=True)
+    source, endpoint = below(arguments.fs_config_path, arguments.input_path)
+    say(
+        f"{arguments.output_path}: {write_archive_info(source, arguments.output_path, endpoint)} members",
+        to_result=True,
+    )
 
 
 def dataset_info() -> None:
@@ -165,16 +185,16 @@ def dataset_info() -> None:
         "-o", "--output-path", type=Path, required=True, help="folder of the JSON files; waymo: the file"
     )
     parser.add_argument("-fs", "--fs-config-path", type=Path, default=None, help="OpenDWM's JSON of where -i lies")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.info_json import below, write_dataset_info, write_waymo_info
 
-    source, endpoint = below(given.fs_config_path, given.input_path)
-    if given.dataset_type == "waymo":
-        count = write_waymo_info(source, given.output_path, given.split, endpoint)
-        say(f"{given.output_path}: {count} scenes", to_result=True)
+    source, endpoint = below(arguments.fs_config_path, arguments.input_path)
+    if arguments.dataset_type == "waymo":
+        count = write_waymo_info(source, arguments.output_path, arguments.split, endpoint)
+        say(f"{arguments.output_path}: {count} scenes", to_result=True)
         return
-    for path in write_dataset_info(source, given.output_path, given.split, endpoint):
+    for path in write_dataset_info(source, arguments.output_path, arguments.split, endpoint):
         say(path, to_result=True)
 
 
@@ -191,12 +211,52 @@ def tar_to_zip() -> None:
     )
     parser.add_argument("--verify", action="store_true", help="read the zip again and compare checksums")
     parser.add_argument("--salvage", action="store_true", help="keep what is whole of a damaged archive; status 3")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.storage import zip_tar
 
-    endings = tuple(filter(None, re.split(r"[|:]", given.extensions_to_compress)))
-    made = zip_tar(given.input_path, given.output_path, endings, given.verify, given.salvage)
-    say(f"{made.path}: {made.files} files", to_result=True)
-    if made.missing:
-        raise CheckFailed(f"{given.input_path}: {made.missing}; {made.path} holds what is whole, fetch the rest again")
+    endings = tuple(filter(None, re.split(r"[|:]", arguments.extensions_to_compress)))
+    archive = zip_tar(arguments.input_path, arguments.output_path, endings, arguments.verify, arguments.salvage)
+    say(f"{archive.path}: {archive.files} files", to_result=True)
+    if archive.missing:
+        raise CheckFailed(
+            f"{arguments.input_path}: {archive.missing}; {archive.path} holds what is whole, fetch the rest again"
+        )
+
+
+def transcode_video() -> None:
+    """`src/dwm/tools/transcode_video.py`"""
+    parser = argparse.ArgumentParser(description="Write the films of a folder anew, at another rate, size or quality.")
+    parser.add_argument("-c", "--config-path", type=Path, required=True, help="JSON: ffmpeg_args, and maybe reformat")
+    parser.add_argument("-i", "--input-path", required=True, help="folder (or archive, or URL) of the films")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder of what is written")
+    parser.add_argument("-f", "--from", type=int, default=0, dest="first", help="number of the first film, from 0")
+    parser.add_argument(
+        "-t", "--to", type=int, default=-1, dest="end", help="number of the film to end before; -1: none"
+    )
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.transcode import transcode_folder
+
+    written, failed = transcode_folder(given.config_path, given.input_path, given.output_path, given.first, given.end)
+    for path in written:
+        say(path, to_result=True)
+    if failed:
+        raise CheckFailed(f"{len(failed)} films could not be written: {failed[0]}")
+
+
+def opendv_captions() -> None:
+    """`src/dwm/tools/prepare_opendv.py`"""
+    parser = argparse.ArgumentParser(description="Write the caption file of OpenDV from its public annotations.")
+    parser.add_argument("--meta-path", type=Path, required=True, help="OpenDV-YouTube.json")
+    parser.add_argument(
+        "-a", "--annotation-path", type=Path, nargs="+", required=True, help="JSON lists of {cmd, blip, folder, …}"
+    )
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="the caption file")
+    parser.add_argument("--video-path", default=None, help="folder of the videos, for their endings; none: .mp4")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.opendv_captions import write_opendv_captions
+
+    count = write_opendv_captions(given.meta_path, given.annotation_path, given.output_path, given.video_path)
+    say(f"{given.output_path}: {count} captions", to_result=True)

@@ -55,7 +55,7 @@ class PortRun:
     root: Path | None = None
 
     @classmethod
-    def of(cls, kind: Kind, given: Sequence[str], environment: Mapping[str, str]) -> PortRun:
+    def of(cls, kind: Kind, words: Sequence[str], environment: Mapping[str, str]) -> PortRun:
         """From the scripts' arguments and environment (NPROC, MESH, DEVICE, TINY, CONFIG, ROOT, OUTPUT; NNODES, NODE_RANK).
 
         Raises DwmError for a value that is not meant.
@@ -68,7 +68,7 @@ class PortRun:
         each = _count(environment, "NPROC", TINY_PROCESSES if tiny else PROCESSES)
         processes = nodes * each
         copies, shards = _mesh(environment.get("MESH"), processes)
-        address = _address(kind, given)
+        address = _address(kind, words)
         micro_batches = 1 if config is None else _of(config).training.accumulate
         settings = {
             "training.steps": (TINY_STEPS if tiny else STEPS)[kind],
@@ -82,7 +82,7 @@ class PortRun:
         if kind == "performance":
             settings |= {"training.save_every": STEPS[kind], "preview.every": 0}
         overrides = [f"{key}={value}" for key, value in settings.items()]
-        overrides += [text for text in given if "=" in text]
+        overrides += [text for text in words if "=" in text]
         folder = _due(Path(environment.get("OUTPUT", "output/train_out")), kind)
         root = Path(environment["ROOT"]) if environment.get("ROOT") else None
         named = (RECIPE + "-tiny" * tiny,) if config is None else ("-c", str(config))
@@ -104,20 +104,20 @@ class PortRun:
     def recipe(self) -> Recipe:
         """What the processes will train. Raises DwmError for a setting that is not known."""
         from dwm.config import find, resolve
-        from dwm.opendwm.config.places import with_root
+        from dwm.opendwm.config.port_paths import with_root
 
-        given = self.arguments[: self.arguments.index("--resume")]
-        named = find(given[0]) if self.config is None else _of(self.config)
+        words = self.arguments[: self.arguments.index("--resume")]
+        named = find(words[0]) if self.config is None else _of(self.config)
         values = named if self.root is None else with_root(named, self.root)
-        return resolve(values=values, overrides=given[1 if self.config is None else 2 :])
+        return resolve(values=values, overrides=words[1 if self.config is None else 2 :])
 
     def with_copies(self) -> PortRun:
         """The same run with a copy of the network in each process in place of shards."""
         ours = ("training.parallel.mode=fsdp", next(text for text in self.arguments if MESH in text))
-        kept = (
+        words = (
             ours[0].replace("fsdp", "ddp") if text == ours[0] else text for text in self.arguments if text != ours[1]
         )
-        return replace(self, arguments=tuple(kept))
+        return replace(self, arguments=tuple(words))
 
     def command(self) -> list[str]:
         """The processes as torchrun starts them; one alone needs no torchrun."""
@@ -137,10 +137,10 @@ class PortRun:
 
 def main() -> None:
     """`python src/dwm/tools/port_run.py precision|performance [master address] [KEY=VALUE …]`"""
-    kind, *given = sys.argv[1:] or ("",)
+    kind, *words = sys.argv[1:] or ("",)
     if kind not in STEPS:
         raise DwmError(f"expected precision or performance, found {kind!r}")
-    run = PortRun.of(kind, given, os.environ)
+    run = PortRun.of(kind, words, os.environ)
     run = checked(run)
     start(run)
     say(*summary(run), to_result=True)
@@ -207,10 +207,10 @@ LOGGED = re.compile(
 
 def _as_the_port(line: str) -> Iterator[str]:
     """A log step's line as OpenDWM's trainer writes it, for the scripts of its users that look for `s/step` and `loss:`."""
-    if found := LOGGED.match(line):
-        named = re.sub(r"(\w+) (?=[\d.])", r"\1: ", found["parts"] or "")
+    if match := LOGGED.match(line):
+        named = re.sub(r"(\w+) (?=[\d.])", r"\1: ", match["parts"] or "")
         rest = f", {named}" if named else ""
-        yield f"Step {found['step']} ({float(found['seconds']):.1f} s/step), loss: {found['loss']}{rest}\n"
+        yield f"Step {match['step']} ({float(match['seconds']):.1f} s/step), loss: {match['loss']}{rest}\n"
 
 
 def _of(config: Path) -> Recipe:
@@ -273,9 +273,9 @@ def _due(output: Path, kind: Kind) -> Path:
     return next(output / name for name in names if not (output / name / "weights" / "dwm.json").exists())
 
 
-def _address(kind: Kind, given: Sequence[str]) -> str | None:
+def _address(kind: Kind, arguments: Sequence[str]) -> str | None:
     """The one word that is no setting: the first machine's address. Raises DwmError for any other word, and for flags."""
-    words = [text for text in given if "=" not in text or text.startswith("-")]
+    words = [text for text in arguments if "=" not in text or text.startswith("-")]
     before = "NPROC, MESH, DEVICE, TINY, OUTPUT, NNODES, NODE_RANK before it"
     usage = f"bash test/{SCRIPTS[kind]} [master address] [KEY=VALUE …]; {before}"
     if flags := [text for text in words if text.startswith("-")]:

@@ -21,6 +21,7 @@ from dwm.config.data import SourceOptions
 from dwm.config.files import validated
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.generation.conventions import AS_PUBLISHED
 from dwm.generation.rollout import windows
 from dwm.opendwm.commands.examples import Draws
 from dwm.opendwm.commands.held_out import held_out_batches
@@ -30,7 +31,7 @@ from dwm.report.film import Film
 from dwm.runs.generate import stepping
 from dwm.runs.published import published_pipeline
 from dwm.storage import atomic_write, check_folder
-from dwm.training.parallel.ranks import group, place
+from dwm.training.parallel.ranks import current_ranks, group
 
 TOWN_FRAMES = 8
 """Frames at most of a town's clip that stands for a package which is not here."""
@@ -118,24 +119,24 @@ def _shared_previews(
     run: Recipe, device: str, output: Path, preview: Preview, source: str, say: Callable[[str], None]
 ) -> list[Path]:
     """What this process makes: of several that torchrun started each takes its share of the clips, so that each is made once."""
-    pipe, here = _pipeline(run.with_(device=device), preview, source), place()
+    pipe, ranks = pipeline_of(run.with_(device=device), preview, source), current_ranks()
     count = preview.count
-    if preview.tiny and (other := _with_town(run, pipe.card.fps, say if here.first else _unsaid)) is not run:
+    if preview.tiny and (other := _with_town(run, pipe.card.fps, say if ranks.first else _unsaid)) is not run:
         run, count = other, count or len(other.data.validation)
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
-    draws = Draws(run.training.seed, continued=True, shared=here.ranks > 1)
+    draws = Draws(run.training.seed, continued=True, shared=ranks.count > 1)
     files: list[Path] = []
-    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), count)):
-        if number % here.ranks != here.rank:
+    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.conventions is AS_PUBLISHED), count)):
+        if number % ranks.count != ranks.rank:
             continue
-        batch = _told(batch, pipe, preview)
-        generated = _generated(pipe, batch, run, draws.of(number))
-        place_of = output / "preview" / str(number)
-        files.append(stacked(batch, generated, run.preview.size).save(place_of.with_suffix(_suffix(generated))))
+        batch = with_conditions(batch, pipe, preview)
+        generated = generate_clip(pipe, batch, run, draws.of(number))
+        folder = output / "preview" / str(number)
+        files.append(stacked(batch, generated, run.preview.size).save(folder.with_suffix(_suffix(generated))))
         say(f"{', '.join(batch.scenes)}: {generated.shape[1]} frames → {files[-1]}")
         if preview.export:
-            files.append(_export(batch, place_of.with_suffix(".json")))
-    if here.first:
+            files.append(_export(batch, folder.with_suffix(".json")))
+    if ranks.first:
         save(run, output / "preview")
     return files
 
@@ -157,7 +158,8 @@ def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
     return run if same else run.with_(data=run.data.with_(validation=tuple(sources)))
 
 
-def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
+def pipeline_of(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
+    """The run's own weights; the built-in ones where the preview is a tiny one."""
     if not preview.tiny:
         return published_pipeline(run, source)
     pipe = DrivingPipeline.from_pretrained("town", torch_dtype="auto", device=run.device)
@@ -166,7 +168,8 @@ def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
     return pipe
 
 
-def _told(batch: ClipBatch, pipe: DrivingPipeline, preview: Preview) -> ClipBatch:
+def with_conditions(batch: ClipBatch, pipe: DrivingPipeline, preview: Preview) -> ClipBatch:
+    """The clip with the words that the preview puts in place of its own; none become empty ones where weights read words."""
     if preview.text is not None:
         batch = replace(batch, captions=preview.text.apply(batch.captions, batch.shape))
     if batch.captions is None and pipe.card.conditions.text:
@@ -175,20 +178,20 @@ def _told(batch: ClipBatch, pipe: DrivingPipeline, preview: Preview) -> ClipBatc
     return batch
 
 
-def _generated(pipe: DrivingPipeline, batch: ClipBatch, run: Recipe, generator: torch.Generator) -> Tensor:
+def generate_clip(pipe: DrivingPipeline, batch: ClipBatch, run: Recipe, generator: torch.Generator) -> Tensor:
     """(b, t, v, 3, H, W) on the CPU. The clip's own first frames are given where the run says so and the set has them."""
-    given = run.sampling.reference_frames if run.preview.given_frames and batch.frames is not None else 0
+    references = run.sampling.reference_frames if run.preview.given_frames and batch.frames is not None else 0
     window = min(pipe.card.window or batch.shape[1], batch.shape[1])
     with stepping("generate", _steps(pipe, batch.shape[1], window)) as on_step:
-        made = pipe(
+        pictures = pipe(
             batch,
             generator=generator,
-            reference_frames=min(given, window - 1),
+            reference_frames=min(references, window - 1),
             force=True,
             callback_on_step_end=on_step,
             output_type="pt",
         )
-    return made.cpu()
+    return pictures.cpu()
 
 
 def _steps(pipe: DrivingPipeline, frames: int, window: int) -> int:
@@ -206,8 +209,8 @@ def stacked(batch: ClipBatch, generated: Tensor, size: tuple[int, int] | None) -
     one picture.
     """
     frames = generated.shape[1]
-    known = (batch.frames, batch.layout_boxes, batch.layout_map)
-    rows = [row[:, :frames].cpu() for row in known if row is not None] + [generated]
+    pictures = (batch.frames, batch.layout_boxes, batch.layout_map)
+    rows = [row[:, :frames].cpu() for row in pictures if row is not None] + [generated]
     sheets = torch.cat([_sheet(row, size) for row in rows], 2)  # b t h w 3
     if frames > 1 and float(batch.fps[0]) > 0:
         return Film(np.concatenate(list(sheets.numpy()), 1), float(batch.fps[0]))
@@ -240,12 +243,12 @@ EXPORTED = {
 
 def _export(batch: ClipBatch, path: Path) -> Path:
     """What a preview was told, under OpenDWM's names; such a file can stand as `batch` of a generation example's input."""
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         name: value.tolist() for name, attribute in EXPORTED.items() if (value := getattr(batch, attribute)) is not None
     }
-    told["clip_text"] = batch.captions
+    content["clip_text"] = batch.captions
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
@@ -281,4 +284,4 @@ def _overrides(run: Recipe, flags: dict[str, Any], source: str) -> Iterator[str]
                 f"{', '.join('--' + name for name in (*PLACES, 'prompt'))}"
             )
         text = json.dumps(value) if isinstance(value, (list, tuple)) else str(value)
-        yield from (f"{place}={text}" for place in PLACES[flag])
+        yield from (f"{key}={text}" for key in PLACES[flag])

@@ -16,7 +16,7 @@ from dwm.runs.clips import validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
 from dwm.storage import check_folder
-from dwm.training.parallel.ranks import group, place
+from dwm.training.parallel.ranks import current_ranks, group
 from dwm.training.saves.checkpoint import saves
 
 CLIPS = 16
@@ -44,7 +44,7 @@ def score_run(
     count = min(len(windows), clips or run.preview.score_clips or CLIPS)
     chosen: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
     with group("auto" if tiny else run.device) as device:
-        if not place().first:
+        if not current_ranks().first:
             return None
         pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
         return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)

@@ -62,15 +62,15 @@ def with_flags(run: Recipe, flags: Flags, processes: int) -> Recipe:
 def output_of(path: Path) -> Path:
     """Where a config itself says that its run goes."""
     values = read_json(path)
-    found = values.get("output_path") if isinstance(values, dict) else None
-    if not isinstance(found, str):
+    output = values.get("output_path") if isinstance(values, dict) else None
+    if not isinstance(output, str):
         raise DwmError(f"{path}: names no output_path; give --output-path")
-    return Path(found)
+    return Path(output)
 
 
 def check_resume(output: Path, step: int) -> None:
     """Raises DwmError where the last save is of another step: a run goes on from its last one."""
-    saves = sorted(int(found.name) for found in output.glob("driving/checkpoints/*") if found.name.isdecimal())
+    saves = sorted(int(folder.name) for folder in output.glob("driving/checkpoints/*") if folder.name.isdecimal())
     if step not in saves:
         there = f"saves of steps {', '.join(map(str, saves))}" if saves else "no save"
         raise DwmError(f"--resume-from {step}: {output} holds {there}")

@@ -14,9 +14,9 @@ COLORS, VEHICLES = frozenset(_COLORS.split()), frozenset(_VEHICLES.split())
 
 def without_vehicle_colors(text: str) -> str:
     """Each colour word directly before a vehicle's is left out, as OpenDWM's preview data set does."""
-    kept: list[str] = []
+    words: list[str] = []
     for word in text.split(" "):
-        if word.rstrip(".,") in VEHICLES and kept and kept[-1] in COLORS:
-            kept.pop()
-        kept.append(word)
-    return " ".join(kept)
+        if word.rstrip(".,") in VEHICLES and words and words[-1] in COLORS:
+            words.pop()
+        words.append(word)
+    return " ".join(words)

@@ -52,8 +52,18 @@ WORDS: dict[str, dict[str, dict[str, str | None]]] = {
 DEFAULT_BOX_COLORS = {
     "nuscenes": OPENDWM_BOX_COLORS,
     "waymo": {"human.pedestrian": (255, 0, 0), "vehicle.bicycle": (0, 255, 0), "vehicle.car": (0, 0, 255)},
+    "argoverse": {
+        **dict.fromkeys(
+            ("human.pedestrian.adult", "human.pedestrian.cyclist", "human.pedestrian.motorcyclist"), (255, 0, 0)
+        ),
+        **{name: OPENDWM_BOX_COLORS[name] for name in ("vehicle.bicycle", "vehicle.motorcycle", "vehicle.truck")},
+        **dict.fromkeys(("vehicle.bus.rigid", "vehicle.bus.school"), (128, 0, 255)),
+        **{name: OPENDWM_BOX_COLORS[name] for name in ("vehicle.car", "vehicle.trailer")},
+    },
 }
 """What OpenDWM's readers draw where their settings say nothing."""
+DEFAULT_PENS = {"argoverse": 10}
+"""Line widths in pixels where they are others than ours."""
 UNDRAWN = "maps have the layers lane, drivable_area and ped_crossing here; this feature is not drawn"
 LISTED = "Waymo's records are read once, for an index of our own; scenes come by name where no list lies beside them"
 
@@ -100,8 +110,8 @@ def read_transform(section: Section, read: Read) -> None:
     """One line of a transform list: which pictures, resized to what."""
     old, new = section.take_as(str, "old_key"), section.take_as(str, "new_key")
     if OLD_TO_NEW.get(old) != new:
-        known = ", ".join(f"{key} → {value}" for key, value in OLD_TO_NEW.items())
-        raise section.fault("old_key", f"{old} → {new} is not known; known: {known}")
+        names = ", ".join(f"{key} → {value}" for key, value in OLD_TO_NEW.items())
+        raise section.fault("old_key", f"{old} → {new} is not known; known: {names}")
     section.ignore(TYPED, "stack")
     transform = section.section("transform")
     if transform.class_name((COMPOSE, COPY)) == COMPOSE:
@@ -144,9 +154,9 @@ def _motion(section: Section, kind: str, state: State) -> dict[str, Any]:
     }
     if cameras:
         source["views"] = cameras
-    for place, name in enumerate(views):
+    for index, name in enumerate(views):
         if name not in cameras:
-            section.leave_out(f"sensor_channels.{place}", LIDAR_NAME)
+            section.leave_out(f"sensor_channels.{index}", LIDAR_NAME)
     section.ignore(
         ALWAYS, "enable_camera_transforms", "enable_ego_transforms", "enable_pts", "enable_fake_camera_transforms"
     )
@@ -172,28 +182,29 @@ def _listing(section: Section, kind: str, source: dict[str, Any]) -> None:
         section.ledger.note(f"{section.at('info_dict_path')}: {LISTED}")
     if kind == "opendv":
         source["index"] = section.take_as(str, "meta_path")
-        source["clips_as_views"] = section.take_as(int, "mini_batch")
-        source["views"] = [f"clip_{number}" for number in range(source["clips_as_views"])]
+        source["clips_as_views"] = section.take_as((int, type(None)), "mini_batch", None)
+        source["order_seed"] = section.take_as((int, type(None)), "shuffle_seed", 42)
+        count = source["clips_as_views"]
+        source["views"] = ["CAM_FRONT"] if count is None else [f"clip_{number}" for number in range(count)]
         source["left_out"] = [str(name) for name in section.take_as(list, "ignore_list", [])]
-        source["margins"] = [section.take("start_discard", 0.0), section.take("end_discard", 0.0)]
 
 
 def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
-    drawn: dict[str, Any] = {"mode": "exact"}
+    layout: dict[str, Any] = {"mode": "exact"}
     for key, field_name in (("_3dbox_image_settings", "box_colors"), ("hdmap_image_settings", "map_colors")):
         settings = section.maybe(key)
         if settings is None:
             continue
         if (colors := settings.take("color_table", None)) is not None:
-            drawn[field_name] = _colors(settings, colors, WORDS.get(kind, {}).get(field_name))
+            layout[field_name] = _colors(settings, colors, WORDS.get(kind, {}).get(field_name))
         elif field_name == "box_colors" and kind in DEFAULT_BOX_COLORS:
-            drawn[field_name] = dict(DEFAULT_BOX_COLORS[kind])
-        if (width := settings.take("pen_width", None)) is not None:
-            drawn["pen_width"] = width
+            layout[field_name] = dict(DEFAULT_BOX_COLORS[kind])
+        if (width := settings.take("pen_width", DEFAULT_PENS.get(kind))) is not None:
+            layout["pen_width"] = width
         if key == "hdmap_image_settings" and (far := settings.take("max_distance", None)) is not None:
-            drawn["map_distance"] = far
+            layout["map_distance"] = far
         settings.close()
-    source["layout"] = drawn
+    source["layout"] = layout
     made_up = {bool(section.take(key, False)) for key in ("enable_fake_3dbox_images", "enable_fake_hdmap_images")}
     color = section.take("fake_condition_image_color", [0])
     if len(made_up) > 1:

@@ -76,9 +76,9 @@ def read_files(section: Section, state: State, suits: str) -> Files:
         return read_files(Section(value, f"global_state.{name}", section.ledger), state, suits)
     kind = section.class_name(FILE_SYSTEMS)
     reader = {LOCAL: _local, FOLDER: _folder, ZIPS: _archives, TARS: _archives, S3: _s3}[kind]
-    found = reader(section, state)
+    files = reader(section, state)
     section.close()
-    return found
+    return files
 
 
 def _local(section: Section, state: State) -> Files:

@@ -90,13 +90,13 @@ def read_pipeline(section: Section) -> dict[str, Any]:
     return recipe
 
 
-def read_network(section: Section, known: tuple[str, ...]) -> dict[str, Any]:
+def read_network(section: Section, names: tuple[str, ...]) -> dict[str, Any]:
     """The network's class and arguments. OpenDWM takes any other word for the last of `WORDS`; here that would hide a typo."""
-    name = section.class_name(known)
+    name = section.class_name(names)
     for key, words in WORDS.items():
-        found = section.take(key, None)
-        if name == DIT and found is not None and found not in words:
-            raise section.fault(key, f"{found!r} is not known{nearest(str(found), words)}; known: {', '.join(words)}")
+        value = section.take(key, None)
+        if name == DIT and value is not None and value not in words:
+            raise section.fault(key, f"{value!r} is not known{nearest(str(value), words)}; known: {', '.join(words)}")
     return {CLASS: name, **{key: section.take(key) for key in WORDS if key in section}, **section.rest()}
 
 
@@ -141,9 +141,9 @@ def _common(common: Section, recipe: dict[str, Any]) -> dict[str, Any]:
     common.ignore(PRINTED, "print_load_state_info")
     common.ignore(DETAIL, "report_detail")
     common.ignore(SENSORS, "camera_ego_sensor_indices")
-    told = {key: common.take(key) for key in CONDITION_KEYS if key in common}
+    conditions = {key: common.take(key) for key in CONDITION_KEYS if key in common}
     common.close(also=CONDITION_KEYS)
-    return told
+    return conditions
 
 
 def distribution(common: Section) -> None:
@@ -232,12 +232,12 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
 
 def metrics(section: Section) -> dict[str, Any]:
     """FID and FVD beside our own scores; computed where their feature files are here, told otherwise."""
-    found = section.maybe("metrics")
-    if found is None:
+    scores = section.maybe("metrics")
+    if scores is None:
         return {}
     values: dict[str, Any] = {"optional": []}
-    for name in found.unread():
-        score = found.section(name)
+    for name in scores.unread():
+        score = scores.section(name)
         if score.class_name((FID, FVD)) == FID:
             values["optional"].append("fid")
             score.ignore(NORMALIZED, "normalize")
@@ -247,7 +247,7 @@ def metrics(section: Section) -> dict[str, Any]:
             values["fvd_frames"] = frames if frames >= 0 else None
             values["i3d_file"] = score.take_as(str, "inception_3d_checkpoint_path")
         score.close()
-    found.close()
+    scores.close()
     return {"evaluation": values}
 
 

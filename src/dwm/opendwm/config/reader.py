@@ -45,7 +45,7 @@ class Section:
         if not isinstance(values, Mapping):
             raise self.fault("", f"expected an object {{…}}, found {type(values).__name__}")
         self._values = dict(values)
-        self._known: set[str] = set()
+        self._read_keys: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -59,7 +59,7 @@ class Section:
 
     def take(self, key: str, default: Any = _MISSING) -> Any:
         """The value of a key; without a default the key must be there."""
-        self._known.add(key)
+        self._read_keys.add(key)
         if key in self._values:
             return self._values[key]
         if default is _MISSING:
@@ -84,12 +84,12 @@ class Section:
     def sections(self, key: str, default: Any = _MISSING) -> list[Section]:
         """The objects of a list."""
         values = self.take_as(list, key, default)
-        return [Section(value, f"{self.at(key)}.{place}", self.ledger) for place, value in enumerate(values)]
+        return [Section(value, f"{self.at(key)}.{index}", self.ledger) for index, value in enumerate(values)]
 
     def ignore(self, reason: str, *keys: str) -> None:
         """Keys that are left out where they stand, whatever lies below them; class names in there must still be known."""
         for key in keys:
-            self._known.add(key)
+            self._read_keys.add(key)
             if key in self._values:
                 check_names(self._values[key], self.at(key), self.ledger.source)
                 self.ledger.ignored.append(Ignored(self.at(key), reason))
@@ -98,13 +98,13 @@ class Section:
         """Lists a part of a key that was taken, but has no counterpart here."""
         self.ledger.ignored.append(Ignored(self.at(key), reason))
 
-    def class_name(self, known: Iterable[str]) -> str:
+    def class_name(self, names: Iterable[str]) -> str:
         """The class that the section names, one of `known`."""
-        known = tuple(known)
+        names = tuple(names)
         name = self.take(CLASS)
-        if name not in known:
-            hint = nearest(str(name), known)
-            raise self.fault(CLASS, f"{str(name)[:80]!r} is not known{hint}; known here: {', '.join(known)}")
+        if name not in names:
+            hint = nearest(str(name), names)
+            raise self.fault(CLASS, f"{str(name)[:80]!r} is not known{hint}; known here: {', '.join(names)}")
         return name
 
     def is_class(self, name: str) -> bool:
@@ -112,21 +112,21 @@ class Section:
 
     def unread(self) -> list[str]:
         """The keys that nobody asked for yet, without the class name."""
-        return [key for key in self._values if key not in self._known and key != CLASS]
+        return [key for key in self._values if key not in self._read_keys and key != CLASS]
 
     def rest(self) -> dict[str, Any]:
         """Everything that nobody asked for yet, without the class name; counts as taken."""
-        found = {key: self._values[key] for key in self.unread()}
-        self._known.update(found)
-        return found
+        values = {key: self._values[key] for key in self.unread()}
+        self._read_keys.update(values)
+        return values
 
     def close(self, also: Iterable[str] = ()) -> None:
         """Raises DwmError for the first key that nobody asked for; `also` names keys that could have been."""
-        self._known.add(CLASS)
+        self._read_keys.add(CLASS)
         for key in self._values:
-            if key not in self._known:
-                known = sorted({*self._known, *also} - {CLASS})
-                raise DwmError(f"{self.ledger.source}: {self.at(key)} is not known{nearest(key, known)}")
+            if key not in self._read_keys:
+                names = sorted({*self._read_keys, *also} - {CLASS})
+                raise DwmError(f"{self.ledger.source}: {self.at(key)} is not known{nearest(key, names)}")
 
 
 def check_names(values: Any, path: str, source: str) -> None:
@@ -140,5 +140,5 @@ def check_names(values: Any, path: str, source: str) -> None:
         for key, value in values.items():
             check_names(value, f"{path}.{key}" if path else str(key), source)
     elif isinstance(values, list):
-        for place, value in enumerate(values):
-            check_names(value, f"{path}.{place}", source)
+        for index, value in enumerate(values):
+            check_names(value, f"{path}.{index}", source)

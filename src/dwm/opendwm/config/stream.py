@@ -14,7 +14,7 @@ CLIENT = "carla.Client"
 
 def read_stream(top: Section, state: State, recipe: dict[str, Any]) -> dict[str, Any]:
     """The fields of `stream` that lie at the top of the file."""
-    found: dict[str, Any] = {
+    stream: dict[str, Any] = {
         "latent_size": top.take("latent_size", None),
         "encoder": {key: str(value) for key, value in top.take_as(dict, "stream_options", {}).items()},
         "container": {key: str(value) for key, value in top.take_as(dict, "container_options", {}).items()},
@@ -22,23 +22,23 @@ def read_stream(top: Section, state: State, recipe: dict[str, Any]) -> dict[str,
     }
     adapter = top.maybe("data_adapter")
     if adapter is not None:
-        found |= _simulator(adapter, state, recipe)
-    return found
+        stream |= _simulator(adapter, state, recipe)
+    return stream
 
 
 def _simulator(adapter: Section, state: State, recipe: dict[str, Any]) -> dict[str, Any]:
     adapter.class_name((SIMULATOR,))
     pictures = _pictures(adapter)
-    found = {"fps": adapter.take("fps", None), "description": adapter.take("environment_description", None)}
-    found["simulator"] = _address(adapter.section("client"), state)
+    stream = {"fps": adapter.take("fps", None), "description": adapter.take("environment_description", None)}
+    stream["simulator"] = _address(adapter.section("client"), state)
     views = adapter.take_as(list, "sensor_channels")
     frames = recipe["preview"]["window"] or 1
     source = {
         "kind": "carla",
-        "path": found["simulator"],
+        "path": stream["simulator"],
         "frames": frames,
         "views": views,
-        "rates": [[found["fps"], 1]],
+        "rates": [[stream["fps"], 1]],
     }
     recipe["data"]["validation"] = [source]
     if pictures.size is not None:
@@ -47,7 +47,7 @@ def _simulator(adapter: Section, state: State, recipe: dict[str, Any]) -> dict[s
     adapter.ignore("pictures come with every frame", "enable_images")
     adapter.ignore("batches are typed: nothing has to be collated", "collate_fn", "pop_list")
     adapter.close()
-    return found
+    return stream
 
 
 def _pictures(adapter: Section) -> Read:

@@ -103,8 +103,8 @@ def _finished(
 
 def _file_system(top: Section) -> dict[str, Any]:
     top.class_name(FILE_SYSTEMS)
-    found: Files = read_files(top, State(), "")
-    return {"verb": "files", **found.values()}
+    files: Files = read_files(top, State(), "")
+    return {"verb": "files", **files.values()}
 
 
 def _video(top: Section, pipeline: Section, name: str) -> tuple[dict[str, Any], tuple[dict[str, Any], ...]]:
@@ -136,15 +136,15 @@ def _device(top: Section) -> str:
 
 def _inputs(top: Section) -> tuple[dict[str, Any], ...]:
     """What an example generates, as it stands; `dwm.opendwm.commands.example_runs` reads the parts that are told."""
-    for given in top.sections("inputs", []):
-        given.take("latent_shape")
-        given.ignore(PICTURES, "output_type")
-        batch = given.section("batch")
+    for item in top.sections("inputs", []):
+        item.take("latent_shape")
+        item.ignore(PICTURES, "output_type")
+        batch = item.section("batch")
         for key in INPUT_KEYS:
             batch.take(key, None)
         batch.ignore(TIMES, "pts")
         batch.close()
-        given.close()
+        item.close()
     return tuple(top.take("inputs", []))
 
 
@@ -166,11 +166,11 @@ def read_optimizer(optimizer: Section) -> dict[str, Any]:
     name = optimizer.class_name(OPTIMIZERS)
     if name.endswith("8bit"):
         optimizer.ledger.note(f"{name} is read as AdamW with whole numbers: 8 bytes of state a parameter instead of 2")
-    found = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
-    found["eps"] = optimizer.take_as(float, "eps", 1e-8)
-    found["weight_decay"] = optimizer.take_as((int, float), "weight_decay", OPTIMIZERS[name])
+    settings = {"lr": optimizer.take_as(float, "lr", 1e-3), "betas": optimizer.take("betas", [0.9, 0.999])}
+    settings["eps"] = optimizer.take_as(float, "eps", 1e-8)
+    settings["weight_decay"] = optimizer.take_as((int, float), "weight_decay", OPTIMIZERS[name])
     optimizer.close()
-    return found
+    return settings
 
 
 def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:
@@ -178,10 +178,10 @@ def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:
     held_out = _sets(top, "validation_dataset", state)
     first = train if train.sources else held_out
     data: dict[str, Any] = {"train": train.sources, "validation": held_out.sources, "color_jitter": train.jitter}
-    told = train.layouts | held_out.layouts
-    if told and recipe["conditions"]["boxes"]:
+    layouts = train.layouts | held_out.layouts
+    if layouts and recipe["conditions"]["boxes"]:
         # A network with an adapter is told the layouts that its data sets hand on.
-        recipe["conditions"] |= {name: name in told for name in ("boxes", "map")}
+        recipe["conditions"] |= {name: name in layouts for name in ("boxes", "map")}
     if first.size is not None:
         data["size"] = first.size
     data["shuffle"] = top.take_as(bool, "data_shuffle", True)
@@ -222,9 +222,9 @@ def _loaders(top: Section, data: dict[str, Any]) -> int:
 
 
 def _mix(top: Section) -> list[dict[str, Any]]:
-    found = top.take("mix_config", None)
+    entries = top.take("mix_config", None)
     mix: list[dict[str, Any]] = []
-    for name, entry in (found or {}).items():
+    for name, entry in (entries or {}).items():
         try:
             height, width = map(int, name.split("-"))
             share, kinds = entry

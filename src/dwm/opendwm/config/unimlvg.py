@@ -21,7 +21,7 @@ def read_unimlvg(section: Section) -> dict[str, Any]:
     common = section.section("common_config")
     training = section.section("training_config")
     window = common.take_as(int, "batch_frame", 6)
-    given = common.take_as(int, "visible_frame", 3)
+    reference_frames = common.take_as(int, "visible_frame", 3)
     recipe: dict[str, Any] = {
         "base_model": section.take_as(str, "pretrained_model_name_or_path"),
         "weights": section.take("DiT_checkpoint_path", None),
@@ -29,8 +29,8 @@ def read_unimlvg(section: Section) -> dict[str, Any]:
         "network": read_network(section.section("DiT"), (DIT,)),
         "conditions": _common(common),
         "autoencoder_piece": max(0, common.take_as(int, "memory_efficient_batch", -1)),
-        "training": _training(training, given),
-        "sampling": _sampling(section.section("inference_config"), given),
+        "training": _training(training, reference_frames),
+        "sampling": _sampling(section.section("inference_config"), reference_frames),
     }
     layout = recipe["network"].get("condition_image_adapter_config") is not None
     recipe["conditions"] |= {"boxes": layout, "map": layout}
@@ -53,7 +53,7 @@ def _common(common: Section) -> dict[str, Any]:
     return {key: common.take(key) for key in CONDITION_KEYS if key in common}
 
 
-def _training(training: Section, given: int) -> dict[str, Any]:
+def _training(training: Section, reference_frames: int) -> dict[str, Any]:
     optimizer = training.take("optimizer_name", "torch.optim.AdamW")
     if optimizer != "torch.optim.AdamW":
         raise training.fault("optimizer_name", f"{optimizer!r} is not known; known: torch.optim.AdamW")
@@ -72,7 +72,7 @@ def _training(training: Section, given: int) -> dict[str, Any]:
     objective = {
         "style": "ctsd",
         "shift": 3.0,
-        "reference_frames": given,
+        "reference_frames": reference_frames,
         "generation_tasks": none,
         "image_tasks": alone / none if none else 0,
         "all_references_visible": 1 - images,
@@ -99,15 +99,15 @@ def _training(training: Section, given: int) -> dict[str, Any]:
     return loop
 
 
-def _sampling(inference: Section, given: int) -> dict[str, Any]:
-    found = {
+def _sampling(inference: Section, reference_frames: int) -> dict[str, Any]:
+    sampling = {
         "num_inference_steps": inference.take_as(int, "inference_steps"),
         "guidance_scale": inference.take_as((int, float), "guidance_scale", 1),
-        "reference_frames": given,
+        "reference_frames": reference_frames,
         "preview": {
             "size": inference.take("preview_image_size", None),
             "score_clips": inference.take("evaluation_item_count", None),
         },
     }
     inference.close()
-    return found
+    return sampling

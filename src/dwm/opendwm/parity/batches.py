@@ -72,15 +72,15 @@ def case_batch(
     return clip_batch({**tensors, **floats}, words.get("clip_text"), _sensors(tensors, common_config))
 
 
-def condition_options(common_config: Mapping[str, Any], given: Container[str]) -> ConditionOptions:
+def condition_options(common_config: Mapping[str, Any], inputs: Container[str]) -> ConditionOptions:
     """The conditions that a `common_config` switches on for a batch that has the tensors `given`."""
-    told = {key: value for key, value in common_config.items() if key in CONDITION_KEYS}
-    if told.get("added_time_ids") not in ADDED_IDS:
+    values = {key: value for key, value in common_config.items() if key in CONDITION_KEYS}
+    if values.get("added_time_ids") not in ADDED_IDS:
         # OpenDWM takes any other word for "none".
-        told.pop("added_time_ids", None)
+        values.pop("added_time_ids", None)
     # OpenDWM's default; a config that says nothing has a layout for the first frame alone.
-    told.setdefault("condition_on_all_frames", False)
-    return ConditionOptions(boxes="3dbox_images" in given, map="hdmap_images" in given, **told)
+    values.setdefault("condition_on_all_frames", False)
+    return ConditionOptions(boxes="3dbox_images" in inputs, map="hdmap_images" in inputs, **values)
 
 
 def _sensors(tensors: Mapping[str, Tensor], common_config: Mapping[str, Any]) -> Sequence[int] | None:

@@ -105,15 +105,20 @@ class Case:
         return {k: v.float() if v.is_floating_point() else v for k, v in loaded.items()}
 
     def find(self, name: str, setup: Setup | None = None) -> Path:
-        """A file or folder that the case names: beside it or in any parent; `base_models/…` also where the setup says."""
+        """A file or folder that the case names: beside it or in any parent; `base_models/…` also where the setup says.
+
+        Since parents are searched, a leading `../` says nothing more.
+        """
+        while name.startswith("../"):
+            name = name.removeprefix("../")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DwmError(f"{self.folder / 'case.json'}: {name!r} leaves the folders of the cases")
         head, _, rest = name.partition("/")
         if head == "base_models" and setup is not None and setup.base_models is not None:
             return _existing(setup.base_models / rest, self.folder, name)
-        for place in (self.folder, *Path(os.path.realpath(self.folder)).parents):
-            if (place / name).exists():
-                return place / name
+        for parent in (self.folder, *Path(os.path.realpath(self.folder)).parents):
+            if (parent / name).exists():
+                return parent / name
         raise DwmError(f"{self.folder / 'case.json'}: {name!r} is neither beside the case nor in a folder above it")
 
 
@@ -155,8 +160,8 @@ def compare(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
     want = case.outputs[name].double()
     if got.numel() != want.numel():
         raise DwmError(f"{case.name}: {name} has shape {tuple(got.shape)}, recorded {tuple(want.shape)}")
-    given = got.detach().cpu().double().reshape(want.shape)
-    off = (given - want).abs().masked_fill(given.isnan() & want.isnan(), 0.0)
+    result = got.detach().cpu().double().reshape(want.shape)
+    off = (result - want).abs().masked_fill(result.isnan() & want.isnan(), 0.0)
     relative = float(off.norm() / want.nan_to_num().norm().clamp_min(1e-12))
     if off.numel() == 0:
         return Deviation(name, 0.0, 0.0, 0.0, True)
@@ -169,17 +174,17 @@ def compare(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
     return Deviation(name, error, float(allowed.flatten()[worst]), relative, bool((off <= allowed).all()))
 
 
-def join_gradients(case: Case, found: tuple[Deviation, ...]) -> tuple[Deviation, ...]:
+def join_gradients(case: Case, deviations: tuple[Deviation, ...]) -> tuple[Deviation, ...]:
     """Off float32 on a CPU the gradient is judged as one vector: a rounded ReLU moves single small tensors far."""
-    parts = [deviation for deviation in found if deviation.tensor.startswith("grad/")]
+    parts = [deviation for deviation in deviations if deviation.tensor.startswith("grad/")]
     if not parts:
-        return found
+        return deviations
     norms = [float(case.outputs[deviation.tensor].double().norm()) for deviation in parts]
     off = sum((deviation.relative * norm) ** 2 for deviation, norm in zip(parts, norms, strict=True)) ** 0.5
     relative = off / max(sum(norm**2 for norm in norms) ** 0.5, 1e-12)
     error, bound = max(deviation.error for deviation in parts), parts[0].bound
     whole = Deviation("grad/*", error, bound, relative, relative <= bound)
-    return (*(deviation for deviation in found if deviation not in parts), whole)
+    return (*(deviation for deviation in deviations if deviation not in parts), whole)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

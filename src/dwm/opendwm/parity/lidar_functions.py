@@ -31,20 +31,20 @@ def run_voxelizer(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     grid = VoxelGrid(**arguments_of(case, *GRID))
     clips = clouds(case.inputs, "points")
     cells = grid.stack([[sweep.to(setup.device) for sweep in clip] for clip in clips])
-    found = {f"voxel_coordinates/{axis}": _coordinates(grid, axis) for axis in "xyz"}
+    results = {f"voxel_coordinates/{axis}": _coordinates(grid, axis) for axis in "xyz"}
     for i, clip in enumerate(cells):
-        found |= {f"points_from_voxels/{i}/{j}": grid.points(frame) for j, frame in enumerate(clip)}
-    return found | {"voxels_bits": packed(cells)}
+        results |= {f"points_from_voxels/{i}/{j}": grid.points(frame) for j, frame in enumerate(clip)}
+    return results | {"voxels_bits": packed(cells)}
 
 
 def run_points(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     generator = torch.Generator().manual_seed(int(case.need("global_seed")))
     reach, most = case.config.get("filter"), case.config.get("take")
-    found = {}
-    for name in sorted(case.inputs, key=_place):
+    results = {}
+    for name in sorted(case.inputs, key=_order):
         if not name.startswith("lidar_points/"):
             continue
-        b, t = _place(name)[1:]
+        b, t = _order(name)[1:]
         sweep = case.inputs[name]
         if reach is not None:
             sweep = within(sweep, reach["min_distance"], reach["max_distance"])
@@ -53,34 +53,34 @@ def run_points(case: Case, setup: Setup) -> Mapping[str, Tensor]:
         ego_from_lidar = case.input("lidar_transforms")[b, t, 0]
         ego = moved(sweep.double()[:, :3], ego_from_lidar.double())
         back = moved(ego, torch.linalg.inv(ego_from_lidar.double()))
-        found |= {f"filtered/{b}/{t}": sweep, f"ego/{b}/{t}": ego, f"back/{b}/{t}": back}
-    return found
+        results |= {f"filtered/{b}/{t}": sweep, f"ego/{b}/{t}": ego, f"back/{b}/{t}": back}
+    return results
 
 
 def run_bernoulli(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     draws = read_tensors(case.folder / "draws.safetensors")
-    found = {}
+    results = {}
     for name, index, tau in (("hard", 0, 1.0), ("soft", 1, float(case.call["tau"]))):
         logits = case.input("logits").to(setup.device, setup.dtype).clone().requires_grad_()
         result = draw_occupancy(logits, draws[f"draw{index}"].to(logits), tau, hard=name == "hard")
         weight = case.inputs.get(f"loss_weight/{name}", case.input("loss_weight/hard"))
         (result * weight.to(result)).sum().backward()
-        found |= {name: result, f"grad/logits_of_{name}": logits.grad}
-    return found
+        results |= {name: result, f"grad/logits_of_{name}": logits.grad}
+    return results
 
 
 def run_tables(case: Case, setup: Setup) -> Mapping[str, Tensor]:
-    found = {}
+    results = {}
     for channels, rows, columns in case.call["position_tables"]:
-        found[f"sincos/{channels}_{rows}x{columns}"] = position_table(channels, rows, columns)
-    for (rows, columns), asked_window, asked_shift in case.call["swin_blocks"]:
-        name = f"swin/{rows}x{columns}_window{asked_window}_shift{asked_shift}"
-        window, shift = fit_window(rows, columns, asked_window, asked_shift)
-        found[f"{name}/window_and_shift"] = torch.tensor([window, shift])
-        found[f"{name}/relative_position_index"] = relative_index(window)
+        results[f"sincos/{channels}_{rows}x{columns}"] = position_table(channels, rows, columns)
+    for (rows, columns), window_of_config, shift_of_config in case.call["swin_blocks"]:
+        name = f"swin/{rows}x{columns}_window{window_of_config}_shift{shift_of_config}"
+        window, shift = fit_window(rows, columns, window_of_config, shift_of_config)
+        results[f"{name}/window_and_shift"] = torch.tensor([window, shift])
+        results[f"{name}/relative_position_index"] = relative_index(window)
         if shift:
-            found[f"{name}/attn_mask"] = shift_mask(rows, columns, window, shift)
-    return found
+            results[f"{name}/attn_mask"] = shift_mask(rows, columns, window, shift)
+    return results
 
 
 def run_schedule(case: Case, setup: Setup) -> Mapping[str, Tensor]:
@@ -96,10 +96,10 @@ def run_conditions(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     pictures = {
         name: birdseye_layout.normalise(case.input(name), *statistics) for name in LAYOUTS if name in case.inputs
     }
-    found = {f"normalised/{name}": picture for name, picture in pictures.items()}
+    results = {f"normalised/{name}": picture for name, picture in pictures.items()}
     for index, call in enumerate(case.call["calls"]):
-        found |= {f"call{index}.{name}": tensor for name, tensor in _conditions(config, call, pictures).items()}
-    return found
+        results |= {f"call{index}.{name}": tensor for name, tensor in _conditions(config, call, pictures).items()}
+    return results
 
 
 def run_preview(case: Case, setup: Setup) -> Mapping[str, Tensor]:
@@ -114,27 +114,27 @@ def run_preview(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 
 
 def run_metrics(case: Case, setup: Setup) -> Mapping[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     metrics: Mapping[str, Any] = case.config["metrics"]
     for name, (path, options) in metrics.items():
         each = [value for update in range(case.call["updates"]) for value in _scores(case, update, path, options)]
-        found |= {f"{name}/each": torch.tensor(each), name: torch.tensor(sweeps.finite_mean(each))}
-    found |= _histogram(case)
+        results |= {f"{name}/each": torch.tensor(each), name: torch.tensor(sweeps.finite_mean(each))}
+    results |= _histogram(case)
     if "ray.gt_points" in case.inputs:
         call = case.call["ray_errors"]
         box = np.array(call["range"])
         truth, generated = (case.input(f"ray.{name}_points").double().numpy() for name in ("gt", "pred"))
         errors = sweeps.ray_errors(truth, generated, np.array(call["origin"]), box[:3], box[3:])
-        found |= {f"ray_errors/{name}": torch.tensor(value) for name, value in asdict(errors).items()}
-    return found
+        results |= {f"ray_errors/{name}": torch.tensor(value) for name, value in asdict(errors).items()}
+    return results
 
 
 def clouds(inputs: Mapping[str, Tensor], prefix: str) -> list[list[Tensor]]:
     """The sweeps named `prefix/B/T`, by clip and frame."""
-    named = sorted((name for name in inputs if re.fullmatch(rf"{re.escape(prefix)}/\d+/\d+", name)), key=_place)
+    named = sorted((name for name in inputs if re.fullmatch(rf"{re.escape(prefix)}/\d+/\d+", name)), key=_order)
     clips: dict[int, list[Tensor]] = {}
     for name in named:
-        clips.setdefault(_place(name)[1], []).append(inputs[name])
+        clips.setdefault(_order(name)[1], []).append(inputs[name])
     if not clips:
         raise DwmError(f"inputs.safetensors: lacks {prefix}/0/0")
     return list(clips.values())
@@ -152,7 +152,7 @@ def _coordinates(grid: VoxelGrid, axis: str) -> Tensor:
     return lower + step / 2 + torch.arange(count) * ((upper - lower) / count)
 
 
-def _place(name: str) -> tuple[str, int, int]:
+def _order(name: str) -> tuple[str, int, int]:
     prefix, *numbers = name.split("/")
     return (prefix, int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else (prefix, 0, 0)
 
@@ -173,13 +173,13 @@ def _conditions(
     if tokens:
         return {"context": layout.flatten(2).transpose(1, 2)}
     common = config.get("common_config", {})
-    found = {
+    results = {
         "condition_image_tensor": layout,
         "encoder_hidden_states": torch.zeros(len(layout), t, 1, common.get("text_embeddings_dim", 1024)),
     }
     if call["network"] == "dit":
-        found["pooled_projections"] = torch.zeros(len(layout), t, common["pooled_text_embeddings_dim"])
-    return found
+        results["pooled_projections"] = torch.zeros(len(layout), t, common["pooled_text_embeddings_dim"])
+    return results
 
 
 def _scores(case: Case, update: int, path: str, options: Mapping[str, Any]) -> list[float]:

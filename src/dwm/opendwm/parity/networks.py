@@ -64,14 +64,14 @@ HOOKED = {
 def run_dit(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net = build(case, setup, CrossviewTemporalDiT(dit_options(case.config, case.name)))
     net.enable_gradient_checkpointing(bool(case.call.get("gradient_checkpointing")))
-    given = leaves(case, setup)
-    arguments = with_views(given)
+    inputs = leaves(case, setup)
+    arguments = with_views(inputs)
 
     def predict() -> Tensor:
         prepared = net.prepare(conditions(arguments), tuple(arguments["sample"].shape))
         return net(arguments["sample"], times_of(arguments, "timestep"), prepared, masking(arguments))
 
-    return record(net, predict, case, given, HOOKED)
+    return record(net, predict, case, inputs, HOOKED)
 
 
 def run_adapter(case: Case, setup: Setup) -> Mapping[str, Tensor]:
@@ -85,34 +85,36 @@ def run_blender(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     if "channel" in case.config:
         net = build(case, setup, Mixer(arguments_of(case, "channel")["channel"]))
     else:
-        given = {"alpha": 0.5, "merge_strategy": "learned_with_images"} | arguments_of(case, "alpha", "merge_strategy")
-        if given["merge_strategy"] not in STRATEGIES:
-            raise DwmError(f"config.merge_strategy: {given['merge_strategy']!r} is not known; known: {STRATEGIES}")
-        net = build(case, setup, AlphaBlender(float(given["alpha"]), given["merge_strategy"]))
+        arguments = {"alpha": 0.5, "merge_strategy": "learned_with_images"} | arguments_of(
+            case, "alpha", "merge_strategy"
+        )
+        if arguments["merge_strategy"] not in STRATEGIES:
+            raise DwmError(f"config.merge_strategy: {arguments['merge_strategy']!r} is not known; known: {STRATEGIES}")
+        net = build(case, setup, AlphaBlender(float(arguments["alpha"]), arguments["merge_strategy"]))
     a, b = (case.input(name).to(setup.device, setup.dtype) for name in ("a", "b"))
     flag = case.inputs.get("image_only_indicator")
     flag = None if flag is None else flag.to(setup.device)
     with torch.no_grad():
         if isinstance(net, Mixer):
             return {"mix": net(a, b, flag)}
-        found = {"blend": net(a, b, flag), "alpha": net.alpha(flag)}
+        results = {"blend": net(a, b, flag), "alpha": net.alpha(flag)}
         if flag is not None and flag.ndim == 1:
-            found["blend_b11"] = net(a, b, flag[:, None, None])
-        return found
+            results["blend_b11"] = net(a, b, flag[:, None, None])
+        return results
 
 
 def run_ray_encoder(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     names = ("pos_octaves", "pos_start_octave", "ray_octaves", "ray_start_octave", "cond_proj_dim", "in_channels")
-    given = RAY_DEFAULTS | arguments_of(case, *names)
-    position = range(given["pos_start_octave"], given["pos_start_octave"] + given["pos_octaves"])
-    direction = range(given["ray_start_octave"], given["ray_start_octave"] + given["ray_octaves"])
+    arguments = RAY_DEFAULTS | arguments_of(case, *names)
+    position = range(arguments["pos_start_octave"], arguments["pos_start_octave"] + arguments["pos_octaves"])
+    direction = range(arguments["ray_start_octave"], arguments["ray_start_octave"] + arguments["ray_octaves"])
     features = 6 * (len(position) + len(direction))
-    if given.get("cond_proj_dim", features) != features:
+    if arguments.get("cond_proj_dim", features) != features:
         raise DwmError(
-            f"config.cond_proj_dim: {given['cond_proj_dim']}, but {len(position)} octaves of the origin and "
+            f"config.cond_proj_dim: {arguments['cond_proj_dim']}, but {len(position)} octaves of the origin and "
             f"{len(direction)} of the ray make {features} numbers"
         )
-    net = build(case, setup, RayEncoder(given["in_channels"], position, direction))
+    net = build(case, setup, RayEncoder(arguments["in_channels"], position, direction))
     intrinsics, poses = (case.input(name).to(setup.device) for name in ("intrinsics", "camera_to_ego"))
     with torch.no_grad():
         origins, directions = rays(
@@ -125,15 +127,15 @@ def run_ray_encoder(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 def run_attention_block(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     """A block's sequence becomes views of one token each."""
     names = ("dim", "time_mix_inner_dim", "num_attention_heads", "attention_head_dim", "qk_norm")
-    given = arguments_of(case, *names)
-    norm = None if given.get("qk_norm") in (None, "none") else given["qk_norm"]
+    arguments = arguments_of(case, *names)
+    norm = None if arguments.get("qk_norm") in (None, "none") else arguments["qk_norm"]
     if norm not in (None, "rms_norm", "layer_norm"):
         raise DwmError(f"config.qk_norm: {norm!r} is not known; known: null, rms_norm, layer_norm")
-    inner = given.get("time_mix_inner_dim", given["dim"])
+    inner = arguments.get("time_mix_inner_dim", arguments["dim"])
     attention = GroupedAttention(
-        inner, given["num_attention_heads"], norm, ("crossview", "full"), given.get("attention_head_dim")
+        inner, arguments["num_attention_heads"], norm, ("crossview", "full"), arguments.get("attention_head_dim")
     )
-    net = build(case, setup, ExtraBlock(given["dim"], attention, inner))
+    net = build(case, setup, ExtraBlock(arguments["dim"], attention, inner))
     tokens = case.input("hidden_states").to(setup.device, setup.dtype)
     x = tokens[:, None, :, None]
     grid = Grid(b=x.shape[0], t=1, v=x.shape[2], h=1, w=1)
@@ -144,20 +146,20 @@ def run_attention_block(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     return {name: result.flatten(1, -2) for name, result in results.items()}
 
 
-def arguments_of(case: Case, *known: str) -> dict[str, Any]:
+def arguments_of(case: Case, *names: str) -> dict[str, Any]:
     """The constructor's arguments; one that is not known is refused."""
-    given = {name: value for name, value in case.config.items() if name != "_class_name"}
-    for name in given:
-        if name not in known:
-            raise DwmError(f"config.{name} is not known{nearest(name, known)}; known: {', '.join(known)}")
-    return given
+    arguments = {name: value for name, value in case.config.items() if name != "_class_name"}
+    for name in arguments:
+        if name not in names:
+            raise DwmError(f"config.{name} is not known{nearest(name, names)}; known: {', '.join(names)}")
+    return arguments
 
 
 def build(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
     """`net` with the case's weights, strictly, in the mode of its call."""
-    expected, found = set(net.state_dict()), set(case.weights)
-    if expected != found:
-        missing, surplus = sorted(expected - found)[:10], sorted(found - expected)[:10]
+    expected, actual = set(net.state_dict()), set(case.weights)
+    if expected != actual:
+        missing, surplus = sorted(expected - actual)[:10], sorted(actual - expected)[:10]
         raise DwmError(f"{case.name}: weights lack {missing or 'nothing'}, have in surplus {surplus or 'nothing'}")
     net.load_state_dict(case.weights)
     return net.to(setup.device, setup.dtype).train(bool(case.call.get("training")))
@@ -165,22 +167,22 @@ def build(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
 
 def leaves(case: Case, setup: Setup) -> dict[str, Tensor]:
     """The inputs on the device; those whose gradient is recorded collect it."""
-    given = {name: tensor.to(setup.device) for name, tensor in case.inputs.items()}
-    for name in given:
+    inputs = {name: tensor.to(setup.device) for name, tensor in case.inputs.items()}
+    for name in inputs:
         if f"grad/input/{name}" in case.outputs:
-            given[name].requires_grad_()
-    return given
+            inputs[name].requires_grad_()
+    return inputs
 
 
-def with_views(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_views(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inputs with a view axis of one where the sample has none."""
-    if "sample" not in given or given["sample"].ndim not in (5, 6):
+    if "sample" not in inputs or inputs["sample"].ndim not in (5, 6):
         raise DwmError("inputs.safetensors: needs a sample of 5 or 6 dimensions")
-    if given["sample"].ndim == 6:
-        return dict(given)
+    if inputs["sample"].ndim == 6:
+        return dict(inputs)
     return {
         name: tensor.unsqueeze(2) if name in WITHOUT_VIEWS and tensor.ndim > 1 else tensor
-        for name, tensor in given.items()
+        for name, tensor in inputs.items()
     }
 
 
@@ -193,8 +195,8 @@ def times_of(arguments: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def conditions(arguments: Mapping[str, Tensor]) -> Conditions:
-    given: dict[str, Any] = {field: arguments.get(name) for name, field in CONDITIONS.items()}
-    return Conditions(**given)
+    values: dict[str, Any] = {field: arguments.get(name) for name, field in CONDITIONS.items()}
+    return Conditions(**values)
 
 
 def masking(arguments: Mapping[str, Tensor]) -> Masking | None:
@@ -203,30 +205,30 @@ def masking(arguments: Mapping[str, Tensor]) -> Masking | None:
         return None
     draws = count()
 
-    def drawn(shape: tuple[int, ...]) -> Tensor:
+    def next_numbers(shape: tuple[int, ...]) -> Tensor:
         name = f"rand/{next(draws)}"
         if name not in arguments or arguments[name].numel() != math.prod(shape):
             raise DwmError(f"inputs.safetensors: {name} should hold the uniform numbers of shape {shape}")
         return arguments[name].reshape(shape)
 
-    return Masking(arguments["noise"], drawn)
+    return Masking(arguments["noise"], next_numbers)
 
 
 def record(
-    net: nn.Module, predict: Callable[[], Tensor], case: Case, given: Mapping[str, Tensor], hooked: Mapping[str, str]
+    net: nn.Module, predict: Callable[[], Tensor], case: Case, inputs: Mapping[str, Tensor], hooked: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """The prediction, values on the way, and gradients where the case has them."""
-    backward = "loss_weight" in given
-    with torch.set_grad_enabled(backward), intermediates(net, hooked) as seen:
+    backward = "loss_weight" in inputs
+    with torch.set_grad_enabled(backward), intermediates(net, hooked) as tensors:
         prediction = predict().float()
         results = {"noise_pred": prediction}
         if backward:
-            flat = prediction.view(given["loss_weight"].shape)
-            loss = (flat * given["loss_weight"]).sum() / flat.numel() ** 0.5
+            flat = prediction.view(inputs["loss_weight"].shape)
+            loss = (flat * inputs["loss_weight"]).sum() / flat.numel() ** 0.5
             loss.backward()
             results["loss"] = loss
-    results |= seen
-    for name, tensor in given.items():
+    results |= tensors
+    for name, tensor in inputs.items():
         if tensor.requires_grad:
             results[f"grad/input/{name}"] = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
     for name, parameter in net.named_parameters():
@@ -238,7 +240,7 @@ def record(
 @contextmanager
 def intermediates(net: nn.Module, hooked: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
     """Collects the first result of each hooked module under its recorded name."""
-    seen: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     def keep(name: str, result: Any) -> None:
         if name == "adapter":
@@ -248,7 +250,7 @@ def intermediates(net: nn.Module, hooked: Mapping[str, str]) -> Iterator[dict[st
         else:
             named = {name: result}
         for key, tensor in named.items():
-            seen.setdefault(f"intermediate/{key}", tensor.detach())
+            tensors.setdefault(f"intermediate/{key}", tensor.detach())
 
     modules = dict(net.named_modules())
     handles = [
@@ -257,7 +259,7 @@ def intermediates(net: nn.Module, hooked: Mapping[str, str]) -> Iterator[dict[st
         if path in modules
     ]
     try:
-        yield seen
+        yield tensors
     finally:
         for handle in handles:
             handle.remove()

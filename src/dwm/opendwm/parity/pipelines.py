@@ -19,7 +19,7 @@ from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_window_as_published
 from dwm.generation.rollout import roll_out_as_published
 from dwm.generation.sampler import Latents, Sampler
-from dwm.generation.streaming import Stream
+from dwm.generation.streaming import Stream, advance_as_published
 from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.config.pipeline import CTSD, FORCING_SOLVER, MULTISTEP_SOLVER, STREAMING
@@ -54,9 +54,9 @@ def run_pipeline(case: Case, setup: Setup) -> dict[str, Tensor]:
     sampler = _sampler(case, setup, watch, tuple(case.need("latent_shape")))
     with torch.no_grad():
         images = torch.cat(list(_generate(sampler, batch, case.need("method"), common, inference, watch)))
-    found = {"images": images, **watch.found, **_schedule(sampler.solver)}
+    results = {"images": images, **watch.results, **_schedule(sampler.solver)}
     cut = case.data.get("reduced_outputs", {})
-    return {name: reduced(found[name], cut.get(name, "")) for name in case.outputs if name in found}
+    return {name: reduced(results[name], cut.get(name, "")) for name in case.outputs if name in results}
 
 
 def pipeline_of(case: Case) -> Mapping[str, Any]:
@@ -115,51 +115,51 @@ def _generate(
         yield from _streamed(sampler, batch, length, inference.get("text_prompt_interval", 1), watch)
         return
     overlap = inference.get("reference_frame_count", 1)
-    given = overlap > 0 and not inference.get("generate_frames_for_reference", True)
-    if given and batch.frames is None:
+    references_first = overlap > 0 and not inference.get("generate_frames_for_reference", True)
+    if references_first and batch.frames is None:
         raise DwmError("inputs.safetensors: lacks vae_images, from which the first frames are to come")
     if forcing:
-        queue = sampler.given(batch, overlap if given else 0)
+        queue = sampler.reference_latents(batch, overlap if references_first else 0)
         for call, (latents, pictures) in enumerate(force_as_published(sampler, batch, length, clear, queue)):
             watch.finish(latents)
             if call:
                 yield pictures.flatten(0, 1)
         return
-    yield from roll_out_as_published(sampler, batch, length, overlap, given)
+    yield from roll_out_as_published(sampler, batch, length, overlap, references_first)
 
 
 def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Iterator[Tensor]:
     """Frames sent one by one, pictures taken as they come, the rest at the end."""
-    stream = Stream(sampler, length, text_interval, as_published=True)
-    for made in stream.run(batch):
+    stream = Stream(sampler, length, text_interval, advance_as_published)
+    for pictures in stream.run(batch):
         assert stream.moved is not None  # a frame is finished
         watch.finish(stream.moved)
-        yield made.flatten(0, 1)
+        yield pictures.flatten(0, 1)
 
 
 @dataclass
 class Watch:
     """What happens in each denoising run, under the recorded names."""
 
-    found: dict[str, Tensor] = field(default_factory=dict)
+    results: dict[str, Tensor] = field(default_factory=dict)
     draws: int = 0
     call: int = 0
-    told: Conditions | None = None
+    conditions: Conditions | None = None
     steps: list[dict[str, Tensor]] = field(default_factory=list)
 
-    def drawn(self, noise: Tensor) -> None:
-        self.found[f"draw{self.draws}"] = noise
+    def noise_drawn(self, noise: Tensor) -> None:
+        self.results[f"draw{self.draws}"] = noise
         self.draws += 1
 
     def finish(self, latents: Latents) -> None:
         """Ends a run: keeps its latents, conditions, first and last step."""
         prefix = f"call{self.call}"
-        self.found[f"{prefix}.latents"] = latents
+        self.results[f"{prefix}.latents"] = latents
         for step, when in zip((self.steps[:1], self.steps[-1:]), ("first_step", "last_step"), strict=True):
-            self.found.update({f"{prefix}.{when}.{name}": value for name, value in (step or [{}])[0].items()})
+            self.results.update({f"{prefix}.{when}.{name}": value for name, value in (step or [{}])[0].items()})
         for name, attribute in CONDITIONS.items():
-            if (value := getattr(self.told, attribute)) is not None:
-                self.found[f"{prefix}.{name}"] = value
+            if (value := getattr(self.conditions, attribute)) is not None:
+                self.results[f"{prefix}.{name}"] = value
         self.steps = []
         self.call += 1
 
@@ -172,14 +172,14 @@ class WatchedNetwork(nn.Module):
         self.network, self.watch = network, watch
         self.guided, self.first_layout_alone = guided, first_layout_alone
 
-    def prepare(self, told: Conditions, latent_shape: tuple[int, ...]):
-        self.watch.told = told = first_layout(told) if self.first_layout_alone else told
-        return self.network.prepare(told, latent_shape)
+    def prepare(self, conditions: Conditions, latent_shape: tuple[int, ...]):
+        self.watch.conditions = conditions = first_layout(conditions) if self.first_layout_alone else conditions
+        return self.network.prepare(conditions, latent_shape)
 
     def forward(self, sample: Tensor, time: Tensor, prepared) -> Tensor:
         result = self.network(sample, time, prepared)
-        given = sample.chunk(2)[1] if self.guided else sample
-        self.watch.steps.append({"timesteps": time, "model_input": given, "model_output": result})
+        inputs = sample.chunk(2)[1] if self.guided else sample
+        self.watch.steps.append({"timesteps": time, "model_input": inputs, "model_output": result})
         return result
 
 
@@ -191,7 +191,7 @@ class WatchedSampler(Sampler):
 
     def noise(self, shape: tuple[int, ...]) -> Latents:
         noise = super().noise(shape)
-        self.watch.drawn(noise)
+        self.watch.noise_drawn(noise)
         return noise
 
     def predict(self, sample: Latents, time: Tensor, prepared) -> Latents:
@@ -199,17 +199,17 @@ class WatchedSampler(Sampler):
         self.watch.steps[-1]["guided_output"] = guided
         return guided
 
-    def window(self, batch: ClipBatch, known: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
-        if known is not None:
-            self.watch.found[f"call{self.watch.call}.image_latents"] = known
-        latents = super().window(batch, known)
+    def window(self, batch: ClipBatch, reference: Float[Tensor, "b n v c h w"] | None = None) -> Latents:
+        if reference is not None:
+            self.watch.results[f"call{self.watch.call}.image_latents"] = reference
+        latents = super().window(batch, reference)
         self.watch.finish(latents)
         return latents
 
 
-def first_layout(told: Conditions) -> Conditions:
+def first_layout(conditions: Conditions) -> Conditions:
     """OpenDWM's U-Net spreads the first frame's layout over all frames; its transformer cannot be told one frame alone."""
-    return told if told.layout is None else replace(told, layout=told.layout[:, :1])
+    return conditions if conditions.layout is None else replace(conditions, layout=conditions.layout[:, :1])
 
 
 def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ...]) -> WatchedSampler:
@@ -222,7 +222,7 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
     factor = base.autoencoder.factor
     options = condition_options(pipeline["common_config"], case.inputs)
     guidance = inference.get("guidance_scale")
-    alone = isinstance(network, CrossviewTemporalUNet) and not options.condition_on_all_frames
+    alone = network.options.process == "ddpm" and not options.condition_on_all_frames
     return WatchedSampler(
         network=WatchedNetwork(network, watch, guidance is not None, alone),
         autoencoder=base.autoencoder,
@@ -252,7 +252,7 @@ def load_base(case: Case, setup: Setup) -> BaseModel:
     return base
 
 
-def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
+def driving_network(config: Mapping[str, Any], weights: Path) -> CrossviewTemporalDiT | CrossviewTemporalUNet:
     name = config.get("_class_name")
     if name == DIT:
         network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))
@@ -281,12 +281,12 @@ def _solver(
 
 
 def _schedule(solver: Solver) -> dict[str, Tensor]:
-    found = {"scheduler.timesteps": solver.times[:-1]}
+    results = {"scheduler.timesteps": solver.times[:-1]}
     if isinstance(solver, FlowMatchEuler):
-        found["scheduler.sigmas"] = solver.sigmas[:-1]
+        results["scheduler.sigmas"] = solver.sigmas[:-1]
     if isinstance(solver, Multistep):
-        found["scheduler.sigmas"] = solver.sigmas
-    return found
+        results["scheduler.sigmas"] = solver.sigmas
+    return results
 
 
 def reduced(value: Tensor, how: str) -> Tensor:

@@ -58,6 +58,16 @@ HANDLERS = {
     "conditions": "lidar_functions",
     "preview": "lidar_functions",
     "metrics": "lidar_functions",
+    "render": "lidar_rendering",
+    "quantizer": "lidar_rendering",
+    "vq_encoder": "lidar_networks",
+    "vq_decoder": "lidar_networks",
+    "vae_encoder": "lidar_networks",
+    "vae_decoder": "lidar_networks",
+    "variational": "lidar_networks",
+    "maskgit": "lidar_networks",
+    "maskgit_sample": "lidar_tokens",
+    "diffusion_sample": "lidar_latents",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 
@@ -104,17 +114,17 @@ def run_parity(
 def run_case(folder: Path, setup: Setup) -> CaseResult:
     """Computes the case in a folder and compares every recorded output."""
     started = time.perf_counter()
-    name, kind, found, note = folder.name, "", (), ""
+    name, kind, deviations, note = folder.name, "", (), ""
     try:
         case = read_case(folder)
         name, kind = case.name, case.kind
-        given = _handler(case)(case, setup)
-        found = _compare_all(case, given, setup) if isinstance(given, Mapping) else tuple(given)
+        results = _handler(case)(case, setup)
+        deviations = _compare_all(case, results, setup) if isinstance(results, Mapping) else tuple(results)
     except Exception as error:  # one broken case must not hide the others
         note = _line(error)
-    worst = max(found, key=lambda deviation: _badness(deviation, setup), default=None)
-    passed = bool(found) and all(deviation.passed for deviation in found)
-    return CaseResult(name, kind, passed, setup.strict, worst, found, time.perf_counter() - started, note, folder)
+    worst = max(deviations, key=lambda deviation: _badness(deviation, setup), default=None)
+    passed = bool(deviations) and all(deviation.passed for deviation in deviations)
+    return CaseResult(name, kind, passed, setup.strict, worst, deviations, time.perf_counter() - started, note, folder)
 
 
 def parity_table(results: Iterable[CaseResult]) -> Table:
@@ -145,20 +155,20 @@ def _handler(case: Case) -> Handler:
     if module is None:
         raise DwmError(f"cases of kind {case.kind!r} cannot be computed yet")
     try:
-        found = importlib.import_module(f"dwm.opendwm.parity.{module}")
+        handlers = importlib.import_module(f"dwm.opendwm.parity.{module}")
     except ModuleNotFoundError as error:
         if error.name != f"dwm.opendwm.parity.{module}":
             raise
         raise DwmError(f"cases of kind {case.kind!r} cannot be computed yet") from None
-    return getattr(found, f"run_{case.kind}")
+    return getattr(handlers, f"run_{case.kind}")
 
 
-def _compare_all(case: Case, given: Mapping[str, Tensor], setup: Setup) -> tuple[Deviation, ...]:
-    missing = [name for name in case.outputs if name not in given and not name.startswith(OPTIONAL)]
+def _compare_all(case: Case, results: Mapping[str, Tensor], setup: Setup) -> tuple[Deviation, ...]:
+    missing = [name for name in case.outputs if name not in results and not name.startswith(OPTIONAL)]
     if missing:
         raise DwmError(f"{case.name}: {', '.join(missing[:10])} recorded, but not computed")
-    found = tuple(compare(case, name, given[name], setup) for name in case.outputs if name in given)
-    return found if setup.strict else join_gradients(case, found)
+    deviations = tuple(compare(case, name, results[name], setup) for name in case.outputs if name in results)
+    return deviations if setup.strict else join_gradients(case, deviations)
 
 
 def _badness(deviation: Deviation, setup: Setup) -> float:

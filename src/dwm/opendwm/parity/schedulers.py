@@ -36,59 +36,59 @@ def run_scheduler(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     return runs[kind](case, {name: tensor.to(setup.device) for name, tensor in case.inputs.items()})
 
 
-def _ddpm(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    table = alphas_of(dict(case.config)).to(given["noise"].device)
-    arguments = (given["original_samples"], given["noise"], given["timesteps"], table)
+def _ddpm(case: Case, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    table = alphas_of(dict(case.config)).to(inputs["noise"].device)
+    arguments = (inputs["original_samples"], inputs["noise"], inputs["timesteps"], table)
     return {"add_noise": add_noise(*arguments), "get_velocity": velocity(*arguments), "alphas_cumprod": table}
 
 
-def _ddim(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    sample, config, steps = given["sample"], dict(case.config), _steps(case)
+def _ddim(case: Case, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    sample, config, steps = inputs["sample"], dict(case.config), _steps(case)
     solver = Ddim.create(steps, config, sample.device)
-    found = {"timesteps": solver.times[: solver.steps], **_loop(solver, given)}
-    if "timestep" in given:
+    results = {"timesteps": solver.times[: solver.steps], **_loop(solver, inputs)}
+    if "timestep" in inputs:
         # Any time may be asked for, whether the even steps come by it or not.
-        times, index = given["timestep"].unique(return_inverse=True)
+        times, index = inputs["timestep"].unique(return_inverse=True)
         at = Ddim.create(steps, config, sample.device, times)
-        found["prev_sample"] = at.step(sample, given["model_output"], index)
-        found["pred_original_sample"] = at.clean(sample, given["model_output"], index)
-    return found
+        results["prev_sample"] = at.step(sample, inputs["model_output"], index)
+        results["pred_original_sample"] = at.clean(sample, inputs["model_output"], index)
+    return results
 
 
-def _flow_match(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _flow_match(case: Case, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     changing = [key for key, value in case.config.items() if key not in FLOW_SETTINGS and value is True]
     if changing:
         raise DwmError(f"config.{changing[0]}: only an even, shifted list of noise levels can be computed; take it off")
-    sample = given["sample"]
+    sample = inputs["sample"]
     shift, count = case.config.get("shift", 1.0), case.config.get("num_train_timesteps", STEPS)
     table = training_sigmas(shift, sample.device, count)
     solver = FlowMatchEuler.create(_steps(case), shift, double_shift=True, device=sample.device, count=count)
-    found = {
+    results = {
         "training_sigmas": table,
         "training_timesteps": table * count,
         "sigmas": solver.sigmas[:-1],
         "timesteps": solver.times[: solver.steps],
-        **_loop(solver, given),
+        **_loop(solver, inputs),
     }
-    if "timestep_indices" in given:
-        found["step_by_indices"] = solver.step(sample, given["model_output"], given["timestep_indices"])
+    if "timestep_indices" in inputs:
+        results["step_by_indices"] = solver.step(sample, inputs["model_output"], inputs["timestep_indices"])
     if "scalar_index" in case.call:
-        found["step_by_scalar_index"] = solver.step(sample, given["model_output"], case.call["scalar_index"])
-    return found
+        results["step_by_scalar_index"] = solver.step(sample, inputs["model_output"], case.call["scalar_index"])
+    return results
 
 
-def _multistep(case: Case, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    solver = Multistep(_steps(case), dict(case.config), given["sample"].device)
-    return {"timesteps": solver.times[: solver.steps], "sigmas": solver.sigmas, **_loop(solver, given)}
+def _multistep(case: Case, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    solver = Multistep(_steps(case), dict(case.config), inputs["sample"].device)
+    return {"timesteps": solver.times[: solver.steps], "sigmas": solver.sigmas, **_loop(solver, inputs)}
 
 
-def _loop(solver: Solver, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _loop(solver: Solver, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The sample after each step down from noise, where the case has a weight for its toy network."""
-    if "weight" not in given:
+    if "weight" not in inputs:
         return {}
-    sample, after = given["sample"], {}
+    sample, after = inputs["sample"], {}
     for i in range(solver.steps):
-        sample = solver.step(sample, 0.7 * torch.tanh(sample * given["weight"]), i)
+        sample = solver.step(sample, 0.7 * torch.tanh(sample * inputs["weight"]), i)
         after[f"after_step.{i}"] = sample
     return after
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from dwm.evaluation.networks.i3d import I3D, as_seen
+from dwm.evaluation.networks.i3d import I3D, network_input
 from dwm.evaluation.networks.inception import REFERENCE, Inception, Preparation, to_bytes
 from dwm.opendwm.parity.cases import Setup
 
@@ -117,14 +117,14 @@ def inception_features(
     network = filled_inception(setup.device, dtype)
 
     def features(part: Sequence[int]) -> Tensor:
-        seen = prepare(to_bytes(pictures(part).to(setup.device).float() / 255))
-        return network(seen.to(dtype)).cpu()
+        resized = prepare(to_bytes(pictures(part).to(setup.device).float() / 255))
+        return network(resized.to(dtype)).cpu()
 
     return _batched(features, seeds)
 
 
 def i3d_features(frames: Float[Tensor, "n t 3 h w"], setup: Setup) -> Float[Tensor, "n 400"]:
-    return filled_i3d(setup.device, setup.dtype)(as_seen(frames.to(setup.device)).to(setup.dtype)).cpu()
+    return filled_i3d(setup.device, setup.dtype)(network_input(frames.to(setup.device)).to(setup.dtype)).cpu()
 
 
 def clip_features(seeds: Sequence[int], setup: Setup, frames: int = 16) -> Float[Tensor, "n 400"]:

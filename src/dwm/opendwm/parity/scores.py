@@ -23,7 +23,7 @@ from dwm.evaluation.extractors import VideoFeatures
 from dwm.evaluation.frechet import FeatureSums, Frechet, frechet
 from dwm.evaluation.kernel_distance import kernel_distance, whole_distance
 from dwm.evaluation.networks import resize
-from dwm.evaluation.networks.i3d import as_seen
+from dwm.evaluation.networks.i3d import network_input
 from dwm.evaluation.networks.inception import REFERENCE, Preparation, to_bytes
 from dwm.evaluation.precision_recall import precision_recall
 from dwm.opendwm.parity import score_inputs as inputs
@@ -58,10 +58,10 @@ RESIZERS = {
 
 
 def run_byte_conversion(case: Case, setup: Setup) -> Iterator[Deviation]:
-    given = torch.tensor(case.data["inputs_float32"], dtype=torch.float32)
-    yield _judge("outputs", to_bytes(given), case.data["outputs"], 0)
+    pictures = torch.tensor(case.data["inputs_float32"], dtype=torch.float32)
+    yield _deviation("outputs", to_bytes(pictures), case.data["outputs"], 0)
     every = torch.arange(256, dtype=torch.float32)
-    yield _judge("round_trip", to_bytes(every / 255), every, 0)
+    yield _deviation("round_trip", to_bytes(every / 255), every, 0)
 
 
 def run_pictures(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -70,12 +70,12 @@ def run_pictures(case: Case, setup: Setup) -> Iterator[Deviation]:
             for seed in digests:
                 yield _same(f"{name}/{seed}", _digest(_picture(seed)), digests[seed])
     for seed, pixels in case.data.get("first_pixels", {}).items():
-        yield _judge(f"first_pixels/{seed}", _picture(seed).reshape(-1, 3)[: len(pixels)], pixels, 0)
+        yield _deviation(f"first_pixels/{seed}", _picture(seed).reshape(-1, 3)[: len(pixels)], pixels, 0)
     for seed, mean in case.data.get("mean", {}).items():
-        yield _judge(f"mean/{seed}", _picture(seed).mean(), mean, 1e-9)
+        yield _deviation(f"mean/{seed}", _picture(seed).mean(), mean, 1e-9)
     for name in case.data.get("png_examples", ()):
         with open_picture(read_file(case.find(name), limits.PICTURE), name) as image:
-            yield _judge(name, np.asarray(image.convert("RGB")), _picture(Path(name).stem), 0)
+            yield _deviation(name, np.asarray(image.convert("RGB")), _picture(Path(name).stem), 0)
 
 
 def run_clips(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -89,16 +89,16 @@ def run_resize(case: Case, setup: Setup) -> Iterator[Deviation]:
     seed = int(_number(case, r"picture (\d+)", case.data["inputs"]))
     width, height = (int(side) for side in re.findall(r"->\s*\[\d+, (\d+), (\d+)\]", case.data["inputs"])[0])
     size = (width, height)
-    given, index = inputs.pictures([seed]).float().to(setup.device), case.outputs["index"]
+    pictures, index = inputs.pictures([seed]).float().to(setup.device), case.outputs["index"]
     bound = _bound(case, 1e-4)
-    reference = RESIZERS["tf1"](given, size).cpu()
+    reference = RESIZERS["tf1"](pictures, size).cpu()
     for name, expected in case.outputs.items():
         if name != "index":
-            got = _known(RESIZERS, name, case)(given, size).cpu()
-            yield _judge(name, got[0][:, index][:, :, index], expected, bound)
-            yield _judge(f"{name}/mean", got.double().mean(), case.data["means"][name], bound)
+            got = _entry(RESIZERS, name, case)(pictures, size).cpu()
+            yield _deviation(name, got[0][:, index][:, :, index], expected, bound)
+            yield _deviation(f"{name}/mean", got.double().mean(), case.data["means"][name], bound)
             farthest = case.data["largest_difference_from_tf1"][name]
-            yield _judge(f"{name}/largest_difference", (got - reference).abs().max(), farthest, 2 * bound)
+            yield _deviation(f"{name}/largest_difference", (got - reference).abs().max(), farthest, 2 * bound)
 
 
 def run_inception_features(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -115,11 +115,11 @@ def run_inception_features(case: Case, setup: Setup) -> Iterator[Deviation]:
             yield _features(name, got, expected, bound, setup)
         else:
             layers = layers or _layers(setup)
-            yield _features(name, _known(layers, name, case), expected, bound, setup)
+            yield _features(name, _entry(layers, name, case), expected, bound, setup)
     if sides and setup.strict and (statistics := case.data.get("statistics")):
         both = torch.cat(sides)
-        yield _judge("statistics/rms", both.double().square().mean().sqrt(), statistics["rms"], bound)
-        yield _judge("statistics/maximum", both.max(), statistics["maximum"], bound)
+        yield _deviation("statistics/rms", both.double().square().mean().sqrt(), statistics["rms"], bound)
+        yield _deviation("statistics/maximum", both.max(), statistics["maximum"], bound)
 
 
 def run_i3d_features(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -135,8 +135,8 @@ def run_i3d_features(case: Case, setup: Setup) -> Iterator[Deviation]:
             frames = inputs.floats(inputs.clip(shown, 16)[:, :side, :side])
             yield _features(name, inputs.i3d_features(frames, setup)[0], expected, bound, setup)
         elif name == "net_input":
-            seen = as_seen(inputs.floats(inputs.clip(shown, 1)))[0, :, 0, ::16, ::16]
-            yield _judge(name, seen, expected, bound)
+            prepared = network_input(inputs.floats(inputs.clip(shown, 1)))[0, :, 0, ::16, ::16]
+            yield _deviation(name, prepared, expected, bound)
         else:
             raise DwmError(f"{case.folder / 'outputs.safetensors'}: {name!r} is not known")
     yield from _stages(case, setup, bound)
@@ -145,7 +145,7 @@ def run_i3d_features(case: Case, setup: Setup) -> Iterator[Deviation]:
     if case.data.get("first_16_of_19_give_the_same"):
         cut = VideoFeatures(inputs.filled_i3d(setup.device, setup.dtype), frames=16)
         longer, first = (cut.of_frames(inputs.floats(inputs.clip(shown, t))) for t in (19, 16))
-        yield _judge("first_16_of_19", longer, first, 0)
+        yield _deviation("first_16_of_19", longer, first, 0)
 
 
 def run_fid(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -181,10 +181,10 @@ def run_sharding(case: Case, setup: Setup) -> Iterator[Deviation]:
         for rank in ranks:
             sums[side] = sums[side].merge(FeatureSums.of(features[rank[side]]))
         once = FeatureSums.of(features[sorted(rows)])
-        yield _judge(f"{side}/outer", sums[side].outer, once.outer, 1e-12 * float(once.outer.abs().max()))
+        yield _deviation(f"{side}/outer", sums[side].outer, once.outer, 1e-12 * float(once.outer.abs().max()))
     got = frechet(sums["real"].gaussian(), sums["generated"].gaussian()).distance
     for name in ("two_ranks", "one_process"):
-        yield _judge(name, got, result[name], _bound(case, EXACT_BOUND) * abs(result[name]))
+        yield _deviation(name, got, result[name], _bound(case, EXACT_BOUND) * abs(result[name]))
 
 
 def run_kid(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -200,10 +200,10 @@ def run_prc(case: Case, setup: Setup) -> Iterator[Deviation]:
         match = re.fullmatch(r"prc_generated_([a-z]+)(\d+)_real_([a-z]+)(\d+)_k(\d+)", name)
         if match is None:
             raise DwmError(f"{case.folder / 'case.json'}: results.{name}: which sets are these?")
-        generated, real = (sides.rows(match[place], int(match[place + 1])) for place in (1, 3))
+        generated, real = (sides.rows(match[number], int(match[number + 1])) for number in (1, 3))
         got = precision_recall(generated, real, int(match[5]))
         for key in ("precision", "recall", "f_score"):
-            yield _judge(f"{name}/{key}", getattr(got, key), expected[key], 1e-7)
+            yield _deviation(f"{name}/{key}", getattr(got, key), expected[key], 1e-7)
 
 
 def run_libraries(case: Case, setup: Setup) -> Iterator[Deviation]:
@@ -233,7 +233,7 @@ def run_libraries(case: Case, setup: Setup) -> Iterator[Deviation]:
             "features_mean_difference": float(off.mean()),
         }
         for key, value in expected.items():
-            yield _own(f"{library}/{key}", _known(values, key, case), value, setup)
+            yield _own(f"{library}/{key}", _entry(values, key, case), value, setup)
 
 
 class _Sides:
@@ -296,20 +296,20 @@ def _distances(
     full_rank = min(counts) > width
     for key, value in expected.items():
         if key == "counts":
-            yield _judge(f"{name}/counts", counts, value, 0)
+            yield _deviation(f"{name}/counts", counts, value, 0)
         elif key == "features":
-            yield _judge(f"{name}/features", width, value, 0)
+            yield _deviation(f"{name}/features", width, value, 0)
         elif key == "exact":
             parts = {"mean_term": got.mean, "trace_1": got.trace_a, "trace_2": got.trace_b, "trace_of_root": got.root}
             for part, number in {**parts, "distance": got.distance}.items():
                 if part in value:
                     scale = max(abs(value[part]), value.get("trace_1", 1) * 1e-6)
-                    yield _judge(f"{name}/exact/{part}", number, value[part], EXACT_BOUND * scale)
+                    yield _deviation(f"{name}/exact/{part}", number, value[part], EXACT_BOUND * scale)
         else:
             # torch-fidelity takes means in float32, and some numbers were rounded to it: 1e-6 of them.
             rounded = "fidelity" in key or "float32" in key
             tight = max(FULL_RANK_BOUND * abs(value), 1e-12) if not rounded else EXACT_BOUND * max(abs(value), 1)
-            yield _judge(f"{name}/{key}", got.distance, value, tight if full_rank else NOISY_BOUND)
+            yield _deviation(f"{name}/{key}", got.distance, value, tight if full_rank else NOISY_BOUND)
 
 
 def _kernel(name: str, sides: tuple[Tensor, Tensor], expected: Mapping[str, Any]) -> Iterator[Deviation]:
@@ -321,7 +321,7 @@ def _kernel(name: str, sides: tuple[Tensor, Tensor], expected: Mapping[str, Any]
         mean, deviation = got.mean, got.deviation
     for key, value in _numbers(expected):
         bound = 1e-9 if "float64" in key else SINGLE_BOUND
-        yield _judge(f"{name}/{key}", deviation if key.endswith("_std") else mean, value, bound)
+        yield _deviation(f"{name}/{key}", deviation if key.endswith("_std") else mean, value, bound)
 
 
 def _numbers(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, float]]:
@@ -334,8 +334,8 @@ def _numbers(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, 
 
 def _layers(setup: Setup) -> Mapping[str, Tensor]:
     network = inputs.filled_inception(setup.device, setup.dtype)
-    seen = REFERENCE(inputs.pictures(_first_two()).to(setup.device).float()).to(setup.dtype)
-    layers = network.layers(seen)
+    prepared = REFERENCE(inputs.pictures(_first_two()).to(setup.device).float()).to(setup.dtype)
+    layers = network.layers(prepared)
     return {
         "layer_64": layers.stem,
         "layer_192": layers.pooled,
@@ -349,16 +349,16 @@ def _stages(case: Case, setup: Setup, bound: float) -> Iterator[Deviation]:
     for name, stages in case.data.items():
         if match := re.fullmatch(r"stages_of_clip_(\d+)", name):
             network = inputs.filled_i3d(setup.device, setup.dtype)
-            seen = as_seen(inputs.floats(inputs.clip(int(match[1]), 16)).to(setup.device)).to(setup.dtype)
-            results = {stage: (tuple(x.shape[1:]), x.double()) for stage, x in network.stages(seen)}
+            prepared = network_input(inputs.floats(inputs.clip(int(match[1]), 16)).to(setup.device)).to(setup.dtype)
+            results = {stage: (tuple(x.shape[1:]), x.double()) for stage, x in network.stages(prepared)}
             for stage, expected in stages.items():
-                shape, x = _known(results, stage, case)
-                yield _judge(f"{stage}/shape", shape, expected["shape"], 0)
+                shape, x = _entry(results, stage, case)
+                yield _deviation(f"{stage}/shape", shape, expected["shape"], 0)
                 yield _features(f"{stage}/mean", x.mean(), expected["mean"], bound, setup)
                 yield _features(f"{stage}/mean_square", x.square().mean(), expected["mean_square"], bound, setup)
 
 
-def _judge(name: str, got: Any, expected: Any, bound: float) -> Deviation:
+def _deviation(name: str, got: Any, expected: Any, bound: float) -> Deviation:
     got, expected = (torch.from_numpy(np.array(value)).double() for value in (_plain(got), _plain(expected)))
     if got.shape != expected.shape:
         raise DwmError(f"{name} has shape {tuple(got.shape)}, recorded {tuple(expected.shape)}")
@@ -369,7 +369,7 @@ def _judge(name: str, got: Any, expected: Any, bound: float) -> Deviation:
 
 def _features(name: str, got: Tensor, expected: Any, bound: float, setup: Setup) -> Deviation:
     """What a network results: off float32 on a CPU by the relative bound of all networks."""
-    strict = _judge(name, got, expected, bound)
+    strict = _deviation(name, got, expected, bound)
     if setup.strict:
         return strict
     loose = LOOSE_BOUNDS[setup.dtype]
@@ -426,7 +426,7 @@ def _number(case: Case, pattern: str, text: str) -> str:
     return match[1]
 
 
-def _known(table: Mapping[str, Any], name: str, case: Case) -> Any:
+def _entry(table: Mapping[str, Any], name: str, case: Case) -> Any:
     if name not in table:
         raise DwmError(f"{case.folder}: {name!r} is not known; known: {', '.join(table)}")
     return table[name]

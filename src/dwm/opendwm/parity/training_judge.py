@@ -25,12 +25,12 @@ def judge(
     missing = [name for name in case.outputs if name not in tensors]
     if missing:
         raise DwmError(f"{case.name}: {', '.join(missing[:10])} recorded, but not computed")
-    found = [_tensor(case, name, tensors[name], setup) for name in case.outputs]
+    deviations = [_tensor(case, name, tensors[name], setup) for name in case.outputs]
     for recorded in case.data["results"]:
         step = recorded["step"]
         for deviation in _numbers(case.data["tolerance"], recorded, numbers[step], setup):
-            found.append(Deviation(f"step{step}.{deviation.tensor}", *_rest(deviation)))
-    return found
+            deviations.append(Deviation(f"step{step}.{deviation.tensor}", *_rest(deviation)))
+    return deviations
 
 
 def _tensor(case: Case, name: str, got: Tensor, setup: Setup) -> Deviation:
@@ -73,8 +73,8 @@ def _numbers(
         yield Deviation("parameters_without_gradient", count, 0.0, count, not differing)
     for name, norm in recorded.get("gradient_norms", {}).items():
         bound = max(tolerance["gradient_relative_l2"], loose) * norm + NO_GRADIENT * total
-        found = got["gradient_norms"].get(name, float("nan"))
-        yield _number(f"gradient_norm.{name}", found, norm, bound, floor=NO_GRADIENT * total)
+        computed = got["gradient_norms"].get(name, float("nan"))
+        yield _number(f"gradient_norm.{name}", computed, norm, bound, floor=NO_GRADIENT * total)
 
 
 def _number(name: str, got: float, want: float, bound: float, floor: float = 0.0) -> Deviation:

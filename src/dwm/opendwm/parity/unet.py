@@ -27,14 +27,14 @@ HOOKED = {
 def run_unet(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net = build(case, setup, CrossviewTemporalUNet(unet_options(case.config, case.name)))
     net.enable_gradient_checkpointing(bool(case.call.get("gradient_checkpointing")))
-    given = leaves(case, setup)
-    arguments = with_views(given)
+    inputs = leaves(case, setup)
+    arguments = with_views(inputs)
     sample, times = arguments["sample"], times_of(arguments, "timesteps")
 
     def predict() -> Tensor:
         return net(sample, times, net.prepare(conditions(arguments), tuple(sample.shape)))
 
-    return record(net, predict, case, given, HOOKED)
+    return record(net, predict, case, inputs, HOOKED)
 
 
 def run_resblock(case: Case, setup: Setup) -> Mapping[str, Tensor]:
@@ -46,13 +46,13 @@ def run_resblock(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net = build(
         case, setup, ResBlock(c["in_channels"], after, c["temb_channels"], c["enable_temporal"], c["merge_factor"])
     )
-    given = _pictures(case, setup)
-    x, temb = (given[name].to(setup.dtype) for name in ("hidden_states", "temb"))
-    flags = given.get("disable_temporal")
+    inputs = _pictures(case, setup)
+    x, temb = (inputs[name].to(setup.dtype) for name in ("hidden_states", "temb"))
+    flags = inputs.get("disable_temporal")
 
     def run(disable: Tensor | None) -> Tensor:
         with torch.no_grad():
-            return net(x.flatten(0, 2), temb.flatten(0, 2), _told(x, None, disable_temporal=disable))
+            return net(x.flatten(0, 2), temb.flatten(0, 2), _prepared(x, None, disable_temporal=disable))
 
     return {"out": run(flags), "out_enabled": run(x.new_zeros(len(x), dtype=torch.bool))}
 
@@ -69,27 +69,27 @@ def run_transformer(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     values = {name: c[name] for name in (*switches, "cross_attention_dim", "merge_factor") if name in c}
     options = checked(UNetOptions, values, case.name)
     net = build(case, setup, TransformerModel(channels, heads, options, c["num_layers"]))
-    given = _pictures(case, setup)
-    x, text = (given[name].to(setup.dtype) for name in ("hidden_states", "encoder_hidden_states"))
-    flags = {name: given.get(name) for name in ("disable_crossview", "disable_temporal")}
-    told = _told(x, text.flatten(0, 2), crossview_mask=given.get("crossview_attention_mask"), **flags)
+    inputs = _pictures(case, setup)
+    x, text = (inputs[name].to(setup.dtype) for name in ("hidden_states", "encoder_hidden_states"))
+    flags = {name: inputs.get(name) for name in ("disable_crossview", "disable_temporal")}
+    prepared = _prepared(x, text.flatten(0, 2), crossview_mask=inputs.get("crossview_attention_mask"), **flags)
     with torch.no_grad():
-        out = net(x.flatten(0, 2), told).view(x.shape)
+        out = net(x.flatten(0, 2), prepared).view(x.shape)
     return {"out": out, "out_minus_input": out - x}
 
 
 def _pictures(case: Case, setup: Setup) -> dict[str, Tensor]:
     """The inputs of a part alone, with a view axis of one where they have none."""
-    given = {name: tensor.to(setup.device) for name, tensor in case.inputs.items()}
+    inputs = {name: tensor.to(setup.device) for name, tensor in case.inputs.items()}
     if case.input("hidden_states").ndim == 6:
-        return given
+        return inputs
     framed = ("hidden_states", "temb", "encoder_hidden_states", "disable_temporal")
     return {
-        name: tensor.unsqueeze(2) if name in framed and tensor.ndim > 1 else tensor for name, tensor in given.items()
+        name: tensor.unsqueeze(2) if name in framed and tensor.ndim > 1 else tensor for name, tensor in inputs.items()
     }
 
 
-def _told(x: Tensor, text: Tensor | None, **flags: Tensor | None) -> UNetPrepared:
+def _prepared(x: Tensor, text: Tensor | None, **flags: Tensor | None) -> UNetPrepared:
     """What a part alone is told: all blocks run."""
     b, t, v = x.shape[:3]
     absent = dict.fromkeys(("crossview_mask", "disable_crossview", "disable_temporal"))

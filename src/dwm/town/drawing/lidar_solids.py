@@ -11,7 +11,14 @@ from jaxtyping import Float
 from dwm.clip import Boxes
 from dwm.geometry import rotation_z
 from dwm.town.drawing.lidar import Solids
-from dwm.town.drawing.scenery import STOREY, STOREYS, building_footprints, building_places, lamp_places, tree_places
+from dwm.town.drawing.scenery import (
+    STOREY,
+    STOREYS,
+    building_footprints,
+    building_positions,
+    lamp_positions,
+    tree_positions,
+)
 from dwm.town.world.streets import Streets
 from dwm.town.world.style import Style
 
@@ -74,11 +81,11 @@ def hulls(boxes: Boxes) -> Solids:
 def scenery(streets: Streets, style: Style) -> Solids:
     """Buildings (up to their eaves), trees and lamps, in the streets' local frame."""
     bounds = np.array([footprint.bounds for footprint in building_footprints(streets)]).reshape(-1, 4)
-    storeys = [STOREYS[style.height][index % 2] for _, _, index in building_places(streets)]
+    storeys = [STOREYS[style.height][index % 2] for _, _, index in building_positions(streets)]
     low = np.insert(bounds[:, :2], 2, 0.0, axis=1)
     high = np.column_stack([bounds[:, 2:], np.array(storeys) * STOREY])
-    trees = np.array(tree_places(streets, style)).reshape(-1, 2)
-    lamps = np.array(lamp_places(streets)).reshape(-1, 3)[:, :2]
+    trees = np.array(tree_positions(streets, style)).reshape(-1, 2)
+    lamps = np.array(lamp_positions(streets)).reshape(-1, 3)[:, :2]
     return Solids.join(
         _still((low + high) / 2, high - low, BUILDING),
         _still(np.insert(trees, 2, TRUNK_SIZE[2] / 2, axis=1), TRUNK_SIZE, TRUNK),

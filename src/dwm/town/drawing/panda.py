@@ -14,5 +14,5 @@ def __getattr__(name: str) -> Any:
         from panda3d import core
     except ImportError as error:
         raise DwmError("the town is drawn by Panda3D, which is not here: pip install 'dwm[town]'") from error
-    globals()[name] = found = getattr(core, name)
-    return found
+    globals()[name] = value = getattr(core, name)
+    return value

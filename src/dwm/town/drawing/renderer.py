@@ -188,7 +188,7 @@ class SceneGraph:
     def _node(part: Part) -> core.GeomNode:
         return _geometry(part.mesh)
 
-    def place(self, things: Sequence[Placed], local_from_ego: Float[np.ndarray, "4 4"]) -> None:
+    def put(self, things: Sequence[Placed], local_from_ego: Float[np.ndarray, "4 4"]) -> None:
         """Puts the traffic and the car's own lights where they are at one instant."""
         self.things.node().removeAllChildren()
         self.shadows.node().removeAllChildren()

@@ -64,20 +64,20 @@ def _missing(streets: Streets) -> int | None:
     return None if len(signs) == 2 else -signs.pop()
 
 
-def building_places(streets: Streets) -> list[tuple[Side, float, int]]:
+def building_positions(streets: Streets) -> list[tuple[Side, float, int]]:
     """(side, metres from the corner, number from the corner) of each house. Along the main street from the corner on, along
     the crossing street behind the corner house."""
-    places = []
+    positions = []
     for side, corner in sides(streets):
         start = SIDEWALK + SETBACK if streets.cross is not None else 2.0
         if not corner:
             start += DEPTH + GAP
         if side.length < 60:
-            places.append((side, (side.length - BUILDING) / 2, 0))
+            positions.append((side, (side.length - BUILDING) / 2, 0))
             continue
         alongs = np.arange(start, side.length - BUILDING, BUILDING + GAP).tolist()
-        places += [(side, along, index) for index, along in enumerate(alongs)]
-    return places
+        positions += [(side, along, index) for index, along in enumerate(alongs)]
+    return positions
 
 
 def building_footprints(streets: Streets) -> list[Polygon]:
@@ -85,14 +85,16 @@ def building_footprints(streets: Streets) -> list[Polygon]:
     near, far = SIDEWALK + SETBACK, SIDEWALK + SETBACK + DEPTH
     return [
         Polygon([side.point(a, n) for a, n in ((u, near), (u + BUILDING, near), (u + BUILDING, far), (u, far))])
-        for side, u, _ in building_places(streets)
+        for side, u, _ in building_positions(streets)
     ]
 
 
 def building_parts(streets: Streets, style: Style, look: Look) -> list[Part]:
     """Walls, ground floor and roof of every house."""
     return [
-        part for side, along, index in building_places(streets) for part in _building(side, along, index, style, look)
+        part
+        for side, along, index in building_positions(streets)
+        for part in _building(side, along, index, style, look)
     ]
 
 
@@ -145,19 +147,19 @@ def _roof(b: MeshBuilder, side: Side, along: float, near: float, far: float, hei
         b.face(gable, (0.75 * colour[0], 0.75 * colour[1], 0.75 * colour[2]), outward=outward)
 
 
-def tree_places(streets: Streets, style: Style) -> list[tuple[float, float]]:
+def tree_positions(streets: Streets, style: Style) -> list[tuple[float, float]]:
     """Trees stand between sidewalk and houses, at every gap and house's middle, or at every third gap."""
     pitch = BUILDING + GAP
     first = SIDEWALK + SETBACK + BUILDING + GAP / 2 if streets.cross is not None else BUILDING + 2.0 + GAP / 2
     spacing, first = (pitch / 2, first - pitch / 2) if style.trees == "many" else (3 * pitch, first)
-    places = []
+    positions = []
     for side, _ in sides(streets):
         if side.length < 60:
             continue
-        places += [
+        positions += [
             side.point(a, SIDEWALK + SETBACK * 0.42) for a in np.arange(first, side.length - 5, spacing).tolist()
         ]
-    return places
+    return positions
 
 
 def tree(look: Look) -> Mesh:
@@ -168,16 +170,16 @@ def tree(look: Look) -> Mesh:
     return b.mesh().tinted(look.tint)
 
 
-def lamp_places(streets: Streets) -> list[tuple[float, float, float]]:
+def lamp_positions(streets: Streets) -> list[tuple[float, float, float]]:
     """(x, y, yaw) of the lamps: at every second gap, one metre behind the kerb; yaw points over the road."""
-    places = []
+    positions = []
     for side, _ in sides(streets):
         if side.length < 60:
             continue
         for along in np.arange(14.0, min(side.length - 10, 140.0), 2 * (BUILDING + GAP)).tolist():
             (x, y), (rx, ry) = side.point(along, 0.6), side.point(along, -1.0)
-            places.append((x, y, float(np.arctan2(ry - y, rx - x))))
-    return places
+            positions.append((x, y, float(np.arctan2(ry - y, rx - x))))
+    return positions
 
 
 def lamp(look: Look) -> Mesh:

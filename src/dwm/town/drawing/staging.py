@@ -10,7 +10,7 @@ from dwm.town.drawing.ground import ground_parts
 from dwm.town.drawing.mesh import Mesh, Part
 from dwm.town.drawing.models import footprint, model
 from dwm.town.drawing.renderer import SceneGraph
-from dwm.town.drawing.scenery import building_parts, lamp, lamp_places, tree, tree_places
+from dwm.town.drawing.scenery import building_parts, lamp, lamp_positions, tree, tree_positions
 from dwm.town.drawing.textures import facade, shops
 from dwm.town.world.kinds import KINDS
 from dwm.town.world.streets import Streets
@@ -24,12 +24,12 @@ def stage(streets: Streets, style: Style) -> SceneGraph:
     if colours.lit:
         static += [
             _moved(pool(5.0, 0.3), x + 1.4 * np.cos(a), y + 1.4 * np.sin(a), 0.0, True)
-            for x, y, a in lamp_places(streets)
+            for x, y, a in lamp_positions(streets)
         ]
     static += building_parts(streets, style, colours)
     plant, post = tree(colours), lamp(colours)
-    static += [_moved(plant, x, y, 0.0, False) for x, y in tree_places(streets, style)]
-    static += [_moved(post, x, y, a, False) for x, y, a in lamp_places(streets)]
+    static += [_moved(plant, x, y, 0.0, False) for x, y in tree_positions(streets, style)]
+    static += [_moved(post, x, y, a, False) for x, y, a in lamp_positions(streets)]
     models = {
         name: (Part(footprint(kind).tinted(colours.tint), ground=True), Part(model(name).tinted(colours.tint)))
         for name, kind in KINDS.items()

@@ -63,7 +63,7 @@ def visible_share(
     points = boxes.center[:, None] + (FACE_POINTS * boxes.size[:, None] / 2) @ np.swapaxes(boxes.rotation, 1, 2)
     normals = FACE_NORMALS @ np.swapaxes(boxes.rotation, 1, 2)
     facing = np.zeros((n, len(FACE_POINTS)), bool)
-    seen = np.zeros_like(facing)
+    visible = np.zeros_like(facing)
     for view in range(len(rig.names)):
         world_from_camera = world_from_ego[view] @ rig.ego_from_camera[view]
         eye = world_from_camera[:3, 3]
@@ -74,8 +74,8 @@ def visible_share(
         candidate = in_picture(pixels, depth, (width, height)).reshape(n, -1) & front & (depth.reshape(n, -1) > NEAR)
         owner, _ = np.nonzero(candidate)
         if len(owner):
-            seen[candidate] |= ~hidden(eye, points[candidate], owner, solids)
-    return seen.sum(1) / np.maximum(facing.sum(1), 1)
+            visible[candidate] |= ~hidden(eye, points[candidate], owner, solids)
+    return visible.sum(1) / np.maximum(facing.sum(1), 1)
 
 
 def hidden(

@@ -15,7 +15,7 @@ from shapely import unary_union
 from shapely.geometry import LineString, MultiPolygon, Polygon
 from shapely.geometry.polygon import orient
 
-from dwm.data.nuscenes.write.expansion import MapRecords, Place
+from dwm.data.nuscenes.write.expansion import MapRecords, ToMap
 from dwm.data.nuscenes.write.names import Row
 from dwm.town.world.streets import PARKING, STOP, Arm, Lane, Streets
 
@@ -23,9 +23,9 @@ STRAIGHT = 999.999
 """The radius that the format gives to a straight path."""
 
 
-def map_records(streets: Streets, key: str, place: Place) -> MapRecords:
+def map_records(streets: Streets, key: str, to_map: ToMap) -> MapRecords:
     """Everything that the format knows about a scene's streets; `key` makes the tokens differ from scene to scene."""
-    records = MapRecords(key, place)
+    records = MapRecords(key, to_map)
     drivable = records.add("drivable_area", polygon_tokens=[records.polygon(p) for p in _parts(streets.road)])
     segments = [
         (
@@ -67,7 +67,7 @@ def map_records(streets: Streets, key: str, place: Place) -> MapRecords:
             records.add(
                 "carpark_area",
                 polygon_token=records.polygon(strip),
-                orientation=_yaw(place(np.array([arm.street.point(0, 0), arm.street.point(1, 0)]))),
+                orientation=_yaw(to_map(np.array([arm.street.point(0, 0), arm.street.point(1, 0)]))),
                 road_block_token=block,
             )
     _dividers(records, streets, segments)
@@ -89,7 +89,7 @@ def _lanes(records: MapRecords, streets: Streets) -> None:
     ]
     for name, lane in zip(names, streets.lanes, strict=True):
         records.connectivity[name] = {"incoming": [], "outgoing": []}
-        records.arclines[name] = _arcline(records.place(lane.centre))
+        records.arclines[name] = _arcline(records.to_map(lane.centre))
     for connector in streets.connectors:
         shape = LineString(connector.centre).buffer(1.6, cap_style="flat", join_style="mitre")
         name = records.add("lane_connector", polygon_token=records.polygon(_parts(shape)[0]))
@@ -97,7 +97,7 @@ def _lanes(records: MapRecords, streets: Streets) -> None:
         records.connectivity[name] = {"incoming": [source], "outgoing": [target]}
         records.connectivity[source]["outgoing"].append(name)
         records.connectivity[target]["incoming"].append(name)
-        records.arclines[name] = _arcline(records.place(connector.centre))
+        records.arclines[name] = _arcline(records.to_map(connector.centre))
 
 
 def _border(records: MapRecords, streets: Streets, lane: Lane, side: int) -> list[Row]:
@@ -138,8 +138,8 @@ def _traffic_light(records: MapRecords, streets: Streets, arm: Arm, block: str, 
     """The light over an arm's incoming lanes: it stands at the right kerb, faces the traffic and has three lamps."""
     kerb = arm.street.left if arm.sign > 0 else -arm.street.right
     foot = np.array([arm.street.point(arm.at(STOP), kerb + np.sign(kerb) * 0.5)])
-    facing = _yaw(records.place(np.array([arm.street.point(0, 0), arm.street.point(arm.sign, 0)])))
-    x, y = records.place(foot)[0].tolist()
+    facing = _yaw(records.to_map(np.array([arm.street.point(0, 0), arm.street.point(arm.sign, 0)])))
+    x, y = records.to_map(foot)[0].tolist()
     lamps = [("RED", 0.35), ("YELLOW", 0.0), ("GREEN", -0.35)]
     still = {"tx": 0.0, "ty": 0.0, "rx": 0.0, "ry": 0.0, "rz": 0.0}
     return records.add(
@@ -227,11 +227,11 @@ def _arcline(points: Float[np.ndarray, "k 2"]) -> list[Row]:
     return paths
 
 
-def walkable(streets: Streets, place: Place) -> list[Polygon]:
+def walkable(streets: Streets, to_map: ToMap) -> list[Polygon]:
     """Road and sidewalks in the place's frame, for the mask."""
     whole = streets.pavement
     pieces = list(whole.geoms) if isinstance(whole, MultiPolygon) else [whole]
     return [
-        Polygon(place(np.asarray(p.exterior.coords)), [place(np.asarray(hole.coords)) for hole in p.interiors])
+        Polygon(to_map(np.asarray(p.exterior.coords)), [to_map(np.asarray(hole.coords)) for hole in p.interiors])
         for p in pieces
     ]

@@ -125,7 +125,7 @@ class SceneWriter:
         owner = np.array([number.get(things.instance[i], -1) for i in bodies.owner], int)
         return Solids.join(self.scenery, replace(bodies, owner=owner))
 
-    def place(self, points: Num[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    def to_map(self, points: Num[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """From the streets' frame to the place's."""
         return points @ self.move[:2, :2].T + self.move[:2, 3]
 
@@ -148,9 +148,9 @@ class SceneWriter:
         tables |= self._annotations(counts)
         captions, times = self._captions(chains[1:])
         dense = twelve_hz(tables, chains, self.everything, self.instance_token)
-        records = map_records(self.scene.streets, self.key, self.place)
+        records = map_records(self.scene.streets, self.key, self.to_map)
         return SceneRows(
-            self.job.index, tables, dense, captions, times, records, walkable(self.scene.streets, self.place)
+            self.job.index, tables, dense, captions, times, records, walkable(self.scene.streets, self.to_map)
         )
 
     def _scene(self) -> Row:

@@ -62,8 +62,8 @@ def _sample_data(chain: Sequence[Row], samples: Sequence[Row]) -> list[Row]:
         source = key
         if k:
             span = slice(keys[gap], keys[gap + 1] + 1)
-            wanted = key["timestamp"] + k / STEPS * (chain[keys[gap + 1]]["timestamp"] - key["timestamp"])
-            source = chain[keys[gap] + int(np.abs(stamps[span] - wanted).argmin())]
+            target = key["timestamp"] + k / STEPS * (chain[keys[gap + 1]]["timestamp"] - key["timestamp"])
+            source = chain[keys[gap] + int(np.abs(stamps[span] - target).argmin())]
         suffix = str(k) if k else ""
         rows.append({**source, "token": key["token"] + suffix, "sample_token": sample["token"], "is_key_frame": True})
     link(rows)

@@ -126,11 +126,11 @@ def _leave_interrupts_to_the_parent() -> None:
 def _write_shared(root: Path, scenes: Sequence[SceneRows], options: NuScenesOptions, count: int) -> None:
     """Everything that the scenes share: tables, captions, map expansion and masks."""
     tables = _joined([scene.tables for scene in scenes])
-    place_of = {row["token"]: row["location"] for row in tables["log"]}
+    location_of = {row["token"]: row["location"] for row in tables["log"]}
     log_tokens: dict[str, Sequence[str]] = {
-        place: tokens
-        for place in names.LOCATIONS
-        if (tokens := [log for log, where in place_of.items() if where == place])
+        location: tokens
+        for location in names.LOCATIONS
+        if (tokens := [log for log, where in location_of.items() if where == location])
     }
     tables |= names.static_tables() | {"map": names.map_rows(log_tokens)}
     write_tables(root / options.version, tables)
@@ -138,12 +138,12 @@ def _write_shared(root: Path, scenes: Sequence[SceneRows], options: NuScenesOpti
         dense = tables | _joined([scene.twelve_hz for scene in scenes])
         write_tables(root / TWELVE_HZ, dense)
     _write_captions(root, scenes, options.version)
-    for place in log_tokens:
-        here = [scene for scene in scenes if names.location(scene.index) == place]
+    for location in log_tokens:
+        scenes_there = [scene for scene in scenes if names.location(scene.index) == location]
         for folder in ("maps/expansion", "expansion"):
-            write_expansion(root / folder / f"{place}.json", [scene.map for scene in here], canvas(count))
-        mask = root / "maps" / f"{names.LOCATIONS[place]}.png"
-        write_mask(mask, [polygon for scene in here for polygon in scene.walkable], canvas(count))
+            write_expansion(root / folder / f"{location}.json", [scene.map for scene in scenes_there], canvas(count))
+        mask = root / "maps" / f"{names.LOCATIONS[location]}.png"
+        write_mask(mask, [polygon for scene in scenes_there for polygon in scene.walkable], canvas(count))
 
 
 def _joined(parts: Sequence[dict[str, list[names.Row]]]) -> dict[str, list[names.Row]]:
@@ -152,9 +152,9 @@ def _joined(parts: Sequence[dict[str, list[names.Row]]]) -> dict[str, list[names
 
 def _write_captions(root: Path, scenes: Sequence[SceneRows], version: str) -> None:
     for split, val in (("train", False), ("val", True)):
-        here = [scene for scene in scenes if names.is_val(scene.index) == val]
-        words = {key: row for scene in here for key, row in scene.captions.items()}
-        times = {key: stamps for scene in here for key, stamps in scene.caption_times.items()}
+        part = [scene for scene in scenes if names.is_val(scene.index) == val]
+        words = {key: row for scene in part for key, row in scene.captions.items()}
+        times = {key: stamps for scene in part for key, stamps in scene.caption_times.items()}
         write_json(root / f"nuscenes_{version}_caption_v2_{split}.json", words)
         write_json(root / f"nuscenes_{version}_caption_v2_times_{split}.json", times)
 

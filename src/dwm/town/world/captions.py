@@ -42,7 +42,7 @@ SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
 PLACES = ("street", "junction")
 
 
-def caption(style: Style, place: str, rng: np.random.Generator | None = None) -> Caption:
+def caption(style: Style, description: str, rng: np.random.Generator | None = None) -> Caption:
     """The caption of a scene; with a generator, each word is said in one of its ways, else plainly."""
 
     def say(field: str) -> str:
@@ -54,7 +54,7 @@ def caption(style: Style, place: str, rng: np.random.Generator | None = None) ->
         weather=say("weather"),
         environment=f"{say('height')} {say('wall')} houses {say('trees')} {say('ground')}",
         objects=say("traffic"),
-        image_description=place,
+        image_description=description,
     )
 
 
@@ -65,9 +65,9 @@ def recaption(old: Caption, *, time: str | None = None, weather: str | None = No
         if word is None:
             continue
         if word not in SYNONYMS[name]:
-            known = SYNONYMS[name]
+            synonyms = SYNONYMS[name]
             raise DwmError(
-                f"{name} {word!r} is not a word of the town{nearest(word, known)} (known: {', '.join(known)})"
+                f"{name} {word!r} is not a word of the town{nearest(word, synonyms)} (known: {', '.join(synonyms)})"
             )
         changes[name] = SYNONYMS[name][word][0]
     return replace(old, **changes)

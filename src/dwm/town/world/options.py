@@ -25,9 +25,9 @@ class TownOptions(Options):
 
     @model_validator(mode="after")
     def _known_words(self) -> TownOptions:
-        known = {"times": TIMES, "weathers": WEATHERS, "walls": WALLS, "heights": HEIGHTS, "trees": TREES}
-        known |= {"grounds": GROUNDS, "traffic": TRAFFIC}
-        for name, words in known.items():
+        allowed = {"times": TIMES, "weathers": WEATHERS, "walls": WALLS, "heights": HEIGHTS, "trees": TREES}
+        allowed |= {"grounds": GROUNDS, "traffic": TRAFFIC}
+        for name, words in allowed.items():
             for word in getattr(self, name):
                 if word not in words:
                     raise ValueError(f"{name}: {word!r} is not one of {', '.join(words)}")

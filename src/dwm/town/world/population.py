@@ -82,7 +82,7 @@ def _on_main(streets: Streets, route: Route) -> bool:
 
 
 def _traffic(rng: np.random.Generator, routes: Sequence[Route], ego: Mover, spacing: float) -> list[Mover]:
-    movers, taken = [ego], [_taken(routes, ego)]
+    movers, corridors = [ego], [_corridor(routes, ego)]
     names, shares = list(MOVING_SHARES), np.array(list(MOVING_SHARES.values()))
     for group in sorted({route.group for route in routes}):
         ways = [i for i, route in enumerate(routes) if route.group == group]
@@ -97,9 +97,9 @@ def _traffic(rng: np.random.Generator, routes: Sequence[Route], ego: Mover, spac
                     trailer = KINDS["trailer"]
                     behind = s - kind.size[0] / 2 - trailer.size[0] / 2 - 0.4
                     together.append(Mover(trailer, way, behind, len(movers)))
-                if _free(routes, together, taken):
+                if _free(routes, together, corridors):
                     movers += together
-                    taken += [_taken(routes, one) for one in together]
+                    corridors += [_corridor(routes, one) for one in together]
             s += kind.size[0] + 6.0 + float(rng.exponential(spacing))
     return movers[:44]
 
@@ -115,16 +115,18 @@ def _way(rng: np.random.Generator, routes: Sequence[Route], ways: list[int], kin
     return choice[int(rng.integers(len(choice)))] if choice else None
 
 
-def _taken(routes: Sequence[Route], mover: Mover) -> tuple[np.ndarray, float, float]:
+def _corridor(routes: Sequence[Route], mover: Mover) -> tuple[np.ndarray, float, float]:
     position, yaw = pose_on_route(routes[mover.route], mover.s, 1.0)
     return position, yaw, mover.kind.size[0] / 2
 
 
-def _free(routes: Sequence[Route], movers: Sequence[Mover], taken: Sequence[tuple[np.ndarray, float, float]]) -> bool:
+def _free(
+    routes: Sequence[Route], movers: Sequence[Mover], corridors: Sequence[tuple[np.ndarray, float, float]]
+) -> bool:
     for mover in movers:
-        position, yaw, half = _taken(routes, mover)
+        position, yaw, half = _corridor(routes, mover)
         heading = np.array([np.cos(yaw), np.sin(yaw)])
-        for other, _, other_half in taken:
+        for other, _, other_half in corridors:
             step = other - position
             along, aside = abs(step @ heading), abs(step[0] * heading[1] - step[1] * heading[0])
             if aside < 2.6 and along < half + other_half + 3.0:
@@ -138,8 +140,8 @@ def _lights(rng: np.random.Generator, streets: Streets, ego_arm: int) -> tuple[t
         return (), 0.0
     others = [i for i in range(len(streets.arms)) if i != ego_arm]
     rng.shuffle(others)
-    place = 0 if rng.random() < 0.6 else 1
-    return (*others[:place], ego_arm, *others[place:]), float(rng.uniform(0.0, 4.0))
+    index = 0 if rng.random() < 0.6 else 1
+    return (*others[:index], ego_arm, *others[index:]), float(rng.uniform(0.0, 4.0))
 
 
 def _walkers(rng: np.random.Generator, streets: Streets, traffic: str, duration: float) -> list[Walker]:
@@ -174,9 +176,9 @@ def _strollers(rng: np.random.Generator, streets: Streets, spacing: float, durat
 
 
 def _stroller(side: Side, along: float, beyond: float, file: int, kind: Kind) -> Stroller:
-    here, there = np.array(side.point(along, beyond)), np.array(side.point(along + file, beyond))
-    step = there - here
-    return Stroller(kind, here, float(np.arctan2(step[1], step[0])), 1.3)
+    start, end = np.array(side.point(along, beyond)), np.array(side.point(along + file, beyond))
+    step = end - start
+    return Stroller(kind, start, float(np.arctan2(step[1], step[0])), 1.3)
 
 
 def _yaw(side: Side) -> float:

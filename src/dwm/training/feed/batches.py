@@ -41,7 +41,7 @@ class DrivingBatch:
     latents: Moments | None = None
     references: Moments | None = None
     text: StoredText | None = None
-    places: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> DrivingBatch:
         """The same on a device, pictures as floats; copies from pinned memory do not wait."""
@@ -102,7 +102,7 @@ class Feed(torch.utils.data.Dataset):
         micro, generator = self.plan.micro(number), step_generator(self.seed + 1, number)
         bucket, parts = micro.bucket, []
         for clip in micro.clips:
-            which, index = self.joined.place(clip)
+            which, index = self.joined.locate(clip)
             reader = self.readers[which]
             frames = _cut(reader.frames, bucket.frames, generator)
             count = bucket.cut or self.views
@@ -140,10 +140,10 @@ class Feed(torch.utils.data.Dataset):
             multiprocessing_context="spawn" if any(reader.draws for reader in self.readers) else None,
         )
         with training_worker_errors(self.workers):
-            for found in loader:
-                if isinstance(found, DwmError):
-                    raise found
-                yield found
+            for batch in loader:
+                if isinstance(batch, DwmError):
+                    raise batch
+                yield batch
 
     def _latents(self, parts: Sequence[Part], bucket: Bucket) -> Moments | None:
         if self.stored.latents is None:
@@ -152,12 +152,12 @@ class Feed(torch.utils.data.Dataset):
         whose = ", ".join(part.where for part in parts)
         if not self.stored.latents.windows:
             keys = np.concatenate([part.keys.reshape(-1, 2) for part in parts])
-            found = self.stored.latents.moments(keys, bucket.size, whose)
-            return found.map(lambda value: value.unflatten(0, (len(parts), t, v)))
+            moments = self.stored.latents.moments(keys, bucket.size, whose)
+            return moments.map(lambda value: value.unflatten(0, (len(parts), t, v)))
         keys = np.concatenate([window_keys(part.keys) for part in parts])
-        found = self.stored.latents.moments(keys, bucket.size, whose)
+        moments = self.stored.latents.moments(keys, bucket.size, whose)
         # (b v) c s h w, s latents of a window
-        return found.map(lambda value: value.unflatten(0, (len(parts), v)).permute(0, 3, 1, 2, 4, 5).contiguous())
+        return moments.map(lambda value: value.unflatten(0, (len(parts), v)).permute(0, 3, 1, 2, 4, 5).contiguous())
 
     def _check_windows(self) -> None:
         assert self.stored.latents is not None
@@ -184,8 +184,11 @@ class Feed(torch.utils.data.Dataset):
             self.stored.latents.moments(keys, bucket.size, part.where)
             if part.clips.frames is None:
                 continue
-            found, known = pixel_keys(part.clips.frames[0]), self.stored.latents.pixels(keys, bucket.size)
-            if not np.array_equal(found, known):
+            shown_pixels, stored_pixels = (
+                pixel_keys(part.clips.frames[0]),
+                self.stored.latents.pixels(keys, bucket.size),
+            )
+            if not np.array_equal(shown_pixels, stored_pixels):
                 raise DwmError(
                     f"data.store: its latents are of other pictures than {part.where} shows now; encode into another folder"
                 )
@@ -203,12 +206,12 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-def _cut(there: int, wanted: int, generator: torch.Generator) -> slice:
-    """`wanted` neighbours of `there`, anywhere."""
-    if wanted > there:
-        raise DwmError(f"training.batch: {wanted} frames or views of clips that have {there}; cut longer clips")
-    start = int(torch.randint(there - wanted + 1, (), generator=generator))
-    return slice(start, start + wanted)
+def _cut(length: int, count: int, generator: torch.Generator) -> slice:
+    """`count` neighbours of `length`, anywhere."""
+    if count > length:
+        raise DwmError(f"training.batch: {count} frames or views of clips that have {length}; cut longer clips")
+    start = int(torch.randint(length - count + 1, (), generator=generator))
+    return slice(start, start + count)
 
 
 def _head(part: Part, frames: int) -> Part:

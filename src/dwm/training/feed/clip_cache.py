@@ -64,10 +64,10 @@ class ClipCache:
         self._shards = [_Shard(path) for path in sorted(folder.glob("clips_*.safetensors"))]
         if not self._shards:
             raise DwmError(f"{folder}: holds no clips; fill the cache first")
-        self._place = [(shard, item) for shard in self._shards for item in range(len(shard))]
+        self._items = [(shard, item) for shard in self._shards for item in range(len(shard))]
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._items)
 
     @property
     def frames(self) -> int:
@@ -82,7 +82,7 @@ class ClipCache:
         self, index: int, frames: slice = slice(None), views: slice = slice(None), pictures: Iterable[str] = PICTURES
     ) -> ClipBatch:
         """One clip, or a part of it, as a batch of one, with only the named pictures."""
-        shard, item = self._place[index]
+        shard, item = self._items[index]
         return shard.read(item, frames, views, frozenset(pictures)).map(as_floats)
 
     @property
@@ -94,13 +94,13 @@ class ClipCache:
         """A part of a clip as the feed asks for it. Raises DwmError for another size than the cache has."""
         if ask.size != self.size:
             raise DwmError(f"{self.folder}: holds pictures of {self.size}, not {ask.size}; fill another cache")
-        shard, item = self._place[ask.index]
-        wanted = LAYOUTS | {"frames"} if ask.pictures else LAYOUTS
-        clips = shard.read(item, ask.frames, ask.views, frozenset(wanted))
-        return Part(clips, shard.keys[item, ask.frames, ask.views], shard.places[item])
+        shard, item = self._items[ask.index]
+        fields = LAYOUTS | {"frames"} if ask.pictures else LAYOUTS
+        clips = shard.read(item, ask.frames, ask.views, frozenset(fields))
+        return Part(clips, shard.keys[item, ask.frames, ask.views], shard.origins[item])
 
     def material(self, index: int) -> Material:
-        shard, item = self._place[index]
+        shard, item = self._items[index]
 
         def load(frame: int, view: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
             if size != self.size:
@@ -111,7 +111,7 @@ class ClipCache:
             said = shard.captions[item]
             return [] if said is None else list(dict.fromkeys(text for row in said for text in row))
 
-        return Material(shard.keys[item], load, texts, shard.places[item])
+        return Material(shard.keys[item], load, texts, shard.origins[item])
 
 
 class _Shard:
@@ -126,7 +126,7 @@ class _Shard:
             n, t, v = file.get_slice("times").get_shape()
             self.keys = file.get_tensor("keys").numpy()
             height, width = file.get_slice("frames").get_shape()[-2:]
-        self.captions, self.scenes, self.places = words["captions"], words["scenes"], words["places"]
+        self.captions, self.scenes, self.origins = words["captions"], words["scenes"], words["places"]
         self.count, self.extent, self.size = n, (t, v), (width, height)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -22,12 +22,12 @@ class Joined:
     def of(cls, lengths: Sequence[int], ratios: Sequence[float | None] = ()) -> Joined:
         """With ratios (of all clips that are seen, relative to each other) the list is as long as it must be for every clip
         of every source to be in it; smaller sources come again and again. Without, each clip is there once."""
-        given = [ratio for ratio in ratios if ratio is not None]
-        if not given:
+        known_ratios = [ratio for ratio in ratios if ratio is not None]
+        if not known_ratios:
             return cls(tuple(lengths), tuple(accumulate(lengths)))
-        if len(given) < len(lengths):
+        if len(known_ratios) < len(lengths):
             raise DwmError("data.train: a ratio is given for some sets only; give it for all or for none")
-        shares = [ratio / sum(given) for ratio in given]
+        shares = [ratio / sum(known_ratios) for ratio in known_ratios]
         size = max(ceil(round(length / share, 6)) for length, share in zip(lengths, shares, strict=True))
         ends: list[int] = []
         for share, length in zip(accumulate(shares), lengths, strict=True):
@@ -38,7 +38,7 @@ class Joined:
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    def place(self, clip: int) -> tuple[int, int]:
+    def locate(self, clip: int) -> tuple[int, int]:
         """The source of a clip, and its number there."""
         source = bisect_right(self.ends, clip)
         return source, clip % self.lengths[source] if self.weighted else clip - self.range(source).start

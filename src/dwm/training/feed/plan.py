@@ -91,42 +91,44 @@ class Plan:
     def micro(self, number: int) -> Micro:
         """Micro-batch `number` of the endless run."""
         step, micro = divmod(number, self.accumulate)
-        epoch, place = divmod(step, self.steps)
-        found = self._epoch(0 if self.fixed else epoch)
-        which = int(found.schedule[place])
+        epoch, at = divmod(step, self.steps)
+        order = self._epoch(0 if self.fixed else epoch)
+        which = int(order.schedule[at])
         bucket = self.buckets[which]
-        first = (int(found.turn[place]) * self.accumulate + micro) * bucket.clips
-        return Micro(bucket, epoch, tuple(found.clips[which][first : first + bucket.clips].tolist()))
+        first = (int(order.turn[at]) * self.accumulate + micro) * bucket.clips
+        return Micro(bucket, epoch, tuple(order.clips[which][first : first + bucket.clips].tolist()))
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
-            self._epochs[epoch] = self._drawn(epoch)
+            self._epochs[epoch] = self._draw(epoch)
             if len(self._epochs) > 2:
                 self._epochs.popitem(last=False)
         return self._epochs[epoch]
 
-    def _drawn(self, epoch: int) -> _Epoch:
+    def _draw(self, epoch: int) -> _Epoch:
         generator = step_generator(self.seed, -1 - epoch)
 
         def permuted(values: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
             return values[torch.randperm(len(values), generator=generator).numpy()]
 
-        found: list[Int[np.ndarray, "n"]] = []
+        clips_of_bucket: list[Int[np.ndarray, "n"]] = []
         for clips, buckets in self.groups:
             order = permuted(clips) if self.shuffle else clips
-            counts = self.counts[len(found) : len(found) + len(buckets)]
+            counts = self.counts[len(clips_of_bucket) : len(clips_of_bucket) + len(buckets)]
             labels = np.repeat(np.arange(len(buckets)), counts)
             labels = permuted(labels) if len(buckets) > 1 else labels
-            found += [order[labels == label] for label in range(len(buckets))]
-        schedule = np.repeat(np.arange(len(found)), self._steps)
-        schedule = permuted(schedule) if len(found) > 1 else schedule
+            clips_of_bucket += [order[labels == label] for label in range(len(buckets))]
+        schedule = np.repeat(np.arange(len(clips_of_bucket)), self._steps)
+        schedule = permuted(schedule) if len(clips_of_bucket) > 1 else schedule
         turn = np.zeros(len(schedule), np.int64)
         for which, steps in enumerate(self._steps):
             turn[schedule == which] = np.arange(steps)
         whole = [
             steps * self.accumulate * bucket.clips for steps, bucket in zip(self._steps, self.buckets, strict=True)
         ]
-        return _Epoch(schedule, turn, tuple(np.resize(part, size) for part, size in zip(found, whole, strict=True)))
+        return _Epoch(
+            schedule, turn, tuple(np.resize(part, size) for part, size in zip(clips_of_bucket, whole, strict=True))
+        )
 
 
 def _apportion(count: int, buckets: Sequence[Bucket]) -> list[int]:
@@ -134,6 +136,6 @@ def _apportion(count: int, buckets: Sequence[Bucket]) -> list[int]:
     shares = np.array([bucket.share for bucket in buckets], np.float64)
     exact = count * shares / shares.sum()
     whole = np.floor(exact).astype(np.int64)
-    for place in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
-        whole[place] += 1
+    for index in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
+        whole[index] += 1
     return whole.tolist()

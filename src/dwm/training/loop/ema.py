@@ -44,11 +44,11 @@ class Ema:
     def applied(self, module: nn.Module) -> Iterator[None]:
         """Within this block the module has the averaged parameters; afterwards its own again."""
         live = dict(module.named_parameters())
-        kept = {name: live[name].detach().clone() for name in self.average}
+        before = {name: live[name].detach().clone() for name in self.average}
         self.copy_to(module)
         try:
             yield
         finally:
             with torch.no_grad():
-                for name, value in kept.items():
+                for name, value in before.items():
                     live[name].copy_(value)

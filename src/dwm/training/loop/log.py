@@ -94,9 +94,9 @@ class Service:
             self.library: Any = importlib.import_module(library)
         except ImportError:
             raise _not_installed(library) from None
-        known = "-".join(folder.resolve().parts[-2:])
-        again = {"id": known} if library == "wandb" else {}
-        self.library.init(project=project, name=name or known, resume="allow", **again)
+        folder_name = "-".join(folder.resolve().parts[-2:])
+        again = {"id": folder_name} if library == "wandb" else {}
+        self.library.init(project=project, name=name or folder_name, resume="allow", **again)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self.library.log({f"train/{name}": value for name, value in values.items() if name != "step"}, step=step)
@@ -108,12 +108,12 @@ class Service:
 def trackers(options: WatchOptions, folder: Path, done: int, steps: int) -> Sequence[Tracker]:
     """Everything that the first process writes to. Raises DwmError where a library is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[Tracker] = [Lines(folder, steps)]
+    trackers: list[Tracker] = [Lines(folder, steps)]
     for name in options.trackers:
-        found.append(
+        trackers.append(
             TensorBoard(folder, done) if name == "tensorboard" else Service(name, options.project, options.name, folder)
         )
-    return found
+    return trackers
 
 
 def line(values: Mapping[str, float], steps: int) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dwm.devices import peak_memory, peak_rate
 from dwm.errors import DwmError
 from dwm.training.loop.task import Losses, Work
-from dwm.training.parallel.ranks import Place
+from dwm.training.parallel.ranks import Ranks
 
 SHOWN = 3
 """Batches that are named when a loss is not a number."""
@@ -22,8 +22,8 @@ SHOWN = 3
 class Meter:
     """Sums of this process; `check` and `line` put those of all processes together, so all must call them."""
 
-    def __init__(self, here: Place, device: torch.device, dtype: torch.dtype):
-        self.here, self.device, self.dtype = here, device, dtype
+    def __init__(self, ranks: Ranks, device: torch.device, dtype: torch.dtype):
+        self.ranks, self.device, self.dtype = ranks, device, dtype
         self._numbers: list[int] = []
         self._identities: dict[int, str] = {}
         self._scalars: dict[str, list[Tensor]] = {}
@@ -66,21 +66,23 @@ class Meter:
             elif bad is not None and name == "gradient_norm":
                 step = self._numbers[0] // accumulate + 1 + bad
                 wrong.append((step, f"the gradient is {read[bad]}, for {self._data(step, accumulate)}"))
-        found = [one for ones in self.here.gather(wrong) for one in ones]
-        if found:
-            kept = last_save()
-            if not self.here.first:
+        faults = [one for ones in self.ranks.gather(wrong) for one in ones]
+        if faults:
+            save_line = last_save()
+            if not self.ranks.first:
                 raise SystemExit(1)  # the first process says it for all
-            step, what = min(found, key=lambda one: one[0])
-            raise DwmError(f"step {step}: {what}; that is not a number; {kept}; look at these data, or lower the rate")
+            step, what = min(faults, key=lambda one: one[0])
+            raise DwmError(
+                f"step {step}: {what}; that is not a number; {save_line}; look at these data, or lower the rate"
+            )
         self._scalars.clear()
         self._numbers.clear()
         self._identities.clear()
 
     def line(self, step: int, steps: int, rates: Mapping[str, float]) -> dict[str, float]:
         """What a line of the log says: means since the last one. To be called right after `check`."""
-        totals = _added(self.here.gather(self._sums))
-        ranks, counted = self.here.ranks, totals["steps"] / self.here.ranks
+        totals = _added(self.ranks.gather(self._sums))
+        count, counted = self.ranks.count, totals["steps"] / self.ranks.count
         seconds = (time.perf_counter() - self.started) / counted
         entry = {"step": step, "loss": totals["loss"] / totals["micro-batches"]}
         for name in parts(totals):
@@ -94,8 +96,8 @@ class Meter:
             entry["tokens_per_second"] = totals["tokens"] / counted / seconds
         if totals["operations"]:
             rate = totals["operations"] / counted / seconds
-            entry["share_of_peak"] = rate / ranks / measured_peak(self.device, self.dtype)
-        entry["waiting"] = totals["waited"] / ranks / counted / seconds
+            entry["share_of_peak"] = rate / count / measured_peak(self.device, self.dtype)
+        entry["waiting"] = totals["waited"] / count / counted / seconds
         entry["memory_gb"] = peak_memory(self.device) / 1e9
         entry["left"] = (steps - step) * seconds
         self._begin()

@@ -82,8 +82,8 @@ def build_optimizers(
     """The optimizers of all trainable parameters; each group remembers its full rate as `initial_lr`."""
     trained = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
     chosen = [pair for pair in trained if options.kind == "muon" and _is_for_muon(*pair, options.muon_except)]
-    taken = {id(parameter) for _, parameter in chosen}
-    rest = [parameter for _, parameter in trained if id(parameter) not in taken]
+    chosen_ids = {id(parameter) for _, parameter in chosen}
+    rest = [parameter for _, parameter in trained if id(parameter) not in chosen_ids]
     optimizers: list[torch.optim.Optimizer] = []
     if chosen:
         optimizers.append(Muon([parameter for _, parameter in chosen], options.muon_lr, options.momentum))

@@ -53,14 +53,14 @@ class Scoring:
         with moment.sampled() as mine:
             if mine:
                 tools = Tools(self.options, self.pipe.device)
-                found = evaluate(
+                scores = evaluate(
                     lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options, tools=tools
                 )
-                found.save(moment.folder / "scores" / f"{moment.step:06d}.json")
-                said = ", ".join(f"{line.name} {line.value}" for line in found.lines())
-                say(f"step {moment.step}, {found.clips} held-out clips: {said}")
-                if found.town_fid is not None:
-                    moment.score(found.town_fid.distance)
+                scores.save(moment.folder / "scores" / f"{moment.step:06d}.json")
+                said = ", ".join(f"{line.name} {line.value}" for line in scores.lines())
+                say(f"step {moment.step}, {scores.clips} held-out clips: {said}")
+                if scores.town_fid is not None:
+                    moment.score(scores.town_fid.distance)
 
 
 def first_frames(clip: Clip, frames: int) -> Clip:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,15 +24,15 @@ from dwm.training.loop.log import Tracker, trackers
 from dwm.training.loop.meter import Meter
 from dwm.training.loop.optimizers import build_optimizers, set_rates
 from dwm.training.loop.options import LoopOptions
+from dwm.training.loop.reduction import MEAN, Reduction
 from dwm.training.loop.scaler import Scaler
 from dwm.training.loop.task import Task
 from dwm.training.loop.watchdog import Watchdog
-from dwm.training.parallel.ranks import Place, Spread, place, restarted
+from dwm.training.parallel.ranks import Ranks, Spread, current_ranks, restarted
 from dwm.training.saves import checkpoint
 from dwm.training.saves.checkpoint import Training
 from dwm.training.saves.saver import Saver
 
-Compatibility = Literal["ours", "reference"]
 SAME_PRESS = 1.0
 """Seconds within which several processes may be told of one Ctrl-C twice, by the terminal and by their launcher."""
 
@@ -45,7 +45,7 @@ class Moment:
     steps: int
     folder: Path
     training: Training
-    here: Place = field(default_factory=Place)
+    ranks: Ranks = field(default_factory=Ranks)
     line: dict[str, float] | None = None
     """What the log says, where this is a log step; the same in every process."""
 
@@ -56,12 +56,12 @@ class Moment:
         Every process must enter it; the others wait at its end.
         """
         with self.training.sampled():
-            yield self.here.first
-            self.here.barrier()
+            yield self.ranks.first
+            self.ranks.barrier()
 
     def score(self, value: float) -> None:
         """Says how good this step's weights are, the lower the better: the best saves are kept."""
-        if self.here.first:
+        if self.ranks.first:
             checkpoint.note_score(self.folder / "checkpoints", self.step, value)
 
 
@@ -80,25 +80,24 @@ def train_task(
     folder: Path,
     resume: bool = True,
     callbacks: Sequence[Callback] = (),
-    compatibility: Compatibility = "ours",
-    here: Place | None = None,
+    reduction: Reduction = MEAN,
+    ranks: Ranks | None = None,
 ) -> Training:
     """Trains for `options.steps` steps, saving under `folder/checkpoints`, and returns everything at the end.
 
     With `resume` it goes on from the last save, if there is one; without, an existing save is an error. Raises DwmError when
     a loss is not a number. In a torch.distributed group the processes share out the micro-batches of each step, which gives
-    what one would have got; the first one logs. `compatibility="reference"`: gradients are summed over a process's calls,
-    not averaged, and the learning rate's schedule counts calls instead of steps, as in OpenDWM. Where weights are sharded,
-    ask `Training.averaged` for the whole ones. `here=Place()`: this process alone, whatever the others do.
+    what one would have got; the first one logs. Where weights are sharded, ask `Training.averaged` for the whole ones.
+    `ranks=Ranks()`: this process alone, whatever the others do.
     """
-    here = here or place()
-    if options.accumulate % here.ranks:
+    ranks = ranks or current_ranks()
+    if options.accumulate % ranks.count:
         raise DwmError(
-            f"accumulate is {options.accumulate}, which {here.ranks} processes cannot share; "
-            f"give a multiple of {here.ranks}"
+            f"accumulate is {options.accumulate}, which {ranks.count} processes cannot share; "
+            f"give a multiple of {ranks.count}"
         )
     with ExitStack() as stack:
-        run = _Run(task, options, folder, callbacks, compatibility, here, stack)
+        run = _Run(task, options, folder, callbacks, reduction, ranks, stack)
         run.go(resume or restarted())
     return run.training
 
@@ -112,12 +111,12 @@ class _Run:
         options: LoopOptions,
         folder: Path,
         callbacks: Sequence[Callback],
-        compatibility: Compatibility,
-        here: Place,
+        reduction: Reduction,
+        ranks: Ranks,
         stack: ExitStack,
     ):
-        self.task, self.options, self.folder, self.callbacks, self.here = task, options, folder, callbacks, here
-        self.spread = Spread(task, options.parallel, here)
+        self.task, self.options, self.folder, self.callbacks, self.ranks = task, options, folder, callbacks, ranks
+        self.spread = Spread(task, options.parallel, ranks)
         stack.callback(self.spread.close)
         trained = [(name, value) for name, value in task.module.named_parameters() if value.requires_grad]
         self.parameters = [value for _, value in trained]
@@ -129,40 +128,39 @@ class _Run:
             self.spread.whole,
         )
         self.saved = folder / "checkpoints"
-        self.saver = Saver(self.saved, self.training, here, options.keep, options.keep_best)
-        self.meter = Meter(here, task.device, task.dtype)
-        calls = options.accumulate // here.ranks
-        self.calls = calls if compatibility == "reference" else 1
-        self.weight = 1 / calls if compatibility == "ours" else 1.0
+        self.saver = Saver(self.saved, self.training, ranks, options.keep, options.keep_best)
+        self.meter = Meter(ranks, task.device, task.dtype)
+        calls = options.accumulate // ranks.count
+        self.counted, self.weight = reduction.counted(calls), reduction.weight(calls)
         self.watchdog = Watchdog(
             options.watch.stall_after,
-            folder / f"stalled-{here.rank:05d}.txt",
+            folder / f"stalled-{ranks.rank:05d}.txt",
             lambda: f"at hand: {self.meter.at_hand}; {self._last_save()}",
         )
         self.stack = stack
 
     def go(self, resume: bool) -> None:
         done = self._resume(resume)
-        options, here = self.options, self.here
-        written = trackers(options.watch, self.folder, done, options.steps) if here.first else ()
+        options, ranks = self.options, self.ranks
+        written = trackers(options.watch, self.folder, done, options.steps) if ranks.first else ()
         for tracker in written:
             self.stack.callback(tracker.close)
-        batches = self.task.batches(done * options.accumulate + here.rank, here.ranks)
-        asked = self.stack.enter_context(_deferred_interrupt(here))
+        batches = self.task.batches(done * options.accumulate + ranks.rank, ranks.count)
+        interrupt_asked = self.stack.enter_context(_deferred_interrupt(ranks))
         self.stack.enter_context(self.watchdog)
         self.stack.enter_context(self._finished())
         for step in range(done, options.steps):
-            agreed = here.ask(asked(), self.saver.writing, self.saver.failed)
+            agreed = ranks.ask(interrupt_asked(), self.saver.writing, self.saver.failed)
             self._step(step, batches)
             self.watchdog.beat()
-            if here.ranks == 1:
-                agreed = here.ask(asked(), self.saver.writing, self.saver.failed)
+            if ranks.count == 1:
+                agreed = ranks.ask(interrupt_asked(), self.saver.writing, self.saver.failed)
             stopped, writing, failed = agreed()
             self.saver.settle(writing, failed)
             self._after(step + 1, stopped, written)
             if stopped:
                 self.saver.finish()
-                if here.first:
+                if ranks.first:
                     say(f"stopped after step {step + 1}; saved in {self.saved}")
                 raise KeyboardInterrupt
         self.saver.finish()
@@ -170,25 +168,25 @@ class _Run:
     def _resume(self, resume: bool) -> int:
         if not resume and checkpoint.saves(self.saved):
             raise DwmError(f"{self.saved}: holds a run already; resume it, or choose another output folder")
-        return checkpoint.resume(self.saved, self.training, self.here)
+        return checkpoint.resume(self.saved, self.training, self.ranks)
 
     def _step(self, step: int, batches: Iterator[Any]) -> None:
-        options, ranks, waited = self.options, self.here.ranks, 0.0
+        options, count, waited = self.options, self.ranks.count, 0.0
         scaler = self.training.scaler
-        for micro in range(self.here.rank, options.accumulate, ranks):
-            asked = time.perf_counter()
+        for micro in range(self.ranks.rank, options.accumulate, count):
+            start = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - start
             number = step * options.accumulate + micro
             generator = step_generator(options.seed, number)
-            last = micro + ranks >= options.accumulate
+            last = micro + count >= options.accumulate
             self.meter.take(number, self.task.identity(batch))
             losses = self.spread.backward(batch, generator, self.weight * scaler.scale, last)
             self.meter.batch(losses, self.task.work(batch))
         norm, fits = scaler.clip(self.parameters, options.clip_norm)
         # The reference's schedule has advanced once for every earlier call; ours once for every earlier step.
-        call = (step + 1) * self.calls - 1
-        set_rates(self.training.optimizers, options.schedule.factor(call, options.steps * self.calls))
+        call = (step + 1) * self.counted - 1
+        set_rates(self.training.optimizers, options.schedule.factor(call, options.steps * self.counted))
         for optimizer in self.training.optimizers:
             if fits:
                 optimizer.step()
@@ -211,7 +209,7 @@ class _Run:
                 tracker.write(done, line)
         if due:
             self.saver.start(done)
-        moment = Moment(done, options.steps, self.folder, self.training, self.here, line)
+        moment = Moment(done, options.steps, self.folder, self.training, self.ranks, line)
         for callback in self.callbacks:
             callback(moment)
 
@@ -224,8 +222,8 @@ class _Run:
         return self._last_save()
 
     def _last_save(self) -> str:
-        kept = checkpoint.saves(self.saved)
-        return f"the last good save is {kept[-1]}" if kept else "nothing was saved yet"
+        saves = checkpoint.saves(self.saved)
+        return f"the last good save is {saves[-1]}" if saves else "nothing was saved yet"
 
     @contextmanager
     def _finished(self) -> Iterator[None]:
@@ -233,22 +231,22 @@ class _Run:
         try:
             yield
         except BaseException:
-            if self.here.ranks == 1:
+            if self.ranks.count == 1:
                 with suppress(DwmError):
                     self.saver.finish()
             raise
 
 
 @contextmanager
-def _deferred_interrupt(here: Place) -> Iterator[Callable[[], bool]]:
+def _deferred_interrupt(ranks: Ranks) -> Iterator[Callable[[], bool]]:
     """Ctrl-C or SIGTERM asks for an end after the step at hand; said again it ends at once."""
-    same = SAME_PRESS if here.ranks > 1 else 0.0
-    asked: list[float] = []
+    same = SAME_PRESS if ranks.count > 1 else 0.0
+    presses: list[float] = []
 
     def note(signum: int, frame: Any) -> None:
-        if asked and time.monotonic() - asked[0] >= same:
+        if presses and time.monotonic() - presses[0] >= same:
             raise KeyboardInterrupt
-        asked.append(time.monotonic())
+        presses.append(time.monotonic())
 
     kinds = (signal.SIGINT, signal.SIGTERM)
     try:
@@ -257,7 +255,7 @@ def _deferred_interrupt(here: Place) -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(presses)
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)

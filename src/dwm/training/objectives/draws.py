@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from dwm.conditions import ConditionOptions, drawn
+from dwm.conditions import ConditionOptions, drawn_names
 from dwm.diffusion.process import Flow, Latents, NoiseProcess
 from dwm.training.objectives.options import ObjectiveOptions
 
@@ -64,7 +64,7 @@ def draw(
     return Draws(
         noise=torch.randn(shape, generator=generator),
         positions=noising.draw((b, t) if forcing else (b,), generator, generator if others is None else others),
-        keep={name: uniform(b) for name in drawn(conditions)},
+        keep={name: uniform(b) for name in drawn_names(conditions)},
         scale=None if options.reference_scale_std is None else torch.randn((b, t), generator=generator),
         offset=None if options.reference_offset_std is None else torch.randn((b, t), generator=generator),
         generation=uniform(b) if ctsd else None,

@@ -50,7 +50,7 @@ class Noised:
     timestep: Shaped[Tensor, "b t v"]
     target: Latents
     sigma: Float[Tensor, "b t v"] | None
-    given: Bool[Tensor, "b t v"]
+    is_reference: Bool[Tensor, "b t v"]
     alone: Bool[Tensor, "b"]
     keep: Mapping[str, Bool[Tensor, "b"]]
     """Which clips keep which condition; that of text in the processor's memory."""
@@ -70,17 +70,17 @@ def noised(
     `noising`: how noise is added, none: the flow of the options. `references`: what given frames show, none: `latents`.
     """
     b, t, v = latents.shape[:3]
-    given, alone = _tasks(draws, options, (b, t, v))
+    is_reference, alone = _tasks(draws, options, (b, t, v))
     any_together = not bool(alone.all())
-    draws, given, alone, keep = _sent(draws, given, alone, _keep(draws, options), latents.device)
+    draws, is_reference, alone, keep = _sent(draws, is_reference, alone, _keep(draws, options), latents.device)
     noisy = (flow_of(options) if noising is None else noising).add(latents, draws.noise.to(latents), draws.positions)
     sample, shown = noisy.sample, latents if references is None else references
     if options.style == "ctsd":
-        sample = torch.where(spread(given, latents), _perturbed(shown, draws, options), sample)
+        sample = torch.where(spread(is_reference, latents), _perturbed(shown, draws, options), sample)
     elif options.style == "diffusion_forcing":
         sample = torch.where(spread(alone, latents), sample, _perturbed(sample, draws, options))
-    time = torch.where(given, 0, noisy.time)
-    return Noised(sample, time, noisy.target, noisy.sigma, given, alone, keep, any_together)
+    time = torch.where(is_reference, 0, noisy.time)
+    return Noised(sample, time, noisy.target, noisy.sigma, is_reference, alone, keep, any_together)
 
 
 def sides(predicted: Latents, inputs: Noised, options: ObjectiveOptions) -> tuple[Latents, Latents]:
@@ -97,7 +97,7 @@ def sides(predicted: Latents, inputs: Noised, options: ObjectiveOptions) -> tupl
         else:
             predicted = inputs.sample.float() - sigma * predicted
     if options.disable_reference_loss:
-        counts = ~spread(inputs.given, predicted)
+        counts = ~spread(inputs.is_reference, predicted)
         predicted, target = predicted * counts, target * counts
     return predicted, target
 
@@ -109,8 +109,8 @@ def losses_of(
     weight: Float[Tensor, "b t v 1 h w"] | None = None,
 ) -> Losses:
     """The mean square error that is minimised, and what each task's clips have of it. `weight`: see `box_weights`."""
-    found, target = sides(predicted, inputs, options)
-    square = (found - target).square()
+    compared, target = sides(predicted, inputs, options)
+    square = (compared - target).square()
     if weight is not None:
         square = square * (weight / weight.mean())
     each = square.flatten(1).mean(1)
@@ -119,7 +119,7 @@ def losses_of(
 
 def task_parts(each: Float[Tensor, "b"], inputs: Noised) -> dict[str, tuple[Tensor, Tensor]]:
     """The clips' losses by task, as (sum, count): prediction from given frames, image (frames apart), generation."""
-    prediction = inputs.given.flatten(1).any(1)
+    prediction = inputs.is_reference.flatten(1).any(1)
     tasks = {
         "generation": ~prediction & ~inputs.alone,
         "image": inputs.alone,
@@ -145,21 +145,21 @@ def _tasks(
     """Which frames and views are given clean, and which clips' frames do not see each other; where the draws are."""
     if options.style == "ctsd":
         return _ctsd_tasks(draws, options, shape)
-    given = torch.zeros(shape, dtype=torch.bool)
+    is_reference = torch.zeros(shape, dtype=torch.bool)
     if options.style == "diffusion_forcing":
-        return given, _drawn(draws.image) < options.image_tasks
-    return given, torch.zeros(shape[0], dtype=torch.bool)
+        return is_reference, _required(draws.image) < options.image_tasks
+    return is_reference, torch.zeros(shape[0], dtype=torch.bool)
 
 
 def _sent(
-    draws: Draws, given: Tensor, alone: Tensor, keep: Mapping[str, Tensor], device: torch.device
+    draws: Draws, is_reference: Tensor, alone: Tensor, keep: Mapping[str, Tensor], device: torch.device
 ) -> tuple[Draws, Tensor, Tensor, Mapping[str, Tensor]]:
     """All that was drawn and decided by the processor, on the device, in one copy for each kind of number."""
     used = {name: getattr(draws, name) for name in ("noise", "positions", "scale", "offset")}
     decided = {f"keep {name}": value for name, value in keep.items() if name not in ON_PROCESSOR}
-    found: dict[str, Any] = send_together({**used, **decided, "given": given, "alone": alone}, device)
-    keep = {name: found.get(f"keep {name}", value) for name, value in keep.items()}
-    return replace(draws, **{name: found[name] for name in used}), found["given"], found["alone"], keep
+    sent: dict[str, Any] = send_together({**used, **decided, "given": is_reference, "alone": alone}, device)
+    keep = {name: sent.get(f"keep {name}", value) for name, value in keep.items()}
+    return replace(draws, **{name: sent[name] for name in used}), sent["given"], sent["alone"], keep
 
 
 def _ctsd_tasks(
@@ -167,10 +167,10 @@ def _ctsd_tasks(
 ) -> tuple[Bool[Tensor, "b t v"], Bool[Tensor, "b"]]:
     """Which frames and views are given clean, and which clips are images that do not see each other."""
     _, t, _ = shape
-    generation = _drawn(draws.generation) < options.generation_tasks
-    alone = generation & (_drawn(draws.image) < options.image_tasks)
-    visible = _drawn(draws.visible)
-    shown = spread(_drawn(draws.all_visible) < options.all_references_visible, visible) | (
+    generation = _required(draws.generation) < options.generation_tasks
+    alone = generation & (_required(draws.image) < options.image_tasks)
+    visible = _required(draws.visible)
+    shown = spread(_required(draws.all_visible) < options.all_references_visible, visible) | (
         visible < options.reference_visible
     )
     count = _reference_counts(draws, options, len(generation))
@@ -178,7 +178,7 @@ def _ctsd_tasks(
     return shown & within[:, :, None] & ~spread(generation, shown), alone
 
 
-def _drawn(numbers: Tensor | None) -> Tensor:
+def _required(numbers: Tensor | None) -> Tensor:
     """What `draw` drew for these options."""
     if numbers is None:
         raise ValueError("the draws are of other options: they lack numbers that these ask for")
@@ -190,7 +190,7 @@ def _reference_counts(draws: Draws, options: ObjectiveOptions, b: int) -> Tensor
         return torch.full((b,), options.reference_frames)
     counts = torch.tensor(list(options.reference_frames))
     limits = torch.tensor(list(options.reference_frames.values())).cumsum(0)
-    return counts[torch.searchsorted(limits, _drawn(draws.count)).clamp(max=len(counts) - 1)]
+    return counts[torch.searchsorted(limits, _required(draws.count)).clamp(max=len(counts) - 1)]
 
 
 def _perturbed(latents: Latents, draws: Draws, options: ObjectiveOptions) -> Latents:
@@ -208,4 +208,4 @@ def _keep(draws: Draws, options: ObjectiveOptions) -> dict[str, Bool[Tensor, "b"
     if draws.drop_all is None:
         return keep
     stays, together = draws.drop_all >= options.drop_all, dropped_together()
-    return {name: kept & stays if name in together else kept for name, kept in keep.items()}
+    return {name: keeps & stays if name in together else keeps for name, keeps in keep.items()}

@@ -75,6 +75,8 @@ class ObjectiveOptions(Options):
                 )
             return (frames - 1) // frames_per_latent + 1
 
-        given = self.reference_frames
-        counts = latents(given) if isinstance(given, int) else {latents(n): share for n, share in given.items()}
+        reference = self.reference_frames
+        counts = (
+            latents(reference) if isinstance(reference, int) else {latents(n): share for n, share in reference.items()}
+        )
         return self.with_(reference_frames=counts)

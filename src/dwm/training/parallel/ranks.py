@@ -32,11 +32,11 @@ PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Place:
+class Ranks:
     """This process among those of a run. `control` is a group on the CPU for small agreements; None: alone."""
 
     rank: int = 0
-    ranks: int = 1
+    count: int = 1
     control: Any = None
 
     @property
@@ -45,7 +45,7 @@ class Place:
 
     def barrier(self) -> None:
         """Waits for all processes."""
-        if self.ranks > 1:
+        if self.count > 1:
             dist.barrier(group=self.control)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
@@ -54,22 +54,22 @@ class Place:
 
     def ask(self, *flags: bool) -> Callable[[], tuple[bool, ...]]:
         """Asks whether each flag is set in any process; the answer is waited for when it is called for."""
-        if self.ranks == 1:
+        if self.count == 1:
             return lambda: flags
-        told = torch.tensor(flags, dtype=torch.int32)
-        work = dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
+        flags_of_all = torch.tensor(flags, dtype=torch.int32)
+        work = dist.all_reduce(flags_of_all, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
 
         def answer() -> tuple[bool, ...]:
             work.wait()
-            return tuple(map(bool, told.tolist()))
+            return tuple(map(bool, flags_of_all.tolist()))
 
         return answer
 
     def gather(self, thing: Any) -> list[Any]:
         """The plain Python values that all processes have, in order of rank."""
-        if self.ranks == 1:
+        if self.count == 1:
             return [thing]
-        things = [None] * self.ranks
+        things = [None] * self.count
         dist.all_gather_object(things, thing, group=self.control)
         return things
 
@@ -83,19 +83,19 @@ class Place:
             self.barrier()
 
 
-_places: dict[Any, Place] = {}
+_groups: dict[Any, Ranks] = {}
 
 
-def place() -> Place:
+def current_ranks() -> Ranks:
     """Where this process stands: alone without a torch.distributed group."""
     if not (dist.is_available() and dist.is_initialized()):
-        return Place()
+        return Ranks()
     world = dist.group.WORLD
-    if world not in _places:
-        _places.clear()
+    if world not in _groups:
+        _groups.clear()
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
-        _places[world] = Place(dist.get_rank(), dist.get_world_size(), control)
-    return _places[world]
+        _groups[world] = Ranks(dist.get_rank(), dist.get_world_size(), control)
+    return _groups[world]
 
 
 def restarted() -> bool:
@@ -122,9 +122,9 @@ def group(device: str = "auto") -> Iterator[torch.device]:
     dist.init_process_group(group_backend(mine), store=attempt, rank=meeting.rank, world_size=meeting.ranks)
     try:
         yield mine
-        place().barrier()
+        current_ranks().barrier()
     finally:
-        _places.clear()
+        _groups.clear()
         dist.destroy_process_group()
 
 
@@ -144,12 +144,12 @@ class Computation(nn.Module):
 class Spread:
     """A task spread over processes. Gradients come out as the mean over processes of what each one sent backward."""
 
-    def __init__(self, task: Task[Any], options: ParallelOptions, here: Place):
-        self.here = here
+    def __init__(self, task: Task[Any], options: ParallelOptions, ranks: Ranks):
+        self.ranks = ranks
         self.module = task.module
         self._undo: list[Callable[[], None]] = []
         self._compiler = Compiler()
-        self.sharded = options.mode == "fsdp" and here.ranks > 1
+        self.sharded = options.mode == "fsdp" and ranks.count > 1
         blocks = _distinct(task.blocks())
         for block in blocks:
             self._change(block, options)
@@ -159,7 +159,7 @@ class Spread:
         else:
             computation.to(task.device)
         self._computation: nn.Module = computation
-        if here.ranks > 1 and not self.sharded:
+        if ranks.count > 1 and not self.sharded:
             self._computation = _copies(computation, task.device)
 
     def backward(self, batch: Any, generator: torch.Generator, weight: float, last: bool) -> Losses:
@@ -192,7 +192,7 @@ class Spread:
     def _shared(self, last: bool) -> AbstractContextManager[Any]:
         if self.sharded:
             self._computation.set_requires_gradient_sync(last)
-        elif self.here.ranks > 1 and not last:
+        elif self.ranks.count > 1 and not last:
             return self._computation.no_sync()
         return contextlib.nullcontext()
 
@@ -211,7 +211,7 @@ class Spread:
         self, computation: Computation, blocks: list[nn.Module], options: ParallelOptions, task: Task[Any]
     ) -> None:
         fully_shard, policy = _fsdp(task.device)
-        shape = options.shape(self.here.ranks)
+        shape = options.shape(self.ranks.count)
         mesh = dist.init_device_mesh(task.device.type, shape, mesh_dim_names=("copies", "shards"))
         if shape[0] == 1:
             mesh = mesh["shards"]
@@ -231,7 +231,7 @@ class Spread:
         for module in computation.modules():
             if hasattr(module, "agreed"):
                 before = module.agreed
-                module.agreed = lambda wanted: self.here.any(wanted)[0]  # type: ignore[assignment]
+                module.agreed = lambda flag: self.ranks.any(flag)[0]  # type: ignore[assignment]
                 self._undo.append(partial(setattr, module, "agreed", before))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.key_check import require_keys, shapes_of
 from dwm.checkpoints.tensor_files import read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.screen import say
@@ -27,7 +27,7 @@ from dwm.storage import atomic_write, read_file
 from dwm.strict_json import parse_json
 from dwm.training.loop.ema import Ema
 from dwm.training.loop.scaler import Scaler
-from dwm.training.parallel.ranks import Place
+from dwm.training.parallel.ranks import Ranks
 from dwm.training.parallel.tensors import whole
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class Training:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a save holds, by name; sharded as it is, sharing its memory."""
-        found = {f"weights.{name}": value.detach() for name, value in self.module.state_dict().items()}
-        found.update({f"average.{name}": value for name, value in self.ema.average.items()})
+        tensors = {f"weights.{name}": value.detach() for name, value in self.module.state_dict().items()}
+        tensors.update({f"average.{name}": value for name, value in self.ema.average.items()})
         for name, parameter, optimizer in self.optimized():
             for key, value in optimizer.state.get(parameter, {}).items():
-                found[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
-        return found
+                tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
+        return tensors
 
     def optimized(self) -> Iterable[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
         """Every parameter that learns, with its name and its optimizer."""
@@ -87,15 +87,15 @@ class Training:
 
 def saves(folder: Path) -> list[Path]:
     """The complete saves of a run, oldest first."""
-    found = [path for path in folder.glob("*") if NAME.fullmatch(path.name) and (path / STATE).exists()]
-    return sorted(found, key=lambda path: int(path.name))
+    folders = [path for path in folder.glob("*") if NAME.fullmatch(path.name) and (path / STATE).exists()]
+    return sorted(folders, key=lambda path: int(path.name))
 
 
 def scores(folder: Path) -> dict[int, float]:
     """What callbacks found of the saved steps; the lower the better."""
     try:
-        found = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-        return {int(step): float(value) for step, value in found.items()}
+        values = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        return {int(step): float(value) for step, value in values.items()}
     except (OSError, ValueError, AttributeError):
         return {}
 
@@ -108,12 +108,12 @@ def note_score(folder: Path, step: int, value: float) -> None:
 
 def prune(folder: Path, keep: int, keep_best: int) -> None:
     """Deletes all saves but the last `keep` and the `keep_best` with the lowest scores."""
-    found = {int(path.name): path for path in saves(folder)}
-    scored = {step: value for step, value in scores(folder).items() if step in found}
+    folders = {int(path.name): path for path in saves(folder)}
+    scored = {step: value for step, value in scores(folder).items() if step in folders}
     best = sorted(scored, key=lambda step: (scored[step], -step))[:keep_best]
-    for step in sorted(found)[:-keep]:
+    for step in sorted(folders)[:-keep]:
         if step not in best:
-            remove(found[step])
+            remove(folders[step])
 
 
 def remove(path: Path) -> None:
@@ -124,26 +124,26 @@ def remove(path: Path) -> None:
     shutil.rmtree(beside, ignore_errors=True)
 
 
-def resume(folder: Path, training: Training, here: Place) -> int:
+def resume(folder: Path, training: Training, ranks: Ranks) -> int:
     """Goes on from the newest save that is whole; returns the steps done, 0 where there is no save.
 
     A damaged one is named, renamed to `damaged-…` and the one before it taken. Raises DwmError where all are damaged.
     """
-    with here.first_alone():
-        found = saves(folder)
-    for path in reversed(found):
-        wrong = damage(path, here)
+    with ranks.first_alone():
+        folders = saves(folder)
+    for path in reversed(folders):
+        wrong = damage(path, ranks)
         if wrong is None:
             return restore(path, training)
-        if here.first:
+        if ranks.first:
             say(f"{path}: {wrong}; the save before it is taken")
             os.replace(path, path.with_name(f"damaged-{path.name}"))
-    if found:
-        raise DwmError(f"{folder}: none of its {len(found)} saves can be read; start again in another folder")
+    if folders:
+        raise DwmError(f"{folder}: none of its {len(folders)} saves can be read; start again in another folder")
     return 0
 
 
-def damage(path: Path, here: Place = Place()) -> str | None:
+def damage(path: Path, ranks: Ranks = Ranks()) -> str | None:
     """What is wrong with a save, or None. The processes share out its files, so all must ask."""
     from dwm.training.saves.shard_files import PATTERN, fault
 
@@ -153,11 +153,11 @@ def damage(path: Path, here: Place = Place()) -> str | None:
         files = sorted(path.glob(PATTERN))
         if len(files) != state["files"]:
             wrong = f"{len(files)} of its {state['files']} files are there"
-        for file in files[here.rank :: here.ranks]:
+        for file in files[ranks.rank :: ranks.count]:
             wrong = wrong or fault(file)
     except DwmError as error:
         wrong = str(error)
-    return next((one for one in here.gather(wrong) if one), None)
+    return next((one for one in ranks.gather(wrong) if one), None)
 
 
 def restore(path: Path, training: Training) -> int:
@@ -166,14 +166,14 @@ def restore(path: Path, training: Training) -> int:
 
     state = read_state(path)
     files = Files(path)
-    weights = {name: found.size for name, found in files.tensors.items() if name.startswith("weights.")}
+    weights = {name: entry.size for name, entry in files.tensors.items() if name.startswith("weights.")}
     own = {f"weights.{name}": value for name, value in training.module.state_dict().items()}
     require_keys(path, weights, shapes_of(own), THIS)
     _prepare_optimizers(path, training, files)
-    wanted = training.tensors()
-    require_keys(path, {name: found.size for name, found in files.tensors.items()}, shapes_of(wanted), THIS)
+    tensors = training.tensors()
+    require_keys(path, {name: entry.size for name, entry in files.tensors.items()}, shapes_of(tensors), THIS)
     with torch.no_grad():
-        files.read_into(wanted)
+        files.read_into(tensors)
     training.ema.updates = state["average_updates"]
     if training.scaler.enabled and state["scaler"]:
         training.scaler.scale, training.scaler.good_steps = state["scaler"]
@@ -204,10 +204,10 @@ def saved_weights(path: Path, part: str = "average") -> dict[str, Tensor]:
     from dwm.training.saves.shard_files import Files
 
     files = Files(path)
-    found = {name.partition(".")[2]: name for name in files.tensors if name.startswith("weights.")}
+    stored_names = {name.partition(".")[2]: name for name in files.tensors if name.startswith("weights.")}
     if part == "average":
-        found.update({name.partition(".")[2]: name for name in files.tensors if name.startswith("average.")})
-    return {name: files.whole(stored) for name, stored in found.items()}
+        stored_names.update({name.partition(".")[2]: name for name in files.tensors if name.startswith("average.")})
+    return {name: files.whole(stored) for name, stored in stored_names.items()}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -236,12 +236,12 @@ def _prepare_optimizers(path: Path, training: Training, files: Files) -> None:
         if unlike:
             raise DwmError(f"{path}: {name} was trained by another optimizer; resume with the options it was made with")
         for key in keys:
-            found = files.tensors[f"optimizer.{name}.{key}"]
-            if found.size == parameter.shape:
+            entry = files.tensors[f"optimizer.{name}.{key}"]
+            if entry.size == parameter.shape:
                 optimizer.state[parameter][key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
             else:
                 device = parameter.device if optimizer.defaults.get("fused") else None
-                empty = torch.zeros(found.size, dtype=found.properties.dtype, device=device)
+                empty = torch.zeros(entry.size, dtype=entry.properties.dtype, device=device)
                 optimizer.state[parameter][key] = empty
     if stored:
         raise DwmError(

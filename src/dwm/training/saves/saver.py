@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dwm.devices import mark
 from dwm.errors import DwmError
-from dwm.training.parallel.ranks import Place
+from dwm.training.parallel.ranks import Ranks
 from dwm.training.saves.checkpoint import STATE, Training, prune, remove, state_of
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Saver:
     """The saves of one run. All processes call all methods at the same steps."""
 
-    def __init__(self, folder: Path, training: Training, here: Place = Place(), keep: int = 2, keep_best: int = 1):
-        self.folder, self.training, self.here = folder, training, here
+    def __init__(self, folder: Path, training: Training, ranks: Ranks = Ranks(), keep: int = 2, keep_best: int = 1):
+        self.folder, self.training, self.ranks = folder, training, ranks
         self.keep, self.keep_best = keep, keep_best
         self._pieces: list[Piece] = []
         self._names: list[str] = []
@@ -39,11 +39,11 @@ class Saver:
         self._named = False
         self._error: OSError | None = None
         self._state: dict[str, object] = {}
-        if here.first:
+        if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in (*folder.glob(".saving-*"), *folder.glob(".deleting-*")):
                 shutil.rmtree(leftover, ignore_errors=True)
-        here.barrier()
+        ranks.barrier()
 
     @property
     def writing(self) -> bool:
@@ -62,10 +62,10 @@ class Saver:
         tensors = self.training.tensors()
         if list(tensors) != self._names:
             self._names = list(tensors)
-            self._pieces = shard_files.share_out(tensors, self.here.rank, self.here.gather)
+            self._pieces = shard_files.share_out(tensors, self.ranks.rank, self.ranks.gather)
         shard_files.copy(tensors, self._pieces, self._copies)
         copied = mark(next(self.training.module.parameters()).device)
-        self._state = state_of(step, self.training, self.here.ranks)
+        self._state = state_of(step, self.training, self.ranks.count)
         self._named = False
         beside = self._beside()
         self._thread = threading.Thread(target=self._write, args=(beside, copied), name="saver", daemon=True)
@@ -89,9 +89,9 @@ class Saver:
         if self._thread is None:
             return
         self._thread.join()
-        (failed,) = self.here.any(self._error is not None)
+        (failed,) = self.ranks.any(self._error is not None)
         self.settle(writing=False, failed=failed)
-        self.here.barrier()
+        self.ranks.barrier()
 
     def _beside(self) -> Path:
         return self.folder / f".saving-{self._state['step']:07d}"
@@ -103,10 +103,10 @@ class Saver:
             if copied is not None:
                 copied.synchronize()
             beside.mkdir(parents=True, exist_ok=True)
-            path = beside / f"shard_{self.here.rank:05d}.safetensors"
+            path = beside / f"shard_{self.ranks.rank:05d}.safetensors"
             shard_files.write(path, self._pieces, self._copies)
             _to_disk(path)
-            if self.here.ranks == 1:  # no need to wait for others, or for the end of a step
+            if self.ranks.count == 1:  # no need to wait for others, or for the end of a step
                 self._name()
         except OSError as error:
             self._error = error
@@ -115,7 +115,7 @@ class Saver:
 
     def _name(self) -> None:
         self._named = True
-        if not self.here.first:
+        if not self.ranks.first:
             return
         beside, target = self._beside(), self.folder / f"{self._state['step']:07d}"
         (beside / STATE).write_text(json.dumps(self._state, indent=1) + "\n", encoding="utf-8")
@@ -136,12 +136,12 @@ class Saver:
         raise DwmError(f"{target}: could not be saved ({why}); the saves before it are kept") from error
 
 
-def save(folder: Path, step: int, training: Training, here: Place = Place(), keep: int = 2) -> Path:
+def save(folder: Path, step: int, training: Training, ranks: Ranks = Ranks(), keep: int = 2) -> Path:
     """Writes `folder/0000500` for step 500, waits for it, and deletes all but the last `keep` saves.
 
     Raises DwmError on a full disk.
     """
-    saver = Saver(folder, training, here, keep)
+    saver = Saver(folder, training, ranks, keep)
     saver.start(step)
     saver.finish()
     return folder / f"{step:07d}"

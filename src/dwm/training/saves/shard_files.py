@@ -103,7 +103,7 @@ class Files:
     def __init__(self, folder: Path):
         self.folder = folder
         self.tensors: dict[str, TensorStorageMetadata] = {}
-        self._places: dict[MetadataIndex, Path] = {}
+        self._paths: dict[MetadataIndex, Path] = {}
         for path in sorted(folder.glob(PATTERN)):
             self._note(path)
         for name, tensor in self.tensors.items():
@@ -123,18 +123,18 @@ class Files:
                     size = torch.Size(piece["size"])
                     self.tensors[name] = TensorStorageMetadata(TensorProperties(dtype), size, [])
                 self.tensors[name].chunks.append(chunk)
-                self._places[MetadataIndex(name, chunk.offsets)] = path
+                self._paths[MetadataIndex(name, chunk.offsets)] = path
 
     def read_into(self, tensors: Mapping[str, Tensor]) -> None:
         """Fills whole or sharded tensors in place. Names and sizes must be those of the files."""
         # By hand: torch.distributed.checkpoint.load makes all processes read together, and cannot be told otherwise before 2.9.
         planner = DefaultLoadPlanner()
-        known = Metadata({**self.tensors}, storage_data=self._places)
-        planner.set_up_planner(dict(tensors), known, is_coordinator=True)
+        metadata = Metadata({**self.tensors}, storage_data=self._paths)
+        planner.set_up_planner(dict(tensors), metadata, is_coordinator=True)
         plan = planner.finish_plan(planner.create_local_plan())
         by_file: dict[Path, list[Any]] = {}
         for item in plan.items:
-            by_file.setdefault(self._places[item.storage_index], []).append(item)
+            by_file.setdefault(self._paths[item.storage_index], []).append(item)
         for path, items in by_file.items():
             with safe_open(path, "pt") as file:
                 for item in items:
@@ -142,8 +142,8 @@ class Files:
 
     def whole(self, name: str) -> Tensor:
         """All of a tensor, put together."""
-        found = self.tensors[name]
-        tensor = torch.empty(found.size, dtype=found.properties.dtype)
+        entry = self.tensors[name]
+        tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
         self.read_into({name: tensor})
         return tensor
 

@@ -22,22 +22,22 @@ from dwm.training.loop.step import step_generator
 from dwm.training.loop.task import Losses, Work
 from dwm.training.perception import (
     JUDGED_DEPTHS,
-    Judge,
+    Discriminator,
     approval,
     contrast_distance,
+    discriminator_loss,
     feature_distance,
     features_of,
-    judge_loss,
 )
 from dwm.training.stages.options import AutoencoderLossOptions, AutoencoderStageOptions
 
 Pictures = Float[Tensor, "n 3 h w"]
 
 
-def reconstruction_loss(got: Pictures, wanted: Pictures, options: AutoencoderLossOptions) -> Float[Tensor, ""]:
+def reconstruction_loss(decoded: Pictures, pictures: Pictures, options: AutoencoderLossOptions) -> Float[Tensor, ""]:
     """L1 of the pictures, of their gradients at three scales, of the pictures halved twice, and of their colours."""
-    loss = F.l1_loss(got, wanted)
-    difference = got - wanted
+    loss = F.l1_loss(decoded, pictures)
+    difference = decoded - pictures
     for scale in range(3):
         if scale:
             difference = F.avg_pool2d(difference, 2)
@@ -100,8 +100,8 @@ class AutoencoderTask:
             network.encoder.requires_grad_(False)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                judged = JUDGED_DEPTHS if options.loss.judged_features else ()
-                self.module["judge"] = Judge(PatchDiscriminator(), judged)
+                depths = JUDGED_DEPTHS if options.loss.judged_features else ()
+                self.module["judge"] = Discriminator(PatchDiscriminator(), depths)
         self.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(self, start: int, every: int = 1) -> Iterator[Pictures]:
@@ -146,7 +146,7 @@ class AutoencoderTask:
 
 def decoder_losses(
     network: AutoencoderKL,
-    judge: nn.Module,
+    discriminator: nn.Module,
     eyes: EfficientNetLite0 | None,
     pictures: Pictures,
     options: AutoencoderLossOptions,
@@ -162,19 +162,21 @@ def decoder_losses(
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     strength = options.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator).to(latents.device)
     got = network.decode(latents + strength * noise).sample
-    made = [] if eyes is None else features_of(eyes, got)
+    features = [] if eyes is None else features_of(eyes, got)
     closeness = reconstruction_loss(got, pictures, options)
     if options.contrast:
         closeness = closeness + options.contrast * contrast_distance(got, pictures)
-    likeness = options.features * feature_distance(made, real) if eyes is not None else closeness.new_zeros(())
+    likeness = options.features * feature_distance(features, real) if eyes is not None else closeness.new_zeros(())
     # The decoder sees the verdict through frozen copies, so that one backward pass serves both networks.
-    frozen = {name: parameter.detach() for name, parameter in judge.named_parameters()}
-    verdict = approval(torch.func.functional_call(judge, frozen, (got, made)))
-    judged = judge_loss(judge(pictures, real), judge(got.detach(), [depth.detach() for depth in made]))
+    frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+    verdict = approval(torch.func.functional_call(discriminator, frozen, (got, features)))
+    verdict_loss = discriminator_loss(
+        discriminator(pictures, real), discriminator(got.detach(), [depth.detach() for depth in features])
+    )
     one = torch.ones((), device=got.device)
-    watched = {"closeness": closeness, "likeness": likeness, "approval": verdict, "judged": judged}
+    watched = {"closeness": closeness, "likeness": likeness, "approval": verdict, "judged": verdict_loss}
     parts = {name: (value.detach(), one) for name, value in watched.items()}
-    return Losses(closeness + likeness - options.adversarial * verdict + judged, parts)
+    return Losses(closeness + likeness - options.adversarial * verdict + verdict_loss, parts)
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class Told:
+class DrivingSettings:
     """How a driving network is trained: what it is told and asked. noising None: the flow of the objective.
 
     references_alone: first frames that a video autoencoder also encodes by themselves, to be given.
@@ -59,33 +59,33 @@ class DrivingTask:
         self,
         network: Network,
         feed: Batches,
-        told: Told,
+        settings: DrivingSettings,
         text: TextEncoder | None = None,
         autoencoder: Autoencoder | None = None,
         device: torch.device | str = "cpu",
     ):
-        self.network, self.feed, self.told = network, feed, told
+        self.network, self.feed, self.settings = network, feed, settings
         self.text, self.autoencoder, self.device = text, autoencoder, torch.device(device)
         parts: dict[str, nn.Module] = {"transformer": network.train()}
-        if text is not None and told.train_text:
+        if text is not None and settings.train_text:
             parts["text"] = text.train().requires_grad_(True)
         elif text is not None:
             text.eval().requires_grad_(False).to(self.device)
         if autoencoder is not None:
             autoencoder.eval().requires_grad_(False).to(self.device)
-        self.module, self.dtype = nn.ModuleDict(parts).to(self.device), told.dtype
+        self.module, self.dtype = nn.ModuleDict(parts).to(self.device), settings.dtype
         self._operations: dict[tuple[int, ...], float] = {}
 
     def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:
         return self.feed.batches(start, every)
 
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
-        batch, told = batch.to(self.device), self.told
+        batch, settings = batch.to(self.device), self.settings
         latents, references = self._latents(batch, generator)
-        draws = draw(latents.shape, told.objective, generator, told.conditions, told.noising)
-        inputs = noised(latents, draws, told.objective, told.noising, references)
+        draws = draw(latents.shape, settings.objective, generator, settings.conditions, settings.noising)
+        inputs = noised(latents, draws, settings.objective, settings.noising, references)
         source: TextSource | None = batch.text or self.text
-        if isinstance(source, TextEncoder) and told.conditions.text and batch.clips.captions is not None:
+        if isinstance(source, TextEncoder) and settings.conditions.text and batch.clips.captions is not None:
             source.say_unread([text for clip in batch.clips.captions for row in clip for text in row])
         conditions = build_conditions(
             batch.clips,
@@ -93,7 +93,7 @@ class DrivingTask:
             source,
             keep=inputs.keep,
             latent_frames=latents.shape[1],
-            gradients=told.train_text,
+            gradients=settings.train_text,
         )
         apart = conditions.disable_temporal
         conditions = replace(
@@ -101,19 +101,19 @@ class DrivingTask:
             disable_temporal=inputs.alone if apart is None else apart | inputs.alone,
             any_temporal=conditions.any_temporal and inputs.any_together,
         )
-        with autocast(self.device, told.dtype):
+        with autocast(self.device, settings.dtype):
             prepared = self.network.prepare(conditions, latents.shape)
             predicted = self.network(inputs.sample, inputs.timestep, prepared)
-        return losses_of(predicted, inputs, told.objective, self._weight(batch, latents))
+        return losses_of(predicted, inputs, settings.objective, self._weight(batch, latents))
 
     def work(self, batch: DrivingBatch) -> Work:
         shape = self._latent_shape(batch)
         if shape not in self._operations:
-            self._operations[shape] = operations(self.network.options, self._seen(batch, shape))
+            self._operations[shape] = operations(self.network.options, self._shape(batch, shape))
         return Work(shape[0], self.network.tokens(shape), self._operations[shape])
 
     def identity(self, batch: DrivingBatch) -> str:
-        return ", ".join(batch.places)
+        return ", ".join(batch.origins)
 
     def blocks(self) -> Sequence[nn.Module]:
         return self.network.blocks()
@@ -121,31 +121,31 @@ class DrivingTask:
     def _conditions(self, batch: DrivingBatch) -> ConditionOptions:
         """Alone, a frame or a view has no other to look at."""
         _, t, v = batch.clips.shape
-        options = self.told.conditions
+        options = self.settings.conditions
         return options.with_(
             disable_crossview=options.disable_crossview or v == 1, disable_temporal=options.disable_temporal or t == 1
         )
 
     def _latents(self, batch: DrivingBatch, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Latents, and those that given frames show where they are encoded apart."""
-        found, head = (batch.latents, batch.references) if batch.latents is not None else self._encoded(batch)
-        latents = self._drawn(found, generator)
+        moments, head = (batch.latents, batch.references) if batch.latents is not None else self._encoded(batch)
+        latents = self._sample(moments, generator)
         if head is None:
             return latents, None
-        shown = self._drawn(head, generator)
+        shown = self._sample(head, generator)
         return latents, torch.cat([shown, latents[:, shown.shape[1] :]], 1)
 
-    def _drawn(self, moments: Moments, generator: torch.Generator) -> Tensor:
-        return moments.sample(generator) if self.told.sample_latents else moments.mean.float()
+    def _sample(self, moments: Moments, generator: torch.Generator) -> Tensor:
+        return moments.sample(generator) if self.settings.sample_latents else moments.mean.float()
 
     @torch.no_grad()
     def _encoded(self, batch: DrivingBatch) -> tuple[Moments, Moments | None]:
         assert self.autoencoder is not None and batch.clips.frames is not None, "no latents, and nothing to make them"
-        frames, alone = batch.clips.frames, self.told.references_alone
+        frames, alone = batch.clips.frames, self.settings.references_alone
         return self.autoencoder.moments(frames), self.autoencoder.moments(frames[:, :alone]) if alone else None
 
     def _weight(self, batch: DrivingBatch, latents: Tensor) -> Tensor | None:
-        boxes, weight = batch.clips.layout_boxes, self.told.objective.box_weight
+        boxes, weight = batch.clips.layout_boxes, self.settings.objective.box_weight
         if weight == 1 or boxes is None:
             return None
         height, width = latents.shape[-2:]
@@ -158,7 +158,7 @@ class DrivingTask:
         b, t, v, _, height, width = batch.clips.frames.shape
         return (b, *self.autoencoder.latent_shape(t, v, (width, height)))
 
-    def _seen(self, batch: DrivingBatch, latents: tuple[int, ...]) -> Shape:
+    def _shape(self, batch: DrivingBatch, latents: tuple[int, ...]) -> Shape:
         """What the network sees of a micro-batch."""
         if batch.text is not None:
             text = batch.text.embedding.sequence.shape[1]

@@ -15,7 +15,7 @@ from dwm.training.feed.batches import Feed
 from dwm.training.loop.options import LoopOptions
 from dwm.training.loop.step import Callback
 from dwm.training.saves import checkpoint
-from dwm.training.stages.driving import DrivingTask, Network, Told
+from dwm.training.stages.driving import DrivingSettings, DrivingTask, Network
 from dwm.training.stages.freezing import freeze
 from dwm.training.stages.options import DrivingStage
 from dwm.training.stages.stage import Context
@@ -36,7 +36,7 @@ class DrivingMaterial:
     blank: Callable[[], Network]
     base: BaseModel
     feed: Callable[[DrivingStage], Feed]
-    told: Callable[[DrivingStage, torch.dtype], Told]
+    settings: Callable[[DrivingStage, torch.dtype], DrivingSettings]
     own_text: Callable[[], TextEncoder] | None = None
     watchers: Callable[[DrivingStage, Network, BaseModel], Sequence[Callback]] = lambda stage, network, base: ()
 
@@ -76,14 +76,16 @@ class DrivingTraining:
         return (folder / WEIGHTS).exists() and not (done and int(done[-1].name) < self.options.loop.steps)
 
     def task(self, context: Context) -> DrivingTask:
-        if context.here.first:
+        if context.ranks.first:
             (context.folder / self.name / WEIGHTS).unlink(missing_ok=True)  # they are of fewer steps
         network, base = self.material.load(self.before)
         frozen = freeze(network.requires_grad_(True), self.freezing)
-        if self.freezing is not None and context.here.first:
+        if self.freezing is not None and context.ranks.first:
             say(*frozen.lines())
-        told = self.material.told(self.options, context.dtype)
-        return DrivingTask(network, self.material.feed(self.options), told, base.text, base.autoencoder, context.device)
+        settings = self.material.settings(self.options, context.dtype)
+        return DrivingTask(
+            network, self.material.feed(self.options), settings, base.text, base.autoencoder, context.device
+        )
 
     def loop(self, task: DrivingTask) -> LoopOptions:
         loop = self.options.loop

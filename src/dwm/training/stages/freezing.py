@@ -45,15 +45,15 @@ def _hits(network: nn.Module, pattern: str) -> dict[str, nn.Module]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise DwmError(f"training.freeze: {pattern!r} is not a regular expression ({error})") from None
-    found: dict[str, nn.Module] = {}
+    hits: dict[str, nn.Module] = {}
     for name, module in network.named_modules():
-        inside = any(name.startswith(f"{outer}.") for outer in found)
+        inside = any(name.startswith(f"{outer}.") for outer in hits)
         if name and not inside and compiled.match(name):
-            found[name] = module
-    if not found:
+            hits[name] = module
+    if not hits:
         parts = ", ".join(name for name, _ in network.named_children())
         raise DwmError(f"training.freeze: {pattern!r} matches no module of the network, whose parts are {parts}")
-    return found
+    return hits
 
 
 def _count(module: nn.Module) -> int:

@@ -17,9 +17,10 @@ from torch import Tensor
 from dwm.data.workers import training_worker_errors
 from dwm.screen import say
 from dwm.training.loop.options import LoopOptions
-from dwm.training.loop.step import Callback, Compatibility, train_task
+from dwm.training.loop.reduction import MEAN, Reduction
+from dwm.training.loop.step import Callback, train_task
 from dwm.training.loop.task import Task
-from dwm.training.parallel.ranks import Place, place
+from dwm.training.parallel.ranks import Ranks, current_ranks
 
 CPU = torch.device("cpu")
 
@@ -35,12 +36,12 @@ class Context:
     resume: bool = True
     workers: int = 0
     callbacks: Sequence[Callback] = ()
-    compatibility: Compatibility = "ours"
+    reduction: Reduction = MEAN
 
     @property
-    def here(self) -> Place:
+    def ranks(self) -> Ranks:
         """This process among those of the run."""
-        return place()
+        return current_ranks()
 
 
 SomeTask = TypeVar("SomeTask", bound=Task[Any])
@@ -88,9 +89,9 @@ def _run_stage(stage: Stage[SomeTask], context: Context) -> None:
     callbacks = (*context.callbacks, *stage.callbacks(context, task))
     with training_worker_errors(context.workers):
         averaged = _trained(task, stage.loop(task), context, stage.name, callbacks)
-    if context.here.first:
+    if context.ranks.first:
         stage.write(context, task, averaged)
-    context.here.barrier()
+    context.ranks.barrier()
 
 
 def _trained(
@@ -101,16 +102,16 @@ def _trained(
     A stage whose micro-batches the processes cannot share is trained by the first one alone, which says so; the others wait
     and get nothing.
     """
-    here, folder = context.here, context.folder / name
-    if options.accumulate % here.ranks == 0:
-        return train_task(task, options, folder, context.resume, callbacks, context.compatibility).averaged()
+    ranks, folder = context.ranks, context.folder / name
+    if options.accumulate % ranks.count == 0:
+        return train_task(task, options, folder, context.resume, callbacks, context.reduction).averaged()
     averaged: Mapping[str, Tensor] = {}
-    if here.first:
+    if ranks.first:
         say(
-            f"{name}: {here.ranks} processes cannot share steps of {options.accumulate} micro-batches "
+            f"{name}: {ranks.count} processes cannot share steps of {options.accumulate} micro-batches "
             "(accumulate); the first one trains this stage alone"
         )
-        training = train_task(task, options, folder, context.resume, callbacks, context.compatibility, Place())
+        training = train_task(task, options, folder, context.resume, callbacks, context.reduction, Ranks())
         averaged = training.averaged()
-    here.barrier()
+    ranks.barrier()
     return averaged

@@ -36,7 +36,7 @@ LAYERS = (
     "traffic_light",
     "lane_connector",
 )
-Place = Callable[[Float[np.ndarray, "n 2"]], Float[np.ndarray, "n 2"]]
+ToMap = Callable[[Float[np.ndarray, "n 2"]], Float[np.ndarray, "n 2"]]
 """Moves points from a scene's local frame to the place's frame."""
 
 
@@ -45,7 +45,7 @@ class MapRecords:
     """Records of one scene, or of a whole map, by layer, and the two graphs by lane."""
 
     key: str
-    place: Place
+    to_map: ToMap
     layers: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in LAYERS})
     connectivity: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     arclines: dict[str, list[Row]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class MapRecords:
         """The node at a local point (one for all that meet there)."""
         at = (x, y) if self.digits is None else (round(x, self.digits), round(y, self.digits))
         if at not in self.nodes:
-            placed = self.place(np.array([[x, y]]))[0]
+            placed = self.to_map(np.array([[x, y]]))[0]
             self.nodes[at] = self.add("node", x=float(placed[0]), y=float(placed[1]))
         return self.nodes[at]
 
@@ -99,8 +99,8 @@ def records_of_map(name: str, lane_map: LaneMap) -> MapRecords:
         for shape in polygons:
             if isinstance(shape, LineString):
                 continue
-            place = records.polygon(shape)
-            parts = {"polygon_tokens": [place]} if layer == "drivable_area" else {"polygon_token": place}
+            polygon = records.polygon(shape)
+            parts = {"polygon_tokens": [polygon]} if layer == "drivable_area" else {"polygon_token": polygon}
             records.add(layer, **parts)
     return records
 

@@ -104,8 +104,8 @@ def scene_number(index: int) -> int:
     """The official number that scene `index` borrows, so that official splits sort it: mini's first, then 4 train to 1 val."""
     if index < len(MINI):
         return MINI[index]
-    group, place = divmod(index - len(MINI), VAL_EVERY)
-    return VAL[group] if place == VAL_EVERY - 1 else TRAIN[group * (VAL_EVERY - 1) + place]
+    group, remainder = divmod(index - len(MINI), VAL_EVERY)
+    return VAL[group] if remainder == VAL_EVERY - 1 else TRAIN[group * (VAL_EVERY - 1) + remainder]
 
 
 def scene_name(index: int) -> str:
@@ -165,7 +165,10 @@ def map_row(name: str, file: str, log_tokens: Sequence[str]) -> Row:
 
 def map_rows(log_tokens: dict[str, Sequence[str]]) -> list[Row]:
     """The map table: a mask for each place that has logs."""
-    return [map_row(LOCATIONS[place], f"maps/{LOCATIONS[place]}.png", tokens) for place, tokens in log_tokens.items()]
+    return [
+        map_row(LOCATIONS[location], f"maps/{LOCATIONS[location]}.png", tokens)
+        for location, tokens in log_tokens.items()
+    ]
 
 
 def link(rows: Sequence[Row]) -> None:

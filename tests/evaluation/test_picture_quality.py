@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dwm.evaluation.looks import frame_change, psnr, sharpness
+from dwm.evaluation.picture_quality import frame_change, psnr, sharpness
 from dwm.report import Video
 
 

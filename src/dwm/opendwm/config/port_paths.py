@@ -23,9 +23,9 @@ PRIVATE_SERVICE = "aoss-internal"
 NUSCENES = "https://www.nuscenes.org/nuscenes#download"
 OPENDWM_DATA = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 ARCHIVE = r"[^/]+\.(?:zip|tar)"
-PLACES = tuple(
-    (re.compile(pattern), place)
-    for pattern, place in (
+PORT_PATHS = tuple(
+    (re.compile(pattern), location)
+    for pattern, location in (
         (r"((?:nuScenes-map-expansion|interp_12Hz_|v1\.0-)[^/]*\.zip)$", r"data/nuscenes/\1"),
         (r"(?:^|/)(nuscenes_[^/]*_caption_v2_[^/]*\.json)$", r"data/nuscenes/\1"),
         (r"(?:^|/)data/nuscenes$", "data/nuscenes"),
@@ -49,15 +49,15 @@ def is_private(path: str) -> bool:
     return bool(PRIVATE.match(path)) and not Path(path).exists()
 
 
-def port_place(path: str) -> str | None:
+def port_path(path: str) -> str | None:
     """Where the port has such a file, from its folder; None for what it knows nothing of."""
-    return next((found.expand(place) for known, place in PLACES if (found := known.search(path))), None)
+    return next((match.expand(location) for pattern, location in PORT_PATHS if (match := pattern.search(path))), None)
 
 
 def _fetch(path: str) -> str | None:
     """How a file of the port's nuScenes folder is come by; None for other files."""
-    place, name = port_place(path), basename(path)
-    if place != f"data/nuscenes/{name}":
+    location, name = port_path(path), basename(path)
+    if location != f"data/nuscenes/{name}":
         return None
     packed = next((file for end in (".tgz", ".tar.gz") if (file := Path(path).with_suffix(end)).exists()), None)
     if packed is not None:
@@ -70,7 +70,7 @@ def _fetch(path: str) -> str | None:
 def with_root(run: Recipe, root: Path) -> Recipe:
     """The run with its files below `root`: private paths at the port's places, relative ones as they are.
 
-    Absolute paths of one's own, URLs, and private paths that the port has no place for stay (`check_places` names those).
+    Absolute paths of one's own, URLs, and private paths that the port has no place for stay (`check_paths` names those).
     """
 
     def at(path: str | None) -> str | None:
@@ -79,8 +79,8 @@ def with_root(run: Recipe, root: Path) -> Recipe:
     def below(path: str) -> str:
         if "://" in path or (Path(path).is_absolute() and not is_private(path)):
             return path
-        place = port_place(path) if is_private(path) else path
-        return path if place is None else str(root / place)
+        location = port_path(path) if is_private(path) else path
+        return path if location is None else str(root / location)
 
     def moved(part: SourceOptions) -> SourceOptions:
         captions = part.captions and tuple(at(name) or "" if name else "" for name in part.captions)
@@ -101,9 +101,7 @@ def with_root(run: Recipe, root: Path) -> Recipe:
     return run.with_(data=run.data.with_(**sets), **networks)
 
 
-def check_places(
-    run: Recipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True
-) -> None:
+def check_paths(run: Recipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True) -> None:
     """Raises DwmError for the first private path that a run would open, with the key of the file to set and the port's place;
     and for a file of the port's nuScenes folder that is missing, with where it is to be had.
 
@@ -117,19 +115,19 @@ def check_places(
 
 
 def _line(needed: Needed, values: Mapping[str, Any]) -> str:
-    place = port_place(needed.path)
+    location = port_path(needed.path)
     key, value = _named(needed, values)
-    where = f"the port has it at {place}: " if place else ""
+    where = f"the port has it at {location}: " if location else ""
     put = "set the key to where yours lies"
-    if place:
-        put += f", or put it at DIR/{place} and give --root DIR, which does so for all paths of this file"
+    if location:
+        put += f", or put it at DIR/{location} and give --root DIR, which does so for all paths of this file"
     return f"{key} is {value}, which is not on this machine ({needed.what} {basename(needed.path)}); {where}{put}"
 
 
 def _named(needed: Needed, values: Mapping[str, Any]) -> tuple[str, str]:
     """The key of the file that names a path, or the folder that it lies in, and what stands there; else our setting."""
-    found = [(key, value) for key, value in _texts(values) if needed.path.startswith(value) and PRIVATE.match(value)]
-    return max(found, key=lambda pair: len(pair[1]), default=(needed.key, needed.path))
+    texts = [(key, value) for key, value in _texts(values) if needed.path.startswith(value) and PRIVATE.match(value)]
+    return max(texts, key=lambda pair: len(pair[1]), default=(needed.key, needed.path))
 
 
 def _texts(values: Any, path: str = "") -> Iterator[tuple[str, str]]:

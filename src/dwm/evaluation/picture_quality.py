@@ -20,5 +20,5 @@ def frame_change(video: Video) -> float:
 
 def psnr(video: Video, original: Video) -> float:
     """The peak signal-to-noise ratio over all pictures, dB."""
-    error = float((video.frames - original.frames).square().mean())
+    error = float((video.frames - original.frames).double().square().mean())
     return math.inf if error == 0 else -10 * math.log10(error)

@@ -1,0 +1,1 @@
+"""Sources of steering: the town, a recorded drive."""

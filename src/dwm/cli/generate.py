@@ -38,6 +38,7 @@ def generate(
     weights: flags.OptionalWeights = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     dtype: flags.OptionalDtype = None,
+    offload: flags.Offload = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -69,6 +70,7 @@ def generate(
         "weights": weights,
         "device": device,
         "dtype": dtype and dtype.value,
+        "offload": offload,
         "key_frames_only": key_frames or None,
         "force": force or None,
     }

@@ -12,7 +12,9 @@ from dwm.base_models.absent import RememberedText
 from dwm.base_models.text import Sd3TextEncoder
 from dwm.checkpoints.folder import network_skeleton
 from dwm.config import resolve
+from dwm.config.cost import cards
 from dwm.config.generation_memory import GenerationMemory, Request, generation_memory
+from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.blank_clip import plain_clip
@@ -87,3 +89,11 @@ def test_real_sizes_fit_into_cards_of_12_and_24_gigabytes() -> None:
     pictures = resolve("sd35-crossview-nuscenes").driving_network()
     need = generation_memory(pictures, None, Request(1, 6, (448, 256), 1), torch.bfloat16)
     assert need.plan("text first").resident <= 7.6e9
+
+
+def test_show_memory_tells_how_clips_are_generated_on_usual_cards() -> None:
+    run = resolve("sd35-layout-nuscenes-tiny")
+    assert isinstance(run, Recipe)
+    tight, roomy = cards(run, torch.bfloat16, (1e6, 1e9))
+    assert tight.plan is None and tight.line() == "  0 GB: pictures in bfloat16: do not fit"
+    assert roomy.plan is not None and roomy.frames == 4 and "at most" in roomy.line()

@@ -39,6 +39,7 @@ def generate(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     dtype: flags.OptionalDtype = None,
     offload: flags.Offload = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile first: a minute, then faster steps.")] = False,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -71,6 +72,7 @@ def generate(
         "device": device,
         "dtype": dtype and dtype.value,
         "offload": offload,
+        "compile": compile or None,
         "key_frames_only": key_frames or None,
         "force": force or None,
     }

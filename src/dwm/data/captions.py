@@ -50,14 +50,18 @@ class CaptionFiles:
         times = self.times.get(self.camera_key(scene, channel))
         if not times:
             return None
-        nearest = times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp / self.micros)))]
-        key = self.key(scene, channel, nearest)
+        key = self.key(scene, channel, self.nearest(scene, channel, stamp))
         if key not in self.captions and not strict:
             return None
         if (fault := self.fault(key)) is not None:
             raise DwmError(fault)
         entry = self.captions[key]
         return Caption(**{part: entry.get(part, "") for part in CAPTION_KEYS})
+
+    def nearest(self, scene: str, channel: str, stamp: float) -> float:
+        """Of a camera's times, which rise, the one nearest to a frame's (µs); the earlier of two."""
+        times = self.times[self.camera_key(scene, channel)]
+        return times[int(nearest_index(np.asarray(times, np.float64), np.asarray(stamp / self.micros)))]
 
     def camera_key(self, scene: str, channel: str) -> str:
         """The key of the times of a camera."""

@@ -58,10 +58,10 @@ def edit_faults(before: Clip, after: Clip) -> list[str]:
         ground = _footprints(boxes)
         _overlaps(boxes, ground, changed, faults, frame)
         car = _own_ground(own)
-        for i in np.flatnonzero(shapely.intersects(ground, car)) if len(boxes) else ():
+        for i in np.flatnonzero(shapely.intersects(ground, car)).tolist() if len(boxes) else ():
             if (own_moved or changed[i]) and _level(boxes, i, own[2, 3], own[2, 3] + OWN_HEIGHT):
                 faults.add(("own", boxes.instance[i]), f"{_name(boxes, i)} stands in the own car", frame)
-        for i in np.flatnonzero(changed):
+        for i in np.flatnonzero(changed).tolist():
             _stands(after, boxes, i, drivable, faults, frame)
     if own_moved and drivable is not None:
         for frame in range(after.length):
@@ -81,10 +81,10 @@ def _boxes_at(before: Clip, after: Clip, frame: int) -> tuple[Boxes | None, Boxe
 
 def _changed(old: Boxes | None, boxes: Boxes) -> np.ndarray:
     """Which boxes an edit added or moved."""
-    places = {} if old is None else dict(zip(old.instance, range(len(old)), strict=True))
+    row_of = {} if old is None else dict(zip(old.instance, range(len(old)), strict=True))
     changed = np.ones(len(boxes), bool)
     for i, name in enumerate(boxes.instance):
-        if old is not None and (j := places.get(name)) is not None:
+        if old is not None and (j := row_of.get(name)) is not None:
             same = np.array_equal(old.center[j], boxes.center[i]) and np.array_equal(old.rotation[j], boxes.rotation[i])
             changed[i] = not same
     return changed

@@ -15,6 +15,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from dwm.data.argoverse.logs import has_logs
+from dwm.data.argoverse.tables import open_argoverse
 from dwm.data.dataset import Checked, Dataset, Finding, ReadOptions
 from dwm.data.nuscenes import dataset as nuscenes
 from dwm.data.nuscenes.dataset import NuScenesTables
@@ -92,7 +94,15 @@ FORMATS = {
             open_waymo,
             repeats_views=True,
         ),
-        Format("argoverse", "Argoverse 2", repeats_views=True),
+        Format(
+            "argoverse",
+            "Argoverse 2",
+            "Argoverse 2 logs (a folder such as sensor/val, or its tars)",
+            ("*/*/calibration/egovehicle_SE3_sensor.feather", "*/calibration/egovehicle_SE3_sensor.feather"),
+            has_logs,
+            open_argoverse,
+            repeats_views=True,
+        ),
         Format(
             "opendv",
             "OpenDV",
@@ -219,8 +229,8 @@ def index_dataset(path: Paths, version: str | None = None) -> Indexed:
     """Reads what a data set's files say of its frames, once, and keeps it. Raises DwmError for what does not open."""
     source = None if _drawn_format(path) else _source(open_tree(path), version)
     if source is None:
-        found = open_dataset(path, version, None, ReadOptions(maps=False, missing_captions="empty")).check()
-        return Indexed(found.format or found.version, found.version, found.scenes, found.frames, found.boxes)
+        report = open_dataset(path, version, None, ReadOptions(maps=False, missing_captions="empty")).check()
+        return Indexed(report.format or report.version, report.version, report.scenes, report.frames, report.boxes)
     index = open_index(source)
     scenes = sum(index.scenes["complete"].to_pylist())
     return Indexed(source.title, source.version, scenes, len(index.frames), len(index.boxes), index.folder)

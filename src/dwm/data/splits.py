@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,16 +29,21 @@ def official(split: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def scene_names(split: str | Path | Iterable[str], there: Collection[str]) -> frozenset[str]:
-    """The names that an official split, a text file (one name a line) or a list stands for.
+def scene_names(
+    split: str | Path | Iterable[str], there: Collection[str], own: Mapping[str, Collection[str]] | None = None
+) -> frozenset[str]:
+    """The names that an official split, a text file (one name a line) or a list stands for. `own`: a format's official splits
+    (None: nuScenes').
 
     `known` are the names of the data set's scenes. It may hold a part of an official split, but a list of one's own means what
     it says: raises DwmError for a name in it that is not known.
     """
     if isinstance(split, str | Path):
-        if str(split) in SPLITS:
+        if own is None and str(split) in SPLITS:
             return official(str(split))
-        where, names = f"split {split}", _listed(Path(split))
+        if own is not None and str(split) in own:
+            return frozenset(own[str(split)])
+        where, names = f"split {split}", _listed(Path(split), tuple(SPLITS if own is None else own))
     else:
         where, names = "split", list(split)
     if not names:
@@ -52,11 +57,11 @@ def scene_names(split: str | Path | Iterable[str], there: Collection[str]) -> fr
     return frozenset(names)
 
 
-def _listed(path: Path) -> list[str]:
+def _listed(path: Path, splits: Sequence[str] = SPLITS) -> list[str]:
     """The names in a text file; empty lines and what follows a # are left out."""
     if not path.is_file():
         raise DwmError(
-            f"split {path}: is neither official ({', '.join(SPLITS)}) nor a file of scene names{nearest(str(path), SPLITS)}"
+            f"split {path}: is neither official ({', '.join(splits)}) nor a file of scene names{nearest(str(path), splits)}"
         )
     try:
         lines = read_file(path, limits.ROW).decode("utf-8-sig").splitlines()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Stamps = Float[np.ndarray, "n"]
+Stamps = Float[np.ndarray, "_"]
 
 
 def nearest_index(stamps: Stamps, instants: Float[np.ndarray, "*k"]) -> Int[np.ndarray, "*k"]:

@@ -9,6 +9,10 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from dwm.base_models import BaseModel
+from dwm.base_models.absent import Absent, RememberedText
+from dwm.base_models.text import TextEncoder, present
+
 
 class Offload:
     """Brings one of `parts` at a time onto `device`. What waits is not copied back: weights do not change in sampling."""
@@ -18,6 +22,25 @@ class Offload:
         self._parts = {id(part): part for part in parts}
         self._waiting: list[tuple[nn.Module, str, Tensor]] = []
         self.present: nn.Module | None = None
+
+    @classmethod
+    def of(cls, device: torch.device, network: nn.Module, base: BaseModel) -> Offload:
+        """Of a network and what stands around it, all moved to the machine's memory."""
+        encoder = _encoder(base)
+        parts = [part for part in encoder.parts if not isinstance(part, Absent)] if encoder is not None else []
+        everything = [part for part in (network, base.autoencoder, *parts) if part is not None]
+        for part in everything:
+            nn.Module.to(part, "cpu")
+        offload = cls(device, everything)
+        if encoder is not None and parts:
+            encoder.presence = offload.presence
+        return offload
+
+    def end(self, base: BaseModel) -> None:
+        """Leaves everything in the machine's memory, and text encoders as they were."""
+        self.release()
+        if (encoder := _encoder(base)) is not None:
+            encoder.presence = present
 
     def bring(self, part: nn.Module) -> None:
         """Has `part` on the device, and no other."""
@@ -46,6 +69,10 @@ class Offload:
         """`part` for as long as it works."""
         self.bring(part)
         yield part
+
+
+def _encoder(base: BaseModel) -> TextEncoder | None:
+    return base.text.encoder if isinstance(base.text, RememberedText) else base.text
 
 
 def _put(module: nn.Module, name: str, original: Tensor, value: Tensor) -> None:

@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
-from dwm.base_models.absent import Absent, RememberedText
+from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import load_text
-from dwm.base_models.text import present
 from dwm.checkpoints import folder as folders
 from dwm.checkpoints import locations
 from dwm.checkpoints.card import Size, WeightsCard
@@ -25,10 +24,10 @@ from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
-from dwm.devices import autocast, default_dtype, pick_device
+from dwm.devices import autocast, compile_blocks, default_dtype, pick_device
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
-from dwm.generation.forcing import force_as_published, force_frames
+from dwm.generation.conventions import CONVENTIONS
 from dwm.generation.offload import Offload
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
@@ -47,6 +46,7 @@ class DrivingPipeline:
 
     def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
         self.network, self.base, self.card = network, base, card
+        self.conventions = CONVENTIONS[card.compatibility]
         self.compute_dtype = torch.float32
         self._files: Path | None = None
         self._offload: Offload | None = None
@@ -133,26 +133,22 @@ class DrivingPipeline:
                 "offload moves weights between the machine's memory and a device, and this is a processor: leave it out"
             )
         self._stay()
-        text = self.base.text
-        encoder = text.encoder if isinstance(text, RememberedText) else text
-        parts = [part for part in encoder.parts if not isinstance(part, Absent)] if encoder is not None else []
-        everything = [part for part in (self.network, self.base.autoencoder, *parts) if part is not None]
-        for part in everything:
-            nn.Module.to(part, "cpu")
-        self._offload = Offload(target, everything)
-        if encoder is not None and parts:
-            encoder.presence = self._offload.presence
+        self._offload = Offload.of(target, self.network, self.base)
+        return self
+
+    def compile(self) -> DrivingPipeline:
+        """Compiles the network's blocks when they first run, which takes a minute or more; later steps are faster.
+
+        Where that fails, a line says so and they run as they are.
+        """
+        compile_blocks(self.network.blocks())
         return self
 
     def _stay(self) -> torch.device | None:
         """Ends the moving of weights to and fro; gives the device that they were moved to, None where they were not."""
         if self._offload is None:
             return None
-        device, self._offload = self._offload.device, self._offload.release()
-        text = self.base.text
-        encoder = text.encoder if isinstance(text, RememberedText) else text
-        if encoder is not None:
-            encoder.presence = present
+        device, self._offload = self._offload.device, self._offload.end(self.base)
         return device
 
     def _hold_in(self, dtype: torch.dtype) -> None:
@@ -182,11 +178,6 @@ class DrivingPipeline:
     @property
     def device(self) -> torch.device:
         return self._offload.device if self._offload is not None else next(self.network.parameters()).device
-
-    @property
-    def as_published(self) -> bool:
-        """Whether OpenDWM's oddities in sampling are kept."""
-        return self.card.compatibility == "reference"
 
     @torch.no_grad()
     def __call__(
@@ -220,7 +211,7 @@ class DrivingPipeline:
         batch, size = self._batch(clip, prompt, size, reference_frames)
         if not force:
             self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
-        if not (force or self.as_published):
+        if self.conventions.checked and not force:
             self._check_conditions(batch)
         self._check_references(batch, reference_frames, size)
         generator = generator or torch.Generator().manual_seed(seed or 0)
@@ -248,6 +239,7 @@ class DrivingPipeline:
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
         if self.base.autoencoder is None:
             raise ValueError("the base model was loaded without its autoencoder")
+        self._check_side(size, self.base.autoencoder.factor)
         return Sampler(
             network=self.network,
             autoencoder=self.base.autoencoder,
@@ -268,7 +260,10 @@ class DrivingPipeline:
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
-        sampling, process = self.card.sampling, process_of(self.card.prediction, self.base.scheduler, self.as_published)
+        sampling, process = (
+            self.card.sampling,
+            process_of(self.card.prediction, self.base.scheduler, self.conventions.double_shift),
+        )
         if sampling.solver != "usual" and sampling.style != "windows":
             raise DwmError(f"{self.card.name}: sampling.solver {sampling.solver} is for windows; set it to usual")
         try:
@@ -283,19 +278,14 @@ class DrivingPipeline:
         if sampling.style != "windows" and length > 1:
             return torch.stack(list(self._queued(sampler, batch, length, references)), 1)
         overlap = min(sampling.reference_frames, length - 1)
-        return roll_out(sampler, batch, length, overlap, references, whole=not self.as_published)
+        return roll_out(sampler, batch, length, overlap, references, self.conventions.whole)
 
     def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, references: int) -> Iterator[Tensor]:
-        """Frames of diffusion forcing as they are finished. What OpenDWM cannot do (given frames, short clips) is done our way."""
+        """Frames of diffusion forcing as they are finished."""
         sampling = self.card.sampling
         if sampling.style == "stream" and not references:
-            yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)
-        elif self.as_published and not references and batch.shape[1] > length:
-            frames = force_as_published(sampler, batch, length, sampling.finished_frames)
-            next(frames)
-            yield from (picture for _, picture in frames)
-        else:
-            yield from force_frames(sampler, batch, length, sampling.finished_frames, references)
+            return Stream(sampler, length, sampling.text_every, self.conventions.advance).run(batch)
+        return self.conventions.queue(sampler, batch, length, sampling.finished_frames, references)
 
     def _latents(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
@@ -311,7 +301,7 @@ class DrivingPipeline:
         if isinstance(clip, Clip):
             if isinstance(prompt, Caption):
                 clip, prompt = with_changed_captions(clip, prompt), None
-            if not self.as_published:
+            if not self.conventions.all_boxes:
                 clip = _without_unknown_boxes(clip)
             if size is None:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
@@ -355,6 +345,14 @@ class DrivingPipeline:
                 "a prompt",
                 stacklevel=3,
             )
+
+    def _check_side(self, size: Size, factor: int) -> None:
+        """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
+        options = self.network.options
+        multiple = factor * options.latent_multiple
+        if options.largest_side is not None and max(size) // multiple > options.largest_side:
+            named, most = self.card.name or "the weights", options.largest_side * multiple
+            raise DwmError(f"size {size[0]}x{size[1]}: {named} have positions for at most {most} pixels in a side")
 
     def _check_references(self, batch: ClipBatch, references: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])

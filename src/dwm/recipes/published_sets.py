@@ -1,7 +1,4 @@
-"""The data sets of published runs: where they lie by default, which views they give and how their captions are told.
-
-Sets that cannot be read yet are named all the same, so that a recipe is whole; they are refused when they are opened.
-"""
+"""The data sets of published runs: where they lie by default, which views they give and how their captions are told."""
 
 from __future__ import annotations
 

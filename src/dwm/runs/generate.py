@@ -18,7 +18,7 @@ from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import ReadOptions, collate
 from dwm.data.edits import Edits
-from dwm.devices import pick_device
+from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options
@@ -71,6 +71,7 @@ class GenerationRun(Options):
     offload: bool | None = Field(
         None, description="whether weights wait in the machine's memory while others work; null: where they must"
     )
+    compile: bool = Field(False, description="compile the network first, which takes a minute; later steps are faster")
     force: bool = Field(False, description="try sizes, lengths and views that the weights never saw")
 
 
@@ -97,6 +98,8 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     check(run, card)
     clip = choose_clip(run, card)
     pipe = loaded(run, [clip])
+    if run.compile:
+        pipe.compile()
     run = run.with_(dtype=pipe.computes_in)
     started = time.monotonic()
     video = sampled(pipe, clip, run)
@@ -182,6 +185,7 @@ def loaded(run: GenerationRun | Any, clips: Sequence[Clip] | None = None) -> Dri
     """The pipeline of a run on its device, in its precision and as its memory allows, which is said. Where all `clips` are
     known, their words are encoded before the network is read. Raises DwmError where the memory is too little."""
     device = pick_device(run.device)
+    use_free_cores()
     dtype = chosen_dtype(run.dtype, device)
     plan = planned(run, device, dtype, clips is not None)
     if not progress.QUIET:

@@ -73,11 +73,12 @@ class Archive:
     def names(self, prefix: str = "") -> Iterator[str]:
         return self.members.names(prefix)
 
-    def folders(self) -> set[str]:
-        return self.members.folders()
+    def folders(self, within: str = "") -> set[str]:
+        return self.members.folders(within)
 
     def stamp(self, name: str) -> str:
-        return self.source.stamp if self.exists(name) else ""
+        is_there = next(self.names(name), None) is not None if name.endswith("/") else self.exists(name)
+        return self.source.stamp if is_there else ""
 
     def size(self, name: str) -> int:
         return self._find(name).size

@@ -82,10 +82,15 @@ class Folder:
         )
         return iter(sorted(file.relative_to(self.path).as_posix() for file in files))
 
-    def folders(self) -> set[str]:
-        return {child.name for child in self.path.iterdir() if child.is_dir() and child.name != FOLDER}
+    def folders(self, within: str = "") -> set[str]:
+        base = self._at(f"{within}_").parent if within else self.path
+        children = base.iterdir() if base.is_dir() else ()
+        return {child.name for child in children if child.is_dir() and child.name != FOLDER}
 
     def stamp(self, name: str) -> str:
+        if name.endswith("/"):
+            folder = self._at(f"{name}_").parent
+            return str(folder.stat().st_mtime_ns) if folder.is_dir() else ""
         if not self.exists(name):
             return ""
         status = self._at(name).stat()
@@ -144,18 +149,24 @@ class RemoteFolder:
         names = (str(path)[len(root) :].lstrip("/") for path in paths)
         return iter(sorted(name for name in names if name.startswith(prefix)))
 
-    def folders(self) -> set[str]:
-        return {
-            entry["name"].rstrip("/").rpartition("/")[2] for entry in self.entries() if entry["type"] == "directory"
-        }
+    def folders(self, within: str = "") -> set[str]:
+        entries = self.entries(within)
+        return {entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"}
 
-    def entries(self) -> list[dict]:
-        """What lies in the root: name, type, size."""
-        system, root = self._at()
+    def entries(self, within: str = "") -> list[dict]:
+        """What lies in the root, or in a folder: name, type, size."""
+        system, root = self._at(within.rstrip("/"))
         with reaching(self.where):
-            return system.ls(root, detail=True)
+            try:
+                return system.ls(root, detail=True)
+            except FileNotFoundError:
+                if not within:
+                    raise
+                return []
 
     def stamp(self, name: str) -> str:
+        if name.endswith("/"):
+            return " ".join(sorted(str(entry["name"]) for entry in self.entries(name)))
         system, path = self._at(name)
         return remote_stamp(system.info(path)) if self.exists(name) else ""
 
@@ -191,7 +202,7 @@ class Files:
     def names(self, prefix: str = "") -> Iterator[str]:
         return iter(sorted(name for name in self._sources if name.startswith(prefix)))
 
-    def folders(self) -> set[str]:
+    def folders(self, within: str = "") -> set[str]:
         return set()
 
     def stamp(self, name: str) -> str:

@@ -126,16 +126,16 @@ class Members:
                 return
             yield name.decode()
 
-    def folders(self) -> set[str]:
-        """The folders in the root, found by leaping from one to the next."""
-        names, index = set(), 0
-        while index < len(self._names):
-            name = self._names[index]
-            folder, slash, _ = name.partition(b"/")
+    def folders(self, within: str = "") -> set[str]:
+        """The folders in the root, or within a folder, found by leaping from one to the next."""
+        prefix, names = within.encode(), set()
+        index = bisect_left(self._names, prefix)
+        while index < len(self._names) and (name := self._names[index]).startswith(prefix):
+            folder, slash, _ = name[len(prefix) :].partition(b"/")
             if slash:
                 names.add(folder.decode())
             # "0" follows "/" in the order of names.
-            index = bisect_left(self._names, folder + b"0", index + 1) if slash else index + 1
+            index = bisect_left(self._names, prefix + folder + b"0", index + 1) if slash else index + 1
         return names
 
 

@@ -55,12 +55,12 @@ class Tree(Protocol):
         """The names that begin with `prefix`, sorted."""
         ...
 
-    def folders(self) -> set[str]:
-        """The names of the folders in the root; quick where `names` would walk through everything."""
+    def folders(self, within: str = "") -> set[str]:
+        """The names of the folders in the root, or `within` one ("a/b/"); quick where `names` would walk through everything."""
         ...
 
     def stamp(self, name: str) -> str:
-        """Changes when the file does; empty where it is missing."""
+        """Changes when the file does, or, of a folder ("a/b/"), when files come into it or leave it; empty where it is missing."""
         ...
 
     def size(self, name: str) -> int:
@@ -129,10 +129,12 @@ class Union:
     def names(self, prefix: str = "") -> Iterator[str]:
         return iter(sorted({name for tree in self.trees for name in tree.names(prefix)}))
 
-    def folders(self) -> set[str]:
-        return set().union(*(tree.folders() for tree in self.trees))
+    def folders(self, within: str = "") -> set[str]:
+        return set().union(*(tree.folders(within) for tree in self.trees))
 
     def stamp(self, name: str) -> str:
+        if name.endswith("/"):
+            return " ".join(tree.stamp(name) for tree in self.trees)
         return next((stamp for tree in self.trees if (stamp := tree.stamp(name))), "")
 
     def size(self, name: str) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dwm.data.tables.columns import unpacked
 from dwm.storage import limits
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 8}
@@ -43,20 +43,6 @@ def declared(metadata: pq.FileMetaData) -> int:
     )
     groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
     return sum(max(group.total_byte_size, group.num_rows * width) for group in groups)
-
-
-def unpacked(column: pa.ChunkedArray) -> int:
-    """Bytes of a column once its texts are no longer numbers of a dictionary."""
-    return sum(_unpacked(chunk) for chunk in column.chunks)
-
-
-def _unpacked(values: pa.Array) -> int:
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        return 8 * len(values) + _unpacked(values.flatten())
-    if not pa.types.is_dictionary(values.type):
-        return values.nbytes
-    lengths = pc.binary_length(values.dictionary).cast(pa.int64()).take(values.indices)
-    return 8 * len(values) + (pc.sum(lengths).as_py() or 0)
 
 
 def _plain(field: pa.Field) -> pa.Field:

@@ -107,3 +107,17 @@ def numbers(table: pa.Table, column: str) -> np.ndarray:
     """A column of numbers, without copying (of flags: a copy)."""
     values = table[column]
     return values.chunk(0).to_numpy(zero_copy_only=False) if values.num_chunks == 1 else values.to_numpy()
+
+
+def unpacked(column: pa.ChunkedArray) -> int:
+    """Bytes of a column once its texts are no longer numbers of a dictionary."""
+    return sum(_unpacked(chunk) for chunk in column.chunks)
+
+
+def _unpacked(values: pa.Array) -> int:
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        return 8 * len(values) + _unpacked(values.flatten())
+    if not pa.types.is_dictionary(values.type):
+        return values.nbytes
+    lengths = pc.binary_length(values.dictionary).cast(pa.int64()).take(values.indices)
+    return 8 * len(values) + (pc.sum(lengths).as_py() or 0)

@@ -90,12 +90,13 @@ def open_tables(source: SceneTables, split: Split = None, options: ReadOptions =
     index = open_index(source)
     captions = tuple(source.captions(options.captions))
     tables = IndexedTables(source, index, options, captions)
-    return TableDataset(tables, _numbers(source.tree.where, source.version, index, split))
+    return TableDataset(tables, _numbers(source, index, split))
 
 
-def _numbers(where: str, version: str, index: Index, split: Split) -> tuple[int, ...]:
+def _numbers(source: SceneTables, index: Index, split: Split) -> tuple[int, ...]:
+    where, version, own = source.tree.where, source.version, source.splits
     names, complete = index.scenes["name"].to_pylist(), index.scenes["complete"].to_pylist()
-    chosen = set(names) if split is None else scene_names(split, set(names))
+    chosen = set(names) if split is None else scene_names(split, set(names), own)
     numbers = tuple(i for i, name in enumerate(names) if name in chosen and complete[i])
     broken = [name for i, name in enumerate(names) if name in chosen and not complete[i]]
     if split is not None and broken:
@@ -110,6 +111,6 @@ def _numbers(where: str, version: str, index: Index, split: Split) -> tuple[int,
     if not numbers:
         raise DwmError(
             f"{where}: {version} holds no scene of split {split} (it holds {few(names)}); "
-            f"splits: {', '.join(SPLITS)}, or a file of scene names"
+            f"splits: {', '.join(SPLITS if own is None else own)}, or a file of scene names"
         )
     return numbers

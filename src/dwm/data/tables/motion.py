@@ -84,3 +84,25 @@ def between_rotations(
     other = np.where(chord, shares, np.sin(shares * angle) / sine)[..., None]
     mixed = one * first[:, None] + other * last[:, None]
     return mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
+
+
+def product(one: Float[np.ndarray, "n 4"], other: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """Quaternions (w, x, y, z) of turns by `other`, then by `one`."""
+    w, x, y, z = one.T
+    a, b, c, d = other.T
+    return np.stack(
+        [
+            w * a - x * b - y * c - z * d,
+            w * b + x * a + y * d - z * c,
+            w * c - x * d + y * a + z * b,
+            w * d + x * c - y * b + z * a,
+        ],
+        1,
+    )
+
+
+def turned(rotation: Float[np.ndarray, "n 4"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Each point turned by its unit quaternion (w, x, y, z)."""
+    w, axis = rotation[:, :1], rotation[:, 1:]
+    across = 2 * np.cross(axis, points)
+    return points + w * across + np.cross(axis, across)

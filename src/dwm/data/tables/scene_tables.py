@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -111,6 +111,11 @@ class SceneTables(ABC):
         return self.version
 
     @property
+    def splits(self) -> Mapping[str, Collection[str]] | None:
+        """The names of the scenes of each official split (None: as nuScenes has them)."""
+        return None
+
+    @property
     def title(self) -> str:
         """Format and version, in words."""
         return self.format if self.version in self.format else f"{self.format} {self.version}"
@@ -135,7 +140,7 @@ class SceneTables(ABC):
             return tables
         names = tables["scenes"]["name"]
         tables["scenes"] = _among(
-            tables["scenes"], "name", pa.array(sorted(scene_names(split, names.to_pylist())), TEXT)
+            tables["scenes"], "name", pa.array(sorted(scene_names(split, names.to_pylist(), self.splits)), TEXT)
         )
         for name, column, of in (*BELONGS, ("sensors", "token", "frames"), ("lanes", "map", "scenes")):
             key = {"sensors": "sensor", "lanes": "map"}.get(name, "token")

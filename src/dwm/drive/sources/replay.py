@@ -115,7 +115,7 @@ class ReplaySource:
         return next((boxes for boxes in self.clip.boxes[self.frame] if boxes is not None), None)
 
     def _caption(self) -> Caption:
-        clip = self.clip if not self.spoken else self.clip.told(**self.spoken)
+        clip = self.clip if not self.spoken else self.clip.with_words(**self.spoken)
         return clip.captions[self.frame][0] if clip.captions is not None else Caption()
 
     def _moment(self) -> Moment:

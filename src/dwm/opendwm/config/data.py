@@ -52,8 +52,18 @@ WORDS: dict[str, dict[str, dict[str, str | None]]] = {
 DEFAULT_BOX_COLORS = {
     "nuscenes": OPENDWM_BOX_COLORS,
     "waymo": {"human.pedestrian": (255, 0, 0), "vehicle.bicycle": (0, 255, 0), "vehicle.car": (0, 0, 255)},
+    "argoverse": {
+        **dict.fromkeys(
+            ("human.pedestrian.adult", "human.pedestrian.cyclist", "human.pedestrian.motorcyclist"), (255, 0, 0)
+        ),
+        **{name: OPENDWM_BOX_COLORS[name] for name in ("vehicle.bicycle", "vehicle.motorcycle", "vehicle.truck")},
+        **dict.fromkeys(("vehicle.bus.rigid", "vehicle.bus.school"), (128, 0, 255)),
+        **{name: OPENDWM_BOX_COLORS[name] for name in ("vehicle.car", "vehicle.trailer")},
+    },
 }
 """What OpenDWM's readers draw where their settings say nothing."""
+DEFAULT_PENS = {"argoverse": 10}
+"""Line widths in pixels where they are others than ours."""
 UNDRAWN = "maps have the layers lane, drivable_area and ped_crossing here; this feature is not drawn"
 LISTED = "Waymo's records are read once, for an index of our own; scenes come by name where no list lies beside them"
 
@@ -189,7 +199,7 @@ def _layout(section: Section, kind: str, source: dict[str, Any]) -> None:
             layout[field_name] = _colors(settings, colors, WORDS.get(kind, {}).get(field_name))
         elif field_name == "box_colors" and kind in DEFAULT_BOX_COLORS:
             layout[field_name] = dict(DEFAULT_BOX_COLORS[kind])
-        if (width := settings.take("pen_width", None)) is not None:
+        if (width := settings.take("pen_width", DEFAULT_PENS.get(kind))) is not None:
             layout["pen_width"] = width
         if key == "hdmap_image_settings" and (far := settings.take("max_distance", None)) is not None:
             layout["map_distance"] = far

@@ -1,0 +1,140 @@
+"""Argoverse 2 Sensor as tables: what all logs say is read once, and kept as columns. A log's map is read when it is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from dwm.clip import LaneMap
+from dwm.conventions import CAPTION_KEYS
+from dwm.data.argoverse.captions import ArgoverseCaptions
+from dwm.data.argoverse.log_rows import NOTES, LogRows
+from dwm.data.argoverse.logs import CAMERAS, LIDAR, RING, SENSORS, SPLITS, Log, decode_sweep, find_logs
+from dwm.data.argoverse.maps import read_map
+from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
+from dwm.data.dataset import Finding
+from dwm.data.tables.relations import lane_rows
+from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.data.tables.sweeps import SweepTree
+from dwm.errors import DwmError, nearest
+from dwm.progress import track
+from dwm.storage import Tree, cache_folder, kept_tables
+
+FORMAT = "argoverse 1"
+"""Raised when what is kept of logs changes."""
+VERSION = "sensor"
+
+
+def open_argoverse(tree: Tree, version: str | None) -> ArgoverseTables:
+    """All logs of a tree. Raises DwmError for another version than "sensor"."""
+    if version not in (None, VERSION):
+        raise DwmError(
+            f"{tree.where}: Argoverse 2 has no version {version}{nearest(version, (VERSION,))}; leave it out"
+        )
+    logs = find_logs(tree)
+    if twice := [name for name, count in Counter(log.name for log in logs).items() if count > 1]:
+        raise DwmError(f"{tree.where}: the log {twice[0]} lies in two places; remove one")
+    sweeps = SweepTree(tree, f"/{SENSORS}/{LIDAR}/", ".feather", decode_sweep)
+    return ArgoverseTables(sweeps, VERSION, tuple(logs))
+
+
+@dataclass(frozen=True)
+class ArgoverseTables(SceneTables):
+    """Logs of all splits that are there."""
+
+    format = "Argoverse 2 sensor"
+    views = RING
+    joined = ("scenes", "sensors", "instants", "frames", "boxes")
+    logs: tuple[Log, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return f"argoverse-{self.version}"
+
+    @property
+    def splits(self) -> Mapping[str, Collection[str]]:
+        return {split: [log.name for log in self.logs if log.split == split] for split in SPLITS}
+
+    @cached_property
+    def files(self) -> Sequence[str]:
+        """The tables of each log, and the folders of its sensors."""
+        found = []
+        for log in self.logs:
+            sensors = (LIDAR, CAMERAS, *log.cameras(self.tree))
+            found += [*log.tables, log.file("map/"), *(log.file(f"{SENSORS}/{name}/") for name in sensors)]
+        return found
+
+    def called(self, name: str) -> str:
+        return f"{self.tree.where}: {self.format} ({name})"
+
+    def table(self, name: str) -> pa.Table | None:
+        if name == "captions":
+            return self._caption_rows()
+        if name == "lanes":
+            maps = filter(None, self._kept["scenes"]["map"].to_pylist())
+            rows = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
+            return pa.Table.from_pylist(rows, SCHEMAS["lanes"]) if rows else None
+        return self._kept[name]
+
+    def map(self, name: str) -> LaneMap:
+        """The map of a log."""
+        if not name:
+            return LaneMap({})
+        log = next((log for log in self.logs if log.name == name), None)
+        file = None if log is None else log.map(self.tree)
+        if file is None:
+            raise DwmError(f"{self.tree.where}: holds no map of the log {name}; fetch it again")
+        return read_map(self.tree, file)
+
+    def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:
+        return [*self._captions(named)]
+
+    def _captions(self, named: tuple[str, str] | None = None) -> list[ArgoverseCaptions]:
+        found = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
+        logs = {log.token: log for log in self.logs}
+        return [ArgoverseCaptions(part.name, part.captions, part.times, self.tree, logs) for part in found]
+
+    def _caption_rows(self) -> pa.Table | None:
+        """What the caption files say of these logs, its times in whole µs."""
+        tokens = {log.token for log in self.logs}
+        rows = []
+        for part in self._captions():
+            for place in part.times:
+                scene, _, sensor = place.partition("|")
+                for at, key in part.in_microseconds(scene, sensor) if scene in tokens else ():
+                    if (fault := part.fault(key)) is not None:
+                        raise DwmError(fault)
+                    words = {name: part.captions[key].get(name, "") for name in CAPTION_KEYS}
+                    rows.append({"scene": scene, "sensor": sensor, "at": at} | words)
+        return pa.Table.from_pylist(rows, SCHEMAS["captions"]) if rows else None
+
+    def lost_rows(self) -> Iterator[Finding]:
+        notes = self._kept["notes"].to_pylist()
+        for cause, count in Counter(note["cause"] for note in notes).items():
+            scene = next(note["scene"] for note in notes if note["cause"] == cause)
+            yield Finding(f"a log {cause}", count, scene, False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    @cached_property
+    def _kept(self) -> Mapping[str, pa.Table]:
+        """All that the logs say, read once and kept beside the data."""
+        key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
+        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.logs", key, self._read_all)[0]
+
+    def _read_all(self) -> dict[str, pa.Table]:
+        parts = [
+            LogRows(self.tree, log).tables()
+            for log in track(self.logs, f"{self.tree.where}: {self.format}", unit="logs")
+        ]
+        schemas = {name: SCHEMAS[name] for name in self.joined} | {"notes": NOTES}
+        return {
+            name: pa.concat_tables([schema.empty_table(), *(part[name] for part in parts if name in part)])
+            for name, schema in schemas.items()
+        }

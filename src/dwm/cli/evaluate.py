@@ -48,6 +48,7 @@ def evaluate(
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     dtype: flags.OptionalDtype = None,
+    offload: flags.Offload = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -76,6 +77,7 @@ def evaluate(
         "guidance": guidance,
         "device": device,
         "dtype": dtype and dtype.value,
+        "offload": offload,
         "key_frames_only": key_frames or None,
     }
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}

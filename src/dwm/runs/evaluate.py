@@ -64,6 +64,9 @@ class EvaluationRun(Options):
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
+    offload: bool | None = Field(
+        None, description="whether weights wait in the machine's memory while others work; null: where they must"
+    )
     scores: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
 
 

@@ -132,15 +132,15 @@ class VectorQuantizer(nn.Module):
         usage.count.add_(used.to(usage.count))
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:  # type: ignore[no-untyped-def]
-        """A trained reservoir has as many rows as its first batch had; the codes' table must fit."""
+        """A trained reservoir has as many rows as its first batch had, and may be missing; the codes' table must fit."""
         table = state_dict.get(f"{prefix}embedding.weight")
         if table is not None and table.shape != self.embedding.weight.shape:
             shape, expected = (" x ".join(map(str, t.shape)) for t in (table, self.embedding.weight))
             raise DwmError(
                 f"{prefix}embedding.weight: a table of {shape}, the network has {expected}; change its options"
             )
-        rows = state_dict.get(f"{prefix}reservoir")
-        if rows is not None and rows.ndim == 2 and rows.shape[1] == self.reservoir.shape[1]:
+        rows = state_dict.setdefault(f"{prefix}reservoir", self.reservoir)
+        if rows.ndim == 2 and rows.shape[1] == self.reservoir.shape[1]:
             self.reservoir = self.reservoir.new_empty(rows.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -68,6 +68,11 @@ HANDLERS = {
     "maskgit": "lidar_networks",
     "maskgit_sample": "lidar_tokens",
     "diffusion_sample": "lidar_latents",
+    "vq_train": "lidar_training",
+    "vae_train": "lidar_training",
+    "vq_preview": "lidar_training",
+    "maskgit_train": "lidar_generator_training",
+    "diffusion_train": "lidar_generator_training",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import torch
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 SHARED = Path(os.environ.get("DWM_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
+VECTORS = Path(__file__).parent / "vectors"
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,18 @@ def shared() -> Path:
     if not (SHARED / "vectors").is_dir():
         pytest.skip(f"no reference data at {SHARED}; set DWM_SHARED")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Callable[[str], Path]:
+    """Where a recorded case lies, by its group and name: some are kept beside the tests, and are there in every clone."""
+
+    def find(name: str) -> Path:
+        places = (SHARED / "vectors" / name, VECTORS / name)
+        folder = next((place for place in places if place.exists()), None)
+        return folder or pytest.skip(f"no recorded case {name} at {SHARED}; set DWM_SHARED")
+
+    return find
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -110,8 +110,8 @@ def with_rig(clip: Clip, rig: Rig) -> Clip:
     column = [clip.rig.index(name) if name in clip.rig.names else 0 for name in rig.names]
     boxes = None if clip.boxes is None else tuple(tuple(row[view] for view in column) for row in clip.boxes)
     times, poses = clip.times[:, column], clip.world_from_ego[:, column]
-    seen = replace(clip, rig=rig, times=times, world_from_ego=poses, boxes=boxes)
-    return replace(seen, pictures=None, captions=None)
+    with_cameras = replace(clip, rig=rig, times=times, world_from_ego=poses, boxes=boxes)
+    return replace(with_cameras, pictures=None, captions=None)
 
 
 def _require(clip: Clip, names: Sequence[str]) -> None:

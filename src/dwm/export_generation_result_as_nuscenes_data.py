@@ -1,4 +1,4 @@
-"""OpenDWM's command `python src/dwm/export_generation_result_as_nuscenes_data.py`: says what does its job here."""
+"""OpenDWM's command `python src/dwm/export_generation_result_as_nuscenes_data.py`: pictures by their photographs' names."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dwm.cli.main import outcome  # noqa: E402
-from dwm.opendwm.commands.elsewhere import answer  # noqa: E402
+from dwm.opendwm.commands.parse import export_generated  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(outcome(answer))
+    sys.exit(outcome(export_generated))

@@ -23,8 +23,8 @@ def invoke(*arguments: object) -> str:
     return done.output
 
 
-def test_weights_become_a_folder_that_generates_the_recorded_pictures(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "vectors" / "pipelines" / "images"
+def test_weights_become_a_folder_that_generates_the_recorded_pictures(vectors, tmp_path: Path) -> None:
+    folder = vectors("pipelines/images")
     case = json.loads((folder / "case.json").read_text())
     (tmp_path / "upstream.json").write_text(json.dumps(case["config"]))
     torch.save(read_tensors(folder / "weights.safetensors"), tmp_path / "weights.pth")
@@ -32,7 +32,7 @@ def test_weights_become_a_folder_that_generates_the_recorded_pictures(shared: Pa
         "convert", "weights", tmp_path / "weights.pth", "-c", tmp_path / "upstream.json", "-o", tmp_path / "out"
     )
     assert "tensors loaded" in said and (tmp_path / "out" / "dwm.json").is_file()
-    base = shared / "vectors" / "base_models" / Path(case["config"]["pipeline"]["pretrained_model_name_or_path"]).name
+    base = vectors("base_models") / Path(case["config"]["pipeline"]["pretrained_model_name_or_path"]).name
     pipe = DrivingPipeline.from_pretrained(tmp_path / "out", base_model=base)
     generator = torch.Generator().manual_seed(case["config"]["generator_seed"])
     rows, columns = case["latent_shape"][-2:]

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,15 +24,15 @@ RECORDED = {
 
 
 @pytest.fixture(scope="module")
-def recorded_text(shared: Path):
-    return BaseModel.load(shared / "vectors/base_models/sd3", autoencoder=False).text
+def recorded_text(vectors):
+    return BaseModel.load(vectors("base_models/sd3"), autoencoder=False).text
 
 
 @pytest.mark.parametrize(
     "name", ["images", "window_layout_action", "rollout_given_frames", "temporal_vae", "explicit_view"]
 )
-def test_recorded_conditions(shared: Path, recorded_text, name: str) -> None:
-    folder = shared / "vectors/pipelines" / name
+def test_recorded_conditions(vectors, recorded_text, name: str) -> None:
+    folder = vectors(f"pipelines/{name}")
     case = json.loads((folder / "case.json").read_text())
     pipeline = case["config"]["pipeline"]
     options = condition_options(pipeline["common_config"], load_file(folder / "inputs.safetensors"))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dwm import progress
 from dwm.cli.main import app, outcome
+from dwm.cli.main import run as command
 from dwm.data import LookOptions, ReadOptions, look_at, open_dataset
 from dwm.data.caption_table import make_caption_files
 from dwm.data.open import check_dataset
@@ -92,6 +93,31 @@ def test_points_fall_where_the_camera_sees_them(folder):
     dotted, plain = (draw_view(clip, 0, front, (64, 36), p, options) for p in (point[None], np.zeros((0, 3))))
     assert set(zip(*np.nonzero((dotted != plain).any(-1)), strict=True)) <= {(20, 36), (20, 37), (21, 36), (21, 37)}
     assert (dotted[20, 36] != plain[20, 36]).any()
+
+
+def test_the_foreground_stands_out_in_what_the_command_shows(folder, tmp_path, capsys):
+    from dwm.data import draw_foreground
+    from dwm.data.overview import draw_view
+
+    clip = open_dataset(folder)["scene-0103"].clip(0, 1, 2)
+    plain = LookOptions(boxes=False, map=False)
+    for view in range(len(clip.views)):
+        bright, dark = (
+            draw_view(clip, 0, view, (64, 36), None, plain.with_(foreground=which)).astype(int)
+            for which in (False, True)
+        )
+        stands = draw_foreground(clip, 0, view, (64, 36)).any(-1)
+        bright, dark, stands = bright[20:], dark[20:], stands[20:]  # below the camera's name
+        assert (dark[stands] == bright[stands]).all() and (dark[~stands] == bright[~stands] // 4).all()
+    show = ["data", "show", "scene-0103", "--data", str(folder), "--width", "64"]
+    for name, flags in (("plain.png", []), ("dark.png", ["--foreground"])):
+        with pytest.raises(SystemExit) as stop:
+            command([*show, *flags, "-o", str(tmp_path / name)])
+        assert stop.value.code == 0
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "dark.png").read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        command([*show, "--foreground", "-o", str(tmp_path / "look.rrd")])
+    assert stop.value.code == 1 and "leave out --foreground" in capsys.readouterr().err
 
 
 def test_a_whole_set_has_no_faults(folder):

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,16 +10,16 @@ from dwm.diffusion.ddpm import add_noise, alphas_of, velocity
 SD21 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
 
 
-def _case(shared: Path, name: str) -> tuple[dict, dict, dict, float]:
-    folder = shared / "vectors/unet" / name
+def _case(vectors, name: str) -> tuple[dict, dict, dict, float]:
+    folder = vectors(f"unet/{name}")
     case = json.loads((folder / "case.json").read_text())
     tolerance = case["tolerance"]["float32"]["suggested_abs"]
     return case, load_file(folder / "inputs.safetensors"), load_file(folder / "outputs.safetensors"), tolerance
 
 
 @pytest.mark.parametrize("kind", ["clip", "epsilon", "sample", "v_prediction"])
-def test_recorded_steps(shared: Path, kind: str) -> None:
-    case, given, recorded, tolerance = _case(shared, f"scheduler_ddim_{kind}")
+def test_recorded_steps(vectors, kind: str) -> None:
+    case, given, recorded, tolerance = _case(vectors, f"scheduler_ddim_{kind}")
     solver = Ddim.create(case["call"]["num_inference_steps"], case["config"])
     assert torch.equal(solver.times[:-1], recorded["timesteps"])
     index = (given["timestep"][..., None] == solver.times[:-1]).int().argmax(-1)
@@ -30,8 +29,8 @@ def test_recorded_steps(shared: Path, kind: str) -> None:
     torch.testing.assert_close(clean, recorded["pred_original_sample"], atol=tolerance, rtol=0)
 
 
-def test_recorded_loop(shared: Path) -> None:
-    case, given, recorded, tolerance = _case(shared, "scheduler_ddim_loop")
+def test_recorded_loop(vectors) -> None:
+    case, given, recorded, tolerance = _case(vectors, "scheduler_ddim_loop")
     solver = Ddim.create(10, case["config"])
     sample = given["sample"]
     for index in range(10):
@@ -41,8 +40,8 @@ def test_recorded_loop(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["scheduler_ddpm", "scheduler_ddpm_linear_per_item"])
-def test_recorded_noising(shared: Path, name: str) -> None:
-    case, given, recorded, tolerance = _case(shared, name)
+def test_recorded_noising(vectors, name: str) -> None:
+    case, given, recorded, tolerance = _case(vectors, name)
     alphas = alphas_of(case["config"])
     clean, noise, time = given["original_samples"], given["noise"], given["timesteps"]
     torch.testing.assert_close(add_noise(clean, noise, time, alphas), recorded["add_noise"], atol=tolerance, rtol=0)

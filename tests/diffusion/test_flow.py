@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from dwm.diffusion.flow import add_noise, draw_positions, sigmas_at, training_si
 
 
 @pytest.mark.parametrize("name", ["scheduler_flow_match", "scheduler_flow_match_shift1"])
-def test_recorded_steps(shared: Path, name: str) -> None:
-    folder = shared / "vectors/unet" / name
+def test_recorded_steps(vectors, name: str) -> None:
+    folder = vectors(f"unet/{name}")
     case = json.loads((folder / "case.json").read_text())
     given, recorded = load_file(folder / "inputs.safetensors"), load_file(folder / "outputs.safetensors")
     shift, steps = case["config"]["shift"], case["call"]["num_inference_steps"]

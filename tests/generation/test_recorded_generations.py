@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -20,8 +18,8 @@ CASES = (
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_recorded_generation(shared: Path, name: str) -> None:
-    case = read_case(shared / "vectors" / name)
+def test_recorded_generation(vectors, name: str) -> None:
+    case = read_case(vectors(name))
     result = run_case(case.folder, Setup(torch.device("cpu"), torch.float32))
     assert result.passed, (result.note, [d for d in result.deviations if not d.passed])
     assert len(result.deviations) == len(case.outputs)

@@ -158,3 +158,9 @@ def test_the_folder_of_a_run_says_where_its_weights_lie(pipe, tmp_path):
         resolve(tmp_path / "run" / "weights" / "transformer")
     with pytest.raises(DwmError, match="s3://bucket/weights: weights are read from folders of this machine"):
         resolve("s3://bucket/weights")
+
+
+def test_pictures_beyond_the_table_of_positions_are_refused_even_by_force(clip):
+    pipe = DrivingPipeline.from_pretrained("town")
+    with pytest.raises(DwmError, match="size 224x128: town have positions for at most 192 pixels in a side"):
+        pipe(clip, prompt="day", size=(224, 128), num_inference_steps=1, force=True)

@@ -21,8 +21,8 @@ CASES = (
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_recorded_training_step_is_reproduced_from_its_seeds(shared: Path, name: str):
-    (result,) = run_parity(shared / "vectors" / "training" / name)
+def test_a_recorded_training_step_is_reproduced_from_its_seeds(vectors, name: str):
+    (result,) = run_parity(vectors(f"training/{name}"))
     assert result.passed, (result.note, result.worst)
     kinds = {deviation.tensor.split(".")[1] for deviation in result.deviations}
     assert {"loss", "total_gradient_norm", "gradient", "gradient_norm", "parameter_after", "lr_after"} <= kinds
@@ -38,13 +38,13 @@ def test_a_recorded_training_step_is_reproduced_from_its_seeds(shared: Path, nam
         ({"config": {"pipeline": {"training_config": {"loss_coef_dict": {"sd": 1.01}}}}}, "step0.loss"),
     ],
 )
-def test_a_step_that_differs_from_its_record_is_found(shared: Path, tmp_path: Path, change: dict, shown: str):
-    source = shared / "vectors" / "training" / "reference_augmentation"
+def test_a_step_that_differs_from_its_record_is_found(vectors, tmp_path: Path, change: dict, shown: str):
+    source = vectors("training/reference_augmentation")
     case = tmp_path / "case"
     shutil.copytree(source, case, copy_function=shutil.copyfile)
     case.chmod(0o755)
     for name in ("base_models", "pipelines"):
-        (tmp_path / name).symlink_to(shared / "vectors" / name)
+        (tmp_path / name).symlink_to(vectors(name))
     told = merged(json.loads((source / "case.json").read_text()), change)
     (case / "case.json").write_text(json.dumps(told))
     (result,) = run_parity(case)

@@ -87,28 +87,28 @@ def test_a_block_whose_heads_are_wider_than_its_stream(tmp_path: Path) -> None:
     torch.testing.assert_close(run_attention_block(case, SETUP)["no_mask"].double(), x, atol=1e-5, rtol=1e-5)
 
 
-def test_a_time_for_each_clip_is_a_time_for_each_picture(shared: Path, tmp_path: Path) -> None:
-    source = shared / "vectors/models/dit_plain"
+def test_a_time_for_each_clip_is_a_time_for_each_picture(vectors, tmp_path: Path) -> None:
+    source = vectors("models/dit_plain")
     times = torch.tensor([17.0, 830.0])
     alone = changed(source, tmp_path / "alone", inputs=lambda t: t | {"timestep": times})
     each = changed(source, tmp_path / "each", inputs=lambda t: t | {"timestep": times[:, None, None].expand(2, 3, 3)})
     assert torch.equal(run_dit(alone, SETUP)["noise_pred"], run_dit(each, SETUP)["noise_pred"])
 
 
-def test_words_for_blocks_that_are_off_do_not_matter(shared: Path, tmp_path: Path) -> None:
+def test_words_for_blocks_that_are_off_do_not_matter(vectors, tmp_path: Path) -> None:
     config = {"crossview_attention_type": "diagonal", "temporal_attention_type": "none", "depth_net": None}
-    case = changed(shared / "vectors/models/dit_plain", tmp_path / "case", {"config": config})
+    case = changed(vectors("models/dit_plain"), tmp_path / "case", {"config": config})
     assert result(case).passed
 
 
-def test_a_depth_network_is_refused(shared: Path, tmp_path: Path) -> None:
-    case = changed(shared / "vectors/models/dit_plain", tmp_path / "case", {"config": {"depth_net": {"a": 1}}})
+def test_a_depth_network_is_refused(vectors, tmp_path: Path) -> None:
+    case = changed(vectors("models/dit_plain"), tmp_path / "case", {"config": {"depth_net": {"a": 1}}})
     assert "no depth is predicted" in result(case).note
 
 
-def test_a_mask_that_the_caller_repeats_over_frames(shared: Path, tmp_path: Path) -> None:
+def test_a_mask_that_the_caller_repeats_over_frames(vectors, tmp_path: Path) -> None:
     """Seeing single places: each frame's mask counts for that frame alone."""
-    source = shared / "vectors/unet/unet_pointwise_mask_single_frame"
+    source = vectors("unet/unet_pointwise_mask_single_frame")
 
     def longer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         mask = tensors["crossview_attention_mask"]

@@ -32,8 +32,8 @@ def two_clips(source: Path, target: Path, change: dict, outputs: tuple[str, ...]
     return case
 
 
-def test_the_first_of_two_image_clips_is_the_recorded_one(shared: Path, tmp_path: Path) -> None:
-    source = shared / "vectors/pipelines/images"
+def test_the_first_of_two_image_clips_is_the_recorded_one(vectors, tmp_path: Path) -> None:
+    source = vectors("pipelines/images")
     names = ("images", "call0.latents", "call0.first_step.model_input", "call0.encoder_hidden_states", "draw0")
     found = run_pipeline(two_clips(source, tmp_path / "two", {}, names), SETUP)
     recorded = load_file(source / "outputs.safetensors")
@@ -43,16 +43,16 @@ def test_the_first_of_two_image_clips_is_the_recorded_one(shared: Path, tmp_path
     torch.testing.assert_close(found["draw0"][:1], recorded["draw0"])
 
 
-def test_without_guidance_the_input_of_both_clips_is_told(shared: Path, tmp_path: Path) -> None:
-    source = shared / "vectors/pipelines/images"
+def test_without_guidance_the_input_of_both_clips_is_told(vectors, tmp_path: Path) -> None:
+    source = vectors("pipelines/images")
     change = {"config": {"pipeline": {"inference_config": {"guidance_scale": None}}}}
     found = run_pipeline(two_clips(source, tmp_path / "two", change, ("call0.first_step.model_input", "draw0")), SETUP)
     assert torch.equal(found["call0.first_step.model_input"], found["draw0"])
 
 
-def test_windows_of_two_clips_are_cut_and_joined_as_published(shared: Path, tmp_path: Path) -> None:
+def test_windows_of_two_clips_are_cut_and_joined_as_published(vectors, tmp_path: Path) -> None:
     """The second clip's known frames stay, the first clip loses more than its own."""
-    source = shared / "vectors/pipelines/rollout"
+    source = vectors("pipelines/rollout")
     found = run_pipeline(two_clips(source, tmp_path / "two", {}, ("images",)), SETUP)["images"]
     recorded = load_file(source / "outputs.safetensors")["images"].float()
     assert len(found) == 16 + 8 + 8
@@ -60,7 +60,7 @@ def test_windows_of_two_clips_are_cut_and_joined_as_published(shared: Path, tmp_
     torch.testing.assert_close(found[16:20], found[12:16], **CLOSE)
 
 
-def test_the_multistep_solver_with_given_frames(shared: Path, tmp_path: Path) -> None:
+def test_the_multistep_solver_with_given_frames(vectors, tmp_path: Path) -> None:
     """By diffusers' own solver: known frames are shown clean at time 0, and the solver steps all."""
     from diffusers import DPMSolverMultistepScheduler
 
@@ -77,7 +77,7 @@ def test_the_multistep_solver_with_given_frames(shared: Path, tmp_path: Path) ->
     )
     names = (*names, "draw0", "draw1")
     case = changed(
-        shared / "vectors/pipelines/unet_ddim_forcing",
+        vectors("pipelines/unet_ddim_forcing"),
         tmp_path / "case",
         {"config": {"pipeline": pipeline}, "reduced_outputs": {}},
         inputs=lambda tensors: tensors | {"vae_images": pictures},
@@ -124,9 +124,9 @@ def run_pipeline_noting(case: Case, prepared: list) -> dict[str, Tensor]:
         return run_pipeline(case, SETUP)
 
 
-def test_one_window_of_diffusion_forcing_gives_its_first_frame(shared: Path, tmp_path: Path) -> None:
+def test_one_window_of_diffusion_forcing_gives_its_first_frame(vectors, tmp_path: Path) -> None:
     """It takes the steps that a queue takes until its first frame is finished."""
-    source = shared / "vectors/pipelines/unet_ddim_forcing"
+    source = vectors("pipelines/unet_ddim_forcing")
     timed = ("3dbox_images", "hdmap_images", "camera_intrinsics", "camera_transforms", "image_size", "pts")
     case = changed(
         source,
@@ -141,13 +141,13 @@ def test_one_window_of_diffusion_forcing_gives_its_first_frame(shared: Path, tmp
     assert judged.passed, (judged.note, judged.worst)
 
 
-def test_diffusion_forcing_takes_given_frames_as_its_whole_queue(shared: Path, tmp_path: Path) -> None:
+def test_diffusion_forcing_takes_given_frames_as_its_whole_queue(vectors, tmp_path: Path) -> None:
     pictures = torch.rand(1, 5, 3, 3, 32, 48, generator=torch.Generator().manual_seed(5))
 
     def case(name: str, count: int) -> Case:
         inference = {"generate_frames_for_reference": False, "reference_frame_count": count}
         return changed(
-            shared / "vectors/pipelines/unet_ddim_forcing",
+            vectors("pipelines/unet_ddim_forcing"),
             tmp_path / name,
             {"config": {"pipeline": {"inference_config": inference}}, "reduced_outputs": {}},
             inputs=lambda tensors: tensors | {"vae_images": pictures},
@@ -159,21 +159,21 @@ def test_diffusion_forcing_takes_given_frames_as_its_whole_queue(shared: Path, t
     assert "2 given frames: diffusion forcing as published takes 3" in result(case("part", 2)).note
 
 
-def test_motion_is_that_of_the_sensors_that_the_config_names(shared: Path, tmp_path: Path) -> None:
+def test_motion_is_that_of_the_sensors_that_the_config_names(vectors, tmp_path: Path) -> None:
     def first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return tensors | {"ego_transforms": tensors["ego_transforms"].roll(-1, 2)}
 
     sensors = {"common_config": {"camera_ego_sensor_indices": [0, 1, 2]}}
-    source = shared / "vectors/pipelines/window_layout_action"
+    source = vectors("pipelines/window_layout_action")
     assert result(changed(source, tmp_path / "named", {"config": {"pipeline": sensors}}, inputs=first)).passed
     unnamed = result(changed(source, tmp_path / "unnamed", inputs=first))
     assert "call0.added_time_ids" in {d.tensor for d in unnamed.deviations if not d.passed}
 
 
-def test_boxes_without_a_map_are_told_alone(shared: Path, tmp_path: Path) -> None:
+def test_boxes_without_a_map_are_told_alone(vectors, tmp_path: Path) -> None:
     boxes = torch.rand(1, 1, 6, 3, 48, 80)
     case = changed(
-        shared / "vectors/pipelines/images",
+        vectors("pipelines/images"),
         tmp_path / "case",
         inputs=lambda tensors: tensors | {"3dbox_images": boxes},
         outputs=lambda tensors: tensors | {"call0.condition_image_tensor": torch.cat([torch.zeros_like(boxes), boxes])},
@@ -182,8 +182,8 @@ def test_boxes_without_a_map_are_told_alone(shared: Path, tmp_path: Path) -> Non
     assert judged.passed, (judged.note, judged.worst)
 
 
-def test_the_unet_spreads_the_first_layout_over_all_frames(shared: Path, tmp_path: Path) -> None:
-    source = shared / "vectors/pipelines/unet_ddim_forcing"
+def test_the_unet_spreads_the_first_layout_over_all_frames(vectors, tmp_path: Path) -> None:
+    source = vectors("pipelines/unet_ddim_forcing")
 
     def still(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         first = {name: tensors[name][:, :1].expand_as(tensors[name]) for name in ("3dbox_images", "hdmap_images")}
@@ -213,14 +213,14 @@ def test_the_unet_spreads_the_first_layout_over_all_frames(shared: Path, tmp_pat
         ({"pipeline": None}, "config has no pipeline"),
     ],
 )
-def test_a_generation_that_cannot_be_computed_is_told(shared: Path, tmp_path: Path, change: dict, line: str) -> None:
-    judged = result(changed(shared / "vectors/pipelines/images", tmp_path / "case", {"config": change}))
+def test_a_generation_that_cannot_be_computed_is_told(vectors, tmp_path: Path, change: dict, line: str) -> None:
+    judged = result(changed(vectors("pipelines/images"), tmp_path / "case", {"config": change}))
     assert not judged.passed and line in judged.note and "\n" not in judged.note
 
 
-def test_training_with_a_mask_module_draws_its_places_last(shared: Path, tmp_path: Path) -> None:
+def test_training_with_a_mask_module_draws_its_places_last(vectors, tmp_path: Path) -> None:
     """With nothing dropped and the refill before the first block, the step is the recorded one."""
-    source = shared / "vectors/training/reference_augmentation"
+    source = vectors("training/reference_augmentation")
     model = json.loads((source / "case.json").read_text())["config"]["pipeline"]["model"]
     heads, width = model["num_attention_heads"], model["attention_head_dim"]
     mask = {
@@ -237,7 +237,7 @@ def test_training_with_a_mask_module_draws_its_places_last(shared: Path, tmp_pat
     from dwm.networks import CrossviewTemporalDiT
     from dwm.opendwm.config.networks import dit_options
 
-    weights = load_file(shared / "vectors" / case.config["pipeline"]["model_checkpoint_path"])
+    weights = load_file(vectors(case.config["pipeline"]["model_checkpoint_path"]))
     fresh = CrossviewTemporalDiT(dit_options(pipeline["model"])).state_dict()
     new = {name: value for name, value in fresh.items() if name.startswith("mask_module.")}
     assert set(fresh) == set(weights) | set(new)

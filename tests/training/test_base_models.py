@@ -29,8 +29,8 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sd3(shared):
-    return shared / "vectors" / "base_models" / "sd3"
+def sd3(vectors):
+    return vectors("base_models/sd3")
 
 
 def losses(folder):
@@ -174,8 +174,8 @@ def unet():
 
 
 @pytest.mark.parametrize("name, kind", [("sd21", "v_prediction"), ("sd21_epsilon", "epsilon")])
-def test_the_u_net_learns_from_noise_as_its_scheduler_says(data, shared, tmp_path, name, kind):
-    told = recipe(data, shared / "vectors" / "base_models" / name, steps=1)
+def test_the_u_net_learns_from_noise_as_its_scheduler_says(data, vectors, tmp_path, name, kind):
+    told = recipe(data, vectors(f"base_models/{name}"), steps=1)
     run = told.with_(
         network=unet(),
         conditions=told.conditions.with_(boxes=False, map=False),
@@ -194,11 +194,11 @@ def test_the_u_net_learns_from_noise_as_its_scheduler_says(data, shared, tmp_pat
     assert work.tokens == 3 * 2 * 4 * 8 and work.operations > 1e6 and len(task.blocks()) > 6
 
 
-def test_a_video_autoencoder_makes_latents_of_windows_with_references_apart(data, shared, sd3, tmp_path):
+def test_a_video_autoencoder_makes_latents_of_windows_with_references_apart(data, vectors, sd3, tmp_path):
     run = recipe(data, sd3)
     five = source(data, frames=5, rates=((4.0, 0.5),))
     run = run.with_(
-        autoencoder_folder=str(shared / "vectors" / "base_models" / "cogvideox_vae"),
+        autoencoder_folder=str(vectors("base_models/cogvideox_vae")),
         data=run.data.with_(train=(five,)),
         training=run.training.with_(batch=run.training.batch.with_(frames=5), references_alone=1),
     )

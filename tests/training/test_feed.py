@@ -51,7 +51,7 @@ def same(a, b):
     for item in fields(a.clips):
         left, right = getattr(a.clips, item.name), getattr(b.clips, item.name)
         assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right, item.name
-    return a.places == b.places
+    return a.origins == b.origins
 
 
 def test_workers_and_ranks_change_nothing():

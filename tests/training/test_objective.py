@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -59,8 +58,8 @@ def recorded_draws(values: dict, options: ObjectiveOptions) -> Draws:
 
 
 @pytest.mark.parametrize("case", ["ctsd_mix", "no_reference_loss", "reference_augmentation", "diffusion_forcing"])
-def test_recorded_cases_of_published_training_are_reproduced(shared: Path, case: str):
-    folder = shared / "vectors" / "training" / case
+def test_recorded_cases_of_published_training_are_reproduced(vectors, case: str):
+    folder = vectors(f"training/{case}")
 
     def read(name: str) -> dict[str, torch.Tensor]:
         values = load_file(folder / f"{name}.safetensors")

@@ -13,6 +13,7 @@ from dwm.errors import DwmError
 from dwm.training.loop.log import Lines, WatchOptions, line
 from dwm.training.loop.optimizers import OptimizerOptions
 from dwm.training.loop.options import ScheduleOptions
+from dwm.training.loop.reduction import SUM
 from dwm.training.loop.step import train_task
 
 
@@ -125,7 +126,7 @@ def test_the_reference_counts_calls_and_sums_gradients(tmp_path):
     schedule = ScheduleOptions(warmup=5, start=0.25)
     options = OPTIONS.with_(steps=3, accumulate=2, optimizer=OptimizerOptions(lr=0.002), schedule=schedule)
     train_task(Regression(), options, tmp_path / "ours")
-    train_task(Regression(), options, tmp_path / "reference", compatibility="reference")
+    train_task(Regression(), options, tmp_path / "reference", reduction=SUM)
     ours, reference = entries(tmp_path / "ours"), entries(tmp_path / "reference")
     assert [entry["lr"] for entry in reference] == pytest.approx([0.0008, 0.0014, 0.002])
     assert [entry["lr"] for entry in ours] == pytest.approx([0.0005, 0.0008, 0.0011])

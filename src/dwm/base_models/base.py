@@ -5,9 +5,10 @@ It reads local folders only (safetensors, never a pickle) and knows no driving n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from dwm.base_models.absent import Absent, RememberedText
 from dwm.base_models.autoencoder import Autoencoder, VideoAutoencoder
 from dwm.base_models.finite import require_finite
 from dwm.base_models.known_folders import where_to_fetch
@@ -57,19 +59,21 @@ class BaseModel:
         autoencoder_folder: Path | str | None = None,
         text_dtype: torch.dtype = torch.float32,
         piece: int | None = None,
+        keep_text: bool = True,
     ) -> BaseModel:
         """Reads a base model in the SD3 or SD 2.1 layout, in evaluation mode, on the CPU.
 
         Leave `text` out when embeddings are at hand, `t5` to replace the largest encoder by zeros. `autoencoder_folder` takes
         the autoencoder from elsewhere. `piece`: pictures en/decoded at once (0: all, None: one on a
-        CPU, elsewhere what fits). Raises DwmError for what is missing.
+        CPU, elsewhere what fits). Without `keep_text` the text encoders are read one after another when there are words to
+        encode, and are gone after it. Raises DwmError for what is missing.
         """
         folder = Path(folder)
         _require(folder, folder)
         return cls(
             folder,
             read_json(folder / "scheduler" / "scheduler_config.json", folder),
-            load_text(folder, t5, text_dtype) if text else None,
+            load_text(folder, t5, text_dtype, keep_text) if text else None,
             load_autoencoder(Path(autoencoder_folder or folder), piece) if autoencoder else None,
         )
 
@@ -93,30 +97,50 @@ def load_autoencoder(folder: Path, piece: int | None = None) -> Autoencoder:
     return AUTOENCODERS[name](_load(getattr(diffusers, name), folder, "vae", torch.float32), piece)
 
 
-def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32) -> TextEncoder:
-    """The text encoders and tokenizers of `folder`: SD3's where there is a text_encoder_2, SD 2.1's otherwise."""
+def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32, keep: bool = True) -> TextEncoder:
+    """The text encoders and tokenizers of `folder`: SD3's where there is a text_encoder_2, SD 2.1's otherwise. Without `keep`
+    the encoders are read when they are used, one after another."""
+    encoder = _text(folder, t5, partial(_kept if keep else _absent, folder, dtype)).eval().requires_grad_(False)
+    return encoder if keep else RememberedText(encoder)
+
+
+def _text(folder: Path, t5: bool, part: Callable[..., nn.Module]) -> TextEncoder:
+    """The encoder of parts that `part(class, name, tokenizer, the tokenizer's path)` makes."""
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
     if not (folder / "text_encoder_2").is_dir():
-        clip = _load(CLIPTextModel, folder, "text_encoder", dtype)
-        encoder = Sd21TextEncoder(clip, _fitting(_tokenizer(folder, "tokenizer"), clip, folder / "tokenizer"))
-        return encoder.eval().requires_grad_(False)
-    names = ("text_encoder", "text_encoder_2")
-    clips = [_load(CLIPTextModelWithProjection, folder, name, dtype) for name in names]
-    tokenizers = [
-        _fitting(_tokenizer(folder, name), clip, folder / name)
-        for name, clip in zip(("tokenizer", "tokenizer_2"), clips, strict=True)
+        tokenizer = _tokenizer(folder, "tokenizer")
+        return Sd21TextEncoder(part(CLIPTextModel, "text_encoder", tokenizer, folder / "tokenizer"), tokenizer)
+    names = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    tokenizers = [_tokenizer(folder, name) for name in names.values()]
+    clips = [
+        part(CLIPTextModelWithProjection, name, tokenizer, folder / names[name])
+        for name, tokenizer in zip(names, tokenizers, strict=True)
     ]
     # The width of T5's tokens is needed without T5 too; SD3's own is 4096.
     config = folder / "text_encoder_3" / "config.json"
     width = read_json(config, folder).get("d_model") if config.is_file() else 4096
     if not isinstance(width, int) or not 0 < width <= LARGEST_WIDTH:
         raise DwmError(f"{config}: d_model is {str(width)[:40]}, not a number of channels; fetch it again")
-    t5_model = _load(T5EncoderModel, folder, "text_encoder_3", dtype) if t5 else None
     t5_tokenizer = _tokenizer(folder, "tokenizer_3") if t5 or (folder / "tokenizer_3").is_dir() else None
-    if t5_tokenizer is not None:
-        _fitting(t5_tokenizer, t5_model, folder / "tokenizer_3")
-    return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width).eval().requires_grad_(False)
+    if t5_tokenizer is not None and not t5:
+        _fitting(t5_tokenizer, None, folder / "tokenizer_3")
+    t5_model = part(T5EncoderModel, "text_encoder_3", t5_tokenizer, folder / "tokenizer_3") if t5 else None
+    return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width)
+
+
+def _kept(folder: Path, dtype: torch.dtype, kind: Any, name: str, tokenizer: Any, path: Path) -> nn.Module:
+    model = _load(kind, folder, name, dtype)
+    _fitting(tokenizer, model, path)
+    return model.requires_grad_(False)
+
+
+def _absent(folder: Path, dtype: torch.dtype, kind: Any, name: str, tokenizer: Any, path: Path) -> nn.Module:
+    """Stands for a part that is read when it is used; what can be told without its weights is told at once."""
+    _require(folder / name / "config.json", folder)
+    check_pointers(folder / name)
+    _fitting(tokenizer, None, path)
+    return Absent(lambda held: _kept(folder, held, kind, name, tokenizer, path), dtype)
 
 
 def _fitting(tokenizer: Any, model: nn.Module | None, path: Path) -> Any:

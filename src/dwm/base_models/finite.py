@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,13 @@ from dwm.errors import DwmError
 
 def require_finite(path: Path | str, state: Mapping[str, Tensor]) -> None:
     """Raises DwmError for the tensors of `path` that hold NaN or infinite numbers."""
-    wrong = [name for name, value in state.items() if not is_finite(value)]
+    require_none(path, [name for name, value in state.items() if not is_finite(value)], len(state))
+
+
+def require_none(path: Path | str, wrong: Sequence[str], count: int) -> None:
+    """Raises DwmError where there are names of tensors with such numbers, of `count` tensors in all."""
     if wrong:
-        more = f" and {len(wrong) - 1} more of {len(state)} tensors" if len(wrong) > 1 else ""
+        more = f" and {len(wrong) - 1} more of {count} tensors" if len(wrong) > 1 else ""
         raise DwmError(
             f"{path}: {wrong[0]}{more} holds numbers that are not finite (NaN or infinite): training went astray, or the file "
             "is damaged; take an earlier save, or fetch it again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -53,8 +54,18 @@ class TextSource(Protocol):
     def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding: ...
 
 
+def present(part: Any) -> AbstractContextManager[Any]:
+    """The part of an encoder for as long as it works: itself, or what stands for it brings it (`Absent`)."""
+    return part.present() if hasattr(part, "present") else nullcontext(part)
+
+
 class TextEncoder(nn.Module):
-    """Shared way of the families: find the distinct prompts, encode them in pieces, hand them out again."""
+    """Shared way of the families: find the distinct prompts, encode them in pieces, hand them out again.
+
+    `presence` gives a part for as long as it works, one after another.
+    """
+
+    presence: Callable[[Any], AbstractContextManager[Any]] = staticmethod(present)
 
     def encode(self, prompts: Sequence[str], gradients: bool = False) -> TextEmbedding:
         """Embeddings of `prompts` in their order. With `gradients` the encoders can be trained through the result."""
@@ -112,10 +123,6 @@ class TextEncoder(nn.Module):
     _said = False
 
     @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
     def length(self) -> int:
         """Tokens of a prompt's sequence."""
         raise NotImplementedError
@@ -133,15 +140,18 @@ class Sd3TextEncoder(TextEncoder):
         self.clip_tokenizers, self.t5_tokenizer, self.width = clip_tokenizers, t5_tokenizer, width
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
-        results = [
-            clip(_tokens(tokenizer, prompts, self.device), output_hidden_states=True)
-            for clip, tokenizer in zip(self.clips, self.clip_tokenizers, strict=True)
-        ]
-        # The last layer shapes only the pooled vector; the sequence leaves before it, without the final norm.
-        sequence = torch.cat([result.hidden_states[-2] for result in results], -1)
+        sequences, projections = [], []
+        for part, tokenizer in zip(self.clips, self.clip_tokenizers, strict=True):
+            with self.presence(part) as clip:
+                result = clip(_tokens(tokenizer, prompts, _device_of(clip)), output_hidden_states=True)
+            # The last layer shapes only the pooled vector; the sequence leaves before it, without the final norm.
+            sequences.append(result.hidden_states[-2])
+            projections.append(result.text_embeds)
+            del clip, result
+        sequence = torch.cat(sequences, -1)
         sequence = nn.functional.pad(sequence, (0, self.width - sequence.shape[-1]))
-        pooled = torch.cat([result.text_embeds for result in results], -1)
-        return TextEmbedding(torch.cat([sequence, self._t5(prompts).to(sequence.dtype)], 1), pooled)
+        t5 = self._t5(prompts, sequence.device).to(sequence.dtype)
+        return TextEmbedding(torch.cat([sequence, t5], 1), torch.cat(projections, -1))
 
     @property
     def tokenizers(self) -> dict[str, Any]:
@@ -156,10 +166,11 @@ class Sd3TextEncoder(TextEncoder):
     def _t5_length(self) -> int:
         return LONGEST if self.t5_tokenizer is None else _length(self.t5_tokenizer)
 
-    def _t5(self, prompts: list[str]) -> Float[Tensor, "n l d"]:
+    def _t5(self, prompts: list[str], device: torch.device) -> Float[Tensor, "n l d"]:
         if self.t5 is None:
-            return torch.zeros(len(prompts), self._t5_length, self.width, device=self.device)
-        return self.t5(_tokens(self.t5_tokenizer, prompts, self.device))[0]
+            return torch.zeros(len(prompts), self._t5_length, self.width, device=device)
+        with self.presence(self.t5) as t5:
+            return t5(_tokens(self.t5_tokenizer, prompts, _device_of(t5)))[0]
 
 
 class Sd21TextEncoder(TextEncoder):
@@ -178,7 +189,8 @@ class Sd21TextEncoder(TextEncoder):
         return _length(self.tokenizer)
 
     def _encode(self, prompts: list[str]) -> TextEmbedding:
-        return TextEmbedding(self.clip(_tokens(self.tokenizer, prompts, self.device))[0], None)
+        with self.presence(self.clip) as clip:
+            return TextEmbedding(clip(_tokens(self.tokenizer, prompts, _device_of(clip)))[0], None)
 
 
 class StoredText:
@@ -229,6 +241,10 @@ def _tokens(tokenizer, prompts: list[str], device: torch.device) -> Tensor:
         prompts, padding="max_length", max_length=_length(tokenizer), truncation=True, return_tensors="pt"
     )
     return send(tokens["input_ids"], device)
+
+
+def _device_of(part: nn.Module) -> torch.device:
+    return next(part.parameters()).device
 
 
 def _shown(text: str) -> str:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.base_models.trust import check_config, check_sizes, weights_held
@@ -24,6 +25,7 @@ from dwm.checkpoints.locations import CARD
 from dwm.checkpoints.tensor_files import NAME, read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.networks.kinds import USUAL, kind_named, kind_of
+from dwm.networks.options import NetworkOptions
 from dwm.options import Options
 from dwm.storage import check_folder, regular
 
@@ -34,8 +36,15 @@ def read_card(folder: Path) -> WeightsCard:
     return _options(WeightsCard, folder / CARD, read_json(folder / CARD, folder))
 
 
-def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The network of `folder`/transformer; its parameters are read once, straight into place."""
+def load_network(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> nn.Module:
+    """The network of `folder`/transformer on a device; its parameters are read once, straight into place."""
+    network, _ = network_skeleton(folder)
+    load_state(network, folder / "transformer", dtype, device)
+    return network.to(device or "cpu").eval().requires_grad_(False)
+
+
+def network_skeleton(folder: Path) -> tuple[nn.Module, NetworkOptions]:
+    """The network of `folder`/transformer without numbers, and its options; sizes are checked against the files."""
     path = folder / "transformer" / "config.json"
     config = read_json(path, folder)
     kind = kind_named(config.pop("_class_name", USUAL.name), str(path))
@@ -44,16 +53,14 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     options = _options(kind.options, path, config)
     try:
         with torch.device("meta"):
-            network = kind.network()(options)
+            return kind.network()(options), options
     except (ValueError, TypeError, ArithmeticError, RuntimeError, LookupError) as error:
         raise DwmError(f"{path}: no network can be built of these sizes ({error}); fetch it again") from error
-    load_state(network, folder / "transformer", dtype)
-    return network.eval().requires_grad_(False)
 
 
-def load_state(network: nn.Module, folder: Path, dtype: torch.dtype) -> None:
+def load_state(network: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | None = None) -> None:
     """Puts the weights of `folder` (one file, or parts with an index) into a network on the meta device."""
-    tensors = read_tensors(folder, dtype)
+    tensors = read_tensors(folder, dtype, device)
     require_keys(folder, shapes_of(tensors), shapes_of(network.state_dict()), "its config.json")
     network.load_state_dict(tensors, strict=True, assign=True)
 
@@ -130,6 +137,8 @@ TEXT_PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "
 
 
 def _write_text(folder: Path, text: TextEncoder, dtype: torch.dtype) -> set[str]:
+    if isinstance(text, RememberedText):
+        return set()  # nothing of it is in memory; its files are copied
     if isinstance(text, Sd3TextEncoder):
         models: dict[str, Any] = dict(
             zip(TEXT_PARTS, [*text.clips, *([text.t5] if text.t5 is not None else [])], strict=False)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dwm.base_models.finite import require_finite
+from dwm.base_models.finite import is_finite, require_none
 from dwm.base_models.trust import check_parts
 from dwm.errors import DwmError
 from dwm.storage import regular
@@ -21,14 +21,15 @@ NAMES = (NAME, "model")
 """What diffusers and transformers call the files of a folder."""
 
 
-def read_tensors(path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The tensors of a file or of a folder's files, mapped from them where they keep their numbers (dtype None).
+def read_tensors(path: Path, dtype: torch.dtype | None = None, device: torch.device | None = None) -> dict[str, Tensor]:
+    """The tensors of a file or of a folder's files, mapped from them where they keep their numbers (dtype None) and stay.
 
+    One after another goes to the device in its dtype, so that never a second copy of all is held.
     Raises DwmError for what is missing, damaged or not finite.
     """
     if not path.is_dir():
-        return _read(path, dtype)
-    return {key: value for part in weight_files(path) for key, value in _read(part, dtype).items()}
+        return _read(path, dtype, device)
+    return {key: value for part in weight_files(path) for key, value in _read(part, dtype, device).items()}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -59,14 +60,20 @@ def converted(value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return value.to(dtype) if dtype is not None and value.is_floating_point() else value
 
 
-def _read(path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _read(path: Path, dtype: torch.dtype | None, device: torch.device | None) -> dict[str, Tensor]:
     regular(path)
+    tensors: dict[str, Tensor] = {}
+    wrong: list[str] = []
     try:
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            for key in file.keys():  # noqa: SIM118
+                value = file.get_tensor(key)
+                if not is_finite(value):
+                    wrong.append(key)
+                tensors[key] = converted(value, dtype).to(device or value.device)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         if path.is_file():
             check_pointer(path)
         raise DwmError(f"{path}: not a whole safetensors file ({error}); fetch or write it again") from None
-    require_finite(path, tensors)
-    return {key: converted(value, dtype) for key, value in tensors.items()}
+    require_none(path, wrong, len(tensors))
+    return tensors

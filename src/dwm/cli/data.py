@@ -73,6 +73,9 @@ def show(
     fps: flags.Fps = None,
     views: flags.Views = None,
     without: Annotated[list[Draw] | None, typer.Option("--without", help="What not to draw; may be repeated.")] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Darken all but where annotated things stand.")
+    ] = False,
     width: Annotated[
         int, typer.Option("--width", min=64, max=4096, help="Pixels of one camera's picture across.")
     ] = 448,
@@ -94,12 +97,16 @@ def show(
     from dwm.storage import check_file
 
     check_file(output)
-    asked = None if edits is None else read_edits(edits)
+    edit_list = None if edits is None else read_edits(edits)
     if (ending := output.suffix.lower()) not in (*WRITERS, ".rrd"):
         raise DwmError(f"{output}: ends in {ending or 'nothing'}; end its name in {', '.join(WRITERS)} or .rrd")
+    if foreground and ending == ".rrd":
+        raise DwmError(
+            f"{output}: recordings for Rerun hold photographs as they are; leave out --foreground, or write a film"
+        )
     left_out = {item.value for item in without or ()}
-    look = LookOptions(tile_width=width, **dict.fromkeys(left_out, False))
-    options = ReadOptions(maps=look.map or asked is not None, missing_captions="empty", key_frames_only=key_frames)
+    look = LookOptions(tile_width=width, foreground=foreground, **dict.fromkeys(left_out, False))
+    options = ReadOptions(maps=look.map or edit_list is not None, missing_captions="empty", key_frames_only=key_frames)
     dataset = open_dataset(data, version, options=options)
     chosen = dataset[scene]
     start, rate = _seconds(at), fps or min(12.0, chosen.rate or 1.0)
@@ -107,7 +114,7 @@ def show(
     clip = chosen.clip(start, frames, rate, flags.names(views))
     if look.boxes and not any(boxes for row in clip.boxes or () for boxes in row if boxes is not None):
         note(f"{scene}: no boxes are annotated before and after {start:g} s", quiet or as_json)
-    other = clip if asked is None else edited(clip, asked)
+    other = clip if edit_list is None else edited(clip, edit_list)
     if output.suffix.lower() == ".rrd":
         if other is not clip:
             note(f"{output}: holds the edited clip alone; a .png or .mp4 shows both", quiet or as_json)

@@ -40,11 +40,13 @@ def finetune(
     run = resolve(
         values=finetuning(choose_run("town-finetune", None, None), weights, data), overrides=list(overrides or ())
     )
-    made = run_finetune(run, output, resume)
+    result = run_finetune(run, output, resume)
     lines = [
-        f"finetuned {weights} in {made.seconds:.0f} s; weights and pages:",
-        *written([made.weights, *made.files]),
-        "the clip shown was held out" if made.held_out else "the clip shown was trained on: the set has one scene only",
+        f"finetuned {weights} in {result.seconds:.0f} s; weights and pages:",
+        *written([result.weights, *result.files]),
+        "the clip shown was held out"
+        if result.held_out
+        else "the clip shown was trained on: the set has one scene only",
         f"look at it: open {output / 'report.html'} in a browser",
     ]
-    finish(lines, {"weights": made.weights, "files": made.files, "held_out": made.held_out}, quiet, as_json)
+    finish(lines, {"weights": result.weights, "files": result.files, "held_out": result.held_out}, quiet, as_json)

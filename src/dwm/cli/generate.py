@@ -38,6 +38,7 @@ def generate(
     weights: flags.OptionalWeights = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     dtype: flags.OptionalDtype = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile first: a minute, then faster steps.")] = False,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -69,6 +70,7 @@ def generate(
         "weights": weights,
         "device": device,
         "dtype": dtype and dtype.value,
+        "compile": compile or None,
         "key_frames_only": key_frames or None,
         "force": force or None,
     }

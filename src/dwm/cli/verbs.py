@@ -12,7 +12,9 @@ from dwm.cli.convert import app as convert
 from dwm.cli.data import app as data
 from dwm.cli.demo import demo
 from dwm.cli.doctor import app as doctor
+from dwm.cli.drive import drive
 from dwm.cli.evaluate import evaluate
+from dwm.cli.export import app as export
 from dwm.cli.fetch import fetch
 from dwm.cli.finetune import finetune
 from dwm.cli.generate import generate
@@ -56,11 +58,18 @@ VERBS = (
         'dwm generate --data data/town --scene scene-0061 --prompt "night, rain" --seed 3 -o out',
     ),
     Verb(
+        "drive",
+        "steer a car through a world that the network draws",
+        drive,
+        "dwm drive --seconds 20 --weather rain -o output/drive",
+    ),
+    Verb(
         "evaluate",
         "score weights on clips they never saw",
         evaluate,
         "dwm evaluate --data data/town --scores fid,kid,fvd --frames 16 --features features",
     ),
+    Verb("export", "generated scenes as a nuScenes data set that detectors train on", export),
     Verb("fetch", "download a file that scores need: inception, i3d", fetch, "dwm fetch inception"),
     Verb("show", "recipes, the settings of a run, its memory, what a clip holds", show),
     Verb("convert", "turn configs and weights of OpenDWM into ours", convert),

@@ -81,10 +81,10 @@ def _boxes_at(before: Clip, after: Clip, frame: int) -> tuple[Boxes | None, Boxe
 
 def _changed(old: Boxes | None, boxes: Boxes) -> np.ndarray:
     """Which boxes an edit added or moved."""
-    places = {} if old is None else dict(zip(old.instance, range(len(old)), strict=True))
+    row_of = {} if old is None else dict(zip(old.instance, range(len(old)), strict=True))
     changed = np.ones(len(boxes), bool)
     for i, name in enumerate(boxes.instance):
-        if old is not None and (j := places.get(name)) is not None:
+        if old is not None and (j := row_of.get(name)) is not None:
             same = np.array_equal(old.center[j], boxes.center[i]) and np.array_equal(old.rotation[j], boxes.rotation[i])
             changed[i] = not same
     return changed

@@ -114,17 +114,17 @@ class TimedFilm:
     def stamps_between(self, start: float, stop: float) -> tuple[int, ...]:
         low, high = int(np.ceil(start / self.second - 1e-9)), int(np.floor(stop / self.second + 1e-9))
         self.frames, self.last = iter(()), None  # the film stands elsewhere then
-        found = []
+        between = []
         for packet in self._packets(low):
             if not packet.size:
                 continue
             if packet.pts is None:
                 raise DwmError(f"{self.name}: does not say when its pictures are shown; {ANEW} as MP4 or WebM")
             if low <= packet.pts <= high and not packet.is_discard:
-                found.append(packet.pts)
+                between.append(packet.pts)
             if (packet.dts if packet.dts is not None else packet.pts - BEHIND / self.second) > high:
                 break
-        return tuple(sorted(set(found)))
+        return tuple(sorted(set(between)))
 
     def picture(self, stamp: int) -> UInt8[np.ndarray, "h w 3"]:
         if self.last is not None and self.last[0] == stamp and self.last[1] is not None:

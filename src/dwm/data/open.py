@@ -240,8 +240,8 @@ def index_dataset(path: Paths, version: str | None = None) -> Indexed:
     """Reads what a data set's files say of its frames, once, and keeps it. Raises DwmError for what does not open."""
     source = None if _drawn_format(path) else _source(open_tree(path), version)
     if source is None:
-        found = open_dataset(path, version, None, ReadOptions(maps=False, missing_captions="empty")).check()
-        return Indexed(found.format or found.version, found.version, found.scenes, found.frames, found.boxes)
+        report = open_dataset(path, version, None, ReadOptions(maps=False, missing_captions="empty")).check()
+        return Indexed(report.format or report.version, report.version, report.scenes, report.frames, report.boxes)
     index = open_index(source)
     scenes = sum(index.scenes["complete"].to_pylist())
     return Indexed(source.title, source.version, scenes, len(index.frames), len(index.boxes), index.folder)

@@ -13,6 +13,7 @@ from pydantic import Field
 from dwm.clip import Clip
 from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
+from dwm.data.foreground import draw_foreground
 from dwm.data.layout import Camera, draw_boxes, draw_map
 from dwm.data.options import LayoutOptions
 from dwm.errors import DwmError
@@ -26,6 +27,8 @@ DEPTH_METRES = (2.0, 10.0, 25.0, 60.0)
 DEPTH_COLORS = np.array([[255, 60, 60], [255, 220, 60], [60, 220, 120], [60, 120, 255]], float)
 STRENGTH = {"boxes": 1.0, "map": 0.55}
 MARGIN = 4
+DARKER = 4
+"""By what the background is divided where the foreground shall stand out."""
 
 
 class LookOptions(Options):
@@ -36,6 +39,7 @@ class LookOptions(Options):
     map: bool = Field(True, description="whether the map is drawn")
     lidar: bool = Field(True, description="whether LiDAR points are drawn, near ones red, far ones blue")
     birdseye: bool = Field(True, description="whether the view from above stands beside")
+    foreground: bool = Field(False, description="whether all but what is annotated is darkened, rectangle by rectangle")
     metres: float = Field(60.0, gt=0, description="width in metres of the view from above")
 
 
@@ -85,6 +89,9 @@ def draw_view(
     picture = (
         np.zeros((size[1], size[0], 3), np.uint8) if clip.pictures is None else clip.pictures.load(frame, view, size)
     )
+    if options.foreground:
+        stands = draw_foreground(clip, frame, view, size).any(-1, keepdims=True)
+        picture = np.where(stands, picture, picture // DARKER)
     if options.map:
         picture = _over(picture, draw_map(clip, frame, view, size, LayoutOptions(pen_width=4)), STRENGTH["map"])
     if points is not None:

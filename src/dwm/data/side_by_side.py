@@ -78,7 +78,7 @@ def _rig(clips: Sequence[Clip]) -> Rig:
             ]
         return np.concatenate(parts, 1 if changes else 0)
 
-    names = tuple(f"clip_{place}" for place in range(len(clips)))
+    names = tuple(f"clip_{number}" for number in range(len(clips)))
     return Rig(names, joined("intrinsics"), joined("ego_from_camera"), joined("image_size"))
 
 

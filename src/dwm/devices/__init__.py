@@ -1,6 +1,7 @@
 """CPU, CUDA and NPU behind one face: kernels, precision, memory, speed. No other room names a vendor or asks where it runs."""
 
 from dwm.devices.attention import attention, rms_norm
+from dwm.devices.compiling import Compiler, compile_blocks
 from dwm.devices.copies import send, send_numbers, send_together
 from dwm.devices.gelu import has_gelu_kernel, linear_geglu, linear_gelu
 from dwm.devices.machine import (
@@ -23,10 +24,13 @@ from dwm.devices.machine import (
 )
 from dwm.devices.precision import processor_rates
 from dwm.devices.rate import peak_rate
+from dwm.devices.threads import use_free_cores
 
 __all__ = [
+    "Compiler",
     "attention",
     "autocast",
+    "compile_blocks",
     "default_dtype",
     "describe",
     "device_count",
@@ -51,4 +55,5 @@ __all__ = [
     "supports_bf16",
     "synchronize",
     "usable_cores",
+    "use_free_cores",
 ]

@@ -103,5 +103,5 @@ def touched(footprint: Polygon, boxes: Boxes | None) -> set[str]:
     if boxes is None or len(boxes) == 0:
         return set()
     corners = (GROUND_CORNERS * boxes.size[:, None]) @ boxes.rotation.swapaxes(1, 2) + boxes.center[:, None]
-    found = STRtree(polygons(corners[..., :2])).query(footprint, predicate="intersects")
-    return {boxes.instance[index] for index in found.tolist()}
+    hits = STRtree(polygons(corners[..., :2])).query(footprint, predicate="intersects")
+    return {boxes.instance[index] for index in hits.tolist()}

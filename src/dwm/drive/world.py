@@ -5,7 +5,9 @@ It knows neither threads nor browsers; `drive/session.py` runs it beside them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dwm.checkpoints.card import Size
+from dwm.clip_batch import ClipBatch
 from dwm.drive.source import Action, Moment, Source, clip_of
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
@@ -24,11 +27,16 @@ LONGEST_PROMPT = 2000
 
 @dataclass(frozen=True)
 class Picture:
-    """What the network drew for one frame: (views, height, width, 3), the moment that it was told, and its frame number."""
+    """What the network drew for one frame, the moment that it was told, and its frame number, counted from 0.
+
+    layout: the boxes and the map that it was told; real: what the source itself saw, where that was asked for.
+    """
 
     frame: int
     moment: Moment
     views: UInt8[np.ndarray, "v h w 3"]
+    layout: UInt8[np.ndarray, "v h w 3"] | None = None
+    real: UInt8[np.ndarray, "v h w 3"] | None = None
 
 
 class DrivingWorld:
@@ -47,10 +55,14 @@ class DrivingWorld:
         steps: int | None = None,
         guidance: float | None = None,
         overlap: int | None = None,
+        with_real: bool = False,
         force: bool = False,
     ) -> None:
-        """Raises DwmError for cameras, a size or a rate of frames that the weights never saw, unless `force`."""
-        self.pipe, self.source = pipe, source
+        """`with_real`: pictures bring along what the source itself saw.
+
+        Raises DwmError for cameras or a size that the weights never saw, unless `force`.
+        """
+        self.pipe, self.source, self.with_real = pipe, source, with_real
         card, views = pipe.card, source.rig.names
         self.size = size or (card.sizes[0] if card.sizes else source.rig.size_of(0))
         if not force:
@@ -74,7 +86,7 @@ class DrivingWorld:
         self.prompt: str | None = None
         self.frame = 0
         self.moment = self.source.reset(self.seed)
-        self.waiting: list[tuple[int, Moment]] = []
+        self.waiting: list[Callable[..., Picture]] = []
         return self.moment
 
     def tell(self, prompt: str | None) -> None:
@@ -92,15 +104,30 @@ class DrivingWorld:
     def step(self, action: Action) -> tuple[tuple[Picture, ...], Moment]:
         """One tick on. The pictures that it finished, and the moment that now is, which the next pictures will show."""
         self.moment = self.source.step(action)
-        self.waiting.append((self.frame, self.moment))
+        told = self.pipe.conditions(clip_of([self.moment], self.source), self.prompt, self.size)
+        self.waiting.append(
+            partial(Picture, frame=self.frame, moment=self.moment, layout=layout_of(told), real=self._real())
+        )
         self.frame += 1
-        clip = clip_of([self.moment], self.source)
-        made = self.video.send(self.pipe.conditions(clip, self.prompt, self.size))
-        finished, self.waiting = self.waiting[: len(made)], self.waiting[len(made) :]
-        pictures = [
-            Picture(frame, moment, as_bytes(views)) for (frame, moment), views in zip(finished, made, strict=True)
-        ]
+        finished = self.video.send(told)
+        first, self.waiting = self.waiting[: len(finished)], self.waiting[len(finished) :]
+        pictures = [one(views=as_bytes(views)) for one, views in zip(first, finished, strict=True)]
         return tuple(pictures), self.moment
+
+    def _real(self) -> UInt8[np.ndarray, "v h w 3"] | None:
+        if not self.with_real:
+            return None
+        pictures = [self.source.picture(view, self.size) for view in self.views]
+        seen = [picture for picture in pictures if picture is not None]
+        return np.stack(seen) if len(seen) == len(pictures) else None
+
+
+def layout_of(told: ClipBatch) -> UInt8[np.ndarray, "v h w 3"] | None:
+    """The boxes over the map that a batch of one frame holds."""
+    drawn = [one for one in (told.layout_boxes, told.layout_map) if one is not None]
+    if not drawn:
+        return None
+    return as_bytes((drawn[0] if len(drawn) == 1 else torch.maximum(*drawn))[:, 0].float().cpu())
 
 
 def as_bytes(pictures: Float[Tensor, "1 v 3 h w"]) -> UInt8[np.ndarray, "v h w 3"]:

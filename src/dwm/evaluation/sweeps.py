@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dwm.errors import DwmError
 
@@ -66,7 +68,7 @@ def mean_discrepancy(truth: Sequence[Points], generated: Sequence[Points]) -> fl
     return float(_mean_kernel(one, one) + _mean_kernel(other, other) - 2 * _mean_kernel(one, other))
 
 
-def kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def kernel(one: Points, other: Points) -> float:
     """exp(-n² / 2σ²), where n is the largest singular value of the difference of two shares."""
     return float(np.exp(-(np.linalg.norm(one - other, 2) ** 2) / (2 * SIGMA**2)))
 
@@ -114,15 +116,21 @@ def ray_errors(truth: Points, generated: Points, origin: Points, lower: Points, 
     return RayErrors(*(float(f(x)) for x in (error, relative) for f in (np.mean, _lower_median)))
 
 
-def _mean_kernel(ones: Sequence[NDArray[np.float64]], others: Sequence[NDArray[np.float64]]) -> float:
-    return float(np.mean([kernel(one, other) for one in ones for other in others]))
+def _mean_kernel(ones: Sequence[Points], others: Sequence[Points]) -> np.float32:
+    """In float32, sweep by sweep, as OpenDWM adds them up: the published figures carry its rounding."""
+    ones, others = ([cloud.astype(np.float32) for cloud in clouds] for clouds in (ones, others))
+    rows = np.array([[kernel(one, other) for other in others] for one in ones], dtype=np.float32)
+    return rows.mean(axis=1).mean()
 
 
-def _squared(points: Points, others: Points) -> Points:
-    """Of each point the squared distance to the nearest of the others, in the precision of the points."""
+def _squared(points: Points, others: Points) -> Tensor:
+    """Of each point the squared distance to the nearest of the others, in the precision of the points.
+
+    PyTorch sums up, in the order that the published figures were summed in.
+    """
     _, spatial = _scipy()
     nearest = spatial.KDTree(others).query(points)[1]
-    return np.square(points - others[nearest]).sum(axis=1)
+    return torch.from_numpy(points - others[nearest]).square().sum(dim=1)
 
 
 def _lower_median(values: Points) -> float:

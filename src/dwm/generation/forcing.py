@@ -105,6 +105,18 @@ def force_as_published(
         queue = torch.cat([queue[:, : j + 1], moved[:, j + 1 :]], 1)
 
 
+def force_frames_as_published(
+    sampler: Sampler, batch: ClipBatch, length: int, finished: int = 0, references: int = 0
+) -> Iterator[Pictures]:
+    """`force_as_published` as `force_frames`: what OpenDWM cannot do (given frames, short clips) is done our way."""
+    if references or batch.shape[1] <= length:
+        yield from force_frames(sampler, batch, length, finished, references)
+        return
+    rounds = force_as_published(sampler, batch, length, finished)
+    next(rounds)
+    yield from (picture for _, picture in rounds)
+
+
 def force_window_as_published(sampler: Sampler, batch: ClipBatch, clear: int = 0) -> tuple[Latents, Pictures]:
     """One window by diffusion forcing as OpenDWM runs it: its latents, and the picture of the first frame, the only finished."""
     q = spacing_of(sampler, batch.shape[1], clear)

@@ -21,7 +21,7 @@ from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
 from dwm.generation.pipeline import DrivingPipeline
 from dwm.generation.sampler import Latents, Sampler, require_numbers
-from dwm.generation.streaming import Stream, joined
+from dwm.generation.streaming import Advance, Stream, advance_at_rest, joined
 
 Pictures = Float[Tensor, "b v 3 H W"]
 MOST_PROMPTS = 64
@@ -49,8 +49,8 @@ class LiveVideo(Protocol):
 class StreamedVideo:
     """Diffusion forcing without an end: a queue of frames, the head of which is finished with each frame that comes in."""
 
-    def __init__(self, sampler: Sampler, length: int, text_every: int = 1, as_published: bool = False) -> None:
-        self.stream = Stream(sampler, length, text_every, as_published)
+    def __init__(self, sampler: Sampler, length: int, text_every: int = 1, advance: Advance = advance_at_rest) -> None:
+        self.stream = Stream(sampler, length, text_every, advance)
         self.delay, self.burst = length - 1, 1
         self.way = f"streaming: a queue of {length} frames, one picture for each frame"
 
@@ -133,7 +133,7 @@ def live_video(
         sampler = replace(sampler, text=RememberedText(sampler.text))
     if card.sampling.style != "windows":
         length = card.window or sampler.solver.steps
-        return StreamedVideo(sampler, length, card.sampling.text_every, pipe.as_published)
+        return StreamedVideo(sampler, length, card.sampling.text_every, pipe.conventions.advance)
     return _windowed(sampler, card, overlap)
 
 

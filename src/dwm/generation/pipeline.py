@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dwm.base_models import BaseModel
+from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import load_text
 from dwm.checkpoints import folder as folders
 from dwm.checkpoints import locations
@@ -23,10 +24,10 @@ from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
-from dwm.devices import autocast, default_dtype
+from dwm.devices import autocast, compile_blocks, default_dtype
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
-from dwm.generation.forcing import force_as_published, force_frames
+from dwm.generation.conventions import CONVENTIONS
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler, require_numbers
@@ -44,6 +45,7 @@ class DrivingPipeline:
 
     def __init__(self, network: nn.Module, base: BaseModel, card: WeightsCard):
         self.network, self.base, self.card = network, base, card
+        self.conventions = CONVENTIONS[card.compatibility]
         self.compute_dtype = torch.float32
         self._files: Path | None = None
 
@@ -56,13 +58,15 @@ class DrivingPipeline:
         t5: bool = True,
         piece: int | None = None,
         device: torch.device | str = "cpu",
+        words: Collection[str] | None = None,
     ) -> DrivingPipeline:
         """Loads a weights folder, or the package's own by the name "town", onto a device.
 
         `base_model`: folder of the base model where it is not the same one; `torch_dtype`: what weights are held and computed
         in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
         out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
-        Raises DwmError for what is missing or does not fit.
+        `words`: what will be said; the text encoders are then read one after another, before the network, and are gone once
+        these are encoded (they are read again for other words). Raises DwmError for what is missing or does not fit.
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
@@ -77,8 +81,11 @@ class DrivingPipeline:
             autoencoder_folder=card.autoencoder_folder,
             text_dtype=dtype,
             piece=piece,
-        )
-        pipe = cls(folders.load_network(folder, dtype), base, card)
+            keep_text=words is None,
+        ).to(target)
+        if words and base.text is not None:
+            base.text.encode(sorted(words))
+        pipe = cls(folders.load_network(folder, dtype, target), base, card)
         pipe._files = folder / "transformer"
         return pipe.to(target)
 
@@ -110,6 +117,14 @@ class DrivingPipeline:
             self.base.to(device)
         return self
 
+    def compile(self) -> DrivingPipeline:
+        """Compiles the network's blocks when they first run, which takes a minute or more; later steps are faster.
+
+        Where that fails, a line says so and they run as they are.
+        """
+        compile_blocks(self.network.blocks())
+        return self
+
     def _hold_in(self, dtype: torch.dtype) -> None:
         before, self.compute_dtype = self.dtype, torch.float32
         files = self._files if dtype.itemsize > before.itemsize else None
@@ -117,7 +132,7 @@ class DrivingPipeline:
             folders.restore(self.network, read_tensors(files), dtype)
         self.network.to(dtype)
         if self.base.text is not None:
-            if files is not None:
+            if files is not None and not isinstance(self.base.text, RememberedText):
                 t5 = getattr(self.base.text, "t5", None) is not None
                 folders.restore(self.base.text, load_text(self.base.folder, t5, dtype).state_dict(), dtype)
             # The plain conversion: the libraries' own warns of what they were loaded in.
@@ -137,11 +152,6 @@ class DrivingPipeline:
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
-
-    @property
-    def as_published(self) -> bool:
-        """Whether OpenDWM's oddities in sampling are kept."""
-        return self.card.compatibility == "reference"
 
     @torch.no_grad()
     def __call__(
@@ -175,7 +185,7 @@ class DrivingPipeline:
         batch, size = self._batch(clip, prompt, size, reference_frames)
         if not force:
             self.card.check(size, batch.shape[1], batch.shape[2], clip.views if isinstance(clip, Clip) else ())
-        if not (force or self.as_published):
+        if self.conventions.checked and not force:
             self._check_conditions(batch)
         self._check_references(batch, reference_frames, size)
         generator = generator or torch.Generator().manual_seed(seed or 0)
@@ -203,6 +213,7 @@ class DrivingPipeline:
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
         if self.base.autoencoder is None:
             raise ValueError("the base model was loaded without its autoencoder")
+        self._check_side(size, self.base.autoencoder.factor)
         return Sampler(
             network=self.network,
             autoencoder=self.base.autoencoder,
@@ -222,7 +233,10 @@ class DrivingPipeline:
 
     def solver(self, steps: int) -> Solver:
         """The solver of these weights' scheduler with `steps` steps. Raises DwmError for one that the weights cannot use."""
-        sampling, process = self.card.sampling, process_of(self.card.prediction, self.base.scheduler, self.as_published)
+        sampling, process = (
+            self.card.sampling,
+            process_of(self.card.prediction, self.base.scheduler, self.conventions.double_shift),
+        )
         if sampling.solver != "usual" and sampling.style != "windows":
             raise DwmError(f"{self.card.name}: sampling.solver {sampling.solver} is for windows; set it to usual")
         try:
@@ -237,19 +251,14 @@ class DrivingPipeline:
         if sampling.style != "windows" and length > 1:
             return torch.stack(list(self._queued(sampler, batch, length, references)), 1)
         overlap = min(sampling.reference_frames, length - 1)
-        return roll_out(sampler, batch, length, overlap, references, whole=not self.as_published)
+        return roll_out(sampler, batch, length, overlap, references, self.conventions.whole)
 
     def _queued(self, sampler: Sampler, batch: ClipBatch, length: int, references: int) -> Iterator[Tensor]:
-        """Frames of diffusion forcing as they are finished. What OpenDWM cannot do (given frames, short clips) is done our way."""
+        """Frames of diffusion forcing as they are finished."""
         sampling = self.card.sampling
         if sampling.style == "stream" and not references:
-            yield from Stream(sampler, length, sampling.text_every, self.as_published).run(batch)
-        elif self.as_published and not references and batch.shape[1] > length:
-            frames = force_as_published(sampler, batch, length, sampling.finished_frames)
-            next(frames)
-            yield from (picture for _, picture in frames)
-        else:
-            yield from force_frames(sampler, batch, length, sampling.finished_frames, references)
+            return Stream(sampler, length, sampling.text_every, self.conventions.advance).run(batch)
+        return self.conventions.queue(sampler, batch, length, sampling.finished_frames, references)
 
     def _latents(self, sampler: Sampler, batch: ClipBatch, references: int) -> Tensor:
         if self.card.window is not None and batch.shape[1] > self.card.window:
@@ -265,7 +274,7 @@ class DrivingPipeline:
         if isinstance(clip, Clip):
             if isinstance(prompt, Caption):
                 clip, prompt = with_changed_captions(clip, prompt), None
-            if not self.as_published:
+            if not self.conventions.all_boxes:
                 clip = _without_unknown_boxes(clip)
             if size is None:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
@@ -309,6 +318,14 @@ class DrivingPipeline:
                 "a prompt",
                 stacklevel=3,
             )
+
+    def _check_side(self, size: Size, factor: int) -> None:
+        """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
+        options = self.network.options
+        multiple = factor * options.latent_multiple
+        if options.largest_side is not None and max(size) // multiple > options.largest_side:
+            named, most = self.card.name or "the weights", options.largest_side * multiple
+            raise DwmError(f"size {size[0]}x{size[1]}: {named} have positions for at most {most} pixels in a side")
 
     def _check_references(self, batch: ClipBatch, references: int, size: Size) -> None:
         window = min(self.card.window or batch.shape[1], batch.shape[1])

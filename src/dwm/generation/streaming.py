@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -16,18 +16,40 @@ from dwm.generation.forcing import published_run, spacing_of
 from dwm.generation.sampler import Latents, Sampler
 
 Pictures = Float[Tensor, "b v 3 H W"]
+Advance = Callable[[Sampler, Latents, Any, range, int, int], tuple[Latents, Latents]]
+"""Runs a queue by counters until the frame at a head is finished, at a spacing: the queue after it, and what to decode."""
+
+
+def advance_at_rest(
+    sampler: Sampler, queue: Latents, prepared: Any, counters: range, head: int, spacing: int
+) -> tuple[Latents, Latents]:
+    """Finished frames rest at time 0."""
+    steps, frames = sampler.solver.steps, range(queue.shape[1])
+    for i in counters:
+        index = [min(steps, max(0, i - j * spacing)) for j in frames]
+        queue = sampler.step_frames(queue, index, [i >= j * spacing for j in frames], prepared, i)
+    return queue, queue
+
+
+def advance_as_published(
+    sampler: Sampler, queue: Latents, prepared: Any, counters: range, head: int, spacing: int
+) -> tuple[Latents, Latents]:
+    """As OpenDWM: while the queue empties, what is finished falls back to where it was before the run."""
+    moved = published_run(sampler, queue, prepared, counters, head, spacing)
+    count = head + 1 if head else 0
+    return torch.cat([queue[:, :count], moved[:, count:]], 1), moved
 
 
 class Stream:
     """A queue of `length` frames. After `length` − 1 frames without an answer, each frame sent gives one finished.
 
-    `text_interval`: captions are taken from every k-th frame and kept in between. `as_published` gives finished frames late
-    noise levels while the queue empties, as OpenDWM does; otherwise they rest at time 0.
+    `text_interval`: captions are taken from every k-th frame and kept in between. `advance`: what becomes of finished frames
+    while the queue empties.
     """
 
-    def __init__(self, sampler: Sampler, length: int, text_interval: int = 1, as_published: bool = False):
+    def __init__(self, sampler: Sampler, length: int, text_interval: int = 1, advance: Advance = advance_at_rest):
         self.sampler, self.length, self.text_interval = sampler, length, text_interval
-        self.as_published = as_published
+        self.advance = advance
         self.spacing = spacing_of(sampler, length, 0)
         self.waiting: list[ClipBatch] = []
         self.sent = 0
@@ -80,23 +102,9 @@ class Stream:
 
     def _finish(self, queue: Latents, counters: range, head: int) -> Pictures:
         """Runs the queue until the frame at `head` is finished."""
-        if self.as_published:
-            moved = published_run(self.sampler, queue, self.prepared, counters, head, self.spacing)
-            # While the queue empties, what is finished falls back to where it was before the run.
-            keep_count = head + 1 if head else 0
-            self.queue = torch.cat([queue[:, :keep_count], moved[:, keep_count:]], 1)
-        else:
-            self.queue = moved = self._rested(queue, counters)
+        self.queue, moved = self.advance(self.sampler, queue, self.prepared, counters, head, self.spacing)
         self.moved = moved
         return self.sampler.decode(moved[:, head : head + 1])[:, 0]
-
-    def _rested(self, latents: Latents, counters: range) -> Latents:
-        steps = self.sampler.solver.steps
-        for i in counters:
-            index = [min(steps, max(0, i - j * self.spacing)) for j in range(self.length)]
-            moving = [i >= j * self.spacing for j in range(self.length)]
-            latents = self.sampler.step_frames(latents, index, moving, self.prepared, i)
-        return latents
 
 
 def joined(frames: list[ClipBatch]) -> ClipBatch:

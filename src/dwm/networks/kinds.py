@@ -29,7 +29,8 @@ class NetworkKind:
 
     name: what it is called in a weights folder's config.json; options: their class; network: gives its class, a DrivingNetwork.
     new: what is found in the names of parameters that the base model lacks, which start fresh. from_base: the base model's
-    state dict under our names; nothing changes where it has them already.
+    state dict under our names; nothing changes where it has them already. at_identity: lets a new network begin as if its
+    blocks were not there; None: it is not trained from nothing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class NetworkKind:
     network: Callable[[], type]
     new: re.Pattern[str] = NOTHING
     from_base: Callable[[Mapping[str, Any]], dict[str, Any]] = _unchanged
+    at_identity: Callable[[Any], None] | None = None
 
     def is_new(self, key: str) -> bool:
         """Whether the base model has no such parameter."""
@@ -51,6 +53,13 @@ def _dit() -> type:
     from dwm.networks.dit.transformer import CrossviewTemporalDiT
 
     return CrossviewTemporalDiT
+
+
+def _dit_at_identity(network: Any) -> None:
+    from dwm.networks.initialize import zero_extra_blocks, zero_modulation
+
+    zero_modulation(network)
+    zero_extra_blocks(network)
 
 
 def _unet() -> type:
@@ -81,7 +90,7 @@ NEW_IN_UNET = re.compile(
 KINDS = {
     kind.name: kind
     for kind in (
-        NetworkKind("CrossviewTemporalDiT", DiTOptions, _dit, NEW_IN_DIT),
+        NetworkKind("CrossviewTemporalDiT", DiTOptions, _dit, NEW_IN_DIT, at_identity=_dit_at_identity),
         NetworkKind("CrossviewTemporalUNet", UNetOptions, _unet, NEW_IN_UNET, rename_sd21),
     )
 }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dwm.config import Recipe, find
 from dwm.errors import DwmError
-from dwm.networks import DiTOptions
 
 KNOWN: Mapping[str, str] = {
     "ctsd_35_tirda_nwao": "sd35-text-nwao",
@@ -44,7 +43,9 @@ def known_run(path: Path, name: str | None = None) -> Recipe:
             f"the name of published weights ({', '.join(KNOWN)})"
         )
     run = find(stem if start is None else KNOWN[start])
-    network = run.network
-    if isinstance(network, DiTOptions):
-        network = network.with_(compatibility="reference")
-    return run.with_(name=path.stem, compatibility="reference", weights=str(path), network=network)
+    return run.with_(
+        name=path.stem,
+        compatibility="reference",
+        weights=str(path),
+        network=run.network.with_compatibility("reference"),
+    )

@@ -5,6 +5,9 @@ Derived, never written out: blocks, tasks, patterns, mixes and schedules stay wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from dwm.base_models.options import TinyOptions
 from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import Network, Recipe, TrainingOptions
@@ -31,13 +34,13 @@ def tiny(run: Recipe) -> Recipe:
     """The twin of a run. Raises DwmError for one that makes its own base model, which is small already."""
     if run.base_model is None:
         raise DwmError(f"{run.name or 'config'}: makes its own base model and is small already; it has no tiny twin")
-    video, unet = run.autoencoder_folder is not None, isinstance(run.network, UNetOptions)
-    own = video or unet
+    video, ddpm = run.autoencoder_folder is not None, run.network.process == "ddpm"
+    own = video or ddpm
     return run.with_(
         name=f"{run.name}{SUFFIX}",
         # The town's autoencoder is one of pictures, its scheduler the flow's: others are made, untrained.
         base_model=None if own else BASE,
-        tiny=_own_base(video, unet) if own else run.tiny,
+        tiny=_own_base(video, ddpm) if own else run.tiny,
         autoencoder_folder=None,
         weights=None,
         text_dtype="float32",
@@ -57,8 +60,8 @@ def tiny(run: Recipe) -> Recipe:
     )
 
 
-def _own_base(video: bool, unet: bool) -> TinyOptions:
-    family = "sd21" if unet else "sd3"
+def _own_base(video: bool, ddpm: bool) -> TinyOptions:
+    family = "sd21" if ddpm else "sd3"
     return TinyOptions(family=family, video=video, autoencoder_widths=(8, 8, 16, 16), norm_groups=4)
 
 
@@ -124,11 +127,10 @@ def _fewer(frames: int, video: bool) -> int:
 
 def _network(network: Network) -> Network:
     """The same kinds of blocks in the same places of a network of four blocks, or of two levels."""
-    if isinstance(network, UNetOptions):
-        return _unet(network)
-    if isinstance(network, DiTOptions):
-        return _transformer(network)
-    raise DwmError(f"network: a {type(network).__name__} has no tiny twin")
+    twin = TWINS.get(type(network))
+    if twin is None:
+        raise DwmError(f"network: a {type(network).__name__} has no tiny twin")
+    return twin(network)
 
 
 def _transformer(network: DiTOptions) -> DiTOptions:
@@ -173,6 +175,9 @@ def _unet(network: UNetOptions) -> UNetOptions:
             network.condition_image_adapter_config, (WIDTHS[0], *WIDTHS), (False, True, False)
         ),
     )
+
+
+TWINS: dict[type[Network], Callable[[Any], Network]] = {DiTOptions: _transformer, UNetOptions: _unet}
 
 
 def _adapter(

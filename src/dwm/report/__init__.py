@@ -1,6 +1,6 @@
 """Mosaic, video, contact sheet, curves, report.html. It never loads a network."""
 
-from dwm.report.film import Film, read_film
+from dwm.report.film import Film, film_writer, read_film
 from dwm.report.html import Group, Report, ScoreLine, Shown, write_report
 from dwm.report.sheets import comparison, contact_sheet
 from dwm.report.video import MOSAIC_ORDER, Video, layout_video, real_video
@@ -15,6 +15,7 @@ __all__ = [
     "Video",
     "comparison",
     "contact_sheet",
+    "film_writer",
     "layout_video",
     "read_film",
     "real_video",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,14 +73,33 @@ def _write_gif(film: Film, path: Path) -> None:
 
 
 def _write_mp4(film: Film, path: Path) -> None:
-    frames = _even(film.frames)
+    with _mp4(path, film.fps) as add:
+        for picture in film.frames:
+            add(picture)
+
+
+@contextmanager
+def film_writer(path: str | Path, fps: float) -> Iterator[Callable[[UInt8[np.ndarray, "h w 3"]], None]]:
+    """Writes an `.mp4` picture by picture, all of one size, however long it becomes; it appears when it is whole."""
+    with atomic_write(path) as temporary, _mp4(Path(temporary), fps) as add:
+        yield add
+
+
+@contextmanager
+def _mp4(path: Path, fps: float) -> Iterator[Callable[[UInt8[np.ndarray, "h w 3"]], None]]:
     with _ffmpeg_errors(), av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         name, options = _codec()
-        stream = container.add_stream(name, rate=Fraction(film.fps or 1).limit_denominator(1001), options=options)
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream = container.add_stream(name, rate=Fraction(fps or 1).limit_denominator(1001), options=options)
+        stream.pix_fmt = "yuv420p"
         _tag_colours(stream.codec_context)
-        for picture in frames:
+
+        def add(picture: UInt8[np.ndarray, "h w 3"]) -> None:
+            picture = _even(picture[None])[0]
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(_yuv(picture)))
+
+        yield add
         container.mux(stream.encode())
 
 

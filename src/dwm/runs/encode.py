@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dwm.config.recipe import Recipe
-from dwm.devices import pick_device
+from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.latents.encode import Encoded, Extent, encode
 from dwm.runs.base import base_folder, load_base
@@ -32,4 +32,5 @@ def encode_run(run: Recipe, part: tuple[int, int] = (0, 1)) -> Encoded:
         texts=base.text is not None,
     )
     device = pick_device(run.device)
+    use_free_cores()
     return encode(readers, extent, store, base.autoencoder, base.text, run.data.workers, part, device)

@@ -98,8 +98,10 @@ def _views(card: WeightsCard, dataset: Dataset, data: str) -> tuple[str, ...]:
     views = tuple(view for view in card.views if view in there) or tuple(there)
     counts = [count for count in card.view_counts or (len(views),) if count <= len(views)]
     if not counts:
-        seen = ", ".join(map(str, card.view_counts))
-        raise DwmError(f"--data {data}: has {len(views)} cameras ({', '.join(views)}); the weights saw {seen} together")
+        listing = ", ".join(map(str, card.view_counts))
+        raise DwmError(
+            f"--data {data}: has {len(views)} cameras ({', '.join(views)}); the weights saw {listing} together"
+        )
     return views[: max(counts)]
 
 

@@ -18,7 +18,7 @@ from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import ReadOptions, collate
 from dwm.data.edits import Edits
-from dwm.devices import pick_device
+from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options
@@ -67,6 +67,7 @@ class GenerationRun(Options):
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
+    compile: bool = Field(False, description="compile the network first, which takes a minute; later steps are faster")
     force: bool = Field(False, description="try sizes, lengths and views that the weights never saw")
 
 
@@ -93,6 +94,8 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     check(run, card)
     clip = choose_clip(run, card)
     pipe = loaded(run)
+    if run.compile:
+        pipe.compile()
     run = run.with_(dtype=pipe.computes_in)
     started = time.monotonic()
     video = sampled(pipe, clip, run)
@@ -177,6 +180,7 @@ def asked(names: Iterable[str]) -> str:
 def loaded(run: GenerationRun | Any) -> DrivingPipeline:
     """The pipeline of a run on its device, in its precision, which is said."""
     device = pick_device(run.device)
+    use_free_cores()
     if not progress.QUIET:
         say(precision_line(run.dtype, device))
     dtype = chosen_dtype(run.dtype, device)

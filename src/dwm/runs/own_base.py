@@ -23,7 +23,7 @@ from dwm.errors import DwmError
 from dwm.evaluation.networks.files import find
 from dwm.latents.encode import Extent, encode
 from dwm.latents.store import Store, StoredLatents
-from dwm.networks import CrossviewTemporalDiT, zero_extra_blocks, zero_modulation
+from dwm.networks.kinds import kind_of
 from dwm.runs.driving import Parts, blank_network, driving_material
 from dwm.town import caption_words
 from dwm.training.feed.batches import Stored
@@ -125,10 +125,10 @@ def _first_network(run: Recipe) -> Network:
 
 def _at_identity(network: Network) -> Network:
     """New blocks and modulation begin as if they were not there, which a network from nothing learns fastest from."""
-    if not isinstance(network, CrossviewTemporalDiT):
+    at_identity = kind_of(network.options).at_identity
+    if at_identity is None:
         raise DwmError(
             "network: a run that trains a base model of its own trains a DiT on it; choose a recipe with a DiT"
         )
-    zero_modulation(network)
-    zero_extra_blocks(network)
+    at_identity(network)
     return network

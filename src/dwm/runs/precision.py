@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from dwm.config.files import read_json
-from dwm.devices import default_dtype, processor_rates, supports_bf16
+from dwm.devices import default_dtype, processor_rates, supports_bf16, usable_cores
 from dwm.errors import DwmError
 from dwm.evaluation.picture_quality import psnr
 from dwm.runs.claim import PRECISION_NAME, begun
@@ -34,7 +34,9 @@ def precision_line(choice: str | None, device: torch.device) -> str:
         return f"computing in {name}, the fastest of {device.type}"
     rates = processor_rates()
     shown = ", ".join(f"{kind} {rate / 1e9:.0f} GFLOP/s" for kind, rate in rates.items())
-    return f"computing in {name} (measured on this processor: {shown}; --dtype says otherwise)"
+    threads, cores = torch.get_num_threads(), usable_cores()
+    where = f" on {threads} of {cores} cores" if threads < cores else ""
+    return f"computing in {name}{where} (measured on this processor: {shown}; --dtype says otherwise)"
 
 
 def training_dtype(choice: str | None, device: torch.device, output: Path) -> torch.dtype:

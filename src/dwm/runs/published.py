@@ -13,7 +13,7 @@ from dwm.base_models.finite import require_finite
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.published import network_of, read_state
 from dwm.config.recipe import Recipe
-from dwm.devices import pick_device
+from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.runs.fetch import require
@@ -54,6 +54,7 @@ def published_pipeline(run: Recipe, source: str) -> DrivingPipeline:
         require(Path(run.autoencoder_folder), "autoencoder", source)
     weights = require(Path(run.weights or ""), "weights", source)
     device = pick_device(run.device)
+    use_free_cores()
     dtype = run_dtype(run, device)
     network, report = network_of(run.network, network_weights(weights), weights, dtype)
     base = BaseModel.load(

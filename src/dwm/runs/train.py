@@ -23,6 +23,7 @@ from dwm.runs.fetch import require_networks
 from dwm.runs.own_base import check_own_base, make_own_base, own_material, own_start
 from dwm.runs.precision import note_training_dtype, training_dtype
 from dwm.training.feed.clip_cache import ClipSource
+from dwm.training.loop.reduction import REDUCTIONS
 from dwm.training.loop.step import Callback
 from dwm.training.parallel.ranks import current_ranks, group, restarted
 from dwm.training.stages.driving_stage import WEIGHTS, driving_trainings
@@ -61,7 +62,7 @@ def context(run: Recipe, output: Path, resume: bool = True, callbacks: Sequence[
     """What all stages of a run have in common."""
     device = pick_device(run.device)
     dtype = training_dtype(run.autocast, device, output)
-    return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), run.compatibility)
+    return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), REDUCTIONS[run.compatibility])
 
 
 def train_stages(run: Recipe, context: Context, source: ClipSource | None = None, preview: Clip | None = None) -> Path:

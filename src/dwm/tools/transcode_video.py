@@ -1,4 +1,4 @@
-"""OpenDWM's command `python src/dwm/tools/transcode_video.py`: says what does its job here."""
+"""OpenDWM's command `python src/dwm/tools/transcode_video.py`: films written anew at another rate, size or quality."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from dwm.cli.main import outcome  # noqa: E402
-from dwm.opendwm.commands.elsewhere import answer  # noqa: E402
+from dwm.opendwm.commands.parse import transcode_video  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(outcome(answer))
+    sys.exit(outcome(transcode_video))

@@ -169,9 +169,9 @@ class TownScene:
 
     def annotated(self, time_s: float) -> list[Thing]:
         """The things that have a box: near, and not hidden behind houses from the car's middle."""
-        return self.seen(self.things(time_s), self.local_from_ego(time_s)[:2, 3])
+        return self.visible(self.things(time_s), self.local_from_ego(time_s)[:2, 3])
 
-    def seen(self, things: Sequence[Thing], eye: Float[np.ndarray, "2"]) -> list[Thing]:
+    def visible(self, things: Sequence[Thing], eye: Float[np.ndarray, "2"]) -> list[Thing]:
         """Those of the things that are near `eye` and not hidden behind houses from there."""
         things = [thing for thing in things if np.hypot(*(thing.position[:2] - eye)) < BOX_SIGHT]
         if not things:

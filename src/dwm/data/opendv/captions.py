@@ -34,7 +34,7 @@ class FilmCaptions(CaptionFiles):
         return next((key for key in keys if key in self.captions), keys[0])
 
     def all_keys(self) -> Iterator[str]:
-        return (self.key(place, "", stamp) for place, stamps in self.times.items() for stamp in stamps)
+        return (self.key(film, "", stamp) for film, stamps in self.times.items() for stamp in stamps)
 
 
 def film_captions(tree: Tree, named: tuple[str, str] | None = None) -> FilmCaptions | None:
@@ -50,8 +50,8 @@ def film_captions(tree: Tree, named: tuple[str, str] | None = None) -> FilmCapti
     for folder in FOLDERS:
         for captions, times in NAMES:
             if tree.exists(folder + captions):
-                found = next((folder + name for name in times if tree.exists(folder + name)), None)
-                return _read(tree, folder + captions, found)
+                path = next((folder + name for name in times if tree.exists(folder + name)), None)
+                return _read(tree, folder + captions, path)
     return None
 
 
@@ -76,25 +76,23 @@ def _object(tree: Tree, name: str) -> dict[str, Any]:
 
 
 def _listed(tree: Tree, name: str) -> dict[str, list[int]]:
-    found = _object(tree, name)
-    for place, stamps in found.items():
+    times_of = _object(tree, name)
+    for film, stamps in times_of.items():
         if not isinstance(stamps, list) or not all(
             type(stamp) in (int, float) and stamp == stamp // 1 and abs(stamp) < 2**62 for stamp in stamps
         ):
-            raise DwmError(
-                f"{name}: {place[:80]} is not a list of times in whole ms; correct it, or leave the file out"
-            )
-    return {place: sorted(map(int, stamps)) for place, stamps in found.items()}
+            raise DwmError(f"{name}: {film[:80]} is not a list of times in whole ms; correct it, or leave the file out")
+    return {film: sorted(map(int, stamps)) for film, stamps in times_of.items()}
 
 
 def _of_keys(tree: Tree, name: str) -> dict[str, list[int]]:
     """The times that the keys of the captions tell."""
-    found: dict[str, list[int]] = {}
+    times_of: dict[str, list[int]] = {}
     for key in _object(tree, name):
-        place, _, stamp = key.rpartition(".")
-        if not place or not stamp.isdecimal() or len(stamp) > 12:
+        film, _, stamp = key.rpartition(".")
+        if not film or not stamp.isdecimal() or len(stamp) > 12:
             raise DwmError(
                 f"{name}: the key {key[:80]!r} is no file name and milliseconds (front.mp4.4000); correct it"
             )
-        found.setdefault(place, []).append(int(stamp))
-    return {place: sorted(stamps) for place, stamps in found.items()}
+        times_of.setdefault(film, []).append(int(stamp))
+    return {film: sorted(stamps) for film, stamps in times_of.items()}

@@ -37,8 +37,8 @@ def findings(
         yield from _damaged(
             tree, [file for file, fact in facts.items() if listed[file] and isinstance(fact, FilmFacts)]
         )
-    told = "none is known: a forward camera stands in; tell networks so with data.train.0.uncalibrated=true"
-    yield Finding("calibration", 0, told, False)
+    state = "none is known: a forward camera stands in; tell networks so with data.train.0.uncalibrated=true"
+    yield Finding("calibration", 0, state, False)
     yield Finding(
         "boxes and maps", 0, "there are none; layouts are black, or grey with data.train.0.made_up_layout", False
     )

@@ -35,18 +35,18 @@ FOLDERS = ("", "meta/")
 
 def find_meta(tree: Tree) -> str | None:
     """The list of videos in a tree; looks at names only."""
-    return next((place for folder in FOLDERS for name in META if tree.exists(place := folder + name)), None)
+    return next((path for folder in FOLDERS for name in META if tree.exists(path := folder + name)), None)
 
 
 def video_files(tree: Tree) -> list[str]:
     """The videos in the root of a tree or in folders of it, by name; looks at names only."""
-    found = []
+    files = []
     for folder in ("", *tree.folders()):
         prefix = f"{folder}/" if folder else ""
-        found += [
+        files += [
             name for name in tree.names(prefix) if name.lower().endswith(ENDINGS) and "/" not in name[len(prefix) :]
         ]
-    return sorted(found, key=posixpath.basename)
+    return sorted(files, key=posixpath.basename)
 
 
 def recognised(tree: Tree) -> bool:
@@ -127,12 +127,12 @@ def _table(rows: Iterator[dict[str, Any]]) -> pa.Table:
 
 def _by_name(tree: Tree) -> dict[str, str]:
     """Files by their names without folders, which captions and lists know them by."""
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for file in video_files(tree):
         name = posixpath.basename(file)
-        if found.setdefault(name, file) != file:
-            raise DwmError(f"{tree.where}: {found[name]} and {file} have one name; remove or rename one")
-    return found
+        if files.setdefault(name, file) != file:
+            raise DwmError(f"{tree.where}: {files[name]} and {file} have one name; remove or rename one")
+    return files
 
 
 def _id(name: str, known: dict[str, Recording]) -> str:
@@ -145,14 +145,14 @@ def _chosen(listed: dict[str, Recording], split: Split, left_out: Sequence[str],
     for name in left_out:
         if name not in (*ids, *listed):
             warnings.warn(f"{where}: {name}, which is to be left out, is not there{nearest(name, ids)}", stacklevel=3)
-    kept = [name for name in listed if not {name, listed[name].name} & set(left_out)]
+    rest = [name for name in listed if not {name, listed[name].name} & set(left_out)]
     if split is None:
-        return kept
+        return rest
     splits = {recording.split.lower() for recording in listed.values()} | {"train", "val"}
     if isinstance(split, str) and split.lower() in splits:
-        return [name for name in kept if listed[name].split.lower() == split.lower()]
+        return [name for name in rest if listed[name].split.lower() == split.lower()]
     names = scene_names(split, {*ids, *listed})
-    return [name for name in kept if {name, listed[name].name} & names]
+    return [name for name in rest if {name, listed[name].name} & names]
 
 
 @dataclass(frozen=True)
@@ -195,13 +195,13 @@ class OpenDV:
         if len(whole) < len(windows):
             lost = next(window for window in windows if window not in set(whole))
             scene = self.scenes[lost.scene]
-            told = (
+            summary = (
                 f"{self.tree.where}: {len(windows) - len(whole)} of {len(windows)} windows lie behind the end of their video "
                 f"(as {scene.name} at {lost.start:g} s, which lasts {scene.seconds:.1f} s)"
             )
             if not whole:
-                raise DwmError(f"{told}; is the list of videos that of these files?")
-            warnings.warn(f"{told} and are left out", stacklevel=3)
+                raise DwmError(f"{summary}; is the list of videos that of these files?")
+            warnings.warn(f"{summary} and are left out", stacklevel=3)
         return whole
 
     def clip(self, window: FilmWindow) -> Clip:
@@ -218,8 +218,8 @@ class OpenDV:
 
     @cached_property
     def _digest(self) -> str:
-        told = [f"{scene.name} {scene.facts} {scene.recording} {self.tree.size(scene.file)}" for scene in self.scenes]
-        return blake2b("\n".join(told).encode(), digest_size=16).hexdigest()
+        lines = [f"{scene.name} {scene.facts} {scene.recording} {self.tree.size(scene.file)}" for scene in self.scenes]
+        return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def check_opendv(tree: Tree, options: ReadOptions, read_files: bool = False) -> Checked:
@@ -228,6 +228,8 @@ def check_opendv(tree: Tree, options: ReadOptions, read_files: bool = False) -> 
     listed = {file: known.get(_id(name, known)) for name, file in files.items()}
     facts = header_facts(tree, list(listed))
     whole = {file: fact for file, fact in facts.items() if isinstance(fact, FilmFacts)}
-    found: list[Finding] = list(findings(tree, known, listed, facts, options, read_files))
+    findings_found: list[Finding] = list(findings(tree, known, listed, facts, options, read_files))
     frames = sum(round((fact.end - fact.first) * fact.rate) for file, fact in whole.items() if listed[file])
-    return Checked("OpenDV", sum(listed[file] is not None for file in whole), frames, 0, tuple(found), "OpenDV")
+    return Checked(
+        "OpenDV", sum(listed[file] is not None for file in whole), frames, 0, tuple(findings_found), "OpenDV"
+    )

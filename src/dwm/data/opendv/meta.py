@@ -40,12 +40,12 @@ def parse_meta(data: bytes, name: str) -> dict[str, Recording]:
     entries = parse_json(data, name, FIX, empty_cells=True)
     if not isinstance(entries, list) or not entries:
         raise DwmError(f"{name}: is no list of videos (objects with videoid, split, length, …); {FIX}")
-    found: dict[str, Recording] = {}
+    recordings: dict[str, Recording] = {}
     for number, entry in enumerate(entries):
         recording = _recording(entry, f"{name}: entry {number}")
-        if found.setdefault(recording.name, recording) != recording:
+        if recordings.setdefault(recording.name, recording) != recording:
             raise DwmError(f"{name}: entry {number}: {recording.name} stands there twice, and not alike; {FIX}")
-    return found
+    return recordings
 
 
 def _recording(entry: Any, where: str) -> Recording:

@@ -130,7 +130,7 @@ class FilmScene:
             rig=Rig(self.views, intrinsics[None], FORWARD[None], np.array([[width, height]])),
             times=micros,
             world_from_ego=np.tile(np.eye(4), (frames, 1, 1, 1)),
-            pictures=FilmPictures(self.tree, self.file, tuple(stamps[place] for place in chosen), self.exact),
+            pictures=FilmPictures(self.tree, self.file, tuple(stamps[index] for index in chosen), self.exact),
             captions=None if self.captions is None else tuple((self._caption(t),) for t in micros[:, 0].tolist()),
         )
 

@@ -50,7 +50,7 @@ def to_package(source: SceneTables, output: Path, split: Split = None, files: bo
     tables = source.neutral(split)
     manifest = Manifest(name=output.stem, source=source.title)
     with staged(output) as folder:
-        copied = _copy_files(source.tree, tables["frames"]["file"], folder) if files else 0
+        copied = copy_files(source.tree, tables["frames"]["file"], folder) if files else 0
         write_tables(folder, manifest, tables)
     return Converted(output, len(tables["scenes"]), len(tables["frames"]), len(tables["boxes"]), copied)
 
@@ -66,18 +66,18 @@ def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", f
     tables = relations(neutral, source.called)
     maps = tables["log"]["location"].to_pylist()
     with staged(output) as folder:
-        copied = _copy_files(source.tree, names, folder, split_films=True) if files else 0
-        rows = {name: map(_whole_stamps, table.to_pylist()) for name, table in tables.items()}
+        copied = copy_files(source.tree, names, folder, split_films=True) if files else 0
+        rows = {name: map(whole_stamps, table.to_pylist()) for name, table in tables.items()}
         write_nuscenes_tables(folder / version, rows | {"map": [map_row(name, "", [name]) for name in maps]})
         for name in maps:
             records = records_of_map(name, source.map(name))
             path = folder / inside(f"expansion/{name}.json", source.tree.where)
             write_expansion(path, [records], canvas_of(records))
-        _write_captions(folder, neutral["captions"])
+        write_captions(folder, neutral["captions"])
     return Converted(output, len(neutral["scenes"]), len(neutral["frames"]), len(neutral["boxes"]), copied)
 
 
-def _write_captions(folder: Path, captions: pa.Table) -> None:
+def write_captions(folder: Path, captions: pa.Table) -> None:
     if not len(captions):
         return
     said, times = {}, {}
@@ -89,13 +89,13 @@ def _write_captions(folder: Path, captions: pa.Table) -> None:
     write_json(folder / "caption_times.json", {key: sorted(stamps) for key, stamps in times.items()})
 
 
-def _copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path, split_films: bool = False) -> int:
+def copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path, split_films: bool = False) -> int:
     """Files as they are; pictures of films with their film, or `split_films` into a JPEG each."""
     unique = names if split_films else pc.replace_substring_regex(names, r"#\d+$", "")
     unique = pc.unique(unique)
     for name in track(unique, "copying files", len(unique), "files"):
         file, film = name.as_py(), film_of(name.as_py())
-        target = folder / inside(_picture_name(file) if film else file, f"{tree.where}: a frame's file")
+        target = folder / inside(picture_name(file) if film else file, f"{tree.where}: a frame's file")
         target.parent.mkdir(parents=True, exist_ok=True)
         if film:
             Image.fromarray(read_film(tree, *film)).save(target, quality=FILM_QUALITY)
@@ -105,16 +105,16 @@ def _copy_files(tree: Tree, names: pa.ChunkedArray, folder: Path, split_films: b
     return len(unique)
 
 
-def _picture_name(name: str) -> str:
+def picture_name(name: str) -> str:
     """Where a film's picture goes in a set that knows no films."""
     film, number = film_of(name) or (name, None)
     return name if number is None else f"{film.rpartition('.')[0]}/{number:06d}.jpg"
 
 
 def _without_films(names: pa.ChunkedArray) -> pa.Array:
-    return pa.array([_picture_name(name) for name in names.to_pylist()], pa.string())
+    return pa.array([picture_name(name) for name in names.to_pylist()], pa.string())
 
 
-def _whole_stamps(row: Mapping[str, Any]) -> dict[str, Any]:
+def whole_stamps(row: Mapping[str, Any]) -> dict[str, Any]:
     stamp = row.get("timestamp")
     return dict(row) | ({"timestamp": int(stamp)} if stamp is not None and stamp == int(stamp) else {})

@@ -50,30 +50,30 @@ def masked_checksum(data: bytes) -> int:
     return (((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def places(tree: Tree, file: str) -> Iterator[tuple[int, int]]:
+def record_spans(tree: Tree, file: str) -> Iterator[tuple[int, int]]:
     """(offset of the body, bytes) of each record; bodies are stepped over. Raises DwmError where the file ends within one."""
-    end, place, number = tree.size(file), 0, 0
+    end, offset, number = tree.size(file), 0, 0
     with tree.open(file) as stream:
-        while place < end:
-            stream.seek(place)
-            size = _length(file, number, stream.read(FRAMING), place)
-            if place + FRAMING + size + 4 > end:
+        while offset < end:
+            stream.seek(offset)
+            size = _length(file, number, stream.read(FRAMING), offset)
+            if offset + FRAMING + size + 4 > end:
                 raise DwmError(
-                    f"{file}: ends early, in record {number} (byte {end} of {place + FRAMING + size + 4}); fetch it again"
+                    f"{file}: ends early, in record {number} (byte {end} of {offset + FRAMING + size + 4}); fetch it again"
                 )
-            yield place + FRAMING, size
-            place, number = place + FRAMING + size + 4, number + 1
+            yield offset + FRAMING, size
+            offset, number = offset + FRAMING + size + 4, number + 1
 
 
-def _length(file: str, number: int, head: bytes, place: int) -> int:
+def _length(file: str, number: int, head: bytes, offset: int) -> int:
     if head.startswith(LFS[:FRAMING]):
         raise DwmError(f"{file}: {lfs_pointer()}")
     if len(head) < FRAMING:
-        raise DwmError(f"{file}: ends early, in record {number} (byte {place + len(head)}); fetch it again")
+        raise DwmError(f"{file}: ends early, in record {number} (byte {offset + len(head)}); fetch it again")
     size, checksum = struct.unpack("<QI", head)
     if masked_checksum(head[:8]) != checksum:
         raise DwmError(
-            f"{file}: record {number} (byte {place}): the checksum of its length differs; it is damaged, or no TFRecord "
+            f"{file}: record {number} (byte {offset}): the checksum of its length differs; it is damaged, or no TFRecord "
             "file: fetch it again"
         )
     limits.check_size(f"{file}: record {number}", size, LARGEST_RECORD)
@@ -140,8 +140,8 @@ class RecordTree:
             return self.base.names(prefix)
         file += RECORDS
         sensors = [f"{name}.jpg" for name in CAMERAS] + [f"{name}.bin" for name in LIDARS]
-        found = (f"{file}/{offset}-{size}/{name}" for offset, size in self._places(file, rest) for name in sensors)
-        return iter(sorted(name for name in found if name.startswith(prefix)))
+        all_names = (f"{file}/{offset}-{size}/{name}" for offset, size in self._spans(file, rest) for name in sensors)
+        return iter(sorted(name for name in all_names if name.startswith(prefix)))
 
     def folders(self, within: str = "") -> set[str]:
         return self.base.folders(within)
@@ -152,10 +152,10 @@ class RecordTree:
     def size(self, name: str) -> int:
         return self.base.size(name) if MEMBER.fullmatch(name) is None else len(self.read(name))
 
-    def _places(self, file: str, rest: str) -> Iterator[tuple[int, int]]:
+    def _spans(self, file: str, rest: str) -> Iterator[tuple[int, int]]:
         record = re.match(r"([0-9]{1,15})-([0-9]{1,10})/", rest)
         if record is None:
-            return places(self.base, file)
+            return record_spans(self.base, file)
         offset, size = int(record[1]), int(record[2])
         return iter([(offset, size)] if offset + size + 4 <= self.base.size(file) else [])
 

@@ -27,11 +27,11 @@ def matrix(values: Any, where: str) -> Float[np.ndarray, "4 4"]:
     numbers = np.array(values.transform, np.float64)
     if numbers.size != 16 or not np.isfinite(numbers).all():
         raise DwmError(f"{where}: is no matrix of 4×4 finite numbers; fetch the file again")
-    found = numbers.reshape(4, 4)
-    turn = found[:3, :3]
-    if not np.allclose(found[3], (0, 0, 0, 1)) or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3):
+    result = numbers.reshape(4, 4)
+    turn = result[:3, :3]
+    if not np.allclose(result[3], (0, 0, 0, 1)) or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3):
         raise DwmError(f"{where}: is no rotation and shift; fetch the file again")
-    return found
+    return result
 
 
 def sweep(frame: Any, lidar: str, name: str) -> Float32[np.ndarray, "n 5"]:

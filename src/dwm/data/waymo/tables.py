@@ -21,7 +21,7 @@ from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_fi
 from dwm.data.dataset import Finding
 from dwm.data.tables.relations import lane_rows
 from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
-from dwm.data.waymo.records import RECORDS, RecordTree, places, read_frame
+from dwm.data.waymo.records import RECORDS, RecordTree, read_frame, record_spans
 from dwm.data.waymo.sensors import CAMERA_FROM_SENSOR, CAMERAS, LIDARS, RING, matrix
 from dwm.errors import DwmError, nearest
 from dwm.geometry import quaternion_from_rotation, rotation_z
@@ -51,25 +51,25 @@ NO_LABELS = pa.schema({"scene": pa.string(), "cause": pa.string()})
 
 def segment_files(tree: Tree) -> dict[str, list[str]]:
     """The segments by the folder that they lie in ("" is the root); looks at names only."""
-    found = {}
+    files = {}
     for folder in ("", *sorted(tree.folders())):
         prefix = f"{folder}/{BEGINNING}" if folder else BEGINNING
         names = [name for name in tree.names(prefix) if name.endswith(RECORDS) and "/" not in name[len(prefix) :]]
         if names:
-            found[folder] = names
-    return found
+            files[folder] = names
+    return files
 
 
 def open_waymo(tree: Tree, version: str | None) -> WaymoTables:
     """The segments of a folder, such as `training` (None: the first that is there). Raises DwmError for one that is not there."""
-    found = segment_files(tree)
-    known = [*(name for name in SPLITS if name in found), *(name for name in found if name not in SPLITS)]
-    if version is not None and version not in found:
+    files_of = segment_files(tree)
+    known = [*(name for name in SPLITS if name in files_of), *(name for name in files_of if name not in SPLITS)]
+    if version is not None and version not in files_of:
         raise DwmError(
             f"{tree.where}: holds no segments in {version}{nearest(version, known)} (there are: {', '.join(known)})"
         )
     folder = known[0] if version is None else version
-    return WaymoTables(RecordTree(tree), folder or "segments", tuple(found[folder]), folder)
+    return WaymoTables(RecordTree(tree), folder or "segments", tuple(files_of[folder]), folder)
 
 
 class WaymoCaptions(CaptionFiles):
@@ -119,10 +119,10 @@ class WaymoTables(SceneTables):
         if name == "captions":
             return None
         if name == "lanes":
-            maps = filter(None, self._kept["scenes"]["map"].to_pylist())
+            maps = filter(None, self._cached["scenes"]["map"].to_pylist())
             rows = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
             return pa.Table.from_pylist(rows, SCHEMAS["lanes"]) if rows else None
-        return self._kept[name]
+        return self._cached[name]
 
     def map(self, name: str) -> LaneMap:
         """The map of a segment: its first record alone has one."""
@@ -132,24 +132,24 @@ class WaymoTables(SceneTables):
         if name not in files:
             raise DwmError(f"{self.called('lanes')}: there is no segment {name}")
         file = files[name]
-        offset, size = next(places(self.tree, file))
+        offset, size = next(record_spans(self.tree, file))
         return _lane_map(read_frame(self.tree, file, offset, size), file)
 
     def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:
-        found = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
-        return [WaymoCaptions(part.name, part.captions, part.times) for part in found]
+        parts = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
+        return [WaymoCaptions(part.name, part.captions, part.times) for part in parts]
 
     def lost_rows(self) -> Iterator[Finding]:
-        notes = self._kept["notes"].to_pylist()
+        notes = self._cached["notes"].to_pylist()
         for cause, count in Counter(note["cause"] for note in notes).items():
             scene = next(note["scene"] for note in notes if note["cause"] == cause)
             yield Finding(f"a segment {cause}", count, scene, False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+        return {name: value for name, value in self.__dict__.items() if name != "_cached"}
 
     @cached_property
-    def _kept(self) -> Mapping[str, pa.Table]:
+    def _cached(self) -> Mapping[str, pa.Table]:
         """All that the records say, read once and kept beside the data."""
         key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
         return kept_tables(cache_folder(self.tree.beside), f"{self.version}.records", key, self._read_all)[0]
@@ -159,11 +159,11 @@ class WaymoTables(SceneTables):
         for file in track(self._ordered(), f"{self.tree.where}: {self.version}", unit="segments"):
             _Segment(self.tree, file, rows).read(self._listed.get(_scene_of(file)))
         return {
-            name: pa.Table.from_pylist(found, SCHEMAS.get(name, NO_LABELS)) for name, found in rows.tables().items()
+            name: pa.Table.from_pylist(lines, SCHEMAS.get(name, NO_LABELS)) for name, lines in rows.tables().items()
         }
 
     def _ordered(self) -> list[str]:
-        order = {scene: place for place, scene in enumerate(self._listed)}
+        order = {scene: index for index, scene in enumerate(self._listed)}
         return sorted(self.segments, key=lambda file: (order.get(_scene_of(file), len(order)), file))
 
     @property
@@ -219,7 +219,7 @@ class _Segment:
     def read(self, listed: list[list[int]] | None) -> None:
         last, labels, number = -1, 0, -1
         first_frame = len(self.rows.frames)
-        for number, (offset, size) in enumerate(places(self.tree, self.file)):
+        for number, (offset, size) in enumerate(record_spans(self.tree, self.file)):
             frame, where = read_frame(self.tree, self.file, offset, size), f"{self.file}: record {number}"
             time = frame.timestamp_micros
             if not frame.HasField("timestamp_micros") or not frame.HasField("pose"):
@@ -242,10 +242,10 @@ class _Segment:
             for row in self.rows.frames[first_frame:]:
                 row["annotated"] = False
 
-    def _compare(self, listed: list[list[int]] | None, number: int, found: list[int]) -> None:
-        if listed is not None and number < len(listed) and listed[number] != found:
+    def _compare(self, listed: list[list[int]] | None, number: int, entry: list[int]) -> None:
+        if listed is not None and number < len(listed) and listed[number] != entry:
             raise self._stale(
-                f"says {listed[number]} of frame {number} of {self.scene}, where [µs, bytes, offset] are {found}"
+                f"says {listed[number]} of frame {number} of {self.scene}, where [µs, bytes, offset] are {entry}"
             )
 
     def _stale(self, text: str) -> DwmError:
@@ -291,13 +291,13 @@ class _Segment:
         self.rows.instants.append({"token": token, "scene": self.scene, "time": frame.timestamp_micros})
         pictures = {image.name for image in frame.images if image.image}
         sweeps = {laser.name for laser in frame.lasers if laser.first.ranges}
-        here = [(name, "bin", (0, 0)) for name, number in LIDARS.items() if number in sweeps]
+        sensors = [(name, "bin", (0, 0)) for name, number in LIDARS.items() if number in sweeps]
         for name, number in CAMERAS.items():
             if name in self.sizes and number not in pictures:
                 self._note(f"lacks a picture of {name} in some frame")
             elif name in self.sizes:
-                here.append((name, "jpg", self.sizes[name]))
-        for name, ending, (width, height) in here:
+                sensors.append((name, "jpg", self.sizes[name]))
+        for name, ending, (width, height) in sensors:
             self.rows.frames.append(
                 {"token": f"{token}|{name}", "sensor": f"{self.scene}|{name}", "instant": token, "width": width}
                 | {"time": frame.timestamp_micros, "annotated": True, "height": height}

@@ -74,7 +74,7 @@ class TownSource:
 
     def _enter(self, scene: TownScene) -> None:
         if self.words:
-            scene = _told(scene, self.words)
+            scene = _with_words(scene, self.words)
         self.scene = scene
         rng = np.random.default_rng((self.town, scene.index, self.seed, 7))
         stroll = scene.options.duration  # there is free pavement before strollers for as long as a scene lasts
@@ -112,9 +112,9 @@ class TownSource:
         return self._moment()
 
     def change(self, time: str | None = None, weather: str | None = None) -> None:
-        told = {name: word for name, word in (("time", time), ("weather", weather)) if word is not None}
-        self.scene = _told(self.scene, told)
-        self.words |= told
+        words = {name: word for name, word in (("time", time), ("weather", weather)) if word is not None}
+        self.scene = _with_words(self.scene, words)
+        self.words |= words
 
     def picture(self, view: str, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
         number = self.rig.index(view)
@@ -144,7 +144,7 @@ class TownSource:
             world_from_ego=self.scene.world_from_local @ self.car.pose,
             speed=self.car.speed,
             steering=self.car.wheel,
-            boxes=self._boxes(self.scene.seen(self._things(), self.car.pose[:2, 3])),
+            boxes=self._boxes(self.scene.visible(self._things(), self.car.pose[:2, 3])),
             map=self.scene.map,
             caption=self.scene.plain_caption,
             travelled=self.travelled,
@@ -203,7 +203,7 @@ class TownSource:
         self.traffic.clear_the_way(self._driven())
 
 
-def _told(scene: TownScene, words: dict[str, str]) -> TownScene:
+def _with_words(scene: TownScene, words: dict[str, str]) -> TownScene:
     """The scene at another time of day or in another weather, which its caption says too."""
     caption = recaption(scene.plain_caption, time=words.get("time"), weather=words.get("weather"))
     return replace(scene, plain_caption=caption, style=replace(scene.style, **words))

@@ -52,7 +52,7 @@ class Dropped:
 class MaskModule(nn.Module):
     """Drops tokens, remembers what stands in for them, and refills them through blocks of its own."""
 
-    def __init__(self, options: MaskOptions, compatibility: str):
+    def __init__(self, options: MaskOptions, interleaved: bool):
         super().__init__()
         self.options = o = options
         width = o.num_heads * o.attention_head_dim
@@ -67,8 +67,7 @@ class MaskModule(nn.Module):
 
         def blocks() -> nn.ModuleList:
             return nn.ModuleList(
-                SideBlock(width, o.num_heads, o.mlp_ratio, interleaved=compatibility == "reference")
-                for _ in range(o.interpolater_layer)
+                SideBlock(width, o.num_heads, o.mlp_ratio, interleaved) for _ in range(o.interpolater_layer)
             )
 
         self.sideblocks = blocks()

@@ -124,6 +124,11 @@ class DiTOptions(NetworkOptions):
         return self.perspective_modeling_type
 
     @property
+    def interleaved_modulation(self) -> bool:
+        """Whether the mask module's blocks hand out modulation in the order in which published weights learned."""
+        return self.compatibility == "reference"
+
+    @property
     def recomputes(self) -> bool:
         return self.temporal_gradient_checkpointing
 

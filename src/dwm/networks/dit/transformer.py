@@ -81,7 +81,7 @@ class CrossviewTemporalDiT(nn.Module):
             self.view_mixers = _mixers(o, len(self.crossview_layers))
             self.view_pos_embeds = _index_embeddings(width, len(self.crossview_layers))
         if o.mask_module is not None:
-            self.mask_module = MaskModule(o.mask_module, o.compatibility)
+            self.mask_module = MaskModule(o.mask_module, o.interleaved_modulation)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -10,12 +10,6 @@ from dwm.errors import DwmError
 
 NOT_YET = f"is not in dwm {dwm.__version__}"
 ELSEWHERE = {
-    "export_generation_result_as_nuscenes_data": f"writing generated pictures as a nuScenes data set {NOT_YET}; as films and "
-    "pictures: python src/dwm/preview.py -c CONFIG -o FOLDER, or dwm generate --data …",
-    "transcode_video": "videos are read as they are, no reader needs them transcoded; to shrink them: ffmpeg -i IN -r 10 -g 20 "
-    "-vf scale=-2:720 -b:v 2M -crf 10 -pix_fmt yuv420p OUT",
-    "prepare_opendv": f"a reader of OpenDV's videos {NOT_YET}, which captions would be for; captions of nuScenes: dwm data "
-    "captions TABLE --data …",
     "carla_simulation": f"driving in CARLA {NOT_YET}; its layouts as a package (data.json) are read by python src/dwm/preview.py",
     "carla_control": f"driving in CARLA {NOT_YET}; a world without a simulator: dwm town",
     "make_carla_cameras": f"driving in CARLA {NOT_YET}; any rig of cameras is read from a layout package (data.json)",

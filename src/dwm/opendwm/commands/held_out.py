@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dwm.clip import Clip
 from dwm.clip_batch import ClipBatch
 from dwm.config import Recipe
 from dwm.config.data import SourceOptions
@@ -27,12 +28,13 @@ def held_out_batches(run: Recipe, size: tuple[int, int], as_published: bool) -> 
         if source.kind == LAYOUT_PACKAGE:
             yield from package_batches(source, size, as_published)
         else:
-            yield from _clips(run, source, size)
+            yield from (batch for _, batch in clips_of(run, source, size))
 
 
-def _clips(run: Recipe, source: SourceOptions, size: tuple[int, int]) -> Iterator[ClipBatch]:
+def clips_of(run: Recipe, source: SourceOptions, size: tuple[int, int]) -> Iterator[tuple[Clip, ClipBatch]]:
+    """Every window of one validation set, as it was cut and as a batch of one."""
     clips = validation_clips(run.data.with_(validation=(source,)))
     layout = source.layout or run.data.layout
     words: CaptionOptions = source.words.with_(reorder=False, drop_rates={})
     for index in range(len(clips)):
-        yield prepare(clips[index], size, layout, captions=words)
+        yield (clip := clips[index]), prepare(clip, size, layout, captions=words)

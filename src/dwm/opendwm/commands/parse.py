@@ -139,6 +139,23 @@ def export_packages() -> None:
         say(path, to_result=True)
 
 
+def export_generated() -> None:
+    """`src/dwm/export_generation_result_as_nuscenes_data.py`"""
+    parser = _parser(
+        "Generate the validation set of a config, each picture in the place of the photograph that it stands for."
+    )
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="a new folder")
+    parser.add_argument("--count", type=int, default=None, help="so many clips at most")
+    parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
+    given = parser.parse_args()
+    given.resume_from = None
+
+    from dwm.opendwm.commands.generated_export import export_generated as export
+
+    made = export(_run(given), given.output_path, given.count, given.tiny, str(given.config_path))
+    say(f"{given.output_path}: {made} pictures", to_result=True)
+
+
 def archive_info() -> None:
     """`src/dwm/tools/fs_make_info_json.py`"""
     parser = argparse.ArgumentParser(description="Write where each member of an archive lies, as JSON.")
@@ -205,3 +222,41 @@ def tar_to_zip() -> None:
         raise CheckFailed(
             f"{arguments.input_path}: {archive.missing}; {archive.path} holds what is whole, fetch the rest again"
         )
+
+
+def transcode_video() -> None:
+    """`src/dwm/tools/transcode_video.py`"""
+    parser = argparse.ArgumentParser(description="Write the films of a folder anew, at another rate, size or quality.")
+    parser.add_argument("-c", "--config-path", type=Path, required=True, help="JSON: ffmpeg_args, and maybe reformat")
+    parser.add_argument("-i", "--input-path", required=True, help="folder (or archive, or URL) of the films")
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="folder of what is written")
+    parser.add_argument("-f", "--from", type=int, default=0, dest="first", help="number of the first film, from 0")
+    parser.add_argument(
+        "-t", "--to", type=int, default=-1, dest="end", help="number of the film to end before; -1: none"
+    )
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.transcode import transcode_folder
+
+    written, failed = transcode_folder(given.config_path, given.input_path, given.output_path, given.first, given.end)
+    for path in written:
+        say(path, to_result=True)
+    if failed:
+        raise CheckFailed(f"{len(failed)} films could not be written: {failed[0]}")
+
+
+def opendv_captions() -> None:
+    """`src/dwm/tools/prepare_opendv.py`"""
+    parser = argparse.ArgumentParser(description="Write the caption file of OpenDV from its public annotations.")
+    parser.add_argument("--meta-path", type=Path, required=True, help="OpenDV-YouTube.json")
+    parser.add_argument(
+        "-a", "--annotation-path", type=Path, nargs="+", required=True, help="JSON lists of {cmd, blip, folder, …}"
+    )
+    parser.add_argument("-o", "--output-path", type=Path, required=True, help="the caption file")
+    parser.add_argument("--video-path", default=None, help="folder of the videos, for their endings; none: .mp4")
+    given = parser.parse_args()
+
+    from dwm.opendwm.commands.opendv_captions import write_opendv_captions
+
+    count = write_opendv_captions(given.meta_path, given.annotation_path, given.output_path, given.video_path)
+    say(f"{given.output_path}: {count} captions", to_result=True)

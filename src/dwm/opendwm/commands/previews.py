@@ -21,6 +21,7 @@ from dwm.config.data import SourceOptions
 from dwm.config.files import validated
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.generation.conventions import AS_PUBLISHED
 from dwm.generation.rollout import windows
 from dwm.opendwm.commands.examples import Draws
 from dwm.opendwm.commands.held_out import held_out_batches
@@ -118,18 +119,18 @@ def _shared_previews(
     run: Recipe, device: str, output: Path, preview: Preview, source: str, say: Callable[[str], None]
 ) -> list[Path]:
     """What this process makes: of several that torchrun started each takes its share of the clips, so that each is made once."""
-    pipe, ranks = _pipeline(run.with_(device=device), preview, source), current_ranks()
+    pipe, ranks = pipeline_of(run.with_(device=device), preview, source), current_ranks()
     count = preview.count
     if preview.tiny and (other := _with_town(run, pipe.card.fps, say if ranks.first else _unsaid)) is not run:
         run, count = other, count or len(other.data.validation)
     size = pipe.card.sizes[0] if preview.tiny else run.data.size
     draws = Draws(run.training.seed, continued=True, shared=ranks.count > 1)
     files: list[Path] = []
-    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.as_published), count)):
+    for number, batch in enumerate(islice(held_out_batches(run, size, pipe.conventions is AS_PUBLISHED), count)):
         if number % ranks.count != ranks.rank:
             continue
-        batch = _with_conditions(batch, pipe, preview)
-        generated = _generated(pipe, batch, run, draws.of(number))
+        batch = with_conditions(batch, pipe, preview)
+        generated = generate_clip(pipe, batch, run, draws.of(number))
         folder = output / "preview" / str(number)
         files.append(stacked(batch, generated, run.preview.size).save(folder.with_suffix(_suffix(generated))))
         say(f"{', '.join(batch.scenes)}: {generated.shape[1]} frames → {files[-1]}")
@@ -157,7 +158,8 @@ def _with_town(run: Recipe, fps: float, say: Callable[[str], None]) -> Recipe:
     return run if same else run.with_(data=run.data.with_(validation=tuple(sources)))
 
 
-def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
+def pipeline_of(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
+    """The run's own weights; the built-in ones where the preview is a tiny one."""
     if not preview.tiny:
         return published_pipeline(run, source)
     pipe = DrivingPipeline.from_pretrained("town", torch_dtype="auto", device=run.device)
@@ -166,7 +168,8 @@ def _pipeline(run: Recipe, preview: Preview, source: str) -> DrivingPipeline:
     return pipe
 
 
-def _with_conditions(batch: ClipBatch, pipe: DrivingPipeline, preview: Preview) -> ClipBatch:
+def with_conditions(batch: ClipBatch, pipe: DrivingPipeline, preview: Preview) -> ClipBatch:
+    """The clip with the words that the preview puts in place of its own; none become empty ones where weights read words."""
     if preview.text is not None:
         batch = replace(batch, captions=preview.text.apply(batch.captions, batch.shape))
     if batch.captions is None and pipe.card.conditions.text:
@@ -175,7 +178,7 @@ def _with_conditions(batch: ClipBatch, pipe: DrivingPipeline, preview: Preview) 
     return batch
 
 
-def _generated(pipe: DrivingPipeline, batch: ClipBatch, run: Recipe, generator: torch.Generator) -> Tensor:
+def generate_clip(pipe: DrivingPipeline, batch: ClipBatch, run: Recipe, generator: torch.Generator) -> Tensor:
     """(b, t, v, 3, H, W) on the CPU. The clip's own first frames are given where the run says so and the set has them."""
     references = run.sampling.reference_frames if run.preview.given_frames and batch.frames is not None else 0
     window = min(pipe.card.window or batch.shape[1], batch.shape[1])

@@ -105,7 +105,12 @@ class Case:
         return {k: v.float() if v.is_floating_point() else v for k, v in loaded.items()}
 
     def find(self, name: str, setup: Setup | None = None) -> Path:
-        """A file or folder that the case names: beside it or in any parent; `base_models/…` also where the setup says."""
+        """A file or folder that the case names: beside it or in any parent; `base_models/…` also where the setup says.
+
+        Since parents are searched, a leading `../` says nothing more.
+        """
+        while name.startswith("../"):
+            name = name.removeprefix("../")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DwmError(f"{self.folder / 'case.json'}: {name!r} leaves the folders of the cases")
         head, _, rest = name.partition("/")

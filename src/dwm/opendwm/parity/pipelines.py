@@ -19,7 +19,7 @@ from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_window_as_published
 from dwm.generation.rollout import roll_out_as_published
 from dwm.generation.sampler import Latents, Sampler
-from dwm.generation.streaming import Stream
+from dwm.generation.streaming import Stream, advance_as_published
 from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.config.pipeline import CTSD, FORCING_SOLVER, MULTISTEP_SOLVER, STREAMING
@@ -130,7 +130,7 @@ def _generate(
 
 def _streamed(sampler: Sampler, batch: ClipBatch, length: int, text_interval: int, watch: Watch) -> Iterator[Tensor]:
     """Frames sent one by one, pictures taken as they come, the rest at the end."""
-    stream = Stream(sampler, length, text_interval, as_published=True)
+    stream = Stream(sampler, length, text_interval, advance_as_published)
     for pictures in stream.run(batch):
         assert stream.moved is not None  # a frame is finished
         watch.finish(stream.moved)
@@ -222,7 +222,7 @@ def _sampler(case: Case, setup: Setup, watch: Watch, latent_shape: tuple[int, ..
     factor = base.autoencoder.factor
     options = condition_options(pipeline["common_config"], case.inputs)
     guidance = inference.get("guidance_scale")
-    alone = isinstance(network, CrossviewTemporalUNet) and not options.condition_on_all_frames
+    alone = network.options.process == "ddpm" and not options.condition_on_all_frames
     return WatchedSampler(
         network=WatchedNetwork(network, watch, guidance is not None, alone),
         autoencoder=base.autoencoder,
@@ -252,7 +252,7 @@ def load_base(case: Case, setup: Setup) -> BaseModel:
     return base
 
 
-def driving_network(config: Mapping[str, Any], weights: Path) -> nn.Module:
+def driving_network(config: Mapping[str, Any], weights: Path) -> CrossviewTemporalDiT | CrossviewTemporalUNet:
     name = config.get("_class_name")
     if name == DIT:
         network = CrossviewTemporalDiT(dit_options(config, "pipeline.model"))

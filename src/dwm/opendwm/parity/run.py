@@ -58,6 +58,16 @@ HANDLERS = {
     "conditions": "lidar_functions",
     "preview": "lidar_functions",
     "metrics": "lidar_functions",
+    "render": "lidar_rendering",
+    "quantizer": "lidar_rendering",
+    "vq_encoder": "lidar_networks",
+    "vq_decoder": "lidar_networks",
+    "vae_encoder": "lidar_networks",
+    "vae_decoder": "lidar_networks",
+    "variational": "lidar_networks",
+    "maskgit": "lidar_networks",
+    "maskgit_sample": "lidar_tokens",
+    "diffusion_sample": "lidar_latents",
 }
 """Kind of case → the module beside this one whose function `run_<kind>(case, setup)` is its handler."""
 

@@ -18,7 +18,7 @@ from dwm.clip_batch import ClipBatch
 from dwm.conditions import ConditionOptions, build_conditions
 from dwm.diffusion.process import Ddpm, Flow, NoiseProcess
 from dwm.errors import DwmError
-from dwm.networks import Conditions, CrossviewTemporalDiT, Masking
+from dwm.networks import Conditions, Masking
 from dwm.opendwm.config.pipeline import read_training
 from dwm.opendwm.config.reader import Ledger, Section
 from dwm.opendwm.config.translation import read_optimizer
@@ -198,10 +198,12 @@ def _session(case: Case, setup: Setup) -> Session:
         base=base,
         conditions=conditions,
         objective=objective,
-        noising=Flow(base.scheduler["shift"], objective.times) if _is_dit(network) else Ddpm.create(base.scheduler),
+        noising=Flow(base.scheduler["shift"], objective.times)
+        if network.options.process == "flow"
+        else Ddpm.create(base.scheduler),
         # Only a video autoencoder makes other latents of the first frames alone.
         references_alone=loop["references_alone"] if isinstance(base.autoencoder, VideoAutoencoder) else 0,
-        first_layout_alone=not _is_dit(network) and not conditions.condition_on_all_frames,
+        first_layout_alone=network.options.process == "ddpm" and not conditions.condition_on_all_frames,
         optimizer=optimizer,
         schedule=constant_schedule(optimizer) if schedule is None else read_schedule(schedule, optimizer),
         accumulate=loop["accumulate"],
@@ -219,10 +221,6 @@ def _batch(case: Case, step: int) -> ClipBatch:
             raise DwmError(f"{case.folder / 'inputs.safetensors'}: lacks {prefix}{name}")
     words = read_words(case.folder)["steps"][step]
     return case_batch(tensors, words, case.data.get("uint8_inputs", ()), pipeline_of(case)["common_config"])
-
-
-def _is_dit(network: nn.Module) -> bool:
-    return isinstance(network, CrossviewTemporalDiT)
 
 
 def _norm(tensors: Iterable[Tensor]) -> Tensor:

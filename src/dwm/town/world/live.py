@@ -92,8 +92,8 @@ class LiveTraffic:
         index = self.movers[0].route
         s, aside = _station(self.routes[index], driven)
         if aside > ON_ROUTE:
-            found = [(*reversed(_station(route, driven)), number) for number, route in enumerate(self.routes)]
-            aside, s, index = min(found)
+            stations = [(*reversed(_station(route, driven)), number) for number, route in enumerate(self.routes)]
+            aside, s, index = min(stations)
         if index != self.movers[0].route:
             self.movers[0] = replace(self.movers[0], route=index)
             self.people.send(0, index)

@@ -41,7 +41,7 @@ class DrivingBatch:
     latents: Moments | None = None
     references: Moments | None = None
     text: StoredText | None = None
-    places: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> DrivingBatch:
         """The same on a device, pictures as floats; copies from pinned memory do not wait."""

@@ -97,7 +97,7 @@ class ClipCache:
         shard, item = self._items[ask.index]
         fields = LAYOUTS | {"frames"} if ask.pictures else LAYOUTS
         clips = shard.read(item, ask.frames, ask.views, frozenset(fields))
-        return Part(clips, shard.keys[item, ask.frames, ask.views], shard.places[item])
+        return Part(clips, shard.keys[item, ask.frames, ask.views], shard.origins[item])
 
     def material(self, index: int) -> Material:
         shard, item = self._items[index]
@@ -111,7 +111,7 @@ class ClipCache:
             said = shard.captions[item]
             return [] if said is None else list(dict.fromkeys(text for row in said for text in row))
 
-        return Material(shard.keys[item], load, texts, shard.places[item])
+        return Material(shard.keys[item], load, texts, shard.origins[item])
 
 
 class _Shard:
@@ -126,7 +126,7 @@ class _Shard:
             n, t, v = file.get_slice("times").get_shape()
             self.keys = file.get_tensor("keys").numpy()
             height, width = file.get_slice("frames").get_shape()[-2:]
-        self.captions, self.scenes, self.places = words["captions"], words["scenes"], words["places"]
+        self.captions, self.scenes, self.origins = words["captions"], words["scenes"], words["places"]
         self.count, self.extent, self.size = n, (t, v), (width, height)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,6 +24,7 @@ from dwm.training.loop.log import Tracker, trackers
 from dwm.training.loop.meter import Meter
 from dwm.training.loop.optimizers import build_optimizers, set_rates
 from dwm.training.loop.options import LoopOptions
+from dwm.training.loop.reduction import MEAN, Reduction
 from dwm.training.loop.scaler import Scaler
 from dwm.training.loop.task import Task
 from dwm.training.loop.watchdog import Watchdog
@@ -32,7 +33,6 @@ from dwm.training.saves import checkpoint
 from dwm.training.saves.checkpoint import Training
 from dwm.training.saves.saver import Saver
 
-Compatibility = Literal["ours", "reference"]
 SAME_PRESS = 1.0
 """Seconds within which several processes may be told of one Ctrl-C twice, by the terminal and by their launcher."""
 
@@ -80,16 +80,15 @@ def train_task(
     folder: Path,
     resume: bool = True,
     callbacks: Sequence[Callback] = (),
-    compatibility: Compatibility = "ours",
+    reduction: Reduction = MEAN,
     ranks: Ranks | None = None,
 ) -> Training:
     """Trains for `options.steps` steps, saving under `folder/checkpoints`, and returns everything at the end.
 
     With `resume` it goes on from the last save, if there is one; without, an existing save is an error. Raises DwmError when
     a loss is not a number. In a torch.distributed group the processes share out the micro-batches of each step, which gives
-    what one would have got; the first one logs. `compatibility="reference"`: gradients are summed over a process's calls,
-    not averaged, and the learning rate's schedule counts calls instead of steps, as in OpenDWM. Where weights are sharded,
-    ask `Training.averaged` for the whole ones. `ranks=Ranks()`: this process alone, whatever the others do.
+    what one would have got; the first one logs. Where weights are sharded, ask `Training.averaged` for the whole ones.
+    `ranks=Ranks()`: this process alone, whatever the others do.
     """
     ranks = ranks or current_ranks()
     if options.accumulate % ranks.count:
@@ -98,7 +97,7 @@ def train_task(
             f"give a multiple of {ranks.count}"
         )
     with ExitStack() as stack:
-        run = _Run(task, options, folder, callbacks, compatibility, ranks, stack)
+        run = _Run(task, options, folder, callbacks, reduction, ranks, stack)
         run.go(resume or restarted())
     return run.training
 
@@ -112,7 +111,7 @@ class _Run:
         options: LoopOptions,
         folder: Path,
         callbacks: Sequence[Callback],
-        compatibility: Compatibility,
+        reduction: Reduction,
         ranks: Ranks,
         stack: ExitStack,
     ):
@@ -132,8 +131,7 @@ class _Run:
         self.saver = Saver(self.saved, self.training, ranks, options.keep, options.keep_best)
         self.meter = Meter(ranks, task.device, task.dtype)
         calls = options.accumulate // ranks.count
-        self.calls = calls if compatibility == "reference" else 1
-        self.weight = 1 / calls if compatibility == "ours" else 1.0
+        self.counted, self.weight = reduction.counted(calls), reduction.weight(calls)
         self.watchdog = Watchdog(
             options.watch.stall_after,
             folder / f"stalled-{ranks.rank:05d}.txt",
@@ -187,8 +185,8 @@ class _Run:
             self.meter.batch(losses, self.task.work(batch))
         norm, fits = scaler.clip(self.parameters, options.clip_norm)
         # The reference's schedule has advanced once for every earlier call; ours once for every earlier step.
-        call = (step + 1) * self.calls - 1
-        set_rates(self.training.optimizers, options.schedule.factor(call, options.steps * self.calls))
+        call = (step + 1) * self.counted - 1
+        set_rates(self.training.optimizers, options.schedule.factor(call, options.steps * self.counted))
         for optimizer in self.training.optimizers:
             if fits:
                 optimizer.step()

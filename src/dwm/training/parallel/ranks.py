@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dwm.devices import group_backend, pick_device
+from dwm.devices import Compiler, group_backend, pick_device
 from dwm.errors import DwmError
 from dwm.training.loop.task import Losses, Task
 from dwm.training.parallel.meeting import Meeting
@@ -148,6 +148,7 @@ class Spread:
         self.ranks = ranks
         self.module = task.module
         self._undo: list[Callable[[], None]] = []
+        self._compiler = Compiler()
         self.sharded = options.mode == "fsdp" and ranks.count > 1
         blocks = _distinct(task.blocks())
         for block in blocks:
@@ -200,7 +201,7 @@ class Spread:
             return
         forward = block.forward
         if options.compile:
-            forward = torch.compile(forward)
+            forward = self._compiler.compiled(forward)
         if options.recompute:
             forward = partial(_recomputed, forward)
         block.forward = forward

@@ -113,7 +113,7 @@ class DrivingTask:
         return Work(shape[0], self.network.tokens(shape), self._operations[shape])
 
     def identity(self, batch: DrivingBatch) -> str:
-        return ", ".join(batch.places)
+        return ", ".join(batch.origins)
 
     def blocks(self) -> Sequence[nn.Module]:
         return self.network.blocks()

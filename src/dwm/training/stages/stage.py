@@ -17,7 +17,8 @@ from torch import Tensor
 from dwm.data.workers import training_worker_errors
 from dwm.screen import say
 from dwm.training.loop.options import LoopOptions
-from dwm.training.loop.step import Callback, Compatibility, train_task
+from dwm.training.loop.reduction import MEAN, Reduction
+from dwm.training.loop.step import Callback, train_task
 from dwm.training.loop.task import Task
 from dwm.training.parallel.ranks import Ranks, current_ranks
 
@@ -35,7 +36,7 @@ class Context:
     resume: bool = True
     workers: int = 0
     callbacks: Sequence[Callback] = ()
-    compatibility: Compatibility = "ours"
+    reduction: Reduction = MEAN
 
     @property
     def ranks(self) -> Ranks:
@@ -103,14 +104,14 @@ def _trained(
     """
     ranks, folder = context.ranks, context.folder / name
     if options.accumulate % ranks.count == 0:
-        return train_task(task, options, folder, context.resume, callbacks, context.compatibility).averaged()
+        return train_task(task, options, folder, context.resume, callbacks, context.reduction).averaged()
     averaged: Mapping[str, Tensor] = {}
     if ranks.first:
         say(
             f"{name}: {ranks.count} processes cannot share steps of {options.accumulate} micro-batches "
             "(accumulate); the first one trains this stage alone"
         )
-        training = train_task(task, options, folder, context.resume, callbacks, context.compatibility, Ranks())
+        training = train_task(task, options, folder, context.resume, callbacks, context.reduction, Ranks())
         averaged = training.averaged()
     ranks.barrier()
     return averaged

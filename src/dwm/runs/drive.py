@@ -1,0 +1,226 @@
+"""A drive as a run that can be saved and driven again: which world, which weights, what was done, what is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from pydantic import Field, ValidationError
+
+import dwm.town.dataset  # noqa: F401  the town draws itself into the table of formats
+from dwm import progress
+from dwm.checkpoints.folder import read_card
+from dwm.checkpoints.locations import resolve
+from dwm.drive.script import AUTOPILOT, Control, Recorder, Script
+from dwm.drive.source import Moment, Source
+from dwm.drive.sources.replay import replay_source
+from dwm.drive.sources.town import town_source
+from dwm.drive.world import DrivingWorld, Picture
+from dwm.errors import DwmError
+from dwm.generation import WeightsCard
+from dwm.options import Names, Options
+from dwm.report import Video, film_writer
+from dwm.report.draw import grid
+from dwm.runs.generate import loaded
+from dwm.runs.precision import DtypeChoice
+from dwm.screen import say
+from dwm.storage import check_folder
+
+SECONDS = 15.0
+"""Of a drive that nobody says the length of."""
+CONTROLS, GENERATED, COMPARISON = "drive.jsonl", "generated.mp4", "comparison.mp4"
+
+
+class DriveRun(Options):
+    """What `dwm drive` drives through. A field that is null takes what the weights were trained with."""
+
+    verb: Literal["drive"] = Field("drive", description="what this file runs")
+    weights: str = Field("town", description="folder of weights, or town for the built-in ones")
+    base_model: str | None = Field(None, description="folder of the base model where it does not lie with the weights")
+    data: str | None = Field(None, description="data set whose scene is driven again; null: the embedded town")
+    version: str | None = Field(None, description="version of the data set; null: the one that is there")
+    scene: str | None = Field(None, description="scene of the data set, or number of the town's; null: the first")
+    start: float = Field(0.0, ge=0, description="seconds into a data set's scene at which the drive begins")
+    town: int = Field(0, ge=0, lt=1_000_000_000, description="seed of the town's streets")
+    views: Names | None = Field(None, description="cameras")
+    size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
+    fps: float | None = Field(None, ge=0.5, le=60, description="ticks of the world in a second")
+    steps: int | None = Field(None, ge=1, le=1000, description="sampling steps")
+    guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
+    overlap: int | None = Field(
+        None, ge=1, le=64, description="frames that a window takes over, if weights cannot stream"
+    )
+    prompt: str = Field("", max_length=2000, description="words for all views at the beginning; none: the world's own")
+    time: str = Field("", description="time of day; empty: the world's own")
+    weather: str = Field("", description="weather; empty: the world's own")
+    seed: int = Field(0, ge=0, lt=2**31, description="of the noise and of chance; same seed and actions, same pictures")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
+    dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
+    force: bool = Field(False, description="try sizes and views that the weights never saw")
+
+
+@dataclass(frozen=True)
+class Driven:
+    """A finished drive: pictures a second that came, and what happened, each note with its second."""
+
+    run: DriveRun
+    ticks: int
+    pictures: int
+    seconds: float
+    digest: str
+    last: Moment
+    notes: tuple[tuple[float, str], ...]
+    files: tuple[Path, ...]
+
+
+def run_of(script: Script, path: Path) -> DriveRun:
+    """The run of a record. Raises DwmError for a script that has none."""
+    if script.run is None:
+        raise DwmError(
+            f"{path}: is a script, not a record of a drive: its first line holds no run; drive it by --script"
+        )
+    try:
+        return DriveRun.model_validate(script.run)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise DwmError(f"{path}: run.{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def completed(run: DriveRun, card: WeightsCard) -> DriveRun:
+    """The same run with every null that the weights answer filled in, so that its record says everything."""
+    return run.with_(
+        views=run.views or card.views,
+        size=run.size or (card.sizes[0] if card.sizes else None),
+        fps=run.fps or card.fps,
+        steps=run.steps or card.sampling.num_inference_steps,
+        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
+    )
+
+
+def source_of(run: DriveRun) -> Source:
+    """The world's source. Raises DwmError for a scene that is not there."""
+    fps = run.fps or 4.0
+    if run.data is not None:
+        return replay_source(run.data, run.scene, run.start, fps, run.views, run.version)
+    number = run.scene or "0"
+    if not (number.isascii() and number.isdecimal() and len(number) < 7):
+        raise DwmError(f"--scene {number}: the town's scenes are numbers from 0 on")
+    if run.start:
+        raise DwmError("--start is of a data set's scene; the town's begins where it begins")
+    return town_source(run.town, int(number), fps, run.time or None, run.weather or None)
+
+
+def opened(run: DriveRun, with_real: bool = False) -> tuple[DriveRun, DrivingWorld]:
+    """The run with all it leaves to the weights, and its world. What is wrong is found before large files are read."""
+    card = read_card(resolve(run.weights))
+    run = completed(run, card)
+    source = source_of(run)
+    if set(run.views or ()) != set(source.rig.names):
+        source = _with_views(source, run)
+    if not run.force and run.size is not None:
+        card.check(run.size, card.window or 1, len(source.rig.names), source.rig.names)
+    pipe = loaded(run)
+    run = run.with_(dtype=pipe.computes_in)
+    world = DrivingWorld(pipe, source, run.seed, run.size, run.steps, run.guidance, run.overlap, with_real, run.force)
+    begin(world, run)
+    return run, world
+
+
+def begin(world: DrivingWorld, run: DriveRun, seed: int | None = None) -> Moment:
+    """The run's beginning, with its words."""
+    world.reset(run.seed if seed is None else seed)
+    world.tell(run.prompt or None)
+    if run.data is not None and (run.time or run.weather):
+        world.change(run.time or None, run.weather or None)
+    return world.moment
+
+
+def _with_views(source: Source, run: DriveRun) -> Source:
+    missing = next((view for view in run.views or () if view not in source.rig.names), None)
+    if missing is not None:
+        raise DwmError(f"--views: {source.name} has no camera {missing}; it has {', '.join(source.rig.names)}")
+    raise DwmError(f"--views: {source.name} is driven with all of its cameras: {', '.join(source.rig.names)}")
+
+
+def drive(run: DriveRun, script: Script = AUTOPILOT, output: Path | None = None, ticks: int | None = None) -> Driven:
+    """Drives a script without a page, and writes the films and the record into `output`."""
+    if output is not None:
+        check_folder(output, (CONTROLS, GENERATED, COMPARISON))
+    run, world = opened(run, with_real=output is not None)
+    if not progress.QUIET:
+        say(world.way)
+    ticks = ticks or script.ticks or round(SECONDS * world.source.fps)
+    with ExitStack() as stack:
+        written = [] if output is None else _writers(stack, run, world, output)
+        return _driven(run, world, script, ticks, written, output)
+
+
+def _driven(
+    run: DriveRun, world: DrivingWorld, script: Script, ticks: int, written: list[Any], output: Path | None
+) -> Driven:
+    notes: list[tuple[float, str]] = []
+    recorder = next((one for one in written if isinstance(one, Recorder)), None)
+    films: list[Callable[[Picture], None]] = [one for one in written if not isinstance(one, Recorder)]
+    started, count, digest = time.monotonic(), 0, Recorder.new_digest()
+    for control in progress.track(controls(script, ticks), "drive", ticks, "frames"):
+        if control.reset is not None:
+            begin(world, run, control.reset)
+        replace(control, reset=None).apply(world)
+        pictures, moment = world.step(control.action)
+        notes += [(moment.time, note) for note in moment.notes]
+        if recorder is not None:
+            recorder.tick(control, pictures)
+        for picture in pictures:
+            count += 1
+            digest.update(picture.views.tobytes())
+            for film in films:
+                film(picture)
+    seconds = time.monotonic() - started
+    names = () if output is None else (output / CONTROLS, output / GENERATED, output / COMPARISON)
+    return Driven(run, ticks, count, seconds, digest.hexdigest(), world.moment, tuple(notes), names)
+
+
+def controls(script: Script, ticks: int) -> Iterator[Control]:
+    """What is done in each tick: changes once, the action until another comes."""
+    waiting = list(script.controls)
+    action = (
+        waiting[0].action
+        if waiting and waiting[0].tick == 0
+        else replace(AUTOPILOT.controls[0].action, autopilot=False)
+    )
+    for tick in range(ticks):
+        if waiting and waiting[0].tick == tick:
+            control = waiting.pop(0)
+            action = control.action
+            yield control
+        else:
+            yield Control(tick, action)
+
+
+def _writers(stack: ExitStack, run: DriveRun, world: DrivingWorld, output: Path) -> list[Any]:
+    """The record, and the films: what was generated, and beside it what was told and what is really there."""
+    output.mkdir(parents=True, exist_ok=True)
+    recorder = stack.enter_context(Recorder(output / CONTROLS, run.model_dump(mode="json", exclude={"device"})))
+    fps = world.source.fps
+    generated = stack.enter_context(film_writer(output / GENERATED, fps))
+    comparison = stack.enter_context(film_writer(output / COMPARISON, fps))
+
+    def add(picture: Picture) -> None:
+        generated(mosaic(picture.views, world.views))
+        rows = [picture.real, picture.layout, picture.views]
+        comparison(grid([mosaic(row, world.views) for row in rows if row is not None], 1))
+
+    return [recorder, add]
+
+
+def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
+    """One frame's views side by side, named."""
+    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
+    return Video(pictures, 1.0, names).mosaic().frames[0]

@@ -1,0 +1,115 @@
+"""`dwm drive` without a page: what it writes, and that a record is the same drive again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dwm.cli.main import app, outcome
+from dwm.drive.script import read_script
+from dwm.errors import DwmError
+from dwm.generation import DrivingPipeline
+from dwm.report import read_film
+
+
+def dwm(*arguments: object) -> int:
+    return outcome(lambda: app(args=list(map(str, arguments)), prog_name="dwm", standalone_mode=False))
+
+
+@pytest.fixture(scope="module")
+def weights(pipe: DrivingPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive") / "weights"
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def test_a_script_is_driven_recorded_and_driven_again(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, out = tmp_path / "controls.jsonl", tmp_path / "out"
+    lines = [
+        {"tick": 0, "throttle": 1.0},
+        {"tick": 3, "steer": -0.5},
+        {"tick": 5, "prompt": "night rain"},
+        {"tick": 7, "reset": 4},
+        {"tick": 8, "prompt": "", "autopilot": True},
+    ]
+    script.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    told = ["--weights", weights, "--town", 7, "--scene", 1, "--script", script, "--frames", 10, "-o", out]
+    assert dwm("drive", *told, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["frames"] == 10 and result["travelled"] > 0
+
+    record = read_script(out / "drive.jsonl")
+    assert record.ticks == 10 and record.digest == result["digest"]
+    assert [control.tick for control in record.controls] == [0, 3, 5, 7, 8]
+    assert record.controls[1].action.throttle == 1.0, "what a line does not name stays as it was"
+    film = read_film(out / "generated.mp4")
+    assert len(film.frames) == result["pictures"]
+    assert read_film(out / "comparison.mp4").size[1] > 2.5 * film.size[1], "real, layout and generated"
+
+    assert dwm("drive", "--replay", out / "drive.jsonl", "-o", tmp_path / "again") == 0
+    assert "bit for bit" in capsys.readouterr().out
+    assert read_script(tmp_path / "again" / "drive.jsonl").digest == record.digest
+
+
+def test_pictures_that_come_out_otherwise_are_said(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dwm("drive", "--weights", weights, "--frames", 4, "-o", tmp_path) == 0
+    record = (tmp_path / "drive.jsonl").read_text().replace('"seed": 0', '"seed": 1')
+    (tmp_path / "other.jsonl").write_text(record)
+    assert dwm("drive", "--replay", tmp_path / "other.jsonl") == 3
+    assert "came out otherwise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ('{"tick": 0, "thrott": 1}', "line 1: thrott is not known; nearest: throttle"),
+        ('{"tick": 0, "throttle": 1e9}', "line 1: action: throttle is 1000000000.0"),
+        ('{"tick": 0}\n{"tick": 0}', "line 2: tick 0 is not behind the 0"),
+        ('{"tick": -1}', "tick is -1; give a whole number"),
+        ('{"throttle": 1}', "has no tick"),
+        ('{"tick": 0, "prompt": 3}', "prompt is 3; give a text"),
+        ("[1]", "is no object"),
+        ("{", "line 1"),
+        ("", "holds no control"),
+    ],
+)
+def test_a_faulty_script_is_one_line(lines: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "controls.jsonl"
+    path.write_text(lines)
+    with pytest.raises(DwmError) as error:
+        read_script(path)
+    assert str(error.value).startswith(str(path)) and fault in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "fault"),
+    [
+        (["--scene", "scene-x"], 1, "--scene scene-x: the town's scenes are numbers"),
+        (["--weather", "hail"], 1, "'hail' is not a word of the town"),
+        (["--views", "CAM_TOP"], 1, "has no camera CAM_TOP"),
+        (["--size", "64x64"], 1, "size 64x64 was never seen"),
+        (["--script", "a", "--replay", "b"], 2, "give one of them"),
+        (["--overlap", "4"], 1, "none longer than the 4"),
+    ],
+)
+def test_what_cannot_be_driven_is_one_line(
+    weights: Path, arguments: list[str], status: int, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dwm("drive", "--weights", weights, "--frames", 2, *arguments) == status
+    error = capsys.readouterr().err
+    assert fault in error.replace("\n", " ") and "Traceback" not in error
+
+
+def test_a_record_says_everything(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "script.jsonl"
+    path.write_text('{"tick": 0, "autopilot": true}\n')
+    assert dwm("drive", "--replay", path) == 1
+    assert "is a script, not a record" in capsys.readouterr().err
+    assert dwm("drive", "--replay", path, "--seed", "3") == 2
+    assert "--seed: a record says everything" in capsys.readouterr().err

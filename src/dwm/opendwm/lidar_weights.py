@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dwm.checkpoints.keys import require_keys, shapes_of
+from dwm.checkpoints.key_check import require_keys, shapes_of
 from dwm.checkpoints.published import read_state
 from dwm.checkpoints.tensor_files import converted, write_tensors
 from dwm.errors import DwmError

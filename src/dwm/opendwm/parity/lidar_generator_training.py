@@ -99,7 +99,7 @@ def run_diffusion_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
             "timesteps": times,
             "reference_frame_indicator": known,
             "disable_temporal": task.single,
-            "encoder_hidden_states_shape": torch.tensor(told.text.squeeze(2).shape),
+            "encoder_hidden_states_shape": torch.tensor((b, t, 1, run.text[0])),
         }
         if told.layout is not None:
             found["condition_mean_per_frame"] = told.layout[:, :, 0].mean((-1, -2))

@@ -17,6 +17,7 @@ from dwm.opendwm.config.reader import Ledger, Section
 from dwm.opendwm.parity.cases import Case, Setup
 from dwm.opendwm.parity.lidar_batches import SweepBatch, batch_of, generators, grid_of, load_file, pipeline_of
 from dwm.opendwm.parity.lidar_networks import thinned
+from dwm.opendwm.parity.networks import gradient
 from dwm.opendwm.parity.schedules import constant_schedule, read_schedule
 from dwm.training.objectives.sweeps import (
     VQ_STEP,
@@ -124,7 +125,7 @@ def train(case: Case, setup: Setup, net: nn.Module, grid: VoxelGrid, loss: Loss,
         found["gradient_norms"] = torch.tensor(
             [float("nan") if p.grad is None else float(p.grad.norm()) for p in named.values()]
         )
-        found |= {f"gradient.{name}": named[name].grad.clone() for name in case.data.get("stored_gradients", ())}
+        found |= {f"gradient.{name}": gradient(named[name]).clone() for name in case.data.get("stored_gradients", ())}
         if stepped:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

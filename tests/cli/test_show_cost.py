@@ -30,6 +30,7 @@ def test_shards_gather_weights_twice_and_scatter_gradients() -> None:
     assert sent_by_one(PARAMETERS, 2, 4, 2) == 0.75 * PARAMETERS * 8 + 4 * PARAMETERS / 4
 
 
+@pytest.mark.slow
 def test_the_command_tells_a_line_for_each_number_of_devices(capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ("training.accumulate=4", "training.parallel.mode=fsdp", "training.parallel.mesh=[2,2]")
     assert within("show", "cost", "sd35-crossview-nuscenes-tiny", *overrides, "--devices", "2,4,16", "--json") == 0

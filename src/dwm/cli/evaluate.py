@@ -36,6 +36,9 @@ def evaluate(
     features: Annotated[
         Path | None, typer.Option("--features", help="Folder of the feature files that fid and fvd need (`dwm fetch`).")
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="opendwm-0, -1, -3 or -images, worldlens, front.")
+    ] = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="How many clips (16).")] = None,
     frames: flags.Frames = None,
     fps: flags.Fps = None,
@@ -65,6 +68,7 @@ def evaluate(
         "data": data,
         "weights": weights,
         "split": split,
+        "protocol": protocol,
         "clips": clips,
         "frames": frames,
         "fps": fps,

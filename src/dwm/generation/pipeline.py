@@ -348,7 +348,7 @@ class DrivingPipeline:
 
     def _check_side(self, size: Size, factor: int) -> None:
         """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
-        options = self.network.options
+        options: Any = self.network.options
         multiple = factor * options.latent_multiple
         if options.largest_side is not None and max(size) // multiple > options.largest_side:
             named, most = self.card.name or "the weights", options.largest_side * multiple

@@ -25,6 +25,7 @@ def weights(pipe: DrivingPipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.slow
 def test_a_script_is_driven_recorded_and_driven_again(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,8 @@ def drive(
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     overlap: Annotated[int | None, typer.Option("--overlap", min=1, help="Frames that windows take over.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address on which the page listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Its port; 0: any.")] = 8470,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same seed and steering, same pictures.")] = None,
     weights: flags.OptionalWeights = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
@@ -45,13 +47,17 @@ def drive(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Steer a car through a world that the network draws: by a script, or on its autopilot."""
+    """Steer a car through a world that the network draws: in a browser; by a script; for some seconds on its autopilot."""
     hush(quiet or as_json)
     if script is not None and replay is not None:
         raise typer.BadParameter("--script is a new drive, --replay an old one; give one of them")
     if seconds is not None and frames is not None:
         raise typer.BadParameter("--seconds and --frames say the same; give one of them")
-    keep(f"the record so far is in {output}" if output else "nothing was written")
+    keep(
+        f"the record so far is whole in {output}; dwm drive --replay FILE -o FOLDER makes its films"
+        if output
+        else "nothing was written"
+    )
     given: dict[str, Any] = {
         "data": data,
         "scene": scene,
@@ -72,7 +78,20 @@ def drive(
         "dtype": dtype and dtype.value,
         "force": force or None,
     }
+    if script is None and replay is None and seconds is None and frames is None:
+        _with_page(given, host, port, output, quiet, as_json)
+        return
     _without_page(given, script, replay, seconds, frames, output, quiet, as_json)
+
+
+def _with_page(given: dict[str, Any], host: str, port: int, output: Path | None, quiet: bool, as_json: bool) -> None:
+    from dwm.cli.output import note
+    from dwm.cli.runs import saved
+    from dwm.runs.drive import DriveRun
+    from dwm.runs.drive_page import serve
+
+    files = serve(saved(DriveRun, None, given), host, port, output, lambda text: note(text, quiet))
+    finish(["written:", *written(files)] if files else ["nothing was recorded"], {"files": files}, quiet, as_json)
 
 
 def _without_page(

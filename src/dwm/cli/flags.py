@@ -100,6 +100,10 @@ class Dtype(str, Enum):
     float16 = "float16"
 
 
+Offload = Annotated[
+    bool | None,
+    typer.Option("--offload/--no-offload", help="Weights wait off the device; by default where they must."),
+]
 OptionalDtype = Annotated[Dtype | None, typer.Option("--dtype", help="What is computed in; auto: the fastest.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]

@@ -108,6 +108,8 @@ def memory_lines(estimated: Estimate) -> list[str]:
         *_cost_lines(estimated.training),
         "generation, one sampling step of one clip with guidance:",
         *_cost_lines(estimated.generation),
+        "generation of a clip, by what is free on the device:",
+        *(card.line() for card in estimated.cards),
     ]
 
 

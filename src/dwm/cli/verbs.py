@@ -59,7 +59,7 @@ VERBS = (
     ),
     Verb(
         "drive",
-        "steer a car through a world that the network draws",
+        "steer a car through a world that the network draws, in a browser",
         drive,
         "dwm drive --seconds 20 --weather rain -o output/drive",
     ),

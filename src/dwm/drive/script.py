@@ -120,13 +120,14 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 class Recorder:
-    """Writes a drive down while it goes on: a line is on the disk before the next tick, so that nothing is lost with the power."""
+    """Writes a drive down while it goes on. After each tick the file is whole, so that nothing is lost whatever happens."""
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self.file = path.open("w", encoding="utf-8")
+        self.file = path.open("wb")
         self.digest, self.ticks = self.new_digest(), 0
         self.action: Action | None = None
-        self._line({"run": dict(run)})
+        self.file.write(_line({"run": dict(run)}))
+        self._end()
 
     @staticmethod
     def new_digest() -> Any:
@@ -141,16 +142,14 @@ class Recorder:
         extra = {name: getattr(control, name) for name in (*WORDS, "reset")}
         values |= {name: value for name, value in extra.items() if value is not None}
         if len(values) > 1:
-            self._line(values)
+            self.file.write(_line(values))
         self.action, self.ticks = control.action, control.tick + 1
         for picture in pictures:
             self.digest.update(picture.views.tobytes())
+        self._end()
 
     def close(self) -> None:
-        """The last line, and the file."""
-        if not self.file.closed:
-            self._line({"ticks": self.ticks, "digest": self.digest.hexdigest()})
-            self.file.close()
+        self.file.close()
 
     def __enter__(self) -> Recorder:
         return self
@@ -160,6 +159,14 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _line(self, values: Mapping[str, Any]) -> None:
-        self.file.write(json.dumps(values) + "\n")
+    def _end(self) -> None:
+        """The last line, over which the next one is written."""
+        here = self.file.tell()
+        self.file.write(_line({"ticks": self.ticks, "digest": self.digest.hexdigest()}))
+        self.file.truncate()
         self.file.flush()
+        self.file.seek(here)
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
 from pydantic import Field, ValidationError
 
 import dwm.town.dataset  # noqa: F401  the town draws itself into the table of formats
@@ -22,12 +19,11 @@ from dwm.drive.script import AUTOPILOT, Control, Recorder, Script
 from dwm.drive.source import Moment, Source
 from dwm.drive.sources.replay import replay_source
 from dwm.drive.sources.town import town_source
-from dwm.drive.world import DrivingWorld, Picture
+from dwm.drive.world import DrivingWorld
 from dwm.errors import DwmError
 from dwm.generation import WeightsCard
 from dwm.options import Names, Options
-from dwm.report import Video, film_writer
-from dwm.report.draw import grid
+from dwm.runs.drive_folder import NAMES, DriveFolder
 from dwm.runs.generate import loaded
 from dwm.runs.precision import DtypeChoice
 from dwm.screen import say
@@ -35,7 +31,6 @@ from dwm.storage import check_folder
 
 SECONDS = 15.0
 """Of a drive that nobody says the length of."""
-CONTROLS, GENERATED, COMPARISON = "drive.jsonl", "generated.mp4", "comparison.mp4"
 
 
 class DriveRun(Options):
@@ -152,22 +147,20 @@ def _with_views(source: Source, run: DriveRun) -> Source:
 def drive(run: DriveRun, script: Script = AUTOPILOT, output: Path | None = None, ticks: int | None = None) -> Driven:
     """Drives a script without a page, and writes the films and the record into `output`."""
     if output is not None:
-        check_folder(output, (CONTROLS, GENERATED, COMPARISON))
+        check_folder(output, NAMES)
     run, world = opened(run, with_real=output is not None)
     if not progress.QUIET:
         say(world.way)
     ticks = ticks or script.ticks or round(SECONDS * world.source.fps)
-    with ExitStack() as stack:
-        written = [] if output is None else _writers(stack, run, world, output)
-        return _driven(run, world, script, ticks, written, output)
+    if output is None:
+        return _driven(run, world, script, ticks, None)
+    with closing(DriveFolder(output, run, world)) as folder:
+        driven = _driven(run, world, script, ticks, folder)
+    return replace(driven, files=folder.files)
 
 
-def _driven(
-    run: DriveRun, world: DrivingWorld, script: Script, ticks: int, written: list[Any], output: Path | None
-) -> Driven:
+def _driven(run: DriveRun, world: DrivingWorld, script: Script, ticks: int, folder: DriveFolder | None) -> Driven:
     notes: list[tuple[float, str]] = []
-    recorder = next((one for one in written if isinstance(one, Recorder)), None)
-    films: list[Callable[[Picture], None]] = [one for one in written if not isinstance(one, Recorder)]
     started, count, digest = time.monotonic(), 0, Recorder.new_digest()
     for control in progress.track(controls(script, ticks), "drive", ticks, "frames"):
         if control.reset is not None:
@@ -175,16 +168,13 @@ def _driven(
         replace(control, reset=None).apply(world)
         pictures, moment = world.step(control.action)
         notes += [(moment.time, note) for note in moment.notes]
-        if recorder is not None:
-            recorder.tick(control, pictures)
+        if folder is not None:
+            folder.tick(control, pictures)
         for picture in pictures:
-            count += 1
             digest.update(picture.views.tobytes())
-            for film in films:
-                film(picture)
+        count += len(pictures)
     seconds = time.monotonic() - started
-    names = () if output is None else (output / CONTROLS, output / GENERATED, output / COMPARISON)
-    return Driven(run, ticks, count, seconds, digest.hexdigest(), world.moment, tuple(notes), names)
+    return Driven(run, ticks, count, seconds, digest.hexdigest(), world.moment, tuple(notes), ())
 
 
 def controls(script: Script, ticks: int) -> Iterator[Control]:
@@ -202,25 +192,3 @@ def controls(script: Script, ticks: int) -> Iterator[Control]:
             yield control
         else:
             yield Control(tick, action)
-
-
-def _writers(stack: ExitStack, run: DriveRun, world: DrivingWorld, output: Path) -> list[Any]:
-    """The record, and the films: what was generated, and beside it what was told and what is really there."""
-    output.mkdir(parents=True, exist_ok=True)
-    recorder = stack.enter_context(Recorder(output / CONTROLS, run.model_dump(mode="json", exclude={"device"})))
-    fps = world.source.fps
-    generated = stack.enter_context(film_writer(output / GENERATED, fps))
-    comparison = stack.enter_context(film_writer(output / COMPARISON, fps))
-
-    def add(picture: Picture) -> None:
-        generated(mosaic(picture.views, world.views))
-        rows = [picture.real, picture.layout, picture.views]
-        comparison(grid([mosaic(row, world.views) for row in rows if row is not None], 1))
-
-    return [recorder, add]
-
-
-def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
-    """One frame's views side by side, named."""
-    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
-    return Video(pictures, 1.0, names).mosaic().frames[0]

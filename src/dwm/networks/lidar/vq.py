@@ -106,8 +106,9 @@ class VqAutoencoder(nn.Module):
         super().__init__()
         codes = quantizer.embedding.num_embeddings
         self.lidar_encoder, self.lidar_decoder, self.vector_quantizer = encoder, decoder, quantizer
-        self.density_mlp = nn.Sequential(nn.Linear(DENSITY_CHANNELS, 32), nn.ReLU(), nn.Linear(32, 1))
-        nn.init.constant_(self.density_mlp[2].bias, density_bias)
+        density = nn.Linear(32, 1)
+        self.density_mlp = nn.Sequential(nn.Linear(DENSITY_CHANNELS, 32), nn.ReLU(), density)
+        nn.init.constant_(density.bias, density_bias)
         for name in ("code_age", "code_usage"):
             self.register_buffer(name, torch.zeros(codes))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from dwm.networks.lidar.voxels import VoxelGrid
 from dwm.opendwm.config.lidar_networks import voxel_grid
 from dwm.opendwm.parity.cases import Case, Setup, read_tensors
 from dwm.opendwm.parity.lidar_functions import LAYOUTS, clouds
+
+SomeNetwork = TypeVar("SomeNetwork", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class SweepBatch:
 def batch_of(case: Case, grid: VoxelGrid, setup: Setup, prefix: str = "") -> SweepBatch:
     """The batch whose inputs' names begin with `prefix`."""
     poses = case.input(f"{prefix}lidar_transforms").to(setup.device, setup.dtype)
-    given = clouds(case.inputs, f"{prefix}lidar_points")
+    clips = clouds(case.inputs, f"{prefix}lidar_points")
     sweeps = [
-        [moved(sweep[:, :3].to(poses), poses[i, j, 0]) for j, sweep in enumerate(clip)] for i, clip in enumerate(given)
+        [moved(sweep[:, :3].to(poses), poses[i, j, 0]) for j, sweep in enumerate(clip)] for i, clip in enumerate(clips)
     ]
     pictures = [normalise(case.inputs[f"{prefix}{name}"]) for name in LAYOUTS if f"{prefix}{name}" in case.inputs]
     layout = torch.cat(pictures, dim=2).to(setup.device, setup.dtype) if pictures else None
@@ -48,17 +50,17 @@ def grid_of(section: Mapping[str, Any], where: str) -> VoxelGrid:
     return voxel_grid(section["voxelizer"], f"{where}.voxelizer")
 
 
-def load_file(case: Case, setup: Setup, name: str, net: nn.Module) -> nn.Module:
+def load_file(case: Case, setup: Setup, name: str, net: SomeNetwork) -> SomeNetwork:
     """The network with the weights that the case names for this attribute of the pipeline."""
     path = case.find(case.need("weights")[name])
-    found = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}
     computed = {key: value for key, value in net.state_dict().items() if key.split(".")[-1] in COMPUTED}
-    found = computed | found
+    state = computed | state
     expected = set(net.state_dict())
-    if expected != set(found):
-        lacking, surplus = sorted(expected - set(found))[:5], sorted(set(found) - expected)[:5]
+    if expected != set(state):
+        lacking, surplus = sorted(expected - set(state))[:5], sorted(set(state) - expected)[:5]
         raise DwmError(f"{path}: lacks {lacking or 'nothing'}, has in surplus {surplus or 'nothing'}")
-    net.load_state_dict(found)
+    net.load_state_dict(state)
     return net.to(setup.device, setup.dtype).eval()
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ WITHOUT_VIEWS = (
 )
 """Arguments that gain a view axis when the sample has none."""
 
+SomeNetwork = TypeVar("SomeNetwork", bound=nn.Module)
 STRATEGIES = ("learned_with_images", "learned", "fixed")
 RAY_DEFAULTS = {"pos_octaves": 8, "pos_start_octave": 0, "ray_octaves": 4, "ray_start_octave": 0}
 
@@ -155,7 +156,7 @@ def arguments_of(case: Case, *names: str) -> dict[str, Any]:
     return arguments
 
 
-def build(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
+def build(case: Case, setup: Setup, net: SomeNetwork) -> SomeNetwork:
     """`net` with the case's weights, strictly, in the mode of its call."""
     expected, actual = set(net.state_dict()), set(case.weights)
     if expected != actual:

@@ -1,0 +1,58 @@
+"""What a drive leaves in a folder: the record, the film that was generated, and one beside what was told and what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from dwm.drive.script import Control, Recorder
+from dwm.drive.world import DrivingWorld, Picture
+from dwm.options import Options
+from dwm.report import Video, film_writer
+from dwm.report.draw import grid
+
+CONTROLS, GENERATED, COMPARISON = "drive.jsonl", "generated.mp4", "comparison.mp4"
+NAMES = (CONTROLS, GENERATED, COMPARISON)
+
+
+class DriveFolder:
+    """Films and the record of one drive, written while it goes on. Films appear when it is closed, the record is always whole."""
+
+    def __init__(self, folder: Path, run: Options, world: DrivingWorld) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.views = folder, world.views
+        self.stack = ExitStack()
+        # Which device it was is not asked again: the same drive may go on another.
+        self.recorder = self.stack.enter_context(
+            Recorder(folder / CONTROLS, run.model_dump(mode="json", exclude={"device"}))
+        )
+        fps = world.source.fps
+        self.generated = self.stack.enter_context(film_writer(folder / GENERATED, fps))
+        self.comparison = self.stack.enter_context(film_writer(folder / COMPARISON, fps))
+
+    def tick(self, control: Control, pictures: Sequence[Picture]) -> None:
+        """Keeps one tick and the pictures that it finished."""
+        self.recorder.tick(control, pictures)
+        for picture in pictures:
+            rows = [mosaic(row, self.views) for row in (picture.real, picture.layout, picture.views) if row is not None]
+            self.generated(rows[-1])
+            self.comparison(grid(rows, 1))
+
+    def close(self) -> None:
+        self.stack.close()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What was written."""
+        return tuple(path for name in NAMES if (path := self.folder / name).exists())
+
+
+def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
+    """One frame's views side by side, named."""
+    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
+    return Video(pictures, 1.0, names).mosaic().frames[0]

@@ -66,8 +66,9 @@ def cards(run: Recipe, dtype: torch.dtype, free: Sequence[float] = CARDS) -> tup
     return tuple(found[memory] for memory in free)
 
 
-def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
-    """The cost of one micro-batch of training, and of one sampling step of one clip with guidance."""
+def estimate(run: Recipe, dtype: torch.dtype = torch.float32, on_cards: bool = True) -> Estimate:
+    """The cost of one micro-batch of training, and of one sampling step of one clip with guidance; `on_cards`: and how clips are
+    generated on usual devices, which is counted anew."""
     width, height = run.data.size
     folder = base_model_folder(run.base_model or "town")
     text = text_tokens(folder) if folder.is_dir() else SD3_TOKENS
@@ -84,7 +85,7 @@ def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
         shape,
         str(dtype).removeprefix("torch."),
         _size_of(folder) if folder.is_dir() else None,
-        cards(run, torch.bfloat16 if dtype == torch.float32 else dtype),
+        cards(run, torch.bfloat16 if dtype == torch.float32 else dtype) if on_cards else (),
     )
 
 

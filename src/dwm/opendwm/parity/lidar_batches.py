@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +19,6 @@ from dwm.opendwm.parity.cases import Case, Setup, read_tensors
 from dwm.opendwm.parity.lidar_functions import LAYOUTS, clouds
 from dwm.opendwm.parity.networks import Net
 
-SomeNetwork = TypeVar("SomeNetwork", bound=nn.Module)
-
 
 @dataclass(frozen=True)
 class SweepBatch:
@@ -34,9 +32,9 @@ class SweepBatch:
 def batch_of(case: Case, grid: VoxelGrid, setup: Setup, prefix: str = "") -> SweepBatch:
     """The batch whose inputs' names begin with `prefix`."""
     poses = case.input(f"{prefix}lidar_transforms").to(setup.device, setup.dtype)
-    clips = clouds(case.inputs, f"{prefix}lidar_points")
+    given = clouds(case.inputs, f"{prefix}lidar_points")
     sweeps = [
-        [moved(sweep[:, :3].to(poses), poses[i, j, 0]) for j, sweep in enumerate(clip)] for i, clip in enumerate(clips)
+        [moved(sweep[:, :3].to(poses), poses[i, j, 0]) for j, sweep in enumerate(clip)] for i, clip in enumerate(given)
     ]
     pictures = [normalise(case.inputs[f"{prefix}{name}"]) for name in LAYOUTS if f"{prefix}{name}" in case.inputs]
     layout = torch.cat(pictures, dim=2).to(setup.device, setup.dtype) if pictures else None
@@ -51,21 +49,17 @@ def grid_of(section: Mapping[str, Any], where: str) -> VoxelGrid:
     return voxel_grid(section["voxelizer"], f"{where}.voxelizer")
 
 
-<<<<<<< HEAD
-def load_file(case: Case, setup: Setup, name: str, net: SomeNetwork) -> SomeNetwork:
-=======
 def load_file(case: Case, setup: Setup, name: str, net: Net) -> Net:
->>>>>>> h-lidar
     """The network with the weights that the case names for this attribute of the pipeline."""
     path = case.find(case.need("weights")[name])
-    state = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}
+    found = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}
     computed = {key: value for key, value in net.state_dict().items() if key.split(".")[-1] in COMPUTED}
-    state = computed | state
+    found = computed | found
     expected = set(net.state_dict())
-    if expected != set(state):
-        lacking, surplus = sorted(expected - set(state))[:5], sorted(set(state) - expected)[:5]
+    if expected != set(found):
+        lacking, surplus = sorted(expected - set(found))[:5], sorted(set(found) - expected)[:5]
         raise DwmError(f"{path}: lacks {lacking or 'nothing'}, has in surplus {surplus or 'nothing'}")
-    net.load_state_dict(state)
+    net.load_state_dict(found)
     return net.to(setup.device, setup.dtype).eval()
 
 

@@ -29,8 +29,8 @@ def run_vq_encoder(case: Case, setup: Setup) -> Named:
 def run_vq_decoder(case: Case, setup: Setup) -> Named:
     net = load(case, setup, VqDecoder(vq_options(case.config, case.name)))
 
-    def call(inputs: Named) -> Named:
-        density, logits = net(inputs["quantized"])
+    def call(given: Named) -> Named:
+        density, logits = net(given["quantized"])
         return {"density": density, "voxel_logits": logits}
 
     return record(net, call, case, setup)
@@ -46,8 +46,8 @@ def run_variational(case: Case, setup: Setup) -> Named:
     sizes = case.config["variational_model_config"]
     net = load(case, setup, Variational(sizes["encoder_out_channels"], sizes["decoder_in_channels"]))
 
-    def call(inputs: Named) -> Named:
-        found = net(inputs["features"], seeded(case))
+    def call(given: Named) -> Named:
+        found = net(given["features"], seeded(case))
         return {"z": found.sample, "mu": found.mean, "log_var": found.log_variance, "kl_loss": found.divergence()}
 
     return record(net, call, case, setup)
@@ -56,8 +56,8 @@ def run_variational(case: Case, setup: Setup) -> Named:
 def run_vae_decoder(case: Case, setup: Setup) -> Named:
     net = load(case, setup, VaeDecoder(vae_decoder_options(case.config, case.name)))
 
-    def call(inputs: Named) -> Named:
-        logits, features = net(inputs["latent"])
+    def call(given: Named) -> Named:
+        logits, features = net(given["latent"])
         return {"pred_voxel": logits} if features is None else {"pred_voxel": logits, "grid": features}
 
     return record(net, call, case, setup)
@@ -72,8 +72,8 @@ def run_maskgit(case: Case, setup: Setup) -> Named:
         layout = case.input("context").to(setup.device, setup.dtype).transpose(1, 2).unflatten(2, (rows, columns))
     frames = int(case.input("batch_and_frames")[1])
 
-    def call(inputs: Named) -> Named:
-        return {"logits": net(inputs["x_id"].long(), inputs.get("x"), layout, frames, seeded(case))}
+    def call(given: Named) -> Named:
+        return {"logits": net(given["x_id"].long(), given.get("x"), layout, frames, seeded(case))}
 
     return record(net, call, case, setup)
 
@@ -93,30 +93,17 @@ def load(case: Case, setup: Setup, net: Net) -> Net:
 
 def record(net: nn.Module, call: Callable[[Named], Named], case: Case, setup: Setup) -> Named:
     """Results of `call`, thinned where the record is, with the gradients of the stated loss."""
-    inputs = {name: _to(tensor, setup) for name, tensor in case.inputs.items()}
+    given = {name: _to(tensor, setup) for name, tensor in case.inputs.items()}
     for name in case.call.get("gradient_inputs", ()):
-        inputs[name].requires_grad_()
+        given[name].requires_grad_()
     weights = {
-        name.removeprefix("loss_weight/"): value for name, value in inputs.items() if name.startswith("loss_weight/")
+        name.removeprefix("loss_weight/"): value for name, value in given.items() if name.startswith("loss_weight/")
     }
     if "global_seed" in case.data:
         torch.manual_seed(int(case.data["global_seed"]))  # a library drops branches by the global numbers
-    with torch.set_grad_enabled(bool(weights)), intermediates(net, case.call.get("intermediate", ())) as tensors:
-        results: dict[str, Any] = dict(call(inputs))
+    with torch.set_grad_enabled(bool(weights)), intermediates(net, case.call.get("intermediate", ())) as seen:
+        found = dict(call(given))
         if weights:
-<<<<<<< HEAD
-            loss: Any = sum(
-                (results[name] * weight).sum() / results[name].numel() ** 0.5 for name, weight in weights.items()
-            )
-            loss = loss + sum(results[name] for name in case.call.get("loss_adds", ()))
-            loss.backward()
-            results["loss"] = loss
-    results |= tensors
-    results |= {f"grad/input/{name}": inputs[name].grad for name in case.call.get("gradient_inputs", ())}
-    parameters = dict(net.named_parameters())
-    results |= {f"grad/param/{name}": parameters[name].grad for name in case.call.get("gradient_parameters", ())}
-    return thinned(results, case)
-=======
             parts = [(found[name] * weight).sum() / found[name].numel() ** 0.5 for name, weight in weights.items()]
             loss = torch.stack([*parts, *(found[name] for name in case.call.get("loss_adds", ()))]).sum()
             loss.backward()
@@ -126,14 +113,13 @@ def record(net: nn.Module, call: Callable[[Named], Named], case: Case, setup: Se
     parameters = dict(net.named_parameters())
     found |= {f"grad/param/{name}": gradient(parameters[name]) for name in case.call.get("gradient_parameters", ())}
     return thinned(found, case)
->>>>>>> h-lidar
 
 
-def thinned(results: Named, case: Case) -> dict[str, Tensor]:
+def thinned(found: Named, case: Case) -> dict[str, Tensor]:
     """Of results that the case stores in part that part."""
     steps: Mapping[str, Any] = case.data.get("reduced_outputs", {})
     result = {}
-    for name, tensor in results.items():
+    for name, tensor in found.items():
         step = steps.get(
             name, steps.get(name.rpartition(".")[2]) if name.startswith(("step", "call", "decode")) else None
         )
@@ -144,19 +130,19 @@ def thinned(results: Named, case: Case) -> dict[str, Tensor]:
 @contextmanager
 def intermediates(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """The first result of each submodule of these names."""
-    tensors: dict[str, Tensor] = {}
+    seen: dict[str, Tensor] = {}
     modules = dict(net.named_modules())
 
     def keep(name: str, result: Any) -> None:
         result = result if isinstance(result, Tensor) else result[0]
-        tensors.setdefault(f"intermediate/{name}", result.detach())
+        seen.setdefault(f"intermediate/{name}", result.detach())
 
     handles = [
         modules[name].register_forward_hook(lambda _module, _inputs, result, name=name: keep(name, result))
         for name in names
     ]
     try:
-        yield tensors
+        yield seen
     finally:
         for handle in handles:
             handle.remove()

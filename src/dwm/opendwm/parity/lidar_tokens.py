@@ -27,42 +27,38 @@ def run_maskgit_sample(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     network = TokenNetwork(token_options(pipeline["bi_directional_Transformer"], case.name))
     network = load_file(case, setup, "bi_directional_Transformer", network)
     sampler = TokenSampler(network, autoencoder.vector_quantizer, sampling_of(case))
-    batch, (shared, own) = batch_of(case, grid, setup), generators(case)
-    b, t = batch.cells.shape[:2]
+    given, (shared, own) = batch_of(case, grid, setup), generators(case)
+    b, t = given.cells.shape[:2]
     steps: list[TokenStep] = []
     windows = case.need("method").startswith("autoregressive")
     known = _reference_frames(pipeline) if windows else t
     with torch.no_grad():
-        encoded = autoencoder.encode(batch.cells[:, :known].flatten(0, 1)).indices.view(b, known, -1)
+        encoded = autoencoder.encode(given.cells[:, :known].flatten(0, 1)).indices.view(b, known, -1)
         if windows:
-<<<<<<< HEAD
-            assert batch.layout is not None  # windows are of layouts
-=======
             if given.layout is None:
                 raise DwmError(f"{case.name}: windows need the layout of all frames")
->>>>>>> h-lidar
             length = int(pipeline["training_config"].get("num_training_frames", 8))
-            runs = sampler.windows(encoded, batch.layout, length, shared, steps.append)
+            runs = sampler.windows(encoded, given.layout, length, shared, steps.append)
         else:
-            runs = [_window(sampler, encoded, batch.layout, pipeline, shared, steps)]
+            runs = [_window(sampler, encoded, given.layout, pipeline, shared, steps)]
         parts, logits = [], []
         for index, ids in enumerate(runs):
-            cells, cell_logits = decode(autoencoder, ids, own)
+            cells, seen = decode(autoencoder, ids, own)
             parts.append(cells[:, known if windows and index else 0 :])
-            logits.append(cell_logits)
+            logits.append(seen)
     cells = torch.cat(parts, dim=1)[:, :t].flatten(0, 1)
     return thinned(_results(steps, encoded, logits[0], cells, grid, (b, t)), case)
 
 
 def sampling_of(case: Case) -> TokenSampling:
     """The options of a section `inference_config`."""
-    options: Mapping[str, Any] = pipeline_of(case).get("inference_config", {})
-    blank = case.data.get("blank_codes", ()) if options.get("use_blank_code", True) else ()
-    guidance = options.get("guidance_scale", 3.0) if options.get("do_classifier_free_guidance") else None
+    given: Mapping[str, Any] = pipeline_of(case).get("inference_config", {})
+    blank = case.data.get("blank_codes", ()) if given.get("use_blank_code", True) else ()
+    guidance = given.get("guidance_scale", 3.0) if given.get("do_classifier_free_guidance") else None
     return TokenSampling(
-        steps=options.get("sample_steps", 30),
+        steps=given.get("sample_steps", 30),
         guidance=guidance,
-        noise=not options.get("use_maskgit", False),
+        noise=not given.get("use_maskgit", False),
         blank=tuple(blank),
     )
 
@@ -85,11 +81,11 @@ def _window(
     t = encoded.shape[1]
     task = pipeline.get("inference_config", {}).get("task_type")
     if t > 1:
-        kind = "prediction" if bool(torch.rand(1, generator=generator) < 0.5) else "generation"
-        task = task or kind
-    masked = encoded.clone()
-    masked[:, _reference_frames(pipeline) if t > 1 and task == "prediction" else 0 :] = HIDDEN
-    return sampler.window(masked, layout, generator, watch=steps.append)
+        drawn = "prediction" if bool(torch.rand(1, generator=generator) < 0.5) else "generation"
+        task = task or drawn
+    given = encoded.clone()
+    given[:, _reference_frames(pipeline) if t > 1 and task == "prediction" else 0 :] = HIDDEN
+    return sampler.window(given, layout, generator, watch=steps.append)
 
 
 def _reference_frames(pipeline: Mapping[str, Any]) -> int:
@@ -105,7 +101,7 @@ def _results(
     shape: tuple[int, int],
 ) -> dict[str, Tensor]:
     before = torch.stack([step.before for step in steps])
-    results = {
+    found = {
         "encoded_indices": encoded.flatten(0, 1),
         "ids_in": before,
         "ids_sampled": torch.stack([step.ids for step in steps]),
@@ -115,14 +111,14 @@ def _results(
         "logits_last": steps[-1].logits,
         "decode0.voxel_logits": logits,
     }
-    return results | cell_results(cells, grid, shape)
+    return found | cell_results(cells, grid, shape)
 
 
 def cell_results(cells: Tensor, grid: VoxelGrid, shape: tuple[int, int]) -> dict[str, Tensor]:
     """The drawn cells (b * t, z, y, x) in bits, and their points by clip and frame."""
-    results = {"pred_voxels_bits": packed(cells)}
+    found = {"pred_voxels_bits": packed(cells)}
     for i, frame in enumerate(cells):
-        index = f"{i // shape[1]}/{i % shape[1]}"
+        place = f"{i // shape[1]}/{i % shape[1]}"
         points = grid.points(frame)
-        results |= {f"pred_points/{index}": points, f"pred_point_count/{index}": torch.tensor(len(points))}
-    return results
+        found |= {f"pred_points/{place}": points, f"pred_point_count/{place}": torch.tensor(len(points))}
+    return found

@@ -46,11 +46,7 @@ WITHOUT_VIEWS = (
 )
 """Arguments that gain a view axis when the sample has none."""
 
-<<<<<<< HEAD
-SomeNetwork = TypeVar("SomeNetwork", bound=nn.Module)
-=======
 Net = TypeVar("Net", bound=nn.Module)
->>>>>>> h-lidar
 STRATEGIES = ("learned_with_images", "learned", "fixed")
 RAY_DEFAULTS = {"pos_octaves": 8, "pos_start_octave": 0, "ray_octaves": 4, "ray_start_octave": 0}
 
@@ -160,11 +156,7 @@ def arguments_of(case: Case, *names: str) -> dict[str, Any]:
     return arguments
 
 
-<<<<<<< HEAD
-def build(case: Case, setup: Setup, net: SomeNetwork) -> SomeNetwork:
-=======
 def build(case: Case, setup: Setup, net: Net) -> Net:
->>>>>>> h-lidar
     """`net` with the case's weights, strictly, in the mode of its call."""
     expected, actual = set(net.state_dict()), set(case.weights)
     if expected != actual:

@@ -224,13 +224,15 @@ class Sweeps(Protocol):
 class LidarTrack:
     """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring).
 
-    Its mounting has a frame axis where the LiDAR is calibrated anew within the clip, as a `Rig`'s cameras have.
+    Its mounting has a frame axis where the LiDAR is calibrated anew within the clip, as a `Rig`'s cameras have. boxes: those at
+    each sweep, in a clip that has no views whose pictures could have them.
     """
 
     times: Num[np.ndarray, "t"]
     world_from_ego: Float[np.ndarray, "t 4 4"]
     ego_from_lidar: Float[np.ndarray, "*t 4 4"]
     points: Sweeps
+    boxes: tuple[Boxes | None, ...] | None = None
 
     def world_from_lidar(self, frame: int) -> Float[np.ndarray, "4 4"]:
         """Where the LiDAR stands in the world at a frame."""

@@ -5,7 +5,7 @@ Pictures stay those that were recorded; LiDAR that no longer fits is left out. `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -114,12 +114,17 @@ def with_rig(clip: Clip, rig: Rig) -> Clip:
     return replace(with_cameras, pictures=None, captions=None)
 
 
+def means(name: str, things: Mapping[str, str]) -> bool:
+    """Whether a name is one of these things, or a category that has one below it."""
+    return any(name == thing or f"{kind}.".startswith(f"{name}.") for thing, kind in things.items())
+
+
 def _require(clip: Clip, names: Sequence[str]) -> None:
     """Raises DwmError for a name that means none of the clip's boxes."""
     things = clip.instances
     kinds = sorted(set(things.values()))
     for name in names:
-        if not name or not any(name == thing or f"{kind}.".startswith(f"{name}.") for thing, kind in things.items()):
+        if not name or not means(name, things):
             known = f" (there are {', '.join(kinds)})" if kinds else ""
             raise DwmError(f"{name!r} names no box of this clip{nearest(name, [*kinds, *things])}{known}")
 

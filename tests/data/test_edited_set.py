@@ -145,3 +145,15 @@ def test_frames_between_key_frames_are_sweeps(folder):
     for fps, sentence in ((5, "no multiple"), (24, "frames between two key frames")):
         with pytest.raises(DwmError, match=sentence):
             part_of(scene, CAMERAS, None, fps)
+
+
+def test_what_one_scene_has_and_another_has_not_is_removed_where_it_is(folder, tmp_path):
+    output = tmp_path / "removed"
+    assert export(folder, output, "--remove", "scene-0103 car") == 0
+    left = {row["instance_token"] for row in table(output, "sample_annotation").values()}
+    assert left == {"scene-0916 car"} and len(table(output, "sample")) == 6
+
+
+def test_what_no_scene_has_is_refused_before_anything_is_made(folder, tmp_path, capsys):
+    assert export(folder, tmp_path / "none", "--remove", "vehicle.truck") == 1
+    assert "'vehicle.truck' names no box of" in capsys.readouterr().err and not (tmp_path / "none").exists()

@@ -243,6 +243,17 @@ def test_a_video_that_ends_before_its_list_says_so_is_told_and_its_late_windows_
         open_dataset(copy)["dwm_made_01"].clip(35.0, 8, 10)
 
 
+def test_a_list_that_says_far_more_than_a_video_holds_makes_no_windows_without_end(copy):
+    entries = json.loads((copy / "OpenDV-YouTube.json").read_text().replace("NaN", "null"))
+    (copy / "OpenDV-YouTube.json").write_text(json.dumps([entry | {"length": 1e6} for entry in entries]))
+    dataset = open_dataset(copy)
+    assert len(dataset.windows(5, 10, 0.1)) < 500
+    entries[0]["length"] = 1e9
+    (copy / "OpenDV-YouTube.json").write_text(json.dumps(entries))
+    with pytest.raises(DwmError, match=r"entry 0: length is 1000000000.0, not a number of seconds"):
+        open_dataset(copy)
+
+
 def test_what_does_not_exist_is_named(copy):
     dataset = open_dataset(copy)
     with pytest.raises(DwmError, match=r"has no camera CAM_BACK.*its only one is CAM_FRONT"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from dwm.devices import has_gelu_kernel
 from dwm.networks.feed_forward import use_our_kernels
@@ -37,6 +38,7 @@ def test_gradients_are_those_of_diffusers(kind: str) -> None:
     for ff in (theirs, ours):
         tokens = x.clone().requires_grad_()
         ff(tokens).square().sum().backward()
+        assert tokens.grad is not None
         found.append(tokens.grad)
     assert torch.equal(found[0], found[1])
 
@@ -52,6 +54,16 @@ def test_autocast_still_decides_the_precision(kind: str) -> None:
 def test_weights_keep_their_names(kind: str) -> None:
     theirs, ours, _ = pair(kind, torch.float32)
     assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_operations_are_counted(kind: str) -> None:
+    counts = []
+    for ff in pair(kind, torch.float32)[:2]:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            ff(torch.ones(7, 24))
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
 
 
 def test_odd_numbers_keep_to_pytorchs_own() -> None:

@@ -16,6 +16,7 @@ from dwm.base_models import BaseModel
 from dwm.base_models import base as base_models
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.generation.offload import Offload
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_pictures_are_the_same_without_the_encoders(folder: Path) -> None:
     kept, gone = (DrivingPipeline.from_pretrained(folder, words=words) for words in (None, ("day",)))
     assert not any(parameter.numel() for parameter in gone.base.text.parameters())  # type: ignore[union-attr]
     pictures = [pipe(make_clip(), prompt="day night", num_inference_steps=2).frames for pipe in (kept, gone)]
-    assert torch.equal(*pictures)
+    torch.testing.assert_close(*pictures, atol=1e-5, rtol=0)
 
 
 def test_in_another_dtype_words_are_encoded_anew(folder: Path) -> None:
@@ -82,3 +83,46 @@ def test_an_encoder_that_is_missing_is_told_before_words_are_given(folder: Path)
     (folder / "text_encoder_2" / "config.json").unlink()
     with pytest.raises(DwmError, match=r"text_encoder_2.*is missing"):
         BaseModel.load(folder, keep_text=False)
+
+
+def test_one_part_at_a_time_is_on_the_device_and_waits_unchanged() -> None:
+    first, second = nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    second[1].weight = first.weight  # tied: a third part's weights may be those of another
+    before = [parameter.clone() for parameter in first.parameters()]
+    offload = Offload(torch.device("meta"), [first, second])
+    for part, other in ((first, second), (second, first), (first, second)):
+        offload.bring(part)
+        assert {tensor.device.type for tensor in part.state_dict().values()} == {"meta"}
+        assert {tensor.device.type for tensor in other.state_dict().values()} == {"cpu"}
+    offload.release()
+    assert all(torch.equal(*pair) for pair in zip(first.parameters(), before, strict=True))
+    assert second[1].weight is first.weight
+
+
+def test_sampling_brings_each_part_when_it_works(folder: Path) -> None:
+    exact = DrivingPipeline.from_pretrained(folder)
+    frames = exact(make_clip(), num_inference_steps=2, reference_frames=1).frames
+    names = {id(exact.network): "network", id(exact.base.autoencoder): "autoencoder"}
+    brought: list[str] = []
+
+    class Followed(Offload):
+        def bring(self, part: nn.Module) -> None:
+            if part is not self.present:
+                brought.append(names.get(id(part), "encoder"))
+            super().bring(part)
+
+    # A processor stands for the device: the same calls, and weights that need not move.
+    text, autoencoder = exact.base.text, exact.base.autoencoder
+    assert text is not None and autoencoder is not None
+    exact._offload = Followed(torch.device("cpu"), [*text.parts, exact.network, autoencoder])
+    text.presence = exact._offload.presence
+    assert torch.equal(exact(make_clip(), num_inference_steps=2, reference_frames=1).frames, frames)
+    assert brought == [*["encoder"] * 3, "autoencoder", "network", "autoencoder"]
+    exact.to("cpu")
+    assert torch.equal(exact(make_clip(), num_inference_steps=2, reference_frames=1).frames, frames)
+    assert len(brought) == 6
+
+
+def test_a_processor_has_nothing_to_offload_to(pipe: DrivingPipeline) -> None:
+    with pytest.raises(DwmError, match="this is a processor: leave it out"):
+        pipe.enable_model_cpu_offload("cpu")

@@ -59,7 +59,7 @@ def test_lidar_runs_say_what_is_missing_when_they_are_built(shared: Path, tmp_pa
     path = shared / "reference" / "configs" / "lidar" / "lidar_vae_nwak.json"
     run = convert(path).run
     assert isinstance(run, LidarRun) and run.settings["optimizer"] == read_json(path)["optimizer"]
-    with pytest.raises(DwmError, match="its networks are not here yet"):
+    with pytest.raises(DwmError, match=r"no verb trains or samples it yet; its networks \(lidar_vae\) are known"):
         load_recipe(path)
 
 

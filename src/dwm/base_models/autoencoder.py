@@ -5,7 +5,7 @@ Latents are scaled and shifted as the networks see them. It knows no text and no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -134,14 +134,18 @@ class Autoencoder(nn.Module):
     def bytes_of(self, frames: int, height: int, width: int) -> int:
         """Memory that a picture (a video of `frames`) needs at the most while it is worked on: four maps of the widest level at
         full size. Counted for SD's autoencoder; an upper bound."""
-        channels = self.model.config.block_out_channels[min(1, len(self.model.config.block_out_channels) - 1)]
-        return 4 * channels * frames * height * width * self.dtype.itemsize
+        return working_bytes(self.model.config.block_out_channels, frames * height * width, self.dtype.itemsize)
 
     def _normalise(self, latents: Tensor) -> Tensor:
         return (latents.float() - self.shift) * self.scaling
 
     def _denormalise(self, latents: Tensor) -> Tensor:
         return latents / self.scaling + self.shift
+
+
+def working_bytes(widths: Sequence[int], pixels: int, itemsize: int) -> int:
+    """Four maps of the widest level at full size, which is the second, of an autoencoder with these channels of its levels."""
+    return 4 * widths[min(1, len(widths) - 1)] * pixels * itemsize
 
 
 class VideoAutoencoder(Autoencoder):

@@ -100,7 +100,7 @@ def load_autoencoder(folder: Path, piece: int | None = None) -> Autoencoder:
 def load_text(folder: Path, t5: bool = True, dtype: torch.dtype = torch.float32, keep: bool = True) -> TextEncoder:
     """The text encoders and tokenizers of `folder`: SD3's where there is a text_encoder_2, SD 2.1's otherwise. Without `keep`
     the encoders are read when they are used, one after another."""
-    encoder = _text(folder, t5, partial(_kept if keep else _absent, folder, dtype)).eval().requires_grad_(False)
+    encoder = _text(folder, t5, partial(_load_part if keep else _absent, folder, dtype)).eval().requires_grad_(False)
     return encoder if keep else RememberedText(encoder)
 
 
@@ -129,7 +129,7 @@ def _text(folder: Path, t5: bool, part: Callable[..., nn.Module]) -> TextEncoder
     return Sd3TextEncoder(clips, tokenizers, t5_model, t5_tokenizer, width)
 
 
-def _kept(folder: Path, dtype: torch.dtype, kind: Any, name: str, tokenizer: Any, path: Path) -> nn.Module:
+def _load_part(folder: Path, dtype: torch.dtype, kind: Any, name: str, tokenizer: Any, path: Path) -> nn.Module:
     model = _load(kind, folder, name, dtype)
     _fitting(tokenizer, model, path)
     return model.requires_grad_(False)
@@ -140,7 +140,7 @@ def _absent(folder: Path, dtype: torch.dtype, kind: Any, name: str, tokenizer: A
     _require(folder / name / "config.json", folder)
     check_pointers(folder / name)
     _fitting(tokenizer, None, path)
-    return Absent(lambda held: _kept(folder, held, kind, name, tokenizer, path), dtype)
+    return Absent(lambda held: _load_part(folder, held, kind, name, tokenizer, path), dtype)
 
 
 def _fitting(tokenizer: Any, model: nn.Module | None, path: Path) -> Any:

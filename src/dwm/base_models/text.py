@@ -91,6 +91,11 @@ class TextEncoder(nn.Module):
         """The tokenizers by the name of the encoder that each serves."""
         raise NotImplementedError
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The encoders, which work one after another."""
+        raise NotImplementedError
+
     def unread(self, prompts: Sequence[str]) -> str | None:
         """What of `prompts` no encoder reads, as one line; None where all is read.
 
@@ -159,6 +164,10 @@ class Sd3TextEncoder(TextEncoder):
         return by_part if self.t5 is None else by_part | {"text_encoder_3": self.t5_tokenizer}
 
     @property
+    def parts(self) -> list[nn.Module]:
+        return [*self.clips, *([] if self.t5 is None else [self.t5])]
+
+    @property
     def length(self) -> int:
         return _length(self.clip_tokenizers[0]) + self._t5_length
 
@@ -183,6 +192,10 @@ class Sd21TextEncoder(TextEncoder):
     @property
     def tokenizers(self) -> dict[str, Any]:
         return {"text_encoder": self.tokenizer}
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        return [self.clip]
 
     @property
     def length(self) -> int:

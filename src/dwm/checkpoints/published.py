@@ -30,7 +30,10 @@ from dwm.strict_json import LFS, lfs_pointer
 
 SAFE = Version("2.10")
 """PyTorch from which `weights_only` is not known to be tricked."""
-WHOLE_PARTS = ("model_state_dict", "state_dict", "model", "module")
+WHOLE_PARTS = (
+    *("model_state_dict", "state_dict", "model", "module"),
+    *("lidar_vae", "vae_bev_mm", "bi_directional_Transformer", "diffusion_model"),
+)
 """Names under which training scripts wrap a state dict."""
 
 

@@ -118,8 +118,14 @@ def weights(
         finish([f"{count} tensors written: {output}"], {"output": output, "tensors": count}, quiet, as_json)
         return
     from dwm.opendwm.known_weights import known_run
-    from dwm.opendwm.runs import load_recipe
+    from dwm.opendwm.runs import LidarRun, load_recipe, read_run
 
+    if config is not None and isinstance(lidar := read_run(config), LidarRun):
+        from dwm.opendwm.lidar_weights import convert_lidar_weights
+
+        path, count = convert_lidar_weights(file, output, lidar.settings, numbers, str(config))
+        finish([f"{count} tensors written: {path}"], {"output": path, "tensors": count}, quiet, as_json)
+        return
     if config is not None:
         run = load_recipe(config)
     else:

@@ -36,6 +36,9 @@ def evaluate(
     features: Annotated[
         Path | None, typer.Option("--features", help="Folder of the feature files that fid and fvd need (`dwm fetch`).")
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="opendwm-0, -1, -3 or -images, worldlens, front.")
+    ] = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="How many clips (16).")] = None,
     frames: flags.Frames = None,
     fps: flags.Fps = None,
@@ -45,6 +48,7 @@ def evaluate(
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
     dtype: flags.OptionalDtype = None,
+    offload: flags.Offload = None,
     key_frames: flags.KeyFrames = False,
     config: flags.Config = None,
     root: flags.Root = None,
@@ -64,6 +68,7 @@ def evaluate(
         "data": data,
         "weights": weights,
         "split": split,
+        "protocol": protocol,
         "clips": clips,
         "frames": frames,
         "fps": fps,
@@ -72,6 +77,7 @@ def evaluate(
         "guidance": guidance,
         "device": device,
         "dtype": dtype and dtype.value,
+        "offload": offload,
         "key_frames_only": key_frames or None,
     }
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}

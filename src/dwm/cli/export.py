@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,16 +11,31 @@ from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
 
+if TYPE_CHECKING:
+    from dwm.runs.export import ExportRun
+
+Data = Annotated[
+    str, typer.Option("--data", help="The data set whose scenes are made anew.", callback=flags.data_there)
+]
+Split = Annotated[str | None, typer.Option("--split", help="train, val, … or a file of scene names.")]
+Scenes = Annotated[list[str] | None, typer.Option("--scene", help="One scene; may repeat.")]
+Time = Annotated[str | None, typer.Option("--time", help="Its captions' time of day.")]
+Weather = Annotated[str | None, typer.Option("--weather", help="Its captions' weather.")]
+Remove = Annotated[list[str] | None, typer.Option("--remove", help="Boxes to leave out; may repeat.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same pictures.")]
+Part = Annotated[str | None, typer.Option("--part", help="I/N: every N-th piece of work, for one job of N.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
+Version = Annotated[str | None, typer.Option("--version", help="Folder of the tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")]
+
 app = typer.Typer(
     help="Generated scenes in the layouts that other tools read.",
-    epilog=flags.example("dwm export nuscenes --data data/town --weather rain -o data/rainy"),
+    epilog=flags.example(
+        "dwm export nuscenes --data data/town --weather rain -o data/rainy",
+        "dwm export worldlens --data data/nuscenes --split val -o output/worldlens",
+    ),
     no_args_is_help=True,
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Generated scenes in the layouts that other tools read."""
 
 
 def _part(text: str | None) -> tuple[int, int] | None:
@@ -31,6 +47,22 @@ def _part(text: str | None) -> tuple[int, int] | None:
     return int(number), int(count)
 
 
+def _run(
+    edits: Path | None, time: str | None, weather: str | None, remove: list[str] | None, **given: Any
+) -> ExportRun:
+    """The run of these flags; a flag that is None was not given."""
+    from dwm.config.files import validated
+    from dwm.data.edits import Edits
+    from dwm.runs.edits import all_edits
+    from dwm.runs.export import ExportRun
+
+    changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None}
+    given |= {"edits": all_edits(Edits(), edits, **changes), "part": _part(given["part"])}
+    given |= {"views": flags.names(given["views"]), "size": flags.size(given["size"])}
+    given |= {"scenes": tuple(given["scenes"] or ()), "dtype": given["dtype"] and given["dtype"].value}
+    return validated(ExportRun, {key: value for key, value in given.items() if value is not None}, "command line")
+
+
 @app.command(
     epilog=flags.example(
         "dwm export nuscenes --data data/nuscenes --split train --edits rain.json -o data/rainy",
@@ -39,17 +71,15 @@ def _part(text: str | None) -> tuple[int, int] | None:
 )
 def nuscenes(
     output: flags.Output,
-    data: Annotated[
-        str, typer.Option("--data", help="The data set whose scenes are made anew.", callback=flags.data_there)
-    ],
-    split: Annotated[str | None, typer.Option("--split", help="train, val, … or a file of scene names.")] = None,
-    scene: Annotated[list[str] | None, typer.Option("--scene", help="One scene; may repeat.")] = None,
+    data: Data,
+    split: Split = None,
+    scene: Scenes = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0, help="Of each scene; all of it by default.")
     ] = None,
-    time: Annotated[str | None, typer.Option("--time", help="Its captions' time of day.")] = None,
-    weather: Annotated[str | None, typer.Option("--weather", help="Its captions' weather.")] = None,
-    remove: Annotated[list[str] | None, typer.Option("--remove", help="Boxes to leave out; may repeat.")] = None,
+    time: Time = None,
+    weather: Weather = None,
+    remove: Remove = None,
     edits: flags.Edits = None,
     lidar: Annotated[bool, typer.Option("--lidar", help="Copy the LiDAR's sweeps too.")] = False,
     fps: Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Key frames alone by default.")] = None,
@@ -57,48 +87,72 @@ def nuscenes(
     size: flags.Size = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same pictures.")] = None,
+    seed: Seed = None,
     weights: flags.OptionalWeights = None,
-    part: Annotated[str | None, typer.Option("--part", help="I/N: every N-th scene, for one job of N.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    part: Part = None,
+    device: Device = None,
     dtype: flags.OptionalDtype = None,
-    version: Annotated[str | None, typer.Option("--version", help="Folder of the tables.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")] = False,
+    version: Version = None,
+    force: Force = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
     """Generate scenes as a nuScenes set; the same command again goes on where it was stopped."""
     hush(quiet or as_json)
     keep(f"the scenes that are done; the same command goes on (output {output})")
-    from dwm.config.files import validated
-    from dwm.data.edits import Edits
-    from dwm.runs.edits import all_edits
-    from dwm.runs.export import ExportRun, export_nuscenes
+    run = _run(
+        edits, time, weather, remove, data=data, split=split, scenes=scene, seconds=seconds, lidar=lidar, fps=fps,
+        views=views, size=size, steps=steps, guidance=guidance, seed=seed, weights=weights, part=part, device=device,
+        dtype=dtype, version=version, force=force,
+    )  # fmt: skip
+    from dwm.runs.export import export_nuscenes
 
-    changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None}
-    given = {
-        "data": data,
-        "split": split,
-        "scenes": tuple(scene) if scene else None,
-        "seconds": seconds,
-        "fps": fps,
-        "views": flags.names(views),
-        "size": flags.size(size),
-        "steps": steps,
-        "guidance": guidance,
-        "seed": seed,
-        "weights": weights,
-        "part": _part(part),
-        "device": device,
-        "dtype": dtype and dtype.value,
-        "version": version,
-        "edits": all_edits(Edits(), edits, **changes),
-        "lidar": lidar,
-        "force": force,
-    }
-    run = validated(ExportRun, {key: value for key, value in given.items() if value is not None}, "command line")
     done = export_nuscenes(run, output)
     rest = "the tables follow when all are" if done.boxes is None else f"{done.boxes} boxes; the set is whole"
     lines = [f"{len(done.made)} of {done.scenes} scenes made in {done.seconds:.1f} s; {rest}:", *written([output])]
     values = {"made": done.made, "scenes": done.scenes, "boxes": done.boxes, "folder": output, "seconds": done.seconds}
+    finish(lines, values, quiet, as_json)
+
+
+@app.command(epilog=flags.example("dwm export worldlens --data data/nuscenes --split val -o output/worldlens"))
+def worldlens(
+    output: flags.Output,
+    data: Data,
+    split: Split = None,
+    scene: Scenes = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, help="Of a film; 16 by default.")] = None,
+    generations: Annotated[
+        int | None, typer.Option("--generations", min=1, help="Films of each; 4 by default.")
+    ] = None,
+    time: Time = None,
+    weather: Weather = None,
+    remove: Remove = None,
+    edits: flags.Edits = None,
+    views: flags.Views = None,
+    size: flags.Size = None,
+    steps: flags.Steps = None,
+    guidance: flags.Guidance = None,
+    seed: Seed = None,
+    weights: flags.OptionalWeights = None,
+    part: Part = None,
+    device: Device = None,
+    dtype: flags.OptionalDtype = None,
+    version: Version = None,
+    force: Force = False,
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """Generate scenes' first frames as WorldLens scores them: video_submission/TOKEN_genK/TOKEN_CAM.mp4 at 12 Hz."""
+    hush(quiet or as_json)
+    keep(f"the films that are done; the same command goes on (output {output})")
+    run = _run(
+        edits, time, weather, remove, layout="worldlens", data=data, split=split, scenes=scene, frames=frames,
+        generations=generations, views=views, size=size, steps=steps, guidance=guidance, seed=seed, weights=weights,
+        part=part, device=device, dtype=dtype, version=version, force=force,
+    )  # fmt: skip
+    from dwm.runs.export_worldlens import export_worldlens
+
+    done = export_worldlens(run, output)
+    lines = [f"{len(done.made)} of {done.scenes} generations made in {done.seconds:.1f} s:", *written([output])]
+    values = {"made": done.made, "generations": done.scenes, "folder": output, "seconds": done.seconds}
     finish(lines, values, quiet, as_json)

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from dwm.errors import DwmError
+
 
 def example(*lines: str) -> str:
     """The closing lines of a verb's --help."""
@@ -100,6 +102,10 @@ class Dtype(str, Enum):
     float16 = "float16"
 
 
+Offload = Annotated[
+    bool | None,
+    typer.Option("--offload/--no-offload", help="Weights wait off the device; by default where they must."),
+]
 OptionalDtype = Annotated[Dtype | None, typer.Option("--dtype", help="What is computed in; auto: the fastest.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
@@ -110,3 +116,11 @@ Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a pict
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+
+
+def whole_numbers(text: str, flag: str) -> list[int]:
+    """Comma separated numbers from 1 on. Raises DwmError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch("[1-9][0-9]{0,6}", part) for part in parts):
+        raise DwmError(f"{flag} {text[:40]}: is no list of numbers; give for example {flag} 8,64,1024")
+    return [int(part) for part in parts]

@@ -93,6 +93,31 @@ def memory(
     finish(memory_lines(estimated), asdict(estimated), False, as_json)
 
 
+@app.command(epilog=flags.example("dwm show cost sd35-layout-nuscenes --devices 8,64,1024"))
+def cost(
+    name: Name = None,
+    overrides: flags.Overrides = None,
+    devices: Annotated[str, typer.Option("--devices", help="Numbers of devices, comma separated.")] = "8,64",
+    rate: Annotated[float, typer.Option("--rate", min=0.001, help="Tflop/s that a device reaches in training.")] = 125,
+    link: Annotated[float, typer.Option("--link", min=0.001, help="GB/s that a device sends to others.")] = 25,
+    config: flags.Config = None,
+    as_json: flags.Json = False,
+) -> None:
+    """A training step on many devices, on paper: arithmetic, what is sent, data, memory; where it stops scaling."""
+    from dataclasses import asdict
+
+    from dwm.cli.runs import choose_run
+
+    counts = flags.whole_numbers(devices, "--devices")
+    run = choose_run(name, config, overrides)
+    from dwm.config.scale import HEAD, Machine, scales
+
+    machine = Machine(rate * 1e12, link * 1e9)
+    found = scales(run, counts, machine)
+    lines = [machine.line(), HEAD, *(scale.line() for scale in found)]
+    finish(lines, {"machine": asdict(machine), "devices": [asdict(scale) for scale in found]}, False, as_json)
+
+
 def memory_lines(estimated: Estimate) -> list[str]:
     """The estimate for people."""
     shape, total = estimated.shape, sum(estimated.parameters.values())
@@ -108,6 +133,8 @@ def memory_lines(estimated: Estimate) -> list[str]:
         *_cost_lines(estimated.training),
         "generation, one sampling step of one clip with guidance:",
         *_cost_lines(estimated.generation),
+        "generation of a clip, by what is free on the device:",
+        *(card.line() for card in estimated.cards),
     ]
 
 

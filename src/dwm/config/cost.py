@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from dwm.checkpoints.locations import base_model_folder
 from dwm.config.checks import AUTOENCODER_FACTOR
 from dwm.config.files import read_json
+from dwm.config.generation_memory import Plan, Request, generation_memory
 from dwm.config.recipe import Recipe
 from dwm.networks.cost import Cost, Shape, generation_cost, parameters, training_cost
 
@@ -27,10 +29,46 @@ class Estimate:
     shape: Shape
     dtype: str
     base_model: int | None
+    cards: tuple[Card, ...] = ()
 
 
-def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
-    """The cost of one micro-batch of training, and of one sampling step of one clip with guidance."""
+@dataclass(frozen=True)
+class Card:
+    """How clips of the run are generated on a device with `memory` bytes free. plan: None where they do not fit."""
+
+    memory: int
+    frames: int
+    dtype: str
+    plan: Plan | None
+
+    def line(self) -> str:
+        what = f"{self.frames} frames" if self.frames > 1 else "pictures"
+        how = "do not fit" if self.plan is None else self.plan.line().removeprefix("plan: ")
+        return f"  {self.memory / 1e9:.0f} GB: {what} in {self.dtype}: {how}"
+
+
+CARDS = (12e9, 24e9, 80e9)
+"""Memory of usual devices."""
+
+
+def cards(run: Recipe, dtype: torch.dtype, free: Sequence[float] = CARDS) -> tuple[Card, ...]:
+    """How the run's clips are generated on devices with so much free memory, and single pictures where clips do not fit."""
+    base, (width, height) = base_model_folder(run.base_model or "town"), run.data.size
+    text = (text_tokens(base) if base.is_dir() else SD3_TOKENS) if run.conditions.text else 0
+    network, name = run.driving_network(), str(dtype).removeprefix("torch.")
+    found: dict[float, Card] = {}
+    for frames in sorted({run.data.frames, 1}, reverse=True):
+        waiting = [memory for memory in free if memory not in found or found[memory].plan is None]
+        if waiting:
+            request = Request(frames, run.data.views, (width, height), frames, text=text)
+            need = generation_memory(network, base, request, dtype)
+            found |= {one: Card(int(one), frames, name, need.fitting(int(one), known_words=True)) for one in waiting}
+    return tuple(found[memory] for memory in free)
+
+
+def estimate(run: Recipe, dtype: torch.dtype = torch.float32, on_cards: bool = True) -> Estimate:
+    """The cost of one micro-batch of training, and of one sampling step of one clip with guidance; `on_cards`: and how clips are
+    generated on usual devices, which is counted anew."""
     width, height = run.data.size
     folder = base_model_folder(run.base_model or "town")
     text = text_tokens(folder) if folder.is_dir() else SD3_TOKENS
@@ -47,6 +85,7 @@ def estimate(run: Recipe, dtype: torch.dtype = torch.float32) -> Estimate:
         shape,
         str(dtype).removeprefix("torch."),
         _size_of(folder) if folder.is_dir() else None,
+        cards(run, torch.bfloat16 if dtype == torch.float32 else dtype) if on_cards else (),
     )
 
 

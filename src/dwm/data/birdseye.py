@@ -49,6 +49,8 @@ def draw_boxes_birdseye(
     """The boxes of a frame from above on black. Black where nothing is annotated."""
     picture = Image.new("RGB", options.size)
     boxes = None if clip.boxes is None else next((one for one in clip.boxes[frame] if one is not None), None)
+    if not clip.views and clip.lidar is not None and clip.lidar.boxes is not None:
+        boxes = clip.lidar.boxes[frame]
     if boxes is None or len(boxes) == 0:
         return np.asarray(picture)
     world = (FOOTPRINT * boxes.size[:, None]) @ boxes.rotation.swapaxes(1, 2) + boxes.center[:, None]

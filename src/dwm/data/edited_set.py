@@ -22,6 +22,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from dwm.clip import NO_BOXES, Boxes, Clip, LaneMap, Rig
+from dwm.clip_edits import means
 from dwm.data.edits import Edits
 from dwm.data.nuscenes.maps import FOLDERS
 from dwm.data.nuscenes.write.archive import write_tables
@@ -33,7 +34,7 @@ from dwm.data.tables.dataset import TableDataset
 from dwm.data.tables.relations import relations
 from dwm.data.tables.scene import TableScene, Window
 from dwm.data.tables.scene_tables import SCHEMAS
-from dwm.errors import DwmError
+from dwm.errors import DwmError, nearest
 from dwm.geometry import quaternion_from_rotation, rotation_from_quaternion
 from dwm.storage import atomic_write, inside, limits
 from dwm.strict_json import parse_json
@@ -81,12 +82,12 @@ def part_of(
     """
     key, stamps = scene.tables.columns.key, scene.tables.columns.timestamp
     of_view = [scene.rows_of[name] for name in scene.channels(views)[-len(views) :]]
-    places = [np.flatnonzero(key[rows]) for rows in of_view]
-    counts = {len(at) for at in places}
-    samples = [scene.tables.columns.sample[rows[at]].tolist() for rows, at in zip(of_view, places, strict=True)]
+    key_rows = [np.flatnonzero(key[rows]) for rows in of_view]
+    counts = {len(at) for at in key_rows}
+    samples = [scene.tables.columns.sample[rows[at]].tolist() for rows, at in zip(of_view, key_rows, strict=True)]
     if counts == {0} or len(counts) > 1 or any(other != samples[0] for other in samples):
         raise DwmError(f"{scene.name}: a camera lacks a key frame that others have; choose other --views or --scene")
-    times = stamps[of_view[0][places[0]]]
+    times = stamps[of_view[0][key_rows[0]]]
     rate = round(1e6 / float(np.median(np.diff(times))), 1) if len(times) > 1 else 2.0
     between = 0 if fps is None else round(fps / rate) - 1
     if fps is not None and (between < 0 or abs((between + 1) * rate - fps) > 0.05 * fps):
@@ -94,7 +95,7 @@ def part_of(
     last = len(times) - 1 if seconds is None else min(int(seconds * rate + 1e-6), len(times) - 1)
     steps = np.arange(last * (between + 1) + 1) / (between + 1)
     columns = []
-    for name, rows, at in zip(views, of_view, places, strict=True):
+    for name, rows, at in zip(views, of_view, key_rows, strict=True):
         if between and len(at) > 1 and (fewest := int(np.diff(at).min())) <= between:
             raise DwmError(
                 f"{scene.name}: {name} has {fewest - 1} frames between two key frames, not {between}; lower --fps"
@@ -102,6 +103,17 @@ def part_of(
         columns.append(rows[np.rint(np.interp(steps, np.arange(len(at)), at)).astype(int)])
     keys = np.arange(len(steps)) % (between + 1) == 0
     return ScenePart(scene, Window(scene.number, rate * (between + 1), tuple(views), np.stack(columns, 1)), keys)
+
+
+def check_names(dataset: TableDataset, edits: Edits) -> None:
+    """Raises DwmError for what is to be removed or moved and is in no scene of the set."""
+    index = dataset.tables.index
+    kinds, things = index.categories["name"].to_pylist(), set(index.instances["token"].to_pylist())
+    for name in (*edits.remove, *(move.name for move in edits.move)):
+        if name not in things and not means(name, {kind: kind for kind in kinds}):
+            raise DwmError(
+                f"{name!r} names no box of {dataset.where}{nearest(name, kinds)} (there are {', '.join(kinds)})"
+            )
 
 
 def save_pictures(folder: Path, part: ScenePart, pictures: UInt8[np.ndarray, "t v h w 3"]) -> int:
@@ -180,9 +192,9 @@ def _lidar_frames(frames: pa.Table, sensors: pa.Table, instants: pa.Array) -> pa
 
 def _with_words(captions: pa.Table, edits: Edits) -> pa.Table:
     for name, words in edits.words.items():
-        place = captions.column_names.index(name)
+        index = captions.column_names.index(name)
         captions = captions.set_column(
-            place, SCHEMAS["captions"].field(name), pa.array([words] * len(captions), pa.string())
+            index, SCHEMAS["captions"].field(name), pa.array([words] * len(captions), pa.string())
         )
     return captions
 
@@ -226,7 +238,7 @@ def _edited_rows(
         tokens = part.column("token")
         of_frame = [poses[line[0]]["instant"] if key else "" for line, key in zip(tokens, part.keys, strict=True)]
         whole = _with_instants(part.clip(), of_frame, times, by_instant)
-        edited = edits.edit(whole)
+        edited = edits.fitting(whole.instances).edit(whole)
         for frame, line in enumerate(tokens):
             for view, name in enumerate(line):
                 pose = edited.world_from_ego[frame, view]
@@ -287,19 +299,19 @@ def _box_rows(
     before = {row["instance"]: (row, i) for i, row in enumerate(rows)}
     result = []
     for i, name in enumerate(new.instance):
-        place = {"translation": new.center[i].tolist(), "rotation": quaternion_from_rotation(new.rotation[i]).tolist()}
+        pose = {"translation": new.center[i].tolist(), "rotation": quaternion_from_rotation(new.rotation[i]).tolist()}
         if name not in before:
             number = len(result)
             result.append(
                 {"token": token("added", instant, name, number), "instant": instant, "instance": name}
-                | {"category": new.category[i], "size": new.size[i].tolist(), "visibility": "4", **place}
+                | {"category": new.category[i], "size": new.size[i].tolist(), "visibility": "4", **pose}
                 | {"attributes": _attributes(name, new.category[i], edits)}
                 | {"lidar_points": UNSEEN_POINTS, "radar_points": 0}
             )
             continue
         row, j = before[name]
         same = np.array_equal(old.center[j], new.center[i]) and np.array_equal(old.rotation[j], new.rotation[i])
-        result.append(row if same else row | place | {"lidar_points": max(row["lidar_points"], UNSEEN_POINTS)})
+        result.append(row if same else row | pose | {"lidar_points": max(row["lidar_points"], UNSEEN_POINTS)})
     return result
 
 

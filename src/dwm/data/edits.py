@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 
 from dwm.clip import Boxes, Clip
+from dwm.clip_edits import means
 from dwm.conventions import CAPTION_KEYS
 from dwm.data.edit_checks import ground_at
 from dwm.data.nuscenes.write.names import CATEGORIES
@@ -98,6 +100,11 @@ class Edits(Options):
     def names(self) -> tuple[str, ...]:
         """All fields that change anything."""
         return (*self.words, *self.scenery)
+
+    def fitting(self, things: Mapping[str, str]) -> Edits:
+        """The same without what is removed or moved and is none of these things (instance → category): of one scene of many."""
+        moves = tuple(move for move in self.move if means(move.name, things))
+        return self.with_(remove=tuple(name for name in self.remove if means(name, things)), move=moves)
 
     def edit(self, clip: Clip) -> Clip:
         """The clip with all of this: boxes left out, moved and added, then the own car, the map, the words.

@@ -28,6 +28,8 @@ EARLIER = (0.0, 10.0, 60.0)
 BEHIND = 2.0
 """Seconds by which packets without a time of decoding may stand behind their place."""
 ANEW = "write the film again"
+LONGEST = 1e6
+"""Seconds; no film is longer, whatever its header says."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ def film_facts(tree: Tree, name: str) -> FilmFacts:
         container.close()
     except (av.FFmpegError, OSError, ValueError, TypeError) as error:
         raise DwmError(f"{name}: cannot be opened ({_reason(error)}); fetch or write it again") from error
-    if not (length > 0 and rate > 0 and facts.width > 0 and facts.height > 0):
+    if not (
+        0 < length <= LONGEST and 0 < rate <= 1000 and abs(first) <= LONGEST and facts.width > 0 and facts.height > 0
+    ):
         raise DwmError(f"{name}: does not say how long it is, or how large its pictures are; {ANEW}")
     return facts
 

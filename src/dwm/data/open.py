@@ -18,6 +18,8 @@ from pathlib import Path
 from dwm.data.argoverse.logs import has_logs
 from dwm.data.argoverse.tables import open_argoverse
 from dwm.data.dataset import Checked, Dataset, Finding, ReadOptions
+from dwm.data.kitti360.drives import has_drives
+from dwm.data.kitti360.tables import open_kitti360
 from dwm.data.nuscenes import dataset as nuscenes
 from dwm.data.nuscenes.dataset import NuScenesTables
 from dwm.data.opendv import dataset as opendv
@@ -101,6 +103,15 @@ FORMATS = {
             ("*/*/calibration/egovehicle_SE3_sensor.feather", "*/calibration/egovehicle_SE3_sensor.feather"),
             has_logs,
             open_argoverse,
+            repeats_views=True,
+        ),
+        Format(
+            "kitti360",
+            "KITTI-360",
+            "KITTI-360 drives (…_drive_0000_sync, or their zips)",
+            ("*_sync/velodyne_points", "*_sync/image_00", "data_3d_raw/*_sync", "*_sync_velodyne.zip"),
+            has_drives,
+            open_kitti360,
             repeats_views=True,
         ),
         Format(

@@ -57,6 +57,8 @@ def look_at_both(clip: Clip, edited: Clip, options: LookOptions = LookOptions())
 
 
 def _sheet(clip: Clip, frame: int, points: Float[np.ndarray, "n 3"] | None, options: LookOptions) -> Picture:
+    if not clip.views:
+        return draw_above(clip, frame, 2 * options.tile_width, points, options)
     cells = [PLACES[name] for name in clip.views if name in PLACES]
     if len(set(cells)) < len(clip.views):
         cells = [(i // 3, i % 3) for i in range(len(clip.views))]

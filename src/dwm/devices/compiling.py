@@ -44,7 +44,7 @@ class Compiler:
         return run
 
     def _give_up(self, error: Exception) -> None:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip() and "TORCHDYNAMO" not in line]
         self.failed = f"{type(error).__name__}: {' '.join(lines[:2])}"
         say(f"nothing is compiled, as that fails here: {self.failed[:300]}")
 

@@ -24,10 +24,11 @@ from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
 from dwm.data.batch import crossview_mask
-from dwm.devices import autocast, compile_blocks, default_dtype
+from dwm.devices import autocast, compile_blocks, default_dtype, pick_device
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
 from dwm.generation.conventions import CONVENTIONS
+from dwm.generation.offload import Offload
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler, require_numbers
@@ -48,6 +49,7 @@ class DrivingPipeline:
         self.conventions = CONVENTIONS[card.compatibility]
         self.compute_dtype = torch.float32
         self._files: Path | None = None
+        self._offload: Offload | None = None
 
     @classmethod
     def from_pretrained(
@@ -59,6 +61,7 @@ class DrivingPipeline:
         piece: int | None = None,
         device: torch.device | str = "cpu",
         words: Collection[str] | None = None,
+        offload: bool = False,
     ) -> DrivingPipeline:
         """Loads a weights folder, or the package's own by the name "town", onto a device.
 
@@ -66,7 +69,8 @@ class DrivingPipeline:
         in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
         out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
         `words`: what will be said; the text encoders are then read one after another, before the network, and are gone once
-        these are encoded (they are read again for other words). Raises DwmError for what is missing or does not fit.
+        these are encoded (they are read again for other words). `offload`: as `enable_model_cpu_offload`.
+        Raises DwmError for what is missing or does not fit.
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
@@ -82,12 +86,13 @@ class DrivingPipeline:
             text_dtype=dtype,
             piece=piece,
             keep_text=words is None,
-        ).to(target)
-        if words and base.text is not None:
-            base.text.encode(sorted(words))
-        pipe = cls(folders.load_network(folder, dtype, target), base, card)
+        )
+        if words is not None and base.text is not None:
+            base.text.to(target).encode(sorted({"", *words}))
+        host = torch.device("cpu") if offload else target
+        pipe = cls(folders.load_network(folder, dtype, host), base, card)
         pipe._files = folder / "transformer"
-        return pipe.to(target)
+        return pipe.enable_model_cpu_offload(target) if offload else pipe.to(target)
 
     def save_pretrained(
         self, path: str | Path, torch_dtype: torch.dtype = torch.float16, with_base: bool = True
@@ -110,11 +115,25 @@ class DrivingPipeline:
         if len(dtypes) > 1 or len(devices) > 1 or any(not dtype.is_floating_point for dtype in dtypes):
             raise ValueError(f"to{target}: give a device, a dtype of fractions, or one of each")
         self.compute_dtype = compute_dtype or self.compute_dtype
+        waits_for = self._stay()
         for dtype in dtypes:
             self._hold_in(dtype)
         for device in devices:
             self.network.to(device)
             self.base.to(device)
+        return self if waits_for is None or devices else self.enable_model_cpu_offload(waits_for)
+
+    def enable_model_cpu_offload(self, device: torch.device | str | None = None) -> DrivingPipeline:
+        """Leaves all weights in the machine's memory; each text encoder, the network and the autoencoder is on the device (by
+        default the accelerator that is there) only while it works. `to` a device undoes it. Raises DwmError for a processor.
+        """
+        target = pick_device() if device is None else torch.device(device)
+        if target.type == "cpu":
+            raise DwmError(
+                "offload moves weights between the machine's memory and a device, and this is a processor: leave it out"
+            )
+        self._stay()
+        self._offload = Offload.of(target, self.network, self.base)
         return self
 
     def compile(self) -> DrivingPipeline:
@@ -124,6 +143,13 @@ class DrivingPipeline:
         """
         compile_blocks(self.network.blocks())
         return self
+
+    def _stay(self) -> torch.device | None:
+        """Ends the moving of weights to and fro; gives the device that they were moved to, None where they were not."""
+        if self._offload is None:
+            return None
+        device, self._offload = self._offload.device, self._offload.end(self.base)
+        return device
 
     def _hold_in(self, dtype: torch.dtype) -> None:
         before, self.compute_dtype = self.dtype, torch.float32
@@ -151,7 +177,7 @@ class DrivingPipeline:
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        return self._offload.device if self._offload is not None else next(self.network.parameters()).device
 
     @torch.no_grad()
     def __call__(
@@ -225,6 +251,7 @@ class DrivingPipeline:
             guidance=None if guidance == 1 else guidance,
             negative_prompt=negative_prompt,
             autocast=partial(autocast, self.device, self.compute_dtype),
+            offload=self._offload,
         )
 
     def conditions(self, clip: Clip, prompt: Prompt = None, size: Size | None = None) -> ClipBatch:
@@ -321,7 +348,7 @@ class DrivingPipeline:
 
     def _check_side(self, size: Size, factor: int) -> None:
         """Raises DwmError for pictures that are larger than the network's table of positions, which nothing can force."""
-        options = self.network.options
+        options: Any = self.network.options
         multiple = factor * options.latent_multiple
         if options.largest_side is not None and max(size) // multiple > options.largest_side:
             named, most = self.card.name or "the weights", options.largest_side * multiple

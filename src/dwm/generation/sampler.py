@@ -21,6 +21,7 @@ from dwm.conditions import ConditionOptions, build_conditions
 from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver
 from dwm.errors import DwmError
+from dwm.generation.offload import Offload
 
 Latents = Float[Tensor, "b t v c h w"]
 OnStep = Callable[[int, Latents], Latents]
@@ -55,10 +56,11 @@ class Sampler:
     negative_prompt: str = ""
     on_step: OnStep | None = None
     autocast: Callable[[], AbstractContextManager] = nullcontext
+    offload: Offload | None = None
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        return self.offload.device if self.offload is not None else next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -101,11 +103,13 @@ class Sampler:
             dtype=self.dtype,
             pose_before=pose_before,
         )
+        self._bring(self.network)
         with self.autocast():
             return self.network.prepare(conditions, (halves * latent_shape[0], *latent_shape[1:]))
 
     def predict(self, sample: Latents, time: Float[Tensor, "b t v"], prepared) -> Latents:
         """The network's guided prediction, float32; both halves of guidance go through at once."""
+        self._bring(self.network)
         with self.autocast():
             if self.guidance is None:
                 return self.network(sample, time, prepared).float()
@@ -151,6 +155,7 @@ class Sampler:
 
     def encode(self, frames: Float[Tensor, "b t v 3 H W"]) -> Latents:
         """Latents of given pictures: the posterior's mode, so that nothing is drawn."""
+        self._bring(self.autoencoder)
         return self.autoencoder.encode(frames)
 
     def decode(self, latents: Latents) -> Float[Tensor, "b T v 3 H W"]:
@@ -161,10 +166,15 @@ class Sampler:
         at_once = latents.device.type == "cpu"
         if at_once:
             require_numbers(latents, "sampling")
+        self._bring(self.autoencoder)
         pictures = self.autoencoder.decode(latents)
         if at_once:
             require_numbers(pictures, "the autoencoder")
         return pictures
+
+    def _bring(self, part: nn.Module) -> None:
+        if self.offload is not None:
+            self.offload.bring(part)
 
     def _stepped(self, index: int, latents: Latents) -> Latents:
         return latents if self.on_step is None else self.on_step(index, latents)

@@ -60,7 +60,7 @@ class SweepDenoiser:
         known: Tensor | None,
         layout: Tensor,
         length: int,
-        kept: int,
+        keep: int,
         draw: Callable[[], Tensor],
         watch: Watch | None = None,
     ) -> Iterator[Tensor]:
@@ -68,14 +68,14 @@ class SweepDenoiser:
 
         `draw` gives a window's noise.
         """
-        if not 0 <= kept < length:
-            raise DwmError(f"{kept} known frames: windows of {length} frames need fewer than that")
-        for start in range(0, max(layout.shape[1] - kept, 1), length - kept):
+        if not 0 <= keep < length:
+            raise DwmError(f"{keep} known frames: windows of {length} frames need fewer than that")
+        for start in range(0, max(layout.shape[1] - keep, 1), length - keep):
             part = layout[:, start : start + length]
             part = torch.cat([part, part[:, -1:].expand(-1, length - part.shape[1], -1, -1, -1)], dim=1)
-            found = self.window(draw(), known, part, watch)
-            yield found
-            known = found[:, length - kept :]
+            latents_found = self.window(draw(), known, part, watch)
+            yield latents_found
+            known = latents_found[:, length - keep :]
 
     def _predict(self, latents: Tensor, times: Tensor, layout: Tensor | None, watch: Watch | None) -> Tensor:
         if self.guidance is None:
@@ -84,11 +84,11 @@ class SweepDenoiser:
             raise DwmError("guidance follows a layout, and there is none; leave guidance out")
         doubled = with_blank(layout)
         if self.separate:
-            blank, told = (self._call(latents, times, half, watch) for half in doubled.chunk(2))
+            blank, conditioned = (self._call(latents, times, half, watch) for half in doubled.chunk(2))
         else:
             both = self._call(latents.repeat(2, 1, 1, 1, 1), times.repeat(2, 1), doubled, watch)
-            blank, told = both.chunk(2)
-        return blank + self.guidance * (told - blank)
+            blank, conditioned = both.chunk(2)
+        return blank + self.guidance * (conditioned - blank)
 
     def _call(self, latents: Tensor, times: Tensor, layout: Tensor | None, watch: Watch | None) -> Tensor:
         result = predict(self.network, latents, times, blank_conditions(latents, layout, self.text))

@@ -71,13 +71,13 @@ class TokenSampler:
         `protect` keeps known frames as they are; without it noise may put some of their tokens to the draw again.
         """
         b, t, _ = known.shape
-        given = known.flatten(0, 1)
-        ids, hidden = given, (given == HIDDEN).sum(1)
+        known_ids = known.flatten(0, 1)
+        ids, hidden = known_ids, (known_ids == HIDDEN).sum(1)
         pictures = None if layout is None else layout.flatten(0, 1)
         for step in range(self.options.steps):
             ids = self._step(step, ids, hidden, pictures, t, generator, watch)
             if protect:
-                ids = torch.where((given != HIDDEN).all(1, keepdim=True), given, ids)
+                ids = torch.where((known_ids != HIDDEN).all(1, keepdim=True), known_ids, ids)
         return ids.view(b, t, -1)
 
     def windows(
@@ -119,20 +119,20 @@ class TokenSampler:
         if step < options.blank_steps and options.blank:
             chosen[..., list(options.blank)] = SHUT
         probabilities = chosen.softmax(-1)
-        drawn = torch.multinomial(probabilities.flatten(0, 1).cpu(), 1, generator=generator).to(ids.device)
-        drawn = drawn.view(ids.shape)
-        probability = probabilities.gather(-1, drawn[..., None])[..., 0]
-        found = torch.where(open_now, drawn, ids)
+        samples = torch.multinomial(probabilities.flatten(0, 1).cpu(), 1, generator=generator).to(ids.device)
+        samples = samples.view(ids.shape)
+        probability = probabilities.gather(-1, samples[..., None])[..., 0]
+        result = torch.where(open_now, samples, ids)
         if watch is not None:
-            watch(TokenStep(ids, logits, probability, found))
+            watch(TokenStep(ids, logits, probability, result))
         confidence = torch.where(open_now, probability, CERTAIN).log()
         if options.noise:
             uniform = torch.rand(ids.shape, generator=generator).to(confidence)
             fading = NOISE * (1 - (step + 1) / options.steps)
             confidence = confidence - fading * (-uniform.log()).log()
         if step + 1 == options.steps:
-            return found
-        return found.masked_fill(confidence < self._limits(step, confidence, hidden), HIDDEN)
+            return result
+        return result.masked_fill(confidence < self._limits(step, confidence, hidden), HIDDEN)
 
     def _limits(self, step: int, confidence: Tensor, hidden: Tensor) -> Tensor:
         """Of each frame the confidence below which its tokens are hidden again."""
@@ -152,5 +152,5 @@ class TokenSampler:
 def _guided(logits: Tensor, guidance: float | None) -> Tensor:
     if guidance is None:
         return logits.clone()
-    blank, told = logits.chunk(2)
-    return blank + guidance * (told - blank)
+    blank, conditioned = logits.chunk(2)
+    return blank + guidance * (conditioned - blank)

@@ -35,7 +35,7 @@ ODDITIES = (
 
 
 class LidarRun(Options):
-    """A LiDAR run, kept as it was: its networks are not here yet."""
+    """A LiDAR run, kept as it was. Its networks are here; no verb trains or samples them yet."""
 
     verb: Literal["lidar"] = Field("lidar", description="what this file runs")
     kind: Literal["diffusion", "maskgit", "autoencoder", "codebook"] = Field(
@@ -44,9 +44,13 @@ class LidarRun(Options):
     settings: dict[str, Any] = Field(..., description="the run's own settings, as they stood in its file")
 
     def build(self) -> NoReturn:
-        """Raises DwmError."""
+        """Raises DwmError: the first fault of its networks' sections, or that no verb runs it."""
+        from dwm.opendwm.lidar_weights import networks_of
+
+        names = ", ".join(networks_of(self.settings, "config"))
         raise DwmError(
-            f"a LiDAR run ({self.kind}): its networks are not here yet; the config is kept, nothing can run it"
+            f"a LiDAR run ({self.kind}): no verb trains or samples it yet; its networks ({names}) are known, and "
+            "dwm convert weights -c reads their weights"
         )
 
 

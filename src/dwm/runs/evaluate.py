@@ -27,6 +27,7 @@ from dwm.runs import score_record
 from dwm.runs.clips import opened_path
 from dwm.runs.generate import loaded
 from dwm.runs.precision import DtypeChoice
+from dwm.runs.protocols import FIXED, check_fixed, fixed_by, protocol_called
 from dwm.storage import check_folder
 
 FILES = ("scores.json", "contact_sheet.png", "config.json", "report.html")
@@ -50,15 +51,22 @@ class EvaluationRun(Options):
     split: str | None = Field("val", description="scenes: val, train, mini_val, a file of names, …; null: all of them")
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     town_seed: int = Field(1000, ge=0, description="which town, where there is no data set")
+    protocol: str | None = Field(
+        None, description="name of what fixes frames, rate, views and given frames; null: the run does"
+    )
+    references: int | None = Field(None, ge=0, le=3, description="first frames of each clip that are given; null: none")
     clips: int = Field(16, ge=1, le=1_000_000, description="clips that are generated")
     frames: int | None = Field(None, ge=1, le=4096, description="frames of each")
-    fps: float | None = Field(None, ge=0.01, le=1000, description="frames a second")
+    fps: float | None = Field(None, ge=0, le=1000, description="frames a second; 0: as recorded")
     stride: float = Field(2.0, gt=0, description="seconds between two clips of one scene")
     views: Names | None = Field(None, description="cameras")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
+    offload: bool | None = Field(
+        None, description="whether weights wait in the machine's memory while others work; null: where they must"
+    )
     scores: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
 
 
@@ -80,12 +88,15 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
     run = completed(run, card)
+    digests = () if run.data is None else (opened_path(run.data, run.version, run.split).digest(),)
     clips, pipe = choose_clips(run, card), loaded(run)
-    return measured(run, clips, pipe, output)
+    return measured(run, clips, pipe, output, digests)
 
 
-def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, output: Path) -> Evaluated:
-    """Generates `clips`, scores them and writes everything into `output`."""
+def measured(
+    run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, output: Path, data: Sequence[str | None] = ()
+) -> Evaluated:
+    """Generates `clips`, scores them and writes everything into `output`. data: digests of the sets that they are of."""
     run = run.with_(dtype=pipe.computes_in)
     shown: list[tuple[Video, Video]] = []
 
@@ -99,6 +110,7 @@ def measured(run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, o
     tools = Tools(run.scores, pick_device(run.device))
     scores = run_scores(generated, clips, run.scores, on_clip=remember, tools=tools)
     record = record_of(run, clips, shown[0][0].size, scores)
+    record["origin"]["data_digests"] = list(data)
     return Evaluated(run, scores, tuple(written(run, clips, shown, scores, record, output)))
 
 
@@ -111,17 +123,22 @@ def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], 
     )
     return {
         "record": score_record.RECORD_VERSION,
-        "protocol": score_record.protocol(clips, size, run.scores, list(scores.results)),
+        "protocol": score_record.protocol(
+            clips, size, run.scores, list(scores.results), run.protocol, run.references or 0
+        ),
         "origin": score_record.origin(weights if weights.exists() else None, about),
     }
 
 
 def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
-    """The same run with every null that the weights answer filled in."""
+    """The same run with every null filled in that its protocol or the weights answer. Raises DwmError where it contradicts one."""
+    check_fixed(run.protocol, {name: getattr(run, name) for name in FIXED})
+    run = run.with_(**fixed_by(run.protocol))
     return run.with_(
         frames=run.frames or card.window or 1,
-        fps=run.fps or card.fps,
+        fps=card.fps if run.fps is None else run.fps,
         views=run.views or card.views,
+        references=run.references or 0,
         steps=run.steps or card.sampling.num_inference_steps,
         guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
     )
@@ -129,15 +146,16 @@ def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
 
 def choose_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
     """The clips, spread over the scenes. Raises DwmError where there are too few."""
-    frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
+    frames, fps, views = run.frames or 1, card.fps if run.fps is None else run.fps, run.views or card.views
+    fixed = None if run.protocol is None else protocol_called(run.protocol).stride
     if run.data is None:
         name = drawn_name("town", seed=run.town_seed, first=HELD_OUT, scenes=run.clips)
-        town = DatasetWindows(opened_path(name, options=ReadOptions(views=views)), frames, ((fps, 1.0),))
+        town = DatasetWindows(opened_path(name, options=ReadOptions(views=views)), frames, ((fps or card.fps, 1.0),))
         return [town[index] for index in range(len(town))]
     dataset = opened_path(
         run.data, run.version, run.split, ReadOptions(views=views, key_frames_only=run.key_frames_only)
     )
-    windows = dataset.with_pictures(dataset.windows(frames, fps, run.stride, check=False))
+    windows = dataset.with_pictures(dataset.windows(frames, fps, fixed or run.stride, check=False))
     if len(windows) < run.clips:
         raise DwmError(
             f"{run.data}: {len(dataset)} scenes of split {run.split} give {len(windows)} clips, fewer than --clips "
@@ -149,7 +167,13 @@ def choose_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
 
 def sampled(pipe: DrivingPipeline, clip: Clip, run: EvaluationRun, seed: int) -> Video:
     """One clip's video."""
-    return pipe(clip, num_inference_steps=run.steps, guidance_scale=run.guidance, seed=seed)
+    return pipe(
+        clip,
+        num_inference_steps=run.steps,
+        guidance_scale=run.guidance,
+        seed=seed,
+        reference_frames=run.references or 0,
+    )
 
 
 def written(
@@ -175,6 +199,7 @@ def written(
     ]
     rate = f"{run.frames} frames at {run.fps:g} a second" if run.fps else "single pictures"
     facts = {
+        **({} if run.protocol is None else {"protocol": f"{run.protocol}: {protocol_called(run.protocol).words}"}),
         "clips": f"{scores.clips} of {run.data or f'town {run.town_seed}'}, {rate}",
         "weights": run.weights,
         "sampling": f"{run.steps} steps, guidance {run.guidance:g}, computed in {run.dtype}",

@@ -19,7 +19,7 @@ from dwm.checkpoints.locations import resolve
 from dwm.clip import Clip
 from dwm.config.files import CONFIG_NAME, check_own, read_json, save, validated
 from dwm.data import ReadOptions
-from dwm.data.edited_set import ScenePart, part_of, save_pictures, write_tables_of
+from dwm.data.edited_set import ScenePart, check_names, part_of, save_pictures, write_tables_of
 from dwm.data.edits import Edits
 from dwm.data.tables.dataset import TableDataset
 from dwm.errors import DwmError
@@ -44,6 +44,7 @@ class ExportRun(Options):
     """What `dwm export` does. A field that is null takes what the weights were trained with."""
 
     verb: Literal["export"] = Field("export", description="what this file runs")
+    layout: Literal["nuscenes", "worldlens"] = Field("nuscenes", description="what is written: a data set, or films")
     weights: str = Field("town", description="folder of weights, or town for the built-in ones")
     base_model: str | None = Field(None, description="folder of the base model where it does not lie with the weights")
     data: str = Field(..., description="data set whose scenes are generated anew")
@@ -56,6 +57,8 @@ class ExportRun(Options):
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     edits: Edits = Field(Edits(), description="what is different from the data")
     lidar: bool = Field(False, description="whether the sweeps of the scenes are copied")
+    frames: int = Field(16, ge=1, le=4096, description="frames of a film (worldlens)")
+    generations: int = Field(4, ge=1, le=1000, description="films of each scene (worldlens)")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     seed: int = Field(0, ge=0, lt=2**62, description="of the first scene's noise; each further one has the next")
@@ -86,6 +89,7 @@ def export_nuscenes(run: ExportRun, output: Path) -> Exported:
     run = completed(run, card)
     check(run, card)
     dataset = opened_set(run)
+    check_names(dataset, run.edits)
     version = plain_name(dataset.version if dataset.version.startswith("v1.0-") else "v1.0-trainval", "the version")
     parts = chosen_parts(run, dataset)
     boxes = None
@@ -165,7 +169,8 @@ def generated(run: ExportRun, parts: Sequence[ScenePart], output: Path) -> Itera
     pipe = loaded(run) if open_numbers else None
     for number in open_numbers:
         part = parts[number]
-        clip = edited(part.clip(), run.edits)
+        clip = part.clip()
+        clip = edited(clip, run.edits.fitting(clip.instances))
         assert pipe is not None
         pictures = sampled(pipe, run, clip, run.seed + number).pictures()
         files = save_pictures(output, part, pictures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from dwm.report import Group, Report, Shown, Video, comparison, layout_video, re
 from dwm.runs.blank_clip import plain_clip
 from dwm.runs.clips import opened_path
 from dwm.runs.edits import edited
+from dwm.runs.memory import all_words, planned
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
 from dwm.screen import say
 from dwm.storage import check_folder
@@ -67,6 +68,9 @@ class GenerationRun(Options):
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
+    offload: bool | None = Field(
+        None, description="whether weights wait in the machine's memory while others work; null: where they must"
+    )
     compile: bool = Field(False, description="compile the network first, which takes a minute; later steps are faster")
     force: bool = Field(False, description="try sizes, lengths and views that the weights never saw")
 
@@ -93,7 +97,7 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     run = completed(run, card)
     check(run, card)
     clip = choose_clip(run, card)
-    pipe = loaded(run)
+    pipe = loaded(run, [clip])
     if run.compile:
         pipe.compile()
     run = run.with_(dtype=pipe.computes_in)
@@ -177,14 +181,24 @@ def asked(names: Iterable[str]) -> str:
     return " and ".join(f"--{name.replace('_', '-')}" if name in FLAGS else f"--edits {name}" for name in names)
 
 
-def loaded(run: GenerationRun | Any) -> DrivingPipeline:
-    """The pipeline of a run on its device, in its precision, which is said."""
+def loaded(run: GenerationRun | Any, clips: Sequence[Clip] | None = None) -> DrivingPipeline:
+    """The pipeline of a run on its device, in its precision and as its memory allows, which is said. Where all `clips` are
+    known, their words are encoded before the network is read. Raises DwmError where the memory is too little."""
     device = pick_device(run.device)
     use_free_cores()
-    if not progress.QUIET:
-        say(precision_line(run.dtype, device))
     dtype = chosen_dtype(run.dtype, device)
-    return DrivingPipeline.from_pretrained(run.weights, base_model=run.base_model, torch_dtype=dtype, device=device)
+    plan = planned(run, device, dtype, clips is not None)
+    if not progress.QUIET:
+        say(precision_line(run.dtype, device), *plan.lines())
+    words = None if plan.how == "whole" else all_words(clips or (), run)
+    return DrivingPipeline.from_pretrained(
+        run.weights,
+        base_model=run.base_model,
+        torch_dtype=dtype,
+        device=device,
+        words=words,
+        offload=plan.how == "offload",
+    )
 
 
 def sampled(pipe: DrivingPipeline, clip: Clip, run: GenerationRun, what: str = "generate") -> Video:

@@ -35,12 +35,18 @@ NEEDS = {
 
 
 def protocol(
-    clips: Sequence[Clip], size: tuple[int, int], options: EvaluationOptions, scores: Sequence[str]
+    clips: Sequence[Clip],
+    size: tuple[int, int],
+    options: EvaluationOptions,
+    scores: Sequence[str],
+    name: str | None = None,
+    references: int = 0,
 ) -> dict[str, Any]:
     """Everything that changes a number other than what is scored: two records are comparable where all of it is equal."""
     first = clips[0]
     times = Counter(row[0].time for clip in clips for row in (clip.captions or ())[:1])
     return {
+        "name": name,
         "clips": len(clips),
         "clips_sha256": _clips_digest(clips),
         "frames": first.length,
@@ -48,7 +54,7 @@ def protocol(
         "views": list(first.views),
         "size": list(size),
         "times_of_day": dict(sorted(times.items())),
-        "reference_frames": 0,
+        "reference_frames": references,
         "options": options.model_dump(mode="json", exclude={"scores", "optional", "features", "i3d_file"}),
         "feature_files": {
             name: _file_digest(name, options) for name in sorted({NEEDS[score] for score in scores if score in NEEDS})

@@ -42,7 +42,7 @@ class ArgoverseCaptions(CaptionFiles):
             self._pictures_of(scene, channel),
         )
         own = [self._nearest(scene, channel, picture) for picture in pictures.tolist()]
-        same = [times[place] for place in nearest_index(rounded, pictures / 1000)] == own
+        same = [times[index] for index in nearest_index(rounded, pictures / 1000)] == own
         if same and len(set(rounded.tolist())) == len(times):
             return [(round(time / 1000), self.key(scene, channel, time)) for time in times]
         pairs = zip(pictures.tolist(), own, strict=True)

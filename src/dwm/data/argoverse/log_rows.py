@@ -57,8 +57,8 @@ class LogRows:
 
     def tables(self) -> dict[str, pa.Table]:
         """Empty of scenes where the log holds no frames. Raises DwmError for a table that is missing or damaged."""
-        found = list(self._frames())
-        if not found:
+        frames = list(self._frames())
+        if not frames:
             self.notes.append("holds no picture and no sweep, and is left out")
             return {"notes": self._notes()}
         if not len(self._annotated):
@@ -68,15 +68,15 @@ class LogRows:
             self.notes.append("has no map")
         name = self.log.name
         scene = {"token": self.log.token, "name": name, "description": "", "map": name if lane_map else ""}
-        instants = np.unique(np.concatenate([part.instants for part in found]))
+        instants = np.unique(np.concatenate([part.instants for part in frames]))
         return {
             "scenes": pa.Table.from_pylist([scene], SCHEMAS["scenes"]),
-            "sensors": pa.Table.from_pylist([self._sensor(part.sensor) for part in found], SCHEMAS["sensors"]),
+            "sensors": pa.Table.from_pylist([self._sensor(part.sensor) for part in frames], SCHEMAS["sensors"]),
             "instants": pa.table(
                 [self._tokens(instants), pa.array([self.log.token] * len(instants), TEXT), pa.array(instants / 1000)],
                 schema=SCHEMAS["instants"],
             ),
-            "frames": pa.concat_tables([self._frame_rows(part) for part in found]),
+            "frames": pa.concat_tables([self._frame_rows(part) for part in frames]),
             "boxes": self._box_rows(instants),
             "notes": self._notes(),
         }
@@ -168,8 +168,8 @@ class LogRows:
         camera = name.rpartition("/")[2]
         mounting = self._mountings[camera]
         fx, fy, cx, cy = (self._lenses[camera][part] for part in LENS)
-        place = {"translation": [mounting[axis] for axis in SHIFT], "rotation": [mounting[axis] for axis in TURN]}
-        return row | place | {"kind": "camera", "intrinsics": [fx, 0, cx, 0, fy, cy, 0, 0, 1]}
+        pose = {"translation": [mounting[axis] for axis in SHIFT], "rotation": [mounting[axis] for axis in TURN]}
+        return row | pose | {"kind": "camera", "intrinsics": [fx, 0, cx, 0, fy, cy, 0, 0, 1]}
 
     def _tokens(self, stamps: Int[np.ndarray, "n"], *words: str) -> pa.Array:
         return pa.array(["|".join((self.log.name, *words, str(stamp))) for stamp in stamps.tolist()], TEXT)
@@ -216,11 +216,11 @@ class LogRows:
         return pa.table(columns, schema=SCHEMAS["boxes"])
 
 
-def nearest(stamps: Int[np.ndarray, "n"], wanted: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
+def nearest(stamps: Int[np.ndarray, "n"], instants: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
     """The index of the nearest of some whole numbers, which rise; the earlier of two equally near."""
-    right = np.clip(np.searchsorted(stamps, wanted), 0, len(stamps) - 1)
+    right = np.clip(np.searchsorted(stamps, instants), 0, len(stamps) - 1)
     left = np.maximum(right - 1, 0)
-    return np.where(np.abs(stamps[left] - wanted) <= np.abs(stamps[right] - wanted), left, right)
+    return np.where(np.abs(stamps[left] - instants) <= np.abs(stamps[right] - instants), left, right)
 
 
 def category_of(name: str) -> str:

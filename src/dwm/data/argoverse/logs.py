@@ -19,8 +19,8 @@ CAMERAS, LIDAR, SENSORS = "cameras", "lidar", "sensors"
 STAMP = re.compile(r"([0-9]{1,18})\.(?:jpg|png|bin)")
 """A picture or sweep is called by its time in ns."""
 RING = tuple(
-    f"{CAMERAS}/ring_{place}"
-    for place in ("front_left", "front_right", "side_right", "rear_right", "rear_left", "side_left")
+    f"{CAMERAS}/ring_{camera}"
+    for camera in ("front_left", "front_right", "side_right", "rear_right", "rear_left", "side_left")
 )
 """The six cameras that lie across, clockwise from the front left; the one in front stands upright."""
 POINT = pa.schema(
@@ -72,7 +72,7 @@ EXTRINSICS, INTRINSICS = "calibration/egovehicle_SE3_sensor.feather", "calibrati
 
 def find_logs(tree: Tree) -> list[Log]:
     """The logs in a tree's root, in `sensor`, or in the folder of a split in one of them, by split and name."""
-    found = [
+    logs = [
         *(log for top in ("", "sensor/") for log in _logs(tree, top, _split_of(tree.where))),
         *(
             log
@@ -82,7 +82,7 @@ def find_logs(tree: Tree) -> list[Log]:
             for log in _logs(tree, f"{top}{split}/", split)
         ),
     ]
-    return [log for log in found if {SENSORS, "calibration"} & tree.folders(log.folder)]
+    return [log for log in logs if {SENSORS, "calibration"} & tree.folders(log.folder)]
 
 
 def has_logs(tree: Tree) -> bool:

@@ -63,11 +63,11 @@ class ArgoverseTables(SceneTables):
     @cached_property
     def files(self) -> Sequence[str]:
         """The tables of each log, and the folders of its sensors."""
-        found = []
+        files_of_logs = []
         for log in self.logs:
             sensors = (LIDAR, CAMERAS, *log.cameras(self.tree))
-            found += [*log.tables, log.file("map/"), *(log.file(f"{SENSORS}/{name}/") for name in sensors)]
-        return found
+            files_of_logs += [*log.tables, log.file("map/"), *(log.file(f"{SENSORS}/{name}/") for name in sensors)]
+        return files_of_logs
 
     def called(self, name: str) -> str:
         return f"{self.tree.where}: {self.format} ({name})"
@@ -76,10 +76,10 @@ class ArgoverseTables(SceneTables):
         if name == "captions":
             return self._caption_rows()
         if name == "lanes":
-            maps = filter(None, self._kept["scenes"]["map"].to_pylist())
+            maps = filter(None, self._cached["scenes"]["map"].to_pylist())
             rows = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
             return pa.Table.from_pylist(rows, SCHEMAS["lanes"]) if rows else None
-        return self._kept[name]
+        return self._cached[name]
 
     def map(self, name: str) -> LaneMap:
         """The map of a log."""
@@ -95,17 +95,17 @@ class ArgoverseTables(SceneTables):
         return [*self._captions(named)]
 
     def _captions(self, named: tuple[str, str] | None = None) -> list[ArgoverseCaptions]:
-        found = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
+        parts = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
         logs = {log.token: log for log in self.logs}
-        return [ArgoverseCaptions(part.name, part.captions, part.times, self.tree, logs) for part in found]
+        return [ArgoverseCaptions(part.name, part.captions, part.times, self.tree, logs) for part in parts]
 
     def _caption_rows(self) -> pa.Table | None:
         """What the caption files say of these logs, its times in whole µs."""
         tokens = {log.token for log in self.logs}
         rows = []
         for part in self._captions():
-            for place in part.times:
-                scene, _, sensor = place.partition("|")
+            for camera_key in part.times:
+                scene, _, sensor = camera_key.partition("|")
                 for at, key in part.in_microseconds(scene, sensor) if scene in tokens else ():
                     if (fault := part.fault(key)) is not None:
                         raise DwmError(fault)
@@ -114,16 +114,16 @@ class ArgoverseTables(SceneTables):
         return pa.Table.from_pylist(rows, SCHEMAS["captions"]) if rows else None
 
     def lost_rows(self) -> Iterator[Finding]:
-        notes = self._kept["notes"].to_pylist()
+        notes = self._cached["notes"].to_pylist()
         for cause, count in Counter(note["cause"] for note in notes).items():
             scene = next(note["scene"] for note in notes if note["cause"] == cause)
             yield Finding(f"a log {cause}", count, scene, False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+        return {name: value for name, value in self.__dict__.items() if name != "_cached"}
 
     @cached_property
-    def _kept(self) -> Mapping[str, pa.Table]:
+    def _cached(self) -> Mapping[str, pa.Table]:
         """All that the logs say, read once and kept beside the data."""
         key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
         return kept_tables(cache_folder(self.tree.beside), f"{self.version}.logs", key, self._read_all)[0]

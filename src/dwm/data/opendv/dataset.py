@@ -228,8 +228,6 @@ def check_opendv(tree: Tree, options: ReadOptions, read_files: bool = False) -> 
     listed = {file: known.get(_id(name, known)) for name, file in files.items()}
     facts = header_facts(tree, list(listed))
     whole = {file: fact for file, fact in facts.items() if isinstance(fact, FilmFacts)}
-    findings_found: list[Finding] = list(findings(tree, known, listed, facts, options, read_files))
+    results: list[Finding] = list(findings(tree, known, listed, facts, options, read_files))
     frames = sum(round((fact.end - fact.first) * fact.rate) for file, fact in whole.items() if listed[file])
-    return Checked(
-        "OpenDV", sum(listed[file] is not None for file in whole), frames, 0, tuple(findings_found), "OpenDV"
-    )
+    return Checked("OpenDV", sum(listed[file] is not None for file in whole), frames, 0, tuple(results), "OpenDV")

@@ -79,7 +79,9 @@ class FilmScene:
 
     def starts(self, frames: int, fps: float, stride: float) -> Float[np.ndarray, "n"]:
         """Where clips start (s), `stride` seconds apart, in the part that the list of videos says is of use."""
-        first, last = self.recording.start_discard, self.recording.last_start(frames / fps)
+        first = self.recording.start_discard
+        # A list that says far more than the film holds makes no more than one window behind its end.
+        last = min(self.recording.last_start(frames / fps), self.facts.end + stride)
         return first + stride * np.arange(max(0, int(np.floor((last - first) / stride + 1e-9)) + 1))
 
     def holds(self, start: float, frames: int, fps: float) -> bool:

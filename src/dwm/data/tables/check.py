@@ -88,7 +88,7 @@ def _missing_files(tables: IndexedTables) -> Iterator[Finding]:
 def _missing_cameras(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[Finding]:
     """Cameras that the tables know and a scene has no pictures of."""
     cameras = [row["channel"] for row in tables.index.channels.to_pylist() if row["modality"] == "camera"]
-    blind = [scene.name for scene in scenes if not scene.views]
+    blind = [scene.name for scene in scenes if not scene.channels()]
     if blind:
         example = f"{blind[0]}: no camera has a row in sample_data.json, so that there are no clips"
         yield Finding("scenes without pictures", len(blind), example)
@@ -226,6 +226,8 @@ def _unseen_boxes(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterat
                 example = (
                     f"{scene.name}: {boxes.category[int(np.argmin(visible))]} {boxes.instance[int(np.argmin(visible))]}"
                 )
+    if not total and not any(scene.views for scene in scenes):
+        return
     if not total:
         yield Finding("boxes", 0, "none are annotated in whole scenes; layouts of boxes will be black", False)
     elif unseen == total:

@@ -74,42 +74,42 @@ def _of_message(metadata: pa.Buffer, body: pa.Buffer | None) -> int:
 class _Flat:
     """A table of a flat buffer: its fields by number."""
 
-    def __init__(self, data: bytes, place: int) -> None:
-        self.data, self.place = data, place
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data, self.position = data, position
 
-    def _at(self, form: str, place: int) -> int:
-        if place < 0:
+    def _at(self, form: str, position: int) -> int:
+        if position < 0:
             raise ValueError("a link leads out of it")
-        return struct.unpack_from(form, self.data, place)[0]
+        return struct.unpack_from(form, self.data, position)[0]
 
-    def follow(self, place: int) -> _Flat:
-        return _Flat(self.data, place + self._at("<I", place))
+    def follow(self, position: int) -> _Flat:
+        return _Flat(self.data, position + self._at("<I", position))
 
     def _field(self, number: int) -> int | None:
-        table = self.place - self._at("<i", self.place)
+        table = self.position - self._at("<i", self.position)
         inside = 4 + 2 * number < self._at("<H", table)
         offset = self._at("<H", table + 4 + 2 * number) if inside else 0
-        return self.place + offset if offset else None
+        return self.position + offset if offset else None
 
     def has(self, number: int) -> bool:
         return self._field(number) is not None
 
     def byte(self, number: int) -> int:
-        return 0 if (place := self._field(number)) is None else self._at("<B", place)
+        return 0 if (position := self._field(number)) is None else self._at("<B", position)
 
     def long(self, number: int) -> int:
-        return 0 if (place := self._field(number)) is None else self._at("<q", place)
+        return 0 if (position := self._field(number)) is None else self._at("<q", position)
 
     def child(self, number: int) -> _Flat:
-        if (place := self._field(number)) is None:
+        if (position := self._field(number)) is None:
             raise ValueError("a message is empty")
-        return self.follow(place)
+        return self.follow(position)
 
     def pairs(self, number: int) -> list[tuple[int, int]]:
         """A vector of pairs of whole numbers."""
-        if (place := self._field(number)) is None:
+        if (position := self._field(number)) is None:
             return []
-        vector = self.follow(place).place
+        vector = self.follow(position).position
         count = self._at("<I", vector)
         if vector + 4 + 16 * count > len(self.data):
             raise ValueError("a list is longer than its message")

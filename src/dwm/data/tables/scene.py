@@ -115,7 +115,8 @@ class TableScene:
     @cached_property
     def rate(self) -> float:
         """Frames per second of the first view, as recorded."""
-        stamps = self._stamps(self.views[0]) if self.views else ()
+        clock = next(iter(self.views or self.channels()), None)
+        stamps = () if clock is None else self._stamps(clock)
         return 0.0 if len(stamps) < 2 or stamps[-1] == stamps[0] else round(1e6 / typical_step(stamps), 1)
 
     def windows(
@@ -128,7 +129,9 @@ class TableScene:
         reference_oddity: bool = False,
     ) -> list[Window]:
         """All windows of `length` frames; see `frame_windows` for fps and stride (by index with fps 0)."""
-        if not self.views:  # `clip` says so; among other scenes it just gives no windows
+        if not self.views and (
+            views or not self.channels()
+        ):  # `clip` says so; among other scenes it just gives no windows
             return []
         channels = self.channels(views)
         self._tell_unevenness(channels, fps)
@@ -145,7 +148,7 @@ class TableScene:
         self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
     ) -> Clip:
         """`frames` frames from `start` (s) on, at `fps` (None: as recorded), each the one nearest to its time."""
-        if not self.views:
+        if not self.channels(views):
             raise DwmError(
                 f"{self.name}: has no pictures of any camera in sample_data.json, so no clips; is a part of the tables missing?"
             )
@@ -267,7 +270,7 @@ class TableScene:
     @cached_property
     def _moments(self) -> tuple[Float[np.ndarray, "m"], Int[np.ndarray, "m"]]:
         """When boxes were annotated (µs), and the samples' numbers: nuScenes annotates at the times of the LiDAR's key frames."""
-        clock = next((name for name in self.rows_of if self._kinds[name] == "lidar"), self.views[0])
+        clock = next((name for name in self.rows_of if self._kinds[name] == "lidar"), None) or self.views[0]
         columns, rows = self.tables.columns, self.rows_of[clock]
         rows = rows[columns.key[rows]]
         return columns.timestamp[rows], columns.sample[rows]
@@ -285,4 +288,5 @@ class TableScene:
         used = self.tables.columns.calibration[rows]
         mounting = self._mounting(used[0] if (used == used[0]).all() else used)
         files = tuple(self._index.frames["filename"][int(row)].as_py() for row in rows)
-        return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.tables.tree, files))
+        boxes = None if self.views else tuple(row[0] for row in self._boxes(rows[:, None]))
+        return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.tables.tree, files), boxes)

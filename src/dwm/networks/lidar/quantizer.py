@@ -65,7 +65,7 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, z: Tensor, usage: Usage | None = None, generator: torch.Generator | None = None) -> Quantized:
         """Latents (..., channels). With `usage` the codes are kept alive in training, and their use is counted always."""
-        given, z = z, self._scaled(z)
+        unscaled, z = z, self._scaled(z)
         if usage is not None and self.training:
             self._renew(z.detach().flatten(0, -2), usage, generator)
         indices = self.nearest(z)
@@ -74,7 +74,7 @@ class VectorQuantizer(nn.Module):
             self._count(indices, usage)
         commitment = self._apart(codes.detach(), z)
         return Quantized(
-            given + (codes - given).detach(), indices, self.beta * commitment, self._apart(codes, z.detach())
+            unscaled + (codes - unscaled).detach(), indices, self.beta * commitment, self._apart(codes, z.detach())
         )
 
     def nearest(self, z: Tensor) -> Tensor:
@@ -111,12 +111,12 @@ class VectorQuantizer(nn.Module):
         if not (first or bool(dead)):
             self.num_iter += 1
             return
-        self._place(generator)
+        self._put_codes(generator)
         self.num_iter.zero_()
         usage.age.zero_()
         usage.count.zero_()
 
-    def _place(self, generator: torch.Generator | None) -> None:
+    def _put_codes(self, generator: torch.Generator | None) -> None:
         count = len(self.reservoir)
         data = self.reservoir[_permutation(count, generator, self.reservoir)]
         start = self.reservoir[_permutation(count, generator, self.reservoir)][: self.embedding.num_embeddings]
@@ -132,15 +132,15 @@ class VectorQuantizer(nn.Module):
         usage.count.add_(used.to(usage.count))
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:  # type: ignore[no-untyped-def]
-        """A trained reservoir has as many rows as its first batch had; the codes' table must fit."""
+        """A trained reservoir has as many rows as its first batch had, and may be missing; the codes' table must fit."""
         table = state_dict.get(f"{prefix}embedding.weight")
         if table is not None and table.shape != self.embedding.weight.shape:
-            found, expected = (" x ".join(map(str, t.shape)) for t in (table, self.embedding.weight))
+            shape, expected = (" x ".join(map(str, t.shape)) for t in (table, self.embedding.weight))
             raise DwmError(
-                f"{prefix}embedding.weight: a table of {found}, the network has {expected}; change its options"
+                f"{prefix}embedding.weight: a table of {shape}, the network has {expected}; change its options"
             )
-        rows = state_dict.get(f"{prefix}reservoir")
-        if rows is not None and rows.ndim == 2 and rows.shape[1] == self.reservoir.shape[1]:
+        rows = state_dict.setdefault(f"{prefix}reservoir", self.reservoir)
+        if rows.ndim == 2 and rows.shape[1] == self.reservoir.shape[1]:
             self.reservoir = self.reservoir.new_empty(rows.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 

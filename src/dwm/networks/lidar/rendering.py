@@ -108,9 +108,9 @@ def render(
         def part(grid: Tensor, o: Tensor, d: Tensor) -> tuple[Tensor, ...]:
             return _follow(grid, opacity, o, d, box, occupied, features)
 
-        given = grid, origins[chunk], rays[chunk]
+        inputs = grid, origins[chunk], rays[chunk]
         keep = torch.is_grad_enabled() and len(chunk) < len(rays)
-        parts.append(checkpoint(part, *given, use_reentrant=False) if keep else part(*given))
+        parts.append(checkpoint(part, *inputs, use_reentrant=False) if keep else part(*inputs))
     values, left, weight, empty = (torch.cat(part) for part in zip(*parts, strict=True))
     return Rendering(values, left, weight, empty.sum() / len(rays))
 
@@ -147,9 +147,9 @@ def sample(origins: Tensor, rays: Tensor, box: Box, occupied: Occupied | None = 
 def interpolate(grid: Tensor, points: Tensor, box: Box) -> Tensor:
     """Features (n, c) of `grid` (c, x, y, z) at points (n, 3): linear between cells, the corners at the box's corners."""
     lower, upper = points.new_tensor(box.lower), points.new_tensor(box.upper)
-    place = ((points - lower) / (upper - lower)).flip(-1) * 2 - 1
-    found = F.grid_sample(grid[None], place.view(1, 1, 1, -1, 3).to(grid), mode="bilinear", align_corners=True)
-    return found.view(len(grid), -1).T
+    position = ((points - lower) / (upper - lower)).flip(-1) * 2 - 1
+    values = F.grid_sample(grid[None], position.view(1, 1, 1, -1, 3).to(grid), mode="bilinear", align_corners=True)
+    return values.view(len(grid), -1).T
 
 
 def weights(opacity: Tensor, ray: Tensor, rays: int) -> tuple[Tensor, Tensor]:
@@ -180,11 +180,11 @@ def _follow(
     """Values, light left, summed weights and squared weights in front of the surface, a row for each ray."""
     n = len(rays)
     ray, step, points = sample(origins, rays, box, occupied)
-    found = interpolate(grid, points, box)
-    alpha = torch.sigmoid(opacity(found)).view(-1)
+    features_there = interpolate(grid, points, box)
+    alpha = torch.sigmoid(opacity(features_there)).view(-1)
     weight, left = weights(alpha, ray, n)
-    seen = weight[:, None] * found if features else weight * (step * box.step)
-    values = seen.new_zeros(n, *seen.shape[1:]).index_add(0, ray, seen)
+    contribution = weight[:, None] * features_there if features else weight * (step * box.step)
+    values = contribution.new_zeros(n, *contribution.shape[1:]).index_add(0, ray, contribution)
     free = (points - origins[ray]).norm(dim=1) < rays.norm(dim=1)[ray] - box.near
     empty = weight.new_zeros(n).index_add(0, ray, weight.square() * free)
     return values, left, weight.new_zeros(n).index_add(0, ray, weight), empty

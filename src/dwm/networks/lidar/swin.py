@@ -37,8 +37,8 @@ class WindowAttention(nn.Module):
         if mask is not None:
             bias = bias + mask[:, None]
         bias = bias.to(q).expand(*q.shape[:-1], q.shape[-2])
-        found = _guarded(q, k, v, bias) if self.guarded else F.scaled_dot_product_attention(q, k, v, bias)
-        return self.proj(found.transpose(-3, -2).flatten(-2))
+        attended = _guarded(q, k, v, bias) if self.guarded else F.scaled_dot_product_attention(q, k, v, bias)
+        return self.proj(attended.transpose(-3, -2).flatten(-2))
 
 
 class Mlp(nn.Module):

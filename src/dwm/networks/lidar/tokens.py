@@ -81,8 +81,8 @@ class TokenNetwork(nn.Module):
         """Some visible ids replaced by one of those whose rows point nearly the same way."""
         if not self.options.own_table:
             raise DwmError("tokens are replaced only where the network has a table of its own")
-        drawn = torch.rand(ids.shape, generator=generator).to(ids.device)
-        replaced = (drawn < self.options.perturbed) & ~hidden
+        uniform = torch.rand(ids.shape, generator=generator).to(ids.device)
+        replaced = (uniform < self.options.perturbed) & ~hidden
         table = F.normalize(self.extra_embedding.weight, dim=-1)
         among = min(self.options.perturbed_among, len(table))
         nearest = (table[ids[replaced]] @ table.T).topk(among, dim=-1).indices
@@ -151,8 +151,8 @@ class TemporalAttention(nn.Module):
 
     def forward(self, x: Tensor, turns: Tensor) -> Tensor:
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
-        found = F.scaled_dot_product_attention(_turned(q, turns), _turned(k, turns), v)
-        return self.to_out[0](found.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(_turned(q, turns), _turned(k, turns), v)
+        return self.to_out[0](attended.transpose(1, 2).flatten(2))
 
 
 class Gelu(nn.Module):

@@ -27,8 +27,7 @@ class Posterior(NamedTuple):
 
     def divergence(self) -> Tensor:
         """From a normal distribution, summed over everything."""
-        each = self.mean.square() + self.log_variance.exp() - 1 - self.log_variance
-        return 0.5 * each.flatten(1).sum(1).sum()
+        return -0.5 * (1 + self.log_variance - self.mean.square() - self.log_variance.exp()).sum()
 
 
 class Decoded(NamedTuple):

@@ -106,8 +106,9 @@ class VqAutoencoder(nn.Module):
         super().__init__()
         codes = quantizer.embedding.num_embeddings
         self.lidar_encoder, self.lidar_decoder, self.vector_quantizer = encoder, decoder, quantizer
-        self.density_mlp = nn.Sequential(nn.Linear(DENSITY_CHANNELS, 32), nn.ReLU(), nn.Linear(32, 1))
-        nn.init.constant_(self.density_mlp[2].bias, density_bias)
+        last = nn.Linear(32, 1)
+        nn.init.constant_(last.bias, density_bias)
+        self.density_mlp = nn.Sequential(nn.Linear(DENSITY_CHANNELS, 32), nn.ReLU(), last)
         for name in ("code_age", "code_usage"):
             self.register_buffer(name, torch.zeros(codes))
 

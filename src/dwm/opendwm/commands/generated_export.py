@@ -116,6 +116,6 @@ def _write(
 
 
 def _picture(picture: np.ndarray, size: tuple[int, ...]) -> Image.Image:
-    made = Image.fromarray(np.ascontiguousarray(picture))
+    image = Image.fromarray(np.ascontiguousarray(picture))
     width, height = size
-    return made if made.size == (width, height) else made.resize((width, height), Image.Resampling.BICUBIC)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)

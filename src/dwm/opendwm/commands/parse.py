@@ -147,13 +147,13 @@ def export_generated() -> None:
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="a new folder")
     parser.add_argument("--count", type=int, default=None, help="so many clips at most")
     parser.add_argument("--tiny", action="store_true", help="the built-in weights instead of the published ones")
-    given = parser.parse_args()
-    given.resume_from = None
+    arguments = parser.parse_args()
+    arguments.resume_from = None
 
     from dwm.opendwm.commands.generated_export import export_generated as export
 
-    made = export(_run(given), given.output_path, given.count, given.tiny, str(given.config_path))
-    say(f"{given.output_path}: {made} pictures", to_result=True)
+    result = export(_run(arguments), arguments.output_path, arguments.count, arguments.tiny, str(arguments.config_path))
+    say(f"{arguments.output_path}: {result} pictures", to_result=True)
 
 
 def archive_info() -> None:
@@ -234,11 +234,13 @@ def transcode_video() -> None:
     parser.add_argument(
         "-t", "--to", type=int, default=-1, dest="end", help="number of the film to end before; -1: none"
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.transcode import transcode_folder
 
-    written, failed = transcode_folder(given.config_path, given.input_path, given.output_path, given.first, given.end)
+    written, failed = transcode_folder(
+        arguments.config_path, arguments.input_path, arguments.output_path, arguments.first, arguments.end
+    )
     for path in written:
         say(path, to_result=True)
     if failed:
@@ -254,9 +256,11 @@ def opendv_captions() -> None:
     )
     parser.add_argument("-o", "--output-path", type=Path, required=True, help="the caption file")
     parser.add_argument("--video-path", default=None, help="folder of the videos, for their endings; none: .mp4")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     from dwm.opendwm.commands.opendv_captions import write_opendv_captions
 
-    count = write_opendv_captions(given.meta_path, given.annotation_path, given.output_path, given.video_path)
-    say(f"{given.output_path}: {count} captions", to_result=True)
+    count = write_opendv_captions(
+        arguments.meta_path, arguments.annotation_path, arguments.output_path, arguments.video_path
+    )
+    say(f"{arguments.output_path}: {count} captions", to_result=True)

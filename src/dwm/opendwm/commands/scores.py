@@ -12,7 +12,7 @@ from dwm.config import Recipe
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.opendwm.config.data import LAYOUT_PACKAGE
-from dwm.runs.clips import validation_clips
+from dwm.runs.clips import opened, validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
 from dwm.storage import check_folder
@@ -47,7 +47,8 @@ def score_run(
         if not current_ranks().first:
             return None
         pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
-        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output)
+        digests = [opened(source).digest() for source in held_out]
+        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output, digests)
 
 
 def at_step(run: Recipe, output: Path, step: int | None) -> Recipe:

@@ -217,22 +217,22 @@ def transcode(tree: Tree, name: str, path: Path, how: How) -> None:
 
 
 def _copy(source: Any, sink: Any, how: How, suffix: str) -> None:
-    given = source.streams.video[0]
-    given.codec_context.thread_count = how.threads
+    source_stream = source.streams.video[0]
+    source_stream.codec_context.thread_count = how.threads
     codec = how.codec or ("libvpx-vp9" if suffix == ".webm" else "libx264")
-    width, height = _pixels(how.size, given.width, given.height)
+    width, height = _pixels(how.size, source_stream.width, source_stream.height)
     check_pixels(source.name or "film", width, height)
-    rate = how.rate or Fraction(given.average_rate or 25)
+    rate = how.rate or Fraction(source_stream.average_rate or 25)
     options = {key: value for key, value in how.options.items() if codec.startswith("libvpx") or key not in OF_VPX}
     stream = sink.add_stream(codec, rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
     stream.codec_context.thread_count = how.threads
-    stream.codec_context.time_base = 1 / rate if how.rate else given.time_base
+    stream.codec_context.time_base = 1 / rate if how.rate else source_stream.time_base
     if how.group is not None:
         stream.codec_context.gop_size = how.group
     if how.bits is not None:
         stream.codec_context.bit_rate = how.bits
-    for frame, stamp in _steady(source, given, how.rate) if how.rate else _as_shown(source, given):
+    for frame, stamp in _steady(source, source_stream, how.rate) if how.rate else _as_shown(source, source_stream):
         picture = frame.reformat(width, height, how.pixels, interpolation="BICUBIC")
         picture.pts, picture.time_base = stamp, stream.codec_context.time_base
         picture.pict_type = PictureType.NONE  # where key pictures stand is the encoder's to say
@@ -259,7 +259,7 @@ def _steady(source: Any, stream: Any, rate: Fraction) -> Iterator[tuple[Any, int
         exact = (frame.pts - first) * stream.time_base * rate
         step, distance = round(exact), abs(exact - round(exact))
         if best is not None and step > best[1]:
-            yield from ((best[0], place) for place in range(best[1], step))
+            yield from ((best[0], offset) for offset in range(best[1], step))
         if best is None or step > best[1] or distance < best[2]:
             best = (frame, step, distance)
     if best is not None:

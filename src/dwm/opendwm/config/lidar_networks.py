@@ -111,7 +111,7 @@ def vae_decoder_options(config: Config, where: str) -> VaeDecoderOptions:
 
 
 def token_options(config: Config, where: str) -> TokenNetworkOptions:
-    values = TOKEN_DEFAULTS | _sized(renamed(config, TOKENS, where))
+    values: dict[str, Any] = TOKEN_DEFAULTS | _sized(renamed(config, TOKENS, where))
     if values.get("adapter") is not None:
         values["adapter"] = adapter_options(values["adapter"], f"{where}.condition_adapter")
     values["perturbed"] = values.get("perturbed", PERTURBED) if config.get("enable_perturbation") else 0.0

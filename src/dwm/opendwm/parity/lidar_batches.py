@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dwm.conditions.birdseye_layout import normalise
 from dwm.data.points import moved
@@ -17,6 +17,7 @@ from dwm.networks.lidar.voxels import VoxelGrid
 from dwm.opendwm.config.lidar_networks import voxel_grid
 from dwm.opendwm.parity.cases import Case, Setup, read_tensors
 from dwm.opendwm.parity.lidar_functions import LAYOUTS, clouds
+from dwm.opendwm.parity.networks import Net
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def grid_of(section: Mapping[str, Any], where: str) -> VoxelGrid:
     return voxel_grid(section["voxelizer"], f"{where}.voxelizer")
 
 
-def load_file(case: Case, setup: Setup, name: str, net: nn.Module) -> nn.Module:
+def load_file(case: Case, setup: Setup, name: str, net: Net) -> Net:
     """The network with the weights that the case names for this attribute of the pipeline."""
     path = case.find(case.need("weights")[name])
     found = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}

@@ -62,7 +62,7 @@ class LatentRun:
 
 def run_diffusion_sample(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     run = LatentRun(case, setup)
-    given = batch_of(case, run.grid, setup)
+    batch = batch_of(case, run.grid, setup)
     settings: Section = run.pipeline.get("inference_config", {})
     solver = process_of(run.pipeline["test_diffusion_scheduler"]).solver(
         settings.get("inference_steps", 50), device=setup.device
@@ -73,8 +73,8 @@ def run_diffusion_sample(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     calls: list[NetworkCall] = []
     with torch.no_grad():
         sample = _windows if case.need("method").startswith("autoregressive") else _window
-        found = sample(case, run, denoiser, given, calls)
-    found |= {
+        results = sample(case, run, denoiser, batch, calls)
+    results |= {
         "scheduler.timesteps": solver.times[:-1],
         "timesteps_given": torch.stack([call.times for call in calls]),
         "first_call.input": calls[0].latents,
@@ -83,8 +83,8 @@ def run_diffusion_sample(case: Case, setup: Setup) -> Mapping[str, Tensor]:
         "last_call.output": calls[-1].result,
     }
     if hasattr(solver, "sigmas"):
-        found["scheduler.sigmas"] = solver.sigmas[:-1]
-    return thinned(found, case)
+        results["scheduler.sigmas"] = solver.sigmas[:-1]
+    return thinned(results, case)
 
 
 def network_of(section: Section, where: str) -> nn.Module:
@@ -114,15 +114,15 @@ def channels_last(latents: Tensor) -> Tensor:
 
 
 def _window(
-    case: Case, run: LatentRun, denoiser: SweepDenoiser, given: SweepBatch, calls: list[NetworkCall]
+    case: Case, run: LatentRun, denoiser: SweepDenoiser, batch: SweepBatch, calls: list[NetworkCall]
 ) -> dict[str, Tensor]:
-    b, t = given.cells.shape[:2]
-    encoded = run.encode(given.cells)
+    b, t = batch.cells.shape[:2]
+    encoded = run.encode(batch.cells)
     noise = torch.randn((b, t, *encoded.shape[1:]), generator=run.own).to(encoded).permute(0, 1, 4, 2, 3)
     prediction = bool(torch.rand(1, generator=run.shared) < 0.5)
     # Known latents enter unscaled here, as the published sampling has it.
     known = channels_first(encoded, t)[:, : run.common.get("reference_frame_count", 3)] if prediction else None
-    latents = run.unscaled(denoiser.window(noise, known, given.layout, calls.append))
+    latents = run.unscaled(denoiser.window(noise, known, batch.layout, calls.append))
     cells, logits = run.decode(latents)
     return {
         "encoded_latents": encoded,
@@ -133,30 +133,30 @@ def _window(
 
 
 def _windows(
-    case: Case, run: LatentRun, denoiser: SweepDenoiser, given: SweepBatch, calls: list[NetworkCall]
+    case: Case, run: LatentRun, denoiser: SweepDenoiser, batch: SweepBatch, calls: list[NetworkCall]
 ) -> dict[str, Tensor]:
-    b, t = given.cells.shape[:2]
-    length, kept = run.common.get("num_training_frames", 8), run.common.get("max_reference_frame", 3)
-    found: dict[str, Tensor] = {}
+    b, t = batch.cells.shape[:2]
+    length, keep = run.common.get("num_training_frames", 8), run.common.get("max_reference_frame", 3)
+    results: dict[str, Tensor] = {}
     known = None
     if run.pipeline.get("inference_config", {}).get("use_ground_truth_as_reference", True):
-        found["encoded_latents"] = run.encode(given.cells[:, :kept])
-        known = channels_first(found["encoded_latents"], kept)
+        results["encoded_latents"] = run.encode(batch.cells[:, :keep])
+        known = channels_first(results["encoded_latents"], keep)
     size = run.autoencoder.lidar_decoder.options
     shape = (b, length, size.latent_channels, *size.coarse)
 
     def draw() -> Tensor:
-        return torch.randn(shape, generator=run.own).to(given.cells)
+        return torch.randn(shape, generator=run.own).to(batch.cells)
 
-    if given.layout is None:
+    if batch.layout is None:
         raise DwmError(f"{case.name}: windows need the layout of all frames")
     parts: list[Tensor] = []
-    for index, window in enumerate(denoiser.windows(known, given.layout, length, kept, draw, calls.append)):
+    for index, window in enumerate(denoiser.windows(known, batch.layout, length, keep, draw, calls.append)):
         latents = run.unscaled(window)
         cells, logits = run.decode(latents)
-        found |= {f"decode{index}.latents": latents, f"decode{index}.voxel_logits": logits}
-        parts.append(cells.unflatten(0, (b, length))[:, kept if index else 0 :])
-    return found | cell_results(_joined(parts, t), run.grid, (b, t))
+        results |= {f"decode{index}.latents": latents, f"decode{index}.voxel_logits": logits}
+        parts.append(cells.unflatten(0, (b, length))[:, keep if index else 0 :])
+    return results | cell_results(_joined(parts, t), run.grid, (b, t))
 
 
 def _joined(parts: Sequence[Tensor], frames: int) -> Tensor:

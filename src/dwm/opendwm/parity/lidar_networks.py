@@ -15,7 +15,7 @@ from dwm.networks.lidar.vae import VaeDecoder, VaeEncoder, Variational
 from dwm.networks.lidar.vq import VqDecoder, VqEncoder
 from dwm.opendwm.config.lidar_networks import token_options, vae_decoder_options, vae_encoder_options, vq_options
 from dwm.opendwm.parity.cases import Case, Setup
-from dwm.opendwm.parity.networks import build
+from dwm.opendwm.parity.networks import Net, build, gradient
 
 Named = Mapping[str, Tensor]
 
@@ -84,7 +84,7 @@ def seeded(case: Case) -> torch.Generator | None:
     return None if seed is None else torch.Generator().manual_seed(int(seed))
 
 
-def load(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
+def load(case: Case, setup: Setup, net: Net) -> Net:
     """The network with the case's weights, which may lack what is computed from the sizes, and nothing else."""
     computed = {name: value for name, value in net.state_dict().items() if name.split(".")[-1] in COMPUTED}
     case.weights.update({name: value for name, value in computed.items() if name not in case.weights})
@@ -104,14 +104,14 @@ def record(net: nn.Module, call: Callable[[Named], Named], case: Case, setup: Se
     with torch.set_grad_enabled(bool(weights)), intermediates(net, case.call.get("intermediate", ())) as seen:
         found = dict(call(given))
         if weights:
-            loss = sum((found[name] * weight).sum() / found[name].numel() ** 0.5 for name, weight in weights.items())
-            loss = loss + sum(found[name] for name in case.call.get("loss_adds", ()))
+            parts = [(found[name] * weight).sum() / found[name].numel() ** 0.5 for name, weight in weights.items()]
+            loss = torch.stack([*parts, *(found[name] for name in case.call.get("loss_adds", ()))]).sum()
             loss.backward()
             found["loss"] = loss
     found |= seen
-    found |= {f"grad/input/{name}": given[name].grad for name in case.call.get("gradient_inputs", ())}
+    found |= {f"grad/input/{name}": gradient(given[name]) for name in case.call.get("gradient_inputs", ())}
     parameters = dict(net.named_parameters())
-    found |= {f"grad/param/{name}": parameters[name].grad for name in case.call.get("gradient_parameters", ())}
+    found |= {f"grad/param/{name}": gradient(parameters[name]) for name in case.call.get("gradient_parameters", ())}
     return thinned(found, case)
 
 

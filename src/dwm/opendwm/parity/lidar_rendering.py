@@ -19,7 +19,7 @@ from dwm.networks.lidar.rendering import (
     weights,
 )
 from dwm.opendwm.parity.cases import Case, Setup
-from dwm.opendwm.parity.networks import arguments_of, build
+from dwm.opendwm.parity.networks import arguments_of, build, gradient
 
 COARSER = (8.0, 8.0, 4.0)
 """Cells of the mask, in cells of the grid that the config names."""
@@ -46,9 +46,9 @@ def run_render(case: Case, setup: Setup) -> Mapping[str, Tensor]:
         "weights_sum": seen.weight,
         "sdf_loss": seen.empty_loss,
         "loss": loss,
-        "grad/input/grid": grid.grad,
+        "grad/input/grid": gradient(grid),
     }
-    found |= {f"grad/param/{name}": parameter.grad for name, parameter in opacity.named_parameters()}
+    found |= {f"grad/param/{name}": gradient(parameter) for name, parameter in opacity.named_parameters()}
     if not call["feat_render"]:
         found |= {
             "depth_loss": depth_loss(seen.values, rays),
@@ -93,8 +93,8 @@ def _quantize(
         "indices": result.indices,
         "commitment_loss": result.commitment_loss,
         "codebook_loss": result.codebook_loss,
-        "grad/z": z.grad,
-        "grad/embedding.weight": net.embedding.weight.grad,
+        "grad/z": gradient(z),
+        "grad/embedding.weight": gradient(net.embedding.weight),
     }
     if usage is not None:
         buffers = {name: getattr(net, name) for name in ("data_initialized", "global_iter", "num_iter", "reservoir")}

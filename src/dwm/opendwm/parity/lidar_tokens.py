@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dwm.errors import DwmError
 from dwm.generation.tokens import TokenSampler, TokenSampling, TokenStep
 from dwm.networks.lidar.tokens import HIDDEN, TokenNetwork
 from dwm.networks.lidar.voxels import VoxelGrid, draw_occupancy
@@ -34,6 +35,8 @@ def run_maskgit_sample(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     with torch.no_grad():
         encoded = autoencoder.encode(given.cells[:, :known].flatten(0, 1)).indices.view(b, known, -1)
         if windows:
+            if given.layout is None:
+                raise DwmError(f"{case.name}: windows need the layout of all frames")
             length = int(pipeline["training_config"].get("num_training_frames", 8))
             runs = sampler.windows(encoded, given.layout, length, shared, steps.append)
         else:

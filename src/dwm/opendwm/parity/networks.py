@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ WITHOUT_VIEWS = (
 )
 """Arguments that gain a view axis when the sample has none."""
 
+Net = TypeVar("Net", bound=nn.Module)
 STRATEGIES = ("learned_with_images", "learned", "fixed")
 RAY_DEFAULTS = {"pos_octaves": 8, "pos_start_octave": 0, "ray_octaves": 4, "ray_start_octave": 0}
 
@@ -155,7 +156,7 @@ def arguments_of(case: Case, *names: str) -> dict[str, Any]:
     return arguments
 
 
-def build(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
+def build(case: Case, setup: Setup, net: Net) -> Net:
     """`net` with the case's weights, strictly, in the mode of its call."""
     expected, actual = set(net.state_dict()), set(case.weights)
     if expected != actual:
@@ -163,6 +164,11 @@ def build(case: Case, setup: Setup, net: nn.Module) -> nn.Module:
         raise DwmError(f"{case.name}: weights lack {missing or 'nothing'}, have in surplus {surplus or 'nothing'}")
     net.load_state_dict(case.weights)
     return net.to(setup.device, setup.dtype).train(bool(case.call.get("training")))
+
+
+def gradient(leaf: Tensor) -> Tensor:
+    """What has no gradient has one of zero."""
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def leaves(case: Case, setup: Setup) -> dict[str, Tensor]:
@@ -230,10 +236,10 @@ def record(
     results |= tensors
     for name, tensor in inputs.items():
         if tensor.requires_grad:
-            results[f"grad/input/{name}"] = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+            results[f"grad/input/{name}"] = gradient(tensor)
     for name, parameter in net.named_parameters():
         if f"grad/param/{name}" in case.outputs:
-            results[f"grad/param/{name}"] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            results[f"grad/param/{name}"] = gradient(parameter)
     return results
 
 

@@ -1,0 +1,135 @@
+"""What a training run would cost on many devices, on paper: arithmetic, bytes that devices send one another, data, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dwm.config.cost import Estimate, estimate
+from dwm.config.recipe import Recipe
+from dwm.errors import DwmError
+
+FLOAT32 = 4
+MOMENTS = 2
+"""Numbers of a stored latent: mean and deviation."""
+USEFUL = 0.5
+"""Share of the time spent computing below which more devices hardly help."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is assumed of a device. rate: operations a second that training reaches; link: bytes a second it sends to others."""
+
+    rate: float = 125e12
+    link: float = 25e9
+
+    def line(self) -> str:
+        return f"assumed of each device: {self.rate / 1e12:.0f} Tflop/s reached, {self.link / 1e9:.0f} GB/s to others"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One step of a run on so many devices. Seconds are those of arithmetic and of sending, one after the other; bytes are what
+    one device sends; pictures and stored are of all devices together in a second; memory is
+    one device's. accumulate: micro-batches of a step that so many devices can share, None where the run's own are."""
+
+    devices: int
+    copies: int
+    shards: int
+    clips: int
+    compute: float
+    sent: int
+    sending: float
+    steps_a_day: float
+    pictures: float
+    stored: float
+    memory: int
+    accumulate: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the time that is spent computing where nothing overlaps."""
+        return self.compute / (self.compute + self.sending)
+
+    def line(self) -> str:
+        remarks = [] if self.accumulate is None else [f"with training.accumulate={self.accumulate}"]
+        if self.share < USEFUL:
+            remarks.append("no longer scales: more micro-batches a step, or fewer shards")
+        halt = "".join(f"  {remark}" for remark in remarks)
+        return (
+            f"{self.devices:7} {f'{self.copies}x{self.shards}':>9} {self.clips:7} {self.compute:10.3f} {self.sent / 1e9:9.2f} "
+            f"{self.sending:10.3f} {100 * self.share:7.0f} {self.steps_a_day:10.0f} {self.pictures:11.0f} "
+            f"{self.stored / 1e6:10.1f} {self.memory / 1e9:10.1f}{halt}"
+        )
+
+
+NAMES = (
+    "devices",
+    "mesh",
+    "clips",
+    "compute, s",
+    "sent, GB",
+    "sending, s",
+    "share %",
+    "steps/day",
+    "pictures/s",
+    "store MB/s",
+)
+WIDTHS = (7, 9, 7, 10, 9, 10, 7, 10, 11, 10)
+HEAD = " ".join(f"{name:>{width}}" for name, width in zip(NAMES, WIDTHS, strict=True)) + f" {'memory, GB':>10}"
+
+
+def sent_by_one(parameters: int, copies: int, shards: int, gather: int) -> int:
+    """Bytes that one device sends in a step, by rings: whole gradients averaged over copies (ddp: shards 1); with shards
+    weights gathered before both passes in numbers of `gather` bytes, float32 gradients scattered, then averaged over copies."""
+    around = 2 * (copies - 1) / copies * FLOAT32 * parameters / shards
+    within = (shards - 1) / shards * parameters * (2 * gather + FLOAT32)
+    return round(around + within)
+
+
+def scales(run: Recipe, devices: Sequence[int], machine: Machine, dtype: torch.dtype = torch.bfloat16) -> list[Scale]:
+    """The run on each number of devices. A mesh keeps its shards; what does not divide raises DwmError."""
+    shards = [_shards(run, count) for count in devices]
+    estimated = estimate(run, dtype, on_cards=False)
+    return [
+        _scale(run, estimated, count, of_copy, machine, dtype) for count, of_copy in zip(devices, shards, strict=True)
+    ]
+
+
+def _shards(run: Recipe, devices: int) -> int:
+    options, shards = run.training.parallel, 1
+    if options.mode == "fsdp":
+        shards = min(devices, options.mesh[1] if options.mesh is not None else devices)
+    if devices < 1 or devices % shards:
+        raise DwmError(f"--devices {devices}: is not a multiple of the mesh's {shards} shards; give such numbers")
+    return shards
+
+
+def _scale(run: Recipe, estimated: Estimate, devices: int, shards: int, machine: Machine, dtype: torch.dtype) -> Scale:
+    options, cost, shape = run.training.parallel, estimated.training, estimated.shape
+    copies, micro = devices // shards, math.ceil(run.training.accumulate / devices)
+    gather = dtype.itemsize if options.gather is None else getattr(torch, options.gather).itemsize
+    sent = sent_by_one(sum(estimated.parameters.values()), copies, shards, gather)
+    compute, sending = micro * cost.flops / machine.rate, sent / machine.link
+    clips = micro * shape.b * devices
+    rate = clips / (compute + sending)
+    pictures = shape.t * shape.v
+    latents = MOMENTS * 2 * pictures * run.network.in_channels * shape.h * shape.w
+    held = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
+    return Scale(
+        devices,
+        copies,
+        shards,
+        clips,
+        compute,
+        sent,
+        sending,
+        86400 / (compute + sending),
+        rate * pictures,
+        rate * latents,
+        held + cost.activations,
+        None if micro * devices == run.training.accumulate else micro * devices,
+    )

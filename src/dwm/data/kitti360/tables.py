@@ -1,0 +1,209 @@
+"""KITTI-360 as tables: a scene for each drive, an instant for each frame. Boxes are those near the car; it has no map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from dwm.data.dataset import Finding
+from dwm.data.kitti360.calibration import EGO_FROM_IMU, EGO_FROM_LIDAR, read_camera
+from dwm.data.kitti360.drives import CAMERAS, Drive, between, decode_sweep, find_drives
+from dwm.data.kitti360.objects import Objects, read_objects
+from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.data.tables.sweeps import SweepTree
+from dwm.errors import DwmError, nearest
+from dwm.geometry import inverse, quaternion_from_rotation
+from dwm.progress import track
+from dwm.storage import Tree, cache_folder, kept_tables
+
+FORMAT = "kitti360 1"
+"""Raised when what is kept of drives changes."""
+VERSION = "drives"
+LIDAR = "velodyne"
+HELD_OUT = ("0000", "0002")
+"""Numbers of the drives that OpenDWM holds out."""
+REACH = 100.0
+"""Metres from the car to the middles of boxes: those that stand are in the file once for the whole drive."""
+NOTES = pa.schema({"scene": pa.string(), "cause": pa.string()})
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def open_kitti360(tree: Tree, version: str | None) -> Kitti360Tables:
+    """All drives of a tree. Raises DwmError for another version than "drives"."""
+    if version not in (None, VERSION):
+        raise DwmError(f"{tree.where}: KITTI-360 has no version {version}{nearest(version, (VERSION,))}; leave it out")
+    sweeps = SweepTree(tree, "/velodyne_points/data/", ".bin", decode_sweep)
+    return Kitti360Tables(sweeps, VERSION, tuple(find_drives(tree)))
+
+
+@dataclass(frozen=True)
+class Kitti360Tables(SceneTables):
+    """Drives of both splits."""
+
+    format = "KITTI-360"
+    views = CAMERAS
+    joined = ("scenes", "sensors", "instants", "frames", "boxes")
+    drives: tuple[Drive, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return f"kitti360-{self.version}"
+
+    @property
+    def splits(self) -> Mapping[str, Collection[str]]:
+        """OpenDWM's: two drives are held out."""
+        names = [drive.name for drive in self.drives]
+        held_out = [name for name in names if name.split("_")[-2] in HELD_OUT]
+        return {"train": [name for name in names if name not in held_out], "val": held_out}
+
+    @cached_property
+    def files(self) -> Sequence[str]:
+        return ("calibration/", *(file for drive in self.drives for file in drive.files))
+
+    def called(self, name: str) -> str:
+        return f"{self.tree.where}: {self.format} ({name})"
+
+    def table(self, name: str) -> pa.Table | None:
+        return None if name in ("lanes", "captions") else self._kept[name]
+
+    def lost_rows(self) -> Iterator[Finding]:
+        notes = self._kept["notes"].to_pylist()
+        for cause, count in Counter(note["cause"] for note in notes).items():
+            scene = next(note["scene"] for note in notes if note["cause"] == cause)
+            yield Finding(f"a drive {cause}", count, scene, False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    @cached_property
+    def _kept(self) -> Mapping[str, pa.Table]:
+        """All that the drives' files say, read once and kept beside the data."""
+        key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
+        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.rows", key, self._read_all)[0]
+
+    def _read_all(self) -> dict[str, pa.Table]:
+        schemas = {name: SCHEMAS[name] for name in self.joined} | {"notes": NOTES}
+        parts = {name: [schema.empty_table()] for name, schema in schemas.items()}
+        for drive in track(self.drives, f"{self.tree.where}: {self.format}", unit="drives"):
+            for name, rows in _DriveRows(self.tree, drive).rows().items():
+                parts[name].append(pa.Table.from_pylist(rows, schemas[name]))
+        return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+
+
+class _DriveRows:
+    """One drive on its way into rows."""
+
+    def __init__(self, tree: Tree, drive: Drive) -> None:
+        self.tree, self.drive = tree, drive
+        self.notes: list[str] = []
+
+    def rows(self) -> Rows:
+        """Of no scene where there is no frame. Raises DwmError for a file that is missing or damaged."""
+        name = self.drive.name
+        sensors, files = self._sensors()
+        numbers = np.unique([number for part in files.values() for number in part]).astype(np.int64)
+        if not len(numbers):
+            self._note("holds no sweep and no picture that can be read, and is left out")
+            return {"notes": self._notes()}
+        world_from_ego = self._poses(numbers)
+        times = self.drive.times(self.tree, numbers)
+        xml = self.drive.boxes(self.tree)
+        if xml is None:
+            self._note("has no boxes")
+        boxes = [] if xml is None else self._boxes(read_objects(self.tree, xml), numbers, world_from_ego)
+        return {
+            "scenes": [{"token": name, "name": name, "description": "", "map": ""}],
+            "sensors": sensors,
+            "instants": [
+                {"token": self._token(number), "scene": name, "time": time}
+                for number, time in zip(numbers.tolist(), times.tolist(), strict=True)
+            ],
+            "frames": self._frames(files, sensors, numbers, times, world_from_ego, xml is not None),
+            "boxes": boxes,
+            "notes": self._notes(),
+        }
+
+    def _note(self, cause: str) -> None:
+        self.notes.append(cause)
+
+    def _notes(self) -> list[dict[str, str]]:
+        return [{"scene": self.drive.name, "cause": cause} for cause in self.notes]
+
+    def _token(self, number: int, *words: str) -> str:
+        return "|".join((self.drive.name, str(number), *words))
+
+    def _sensors(self) -> tuple[list[dict[str, Any]], dict[str, dict[int, str]]]:
+        """Rows of the LiDAR and of the cameras that are calibrated, and the files of each by frame number."""
+        sensors, files = [], {}
+        if sweeps := self.drive.sweeps(self.tree):
+            sensors.append(self._sensor(LIDAR, "lidar", EGO_FROM_LIDAR, []))
+            files[LIDAR] = sweeps
+        for camera in CAMERAS:
+            if not (pictures := self.drive.pictures(self.tree, camera)):
+                continue
+            if (found := read_camera(self.tree, camera)) is None:
+                self._note(f"has no calibration of {camera}, which is left out; fetch calibration.zip")
+                continue
+            mounting, intrinsics, size = found
+            row = self._sensor(camera, "camera", mounting, intrinsics.ravel().tolist())
+            sensors.append(row | {"width": size[0], "height": size[1]})
+            files[camera] = pictures
+        return sensors, files
+
+    def _sensor(self, name: str, kind: str, mounting: Float[np.ndarray, "4 4"], lens: list[float]) -> dict[str, Any]:
+        return {"token": f"{self.drive.name}|{name}", "name": name, "kind": kind, "intrinsics": lens} | _pose(mounting)
+
+    def _poses(self, numbers: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n 4 4"]:
+        known, world_from_imu = self.drive.poses(self.tree)
+        beyond = int(((numbers < known[0]) | (numbers > known[-1])).sum())
+        if beyond:
+            self._note(f"has {beyond} frames before its first pose or after its last, which take the nearest")
+        return between(known, world_from_imu, numbers) @ inverse(EGO_FROM_IMU)
+
+    def _frames(
+        self,
+        files: dict[str, dict[int, str]],
+        sensors: list[dict[str, Any]],
+        numbers: Int[np.ndarray, "n"],
+        times: Float[np.ndarray, "n"],
+        poses: Float[np.ndarray, "n 4 4"],
+        annotated: bool,
+    ) -> list[dict[str, Any]]:
+        sizes = {row["name"]: (row.pop("width", 0), row.pop("height", 0)) for row in sensors}
+        row_of, placed = {number: row for row, number in enumerate(numbers.tolist())}, [_pose(pose) for pose in poses]
+        return [
+            {"token": self._token(number, sensor), "sensor": f"{self.drive.name}|{sensor}", "file": file}
+            | {"instant": self._token(number), "time": float(times[row_of[number]]), "annotated": annotated}
+            | {"width": sizes[sensor][0], "height": sizes[sensor][1], **placed[row_of[number]]}
+            for sensor, part in files.items()
+            for number, file in part.items()
+        ]
+
+    def _boxes(
+        self, objects: Objects, numbers: Int[np.ndarray, "n"], poses: Float[np.ndarray, "n 4 4"]
+    ) -> list[dict[str, Any]]:
+        if objects.others:
+            self._note("has objects of kinds that have no category here, such as buildings, which are left out")
+        placed = [_pose(pose) for pose in objects.world_from_box]
+        return [
+            {"token": self._token(number, str(row)), "instant": self._token(number)}
+            | {"instance": f"{self.drive.name}|{objects.names[row]}", "category": objects.categories[row]}
+            | {"size": objects.size[row].tolist(), **placed[row], "visibility": "", "attributes": []}
+            | {"lidar_points": 0, "radar_points": 0}
+            for number, pose in zip(numbers.tolist(), poses, strict=True)
+            for row in objects.at(number, pose[:3, 3], REACH).tolist()
+        ]
+
+
+def _pose(matrix: Float[np.ndarray, "4 4"]) -> dict[str, list[float]]:
+    return {
+        "translation": matrix[:3, 3].tolist(),
+        "rotation": quaternion_from_rotation(matrix[:3, :3]).tolist(),
+    }

@@ -29,15 +29,15 @@ def evaluate(
         str | None,
         typer.Option(
             "--scores",
-            help="Some of layout_retrieval,prompt_response,town_fid (by default), "
-            "imagenet_fid,fid,kid,precision_recall,fvd.",
+            help="Some of layout_retrieval, prompt_response, town_fid (the default), imagenet_fid, fid, kid, "
+            "precision_recall, fvd.",
         ),
     ] = None,
     features: Annotated[
-        Path | None, typer.Option("--features", help="Folder of the feature files that fid and fvd need (`dwm fetch`).")
+        Path | None, typer.Option("--features", help="Feature files of fid and fvd (`dwm fetch`).")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="opendwm-0, -1, -3 or -images, worldlens, front.")
+        str | None, typer.Option("--protocol", help="opendwm-0, -1, -3, -images, worldlens, front.")
     ] = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="How many clips (16).")] = None,
     frames: flags.Frames = None,
@@ -55,7 +55,7 @@ def evaluate(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Generate clips that training never saw and measure them against their real videos."""
+    """Generate clips that training never saw and measure them against real ones."""
     hush(quiet or as_json)
     keep(f"nothing of these scores; start it again with the same command (output {output})")
     if records:

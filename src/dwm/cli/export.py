@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dwm.runs.export import ExportRun
 
 Data = Annotated[
-    str, typer.Option("--data", help="The data set whose scenes are made anew.", callback=flags.data_there)
+    str, typer.Option("--data", help="Data set whose scenes are made anew.", callback=flags.data_there)
 ]
 Split = Annotated[str | None, typer.Option("--split", help="train, val, … or a file of scene names.")]
 Scenes = Annotated[list[str] | None, typer.Option("--scene", help="One scene; may repeat.")]

@@ -104,9 +104,12 @@ class Dtype(str, Enum):
 
 Offload = Annotated[
     bool | None,
-    typer.Option("--offload/--no-offload", help="Weights wait off the device; by default where they must."),
+    typer.Option("--offload/--no-offload", help="Weights wait off the device; default: auto."),
 ]
-OptionalDtype = Annotated[Dtype | None, typer.Option("--dtype", help="What is computed in; auto: the fastest.")]
+OptionalDtype = Annotated[
+    Dtype | None,
+    typer.Option("--dtype", metavar="<dtype>", help="auto (fastest), float32, bfloat16, float16."),
+]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]

@@ -61,7 +61,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, capsys: pyte
         (("--size", "320x192"), "never seen"),
         (("--size", "big"), "WIDTHxHEIGHT"),
         (("--frames", "5"), "5 frames were never seen"),
-        (("--views", "CAM_FRONT"), "1 views were never seen"),
+        (("--views", "CAM_FRONT,CAM_BACK"), "2 views were never seen"),
         (("--views", "CAM_FORNT"), "camera CAM_FORNT is not known; nearest: CAM_FRONT"),
         (("--references", "2"), "--references needs the pictures of a clip"),
         (("--prompt", "b"), "2 texts for 6 views"),

@@ -1,4 +1,4 @@
-"""The nouns that all rooms share: `Rig`, `Boxes`, `LaneMap`, `Caption` and `Clip`: one clip, in numpy. Many are a `ClipBatch`.
+"""`Clip`: one clip and its edits, in numpy. Many are a `ClipBatch`; what a clip is made of has its names here too.
 
 This module only holds and checks them: it reads no file, draws nothing and knows no network.
 Letters of shapes: b clips, t frames, v views, n things, h w rows and columns of a picture.
@@ -8,236 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from types import ModuleType
-from typing import Any, ClassVar, Protocol, overload, runtime_checkable
+from typing import Any
 
 import numpy as np
-import shapely
-from jaxtyping import Bool, Float, Int, Num, UInt8
-from shapely import STRtree
-from shapely.geometry import LineString, Polygon
+from jaxtyping import Bool, Float, Num
 
+from dwm.clip_parts import NO_BOXES as NO_BOXES
+from dwm.clip_parts import Boxes as Boxes
+from dwm.clip_parts import Caption as Caption
+from dwm.clip_parts import LaneMap as LaneMap
+from dwm.clip_parts import LidarTrack as LidarTrack
+from dwm.clip_parts import PartOfPictures as PartOfPictures
+from dwm.clip_parts import Pictures as Pictures
+from dwm.clip_parts import Rig as Rig
+from dwm.clip_parts import Sweeps as Sweeps
+from dwm.clip_parts import means as means
+from dwm.clip_parts import outlines as outlines
 from dwm.conventions import CAPTION_KEYS as CAPTION_KEYS
 from dwm.conventions import MAP_LAYERS as MAP_LAYERS
 from dwm.conventions import NUSCENES_VIEWS as NUSCENES_VIEWS
-
-
-@dataclass(frozen=True)
-class Rig:
-    """A car's cameras: names, calibration and mounting.
-
-    intrinsics are in pixels of the original picture, whose size (width, height) is `image_size`. Arrays are (v, …) where a
-    clip's cameras stay as they are, and (t, v, …) where one is calibrated anew on the way: ask `at` for those of a frame.
-    """
-
-    names: tuple[str, ...]
-    intrinsics: Float[np.ndarray, "*t v 3 3"]
-    ego_from_camera: Float[np.ndarray, "*t v 4 4"]
-    image_size: Int[np.ndarray, "*t v 2"]
-
-    @property
-    def changes(self) -> bool:
-        """Whether the arrays have a frame axis."""
-        return self.image_size.ndim == 3
-
-    def index(self, name: str) -> int:
-        return self.names.index(name)
-
-    def at(self, frame: int) -> Rig:
-        """The cameras of one frame: arrays of (v, …)."""
-        return self._each(lambda values: values[frame]) if self.changes else self
-
-    def frames(self, part: slice) -> Rig:
-        """The cameras of some frames."""
-        return self._each(lambda values: values[part]) if self.changes else self
-
-    def size_of(self, view: int) -> tuple[int, int]:
-        """(width, height) of a view's pictures, in the first frame where cameras change."""
-        width, height = self.at(0).image_size[view].tolist()
-        return width, height
-
-    def select(self, names: Sequence[str]) -> Rig:
-        """The same rig with only these views, in this order."""
-        keep = [self.index(name) for name in names]
-        return replace(self._each(lambda values: values[:, keep] if self.changes else values[keep]), names=tuple(names))
-
-    def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> Rig:
-        return Rig(self.names, change(self.intrinsics), change(self.ego_from_camera), change(self.image_size))
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Traffic at one instant, in the world's frame. size is (length, width, height) in metres, length along the box's x.
-
-    category holds full nuScenes names (`vehicle.car`, `human.pedestrian.adult`); instance names a thing over time.
-    """
-
-    center: Float[np.ndarray, "n 3"]
-    size: Float[np.ndarray, "n 3"]
-    rotation: Float[np.ndarray, "n 3 3"]
-    category: tuple[str, ...]
-    instance: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.category)
-
-    def named(self, name: str) -> Bool[np.ndarray, "n"]:
-        """Which boxes a name means: an instance, or a category with all below it (`vehicle` has `vehicle.car`)."""
-        pairs = zip(self.category, self.instance, strict=True)
-        return np.array([f"{kind}.".startswith(f"{name}.") or thing == name for kind, thing in pairs], bool)
-
-    def select(self, keep: Bool[np.ndarray, "n"]) -> Boxes:
-        """Only these boxes."""
-        names, things = (
-            tuple(text for text, one in zip(texts, keep, strict=True) if one)
-            for texts in (self.category, self.instance)
-        )
-        return Boxes(self.center[keep], self.size[keep], self.rotation[keep], names, things)
-
-    def joined(self, other: Boxes) -> Boxes:
-        """These boxes and the other ones behind them."""
-        pairs = ((self.center, other.center), (self.size, other.size), (self.rotation, other.rotation))
-        center, size, rotation = (np.concatenate(pair) for pair in pairs)
-        return Boxes(center, size, rotation, self.category + other.category, self.instance + other.instance)
-
-
-NO_BOXES = Boxes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), (), ())
-"""Boxes of an instant at which nothing stands."""
-
-
-def outlines(shapes: Sequence[Polygon | LineString]) -> np.ndarray:
-    """The rings of polygons, and lines as they are, in their order."""
-    whole = np.asarray(shapes, object)
-    if not len(whole) or not (shapely.get_type_id(whole) == shapely.GeometryType.LINESTRING).any():
-        return shapely.get_rings(whole)
-    parts = [[shape] if isinstance(shape, LineString) else shapely.get_rings(shape) for shape in shapes]
-    return np.array([ring for part in parts for ring in part], object)
-
-
-@dataclass(frozen=True)
-class EdgeIndex:
-    """All outline edges of a map layer in runs of at most `RUN` that follow one another, found by the box around each run.
-
-    One polygon may span a town, so that polygons are no use as the unit of a search; short runs of edges are.
-    """
-
-    RUN: ClassVar[int] = 16
-    start: Float[np.ndarray, "m 3"]
-    stop: Float[np.ndarray, "m 3"]
-    first: Int[np.ndarray, "runs"]
-    count: Int[np.ndarray, "runs"]
-    tree: STRtree
-
-    @classmethod
-    def of(cls, shapes: Sequence[Polygon | LineString]) -> EdgeIndex:
-        points, ring = shapely.get_coordinates(outlines(shapes), include_z=True, return_index=True)
-        points[:, 2] = np.nan_to_num(points[:, 2])
-        same = ring[1:] == ring[:-1]
-        start, stop, ring = points[:-1][same], points[1:][same], ring[1:][same]
-        index_in_ring = np.arange(len(ring)) - np.searchsorted(ring, ring)
-        first = np.flatnonzero(index_in_ring % cls.RUN == 0)
-        count = np.diff(np.append(first, len(start)))
-        if len(first) == 0:
-            return cls(start, stop, first, count, STRtree([]))
-        low = np.minimum.reduceat(np.minimum(start, stop), first)
-        high = np.maximum.reduceat(np.maximum(start, stop), first)
-        return cls(start, stop, first, count, STRtree(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])))
-
-    def near(self, area: Polygon) -> tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]]:
-        """Starts and ends, in drawing order, of the edges whose run touches `area`; others may come along."""
-        runs = np.sort(self.tree.query(area, predicate="intersects"))
-        count = self.count[runs]
-        keep = np.repeat(self.first[runs] - np.cumsum(count) + count, count) + np.arange(count.sum())
-        return self.start[keep], self.stop[keep]
-
-
-@dataclass(frozen=True)
-class LaneMap:
-    """Polygons, and lines, of a map in the world's x, y (metres) by layer name (`MAP_LAYERS`).
-
-    Their height is their z where they have one; else it is 0, as in nuScenes.
-    """
-
-    layers: Mapping[str, tuple[Polygon | LineString, ...]]
-
-    @cached_property
-    def trees(self) -> Mapping[str, STRtree]:
-        """A spatial index of each layer, built once."""
-        return {name: STRtree(polygons) for name, polygons in self.layers.items()}
-
-    @cached_property
-    def edges(self) -> Mapping[str, EdgeIndex]:
-        """The outlines of each layer, findable by place; built once."""
-        return {name: EdgeIndex.of(polygons) for name, polygons in self.layers.items()}
-
-
-@dataclass(frozen=True)
-class Caption:
-    """What is written about one view at one instant; empty strings where nothing is."""
-
-    time: str = ""
-    weather: str = ""
-    environment: str = ""
-    objects: str = ""
-    image_description: str = ""
-
-    def text(self, keys: Sequence[str] = CAPTION_KEYS) -> str:
-        """The non-empty parts in the order of `keys`, joined by ". "."""
-        return ". ".join(part for part in (getattr(self, key) for key in keys) if part)
-
-
-@runtime_checkable
-class Pictures(Protocol):
-    """The photographs of a clip, read or rendered when asked for; picklable and safe over fork."""
-
-    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
-        """One RGB picture, at its original size or at `size` (width, height). Raises DwmError naming a broken file."""
-        ...
-
-
-@dataclass(frozen=True)
-class PartOfPictures:
-    """Some frames and views of other pictures."""
-
-    whole: Pictures
-    frames: tuple[int, ...]
-    views: tuple[int, ...]
-
-    def load(self, frame: int, view: int, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w 3"]:
-        return self.whole.load(self.frames[frame], self.views[view], size)
-
-
-@runtime_checkable
-class Sweeps(Protocol):
-    """Sweeps by number: n points (x, y, z, intensity, ring) each, read when asked for."""
-
-    def __len__(self) -> int: ...
-
-    @overload
-    def __getitem__(self, index: int) -> Float[np.ndarray, "n 5"]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sweeps: ...
-
-
-@dataclass(frozen=True)
-class LidarTrack:
-    """The LiDAR of a clip: its own times (µs) and poses; `points` gives a sweep in the LiDAR's frame (x, y, z, intensity, ring).
-
-    Its mounting has a frame axis where the LiDAR is calibrated anew within the clip, as a `Rig`'s cameras have. boxes: those at
-    each sweep, in a clip that has no views whose pictures could have them.
-    """
-
-    times: Num[np.ndarray, "t"]
-    world_from_ego: Float[np.ndarray, "t 4 4"]
-    ego_from_lidar: Float[np.ndarray, "*t 4 4"]
-    points: Sweeps
-    boxes: tuple[Boxes | None, ...] | None = None
-
-    def world_from_lidar(self, frame: int) -> Float[np.ndarray, "4 4"]:
-        """Where the LiDAR stands in the world at a frame."""
-        mounting = self.ego_from_lidar if self.ego_from_lidar.ndim == 2 else self.ego_from_lidar[frame]
-        return self.world_from_ego[frame] @ mounting
+from dwm.errors import DwmError, nearest
+from dwm.geometry import rotation_z, transform
 
 
 @dataclass(frozen=True, repr=False)
@@ -276,35 +67,116 @@ class Clip:
         parts = [name for name in ("pictures", "boxes", "map", "captions", "lidar") if getattr(self, name) is not None]
         return f"Clip({self.scene or 'no scene'}: {t} frames at {self.fps:g} a second, {v} views; {', '.join(parts)})"
 
-    # Edits: each gives another clip; `clip_edits` says what becomes of the rest.
+    # Edits: each gives another clip, in which what was asked is different and everything else stays.
+    # Pictures stay those that were recorded; LiDAR that no longer fits is left out.
 
     def without(self, *names: str) -> Clip:
         """The clip without these boxes: instances, or categories with all below them. Raises DwmError for one that names none."""
-        return _edits().without(self, *names)
+        self._require(names)
+        return self._with_boxes(
+            lambda boxes, _, __: boxes.select(~np.any([boxes.named(name) for name in names], 0)) if names else boxes
+        )
 
     def moving(self, name: str, left: float = 0, forward: float = 0, up: float = 0, turn: float = 0) -> Clip:
-        """The clip with an instance's (or category's) boxes moved along their own axes: metres, degrees counter-clockwise."""
-        return _edits().moving(self, name, left, forward, up, turn)
+        """The clip with the boxes of an instance (or category) moved along their own axes in every frame.
+
+        left, forward, up are metres, turn degrees counter-clockwise. Raises DwmError where the name means no box.
+        """
+        self._require((name,))
+        step, turned = np.array([forward, left, up], np.float64), rotation_z(np.deg2rad(turn))
+
+        def move(boxes: Boxes, frame: int, view: int) -> Boxes:
+            which = boxes.named(name)
+            center = boxes.center + np.where(which[:, None], boxes.rotation @ step, 0.0)
+            rotation = np.where(which[:, None, None], boxes.rotation @ turned, boxes.rotation)
+            return replace(boxes, center=center, rotation=rotation)
+
+        return self._with_boxes(move)
 
     def adding(self, box: Boxes, track: Float[np.ndarray, "k 5"] | None = None) -> Clip:
-        """The clip with one more box (world's frame), which stands, or drives along rows of (seconds, x, y, z, heading)."""
-        return _edits().adding(self, box, track)
+        """The clip with one more thing, wherever a picture's boxes are known. box: one box, in the world's frame.
+
+        track: seconds since the clip's first picture, x, y, z of the centre (world, metres) and heading (radians), in the order
+        of time; between them the box goes straight, before and behind them it stands. None: it stands where `box` is.
+        Raises DwmError for an instance that the clip has already, and for a clip none of whose pictures has known boxes.
+        """
+        if len(box) != 1:
+            raise DwmError(f"adding: expected one box, found {len(box)}; add one after the other")
+        if box.instance[0] in self.instances:
+            raise DwmError(f"adding: the clip has an instance {box.instance[0]} already; name the new one otherwise")
+        if track is not None and (len(track) == 0 or not np.isfinite(track).all() or (np.diff(track[:, 0]) <= 0).any()):
+            raise DwmError("adding: a track is one or more rows of finite numbers whose seconds rise")
+        if self.boxes is not None and all(boxes is None for row in self.boxes for boxes in row):
+            raise DwmError("adding: no picture of this clip has known boxes; take a clip at annotated times")
+        start = self.times.min()
+
+        def add(boxes: Boxes, frame: int, view: int) -> Boxes:
+            if track is None:
+                return boxes.joined(box)
+            seconds = (self.times[frame, view] - start) / 1e6
+            heading = np.unwrap(track[:, 4])
+            x, y, z, yaw = (np.interp(seconds, track[:, 0], line) for line in (*track[:, 1:4].T, heading))
+            placed = replace(box, center=np.array([[x, y, z]]), rotation=rotation_z(float(yaw))[None])
+            return boxes.joined(placed)
+
+        t, v = self.times.shape
+        whole = self if self.boxes is not None else replace(self, boxes=((NO_BOXES,) * v,) * t)
+        return whole._with_boxes(add)
 
     def shifted(self, ego_left: float = 0, ego_forward: float = 0, ego_up: float = 0, ego_turn: float = 0) -> Clip:
         """The clip with the own car, and so its cameras, moved along its axes: metres, and degrees counter-clockwise."""
-        return _edits().shifted(self, ego_left, ego_forward, ego_up, ego_turn)
+        step = transform(rotation_z(np.deg2rad(ego_turn)), np.array([ego_forward, ego_left, ego_up], np.float64))
+        return replace(self, world_from_ego=self.world_from_ego @ step, lidar=None)
 
     def with_words(self, **parts: str) -> Clip:
         """The clip with these parts (`time`, `weather`, …: `CAPTION_KEYS`) of all captions replaced; the rest of each stays."""
-        return _edits().with_words(self, **parts)
+        for name in parts:
+            if name not in CAPTION_KEYS:
+                raise DwmError(f"with_words: captions have no part {name}{nearest(name, CAPTION_KEYS)}")
+        t, v = self.times.shape
+        captions = self.captions or ((Caption(),) * v,) * t
+        return self.with_captions(tuple(tuple(replace(caption, **parts) for caption in row) for row in captions))
 
     def without_map(self, *layers: str) -> Clip:
         """The clip without these layers of the map (`MAP_LAYERS`)."""
-        return _edits().without_map(self, *layers)
+        for name in layers:
+            if name not in MAP_LAYERS:
+                raise DwmError(
+                    f"without_map: no layer {name}{nearest(name, MAP_LAYERS)} (known: {', '.join(MAP_LAYERS)})"
+                )
+        if self.map is None:
+            raise DwmError("without_map: this clip has no map")
+        left = {name: () if name in layers else polygons for name, polygons in self.map.layers.items()}
+        return replace(self, map=LaneMap(left))
 
     def with_rig(self, rig: Rig) -> Clip:
-        """The clip seen by other cameras, without the pictures and captions of the old ones."""
-        return _edits().with_rig(self, rig)
+        """The clip seen by other cameras; one of a name that the clip lacks has times, poses and boxes of its first camera.
+
+        Pictures and captions are of the old cameras and are left out.
+        """
+        if rig.changes and len(rig.image_size) != self.length:
+            raise DwmError(f"with_rig: cameras of {len(rig.image_size)} frames for a clip of {self.length}")
+        column = [self.rig.index(name) if name in self.rig.names else 0 for name in rig.names]
+        boxes = None if self.boxes is None else tuple(tuple(row[view] for view in column) for row in self.boxes)
+        times, poses = self.times[:, column], self.world_from_ego[:, column]
+        with_cameras = replace(self, rig=rig, times=times, world_from_ego=poses, boxes=boxes)
+        return replace(with_cameras, pictures=None, captions=None)
+
+    def _require(self, names: Sequence[str]) -> None:
+        """Raises DwmError for a name that means none of the clip's boxes."""
+        things = self.instances
+        kinds = sorted(set(things.values()))
+        for name in names:
+            if not name or not means(name, things):
+                known = f" (there are {', '.join(kinds)})" if kinds else ""
+                raise DwmError(f"{name!r} names no box of this clip{nearest(name, [*kinds, *things])}{known}")
+
+    def _with_boxes(self, change: Callable[[Boxes, int, int], Boxes]) -> Clip:
+        rows = tuple(
+            tuple(None if boxes is None else change(boxes, frame, view) for view, boxes in enumerate(row))
+            for frame, row in enumerate(self.boxes or ())
+        )
+        return replace(self, boxes=rows if self.boxes is not None else None, lidar=None)
 
     @property
     def instances(self) -> Mapping[str, str]:
@@ -344,10 +216,3 @@ def ring_mask(views: int) -> Bool[np.ndarray, "v v"]:
     """Which views see each other when the cameras stand in a ring: each itself and its two neighbours."""
     steps = (np.arange(views)[:, None] - np.arange(views)[None]) % views
     return (steps <= 1) | (steps == views - 1)
-
-
-def _edits() -> ModuleType:
-    """The edits, which know the clip and are therefore imported when the first is asked for."""
-    from dwm import clip_edits
-
-    return clip_edits

@@ -15,7 +15,8 @@ from dwm.runs.claim import PRECISION_NAME
 from dwm.runs.demo import DemoRun
 from dwm.runs.evaluate import EvaluationRun
 from dwm.runs.generate import GenerationRun, generate, loaded
-from dwm.runs.precision import differences, note_training_dtype, training_dtype
+from dwm.runs.precision import note_training_dtype, training_dtype
+from dwm.runs.precision_check import differences
 
 CPU = torch.device("cpu")
 

@@ -118,7 +118,8 @@ def precision(
     from dwm.cli.runs import saved
     from dwm.devices import pick_device
     from dwm.runs.generate import GenerationRun
-    from dwm.runs.precision import differences, precision_line
+    from dwm.runs.precision import precision_line
+    from dwm.runs.precision_check import differences
 
     values = {"data": data, "weights": weights, "frames": frames, "steps": steps, "device": device}
     run = saved(GenerationRun, config, {**values, "dtype": "auto" if dtype is None else dtype.value})

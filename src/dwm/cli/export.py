@@ -14,9 +14,7 @@ from dwm.cli.output import finish, hush, written
 if TYPE_CHECKING:
     from dwm.runs.export import ExportRun
 
-Data = Annotated[
-    str, typer.Option("--data", help="Data set whose scenes are made anew.", callback=flags.data_there)
-]
+Data = Annotated[str, typer.Option("--data", help="Data set whose scenes are made anew.", callback=flags.data_there)]
 Split = Annotated[str | None, typer.Option("--split", help="train, val, … or a file of scene names.")]
 Scenes = Annotated[list[str] | None, typer.Option("--scene", help="One scene; may repeat.")]
 Time = Annotated[str | None, typer.Option("--time", help="Its captions' time of day.")]

@@ -22,7 +22,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from dwm.clip import NO_BOXES, Boxes, Clip, LaneMap, Rig
-from dwm.clip_edits import means
+from dwm.clip_parts import means
 from dwm.data.edits import Edits
 from dwm.data.nuscenes.maps import FOLDERS
 from dwm.data.nuscenes.write.archive import write_tables

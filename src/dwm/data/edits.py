@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 
 from dwm.clip import Boxes, Clip
-from dwm.clip_edits import means
+from dwm.clip_parts import means
 from dwm.conventions import CAPTION_KEYS
 from dwm.data.edit_checks import ground_at
 from dwm.data.nuscenes.write.names import CATEGORIES

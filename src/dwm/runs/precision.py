@@ -1,18 +1,16 @@
-"""What generation computes in: one rule for every verb, said in a line. Generates nothing but the first clip for its check."""
+"""What generation computes in: one rule for every verb, said in a line."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from dwm.config.files import read_json
 from dwm.devices import default_dtype, processor_rates, supports_bf16, usable_cores
 from dwm.errors import DwmError
-from dwm.evaluation.picture_quality import psnr
 from dwm.runs.claim import PRECISION_NAME, begun
 from dwm.storage import atomic_write
 
@@ -64,41 +62,3 @@ def note_training_dtype(dtype: torch.dtype, device: torch.device, output: Path) 
     name = str(dtype).removeprefix("torch.")
     with atomic_write(output / PRECISION_NAME) as temporary:
         temporary.write_text(json.dumps({"device": device.type, "dtype": name}) + "\n", encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far a video is from the same one in float32, over pictures in [0, 1]. psnr: dB; largest: of one number."""
-
-    dtype: str
-    psnr: float
-    largest: float
-
-    def line(self) -> str:
-        return (
-            f"{self.dtype} against float32: PSNR {self.psnr:.1f} dB, largest difference {255 * self.largest:.1f} of 255"
-        )
-
-
-def difference(video: Any, reference: Any, dtype: str) -> Difference:
-    """Of two `Video`s of one clip."""
-    apart = (video.frames - reference.frames).double()
-    return Difference(dtype, psnr(video, reference), float(apart.abs().max()))
-
-
-def differences(run: Any) -> list[Difference]:
-    """Generates the first clip of a `GenerationRun` in float32 and in each narrower dtype that this device may use."""
-    from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.locations import resolve
-    from dwm.devices import pick_device
-    from dwm.runs.generate import check, choose_clip, completed, loaded, sampled
-
-    card = read_card(resolve(run.weights))
-    run = completed(run, card)
-    check(run, card)
-    clip = choose_clip(run, card)
-    choices = [run.dtype] if run.dtype not in ("auto", "float32") else ["bfloat16"]
-    if run.dtype == "auto" and pick_device(run.device).type != "cpu":
-        choices.append("float16")
-    exact = sampled(loaded(run.with_(dtype="float32")), clip, run, "float32")
-    return [difference(sampled(loaded(run.with_(dtype=name)), clip, run, name), exact, name) for name in choices]

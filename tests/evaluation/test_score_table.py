@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from dwm.evaluation.imagenet_fid import ImagenetFidScore, SetFacts
 from dwm.evaluation.kid import KidScore
 from dwm.evaluation.networks.i3d import I3D
 from dwm.evaluation.precision_recall_score import PrecisionRecallScore
+from dwm.evaluation.score_names import score_names
 from dwm.opendwm.parity.score_inputs import clip as drawn_clip
 from dwm.opendwm.parity.score_inputs import fill, floats
 from dwm.report import ScoreLine, Video
@@ -56,16 +58,15 @@ class RedScore:
         return Reds(sum(self.values) / len(self.values))
 
 
+REDS = ScoreKind(lambda tools: RedScore(), "picture", 2)
+
+
 def test_a_score_from_outside_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Point:
-        name = "reds"
-
-        @staticmethod
-        def load() -> ScoreKind:
-            return ScoreKind(lambda tools: RedScore(), "picture", 2)
-
+    point = EntryPoint("reds", f"{__name__}:REDS", "dwm.scores")
     known_scores.cache_clear()
-    monkeypatch.setattr("dwm.evaluation.table.entry_points", lambda group: [Point] if group == "dwm.scores" else [])
+    monkeypatch.setattr(
+        "dwm.evaluation.score_names.entry_points", lambda group: [point] if group == "dwm.scores" else []
+    )
     try:
         scores = scored("reds")
         assert 0 < scores.reds.mean < 1
@@ -73,6 +74,10 @@ def test_a_score_from_outside_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert json.loads(scores.save(tmp_path / "scores.json").read_text())["reds"] == {"mean": scores.reds.mean}
     finally:
         known_scores.cache_clear()
+
+
+def test_every_name_has_a_score() -> None:
+    assert tuple(known_scores()) == score_names()
 
 
 def test_an_unknown_score_names_the_nearest() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from dwm.errors import nearest
+from dwm.evaluation.score_names import score_names
 from dwm.options import Options
 
 DEFAULT_SCORES = ("layout_retrieval", "prompt_response", "town_fid")
@@ -50,15 +51,6 @@ class EvaluationOptions(Options):
     @classmethod
     def _known(cls, names: tuple[str, ...], _: Any) -> tuple[str, ...]:
         for name in names:
-            if name in DEFAULT_SCORES:
-                continue
-            from dwm.evaluation.table import (
-                known_scores,  # the table's scores take these options, and networks with them
-            )
-
-            names_known = known_scores()
-            if name not in names_known:
-                raise ValueError(
-                    f"score {name} is not known{nearest(name, names_known)}; known: {', '.join(names_known)}"
-                )
+            if name not in DEFAULT_SCORES and name not in (known := score_names()):
+                raise ValueError(f"score {name} is not known{nearest(name, known)}; known: {', '.join(known)}")
         return tuple(dict.fromkeys(names))

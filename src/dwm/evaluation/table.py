@@ -1,10 +1,9 @@
-"""The table of scores: to add one, write a file like its sisters and name it here, or in a package's entry points `dwm.scores`."""
+"""The table of scores: to add one, write a file like its sisters, name it here and in `score_names`; elsewhere: an entry point."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 
 from dwm.evaluation.fid import FidScore
 from dwm.evaluation.fvd import FvdScore
@@ -15,9 +14,10 @@ from dwm.evaluation.precision_recall_score import PrecisionRecallScore
 from dwm.evaluation.prompts import PromptScore
 from dwm.evaluation.retrieval import RetrievalScore
 from dwm.evaluation.score import ScoreKind
+from dwm.evaluation.score_names import ScoreName, installed_scores
 from dwm.evaluation.town_fid_score import TownFidScore
 
-SCORES: Mapping[str, ScoreKind] = {
+SCORES: Mapping[ScoreName, ScoreKind] = {
     "layout_retrieval": ScoreKind(lambda tools: RetrievalScore()),
     "prompt_response": ScoreKind(lambda tools: PromptScore(tools.options.night, tools.options.day)),
     "town_fid": ScoreKind(lambda tools: TownFidScore(tools.town_features), "picture", 2),
@@ -33,5 +33,5 @@ SCORES: Mapping[str, ScoreKind] = {
 
 @cache
 def known_scores() -> Mapping[str, ScoreKind]:
-    """The scores of this package and of installed ones; a name of ours is not replaced."""
-    return {**{point.name: point.load() for point in entry_points(group="dwm.scores")}, **SCORES}
+    """The scores of this package and of installed ones."""
+    return {**SCORES, **{point.name: point.load() for point in installed_scores()}}

@@ -185,12 +185,19 @@ def _bpe(words: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     # Merging to the very end leaves each word of the list as one piece.
+    # Merges of equal frequency go by number: letters that end a word are numbered here, not as a hash table meets them.
+    ends = [letter + "</w>" for letter in alphabet]
     trainer = trainers.BpeTrainer(
-        vocab_size=1_000_000, min_frequency=1, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
+        vocab_size=1_000_000,
+        min_frequency=1,
+        end_of_word_suffix="</w>",
+        initial_alphabet=alphabet,
+        special_tokens=ends,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(words, trainer)
     merges = [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
-    tokens = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    tokens = [*alphabet, *ends]
     tokens += dict.fromkeys(left + right for left, right in merges if left + right not in set(tokens))
     return {token: index for index, token in enumerate([*tokens, START, END])}, merges
 

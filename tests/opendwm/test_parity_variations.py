@@ -226,9 +226,9 @@ def test_a_solver_that_cannot_be_computed_is_told(tmp_path: Path, change: dict, 
         ("{", "not JSON"),
         ("[1]", "expected an object"),
         ("{}", "names no kind"),
-        (json.dumps({"kind": "maskgit"}), "cases of kind 'maskgit' cannot be computed yet"),
+        (json.dumps({"kind": "hologram"}), "cases of kind 'hologram' cannot be computed yet"),
         (json.dumps({"kind": "blender"}), "lacks config"),
-        (json.dumps({"kind": "blender", "config": {}, "weights_from": "../../mixer"}), "leaves the folders"),
+        (json.dumps({"kind": "blender", "config": {}, "weights_from": "../../mixer"}), "neither beside the case nor"),
     ],
 )
 def test_a_case_that_cannot_be_computed_says_so_and_stops_no_other(tmp_path: Path, content: str, line: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import random
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -145,6 +147,20 @@ def test_a_late_picture_is_not_reached_by_decoding_the_whole_film(name: str, fol
 
 if __name__ == "__main__":
     write_all(Path(sys.argv[1]))
+
+
+def test_a_forked_process_opens_films_of_its_own(folder: Path, tmp_path: Path) -> None:
+    tree = open_tree(tmp_path)
+    for number in range(films.KEPT_OPEN + 1):
+        shutil.copy(folder / "reordered.mp4", tmp_path / f"{number}.mp4")
+    for number in range(films.KEPT_OPEN):
+        read_film(tree, f"{number}.mp4", 3)
+    child = multiprocessing.get_context("fork").Process(target=read_film, args=(tree, f"{films.KEPT_OPEN}.mp4", 3))
+    child.start()
+    child.join(60)
+    code = child.exitcode
+    child.kill()
+    assert code == 0
 
 
 def test_a_film_of_an_unknown_codec_is_refused(tmp_path: Path) -> None:

@@ -89,9 +89,19 @@ def close(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> None:
     _open.pop(_key(tree, name, opened), None)
 
 
-def _key(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> tuple[int, str, str, str]:
-    """By process: a decoder that was opened before a fork would be shared with the parent."""
-    return os.getpid(), tree.where, name, opened.__qualname__
+def _key(tree: Tree, name: str, opened: Callable[[Tree, str], Any]) -> tuple[str, str, str]:
+    return tree.where, name, opened.__qualname__
+
+
+def _leave_to_parent() -> None:
+    """A forked process opens its own films. Those of its parent stay as they are: their decoders' threads were not forked, and
+    closing one would wait for them for ever."""
+    _of_parent.extend(_open.values())
+    _open.clear()
+
+
+_of_parent: list[Any] = []
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @dataclass
@@ -155,4 +165,4 @@ def open_container(tree: Tree, name: str) -> Any:
     return container
 
 
-_open: OrderedDict[tuple[int, str, str, str], Any] = OrderedDict()
+_open: OrderedDict[tuple[str, str, str], Any] = OrderedDict()

@@ -20,7 +20,9 @@ from dwm.conditions import ConditionOptions
 from dwm.config import Recipe
 from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import PreviewOptions, TrainingOptions
+from dwm.devices import pick_device
 from dwm.networks import AdapterOptions, DiTOptions
+from dwm.runs.precision import note_training_dtype, training_dtype
 from dwm.runs.train import context, train_stages
 from dwm.training.loop.optimizers import OptimizerOptions
 from dwm.training.loop.options import ScheduleOptions
@@ -163,6 +165,10 @@ def options(steps: int = 6) -> Recipe:
 
 def train(run: Recipe, output: Path, callbacks=(), preview: Clip | None = None) -> Path:
     """The run on invented clips, from nothing or from where it was stopped."""
+    output.mkdir(parents=True, exist_ok=True)
+    device = pick_device(run.device)
+    # As `train_run` does: what a run began in is what it goes on in.
+    note_training_dtype(training_dtype(run.autocast, device, output), device, output)
     return train_stages(run, context(run, output, callbacks=callbacks), InventedClips(), preview)
 
 

@@ -15,6 +15,7 @@ from dwm.data.argoverse.categories import CATEGORIES, UNKNOWN
 from dwm.data.argoverse.logs import ANNOTATIONS, EXTRINSICS, INTRINSICS, LIDAR, POSES, Log
 from dwm.data.tables.feather import read_feather
 from dwm.data.tables.motion import product, turned
+from dwm.data.tables.row_tables import NOTES
 from dwm.data.tables.scene_tables import SCHEMAS
 from dwm.errors import DwmError
 from dwm.storage import Tree
@@ -34,7 +35,6 @@ BOX_TABLE = pa.schema(
 )
 NEAR_ENOUGH = 50_000_000
 """ns from a sweep, of which there are ten in a second, within which a picture has its boxes."""
-NOTES = pa.schema({"scene": TEXT, "cause": TEXT})
 
 
 @dataclass(frozen=True)

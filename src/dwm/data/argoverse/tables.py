@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
 from dwm.clip import LaneMap
 from dwm.conventions import CAPTION_KEYS
 from dwm.data.argoverse.captions import ArgoverseCaptions
-from dwm.data.argoverse.log_rows import NOTES, LogRows
+from dwm.data.argoverse.log_rows import LogRows
 from dwm.data.argoverse.logs import CAMERAS, LIDAR, RING, SENSORS, SPLITS, Log, decode_sweep, find_logs
 from dwm.data.argoverse.maps import read_map
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
-from dwm.data.dataset import Finding
-from dwm.data.tables.relations import lane_rows
-from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.data.tables.row_tables import Rows, RowTables
+from dwm.data.tables.scene_tables import SCHEMAS
 from dwm.data.tables.sweeps import SweepTree
 from dwm.errors import DwmError, nearest
-from dwm.progress import track
-from dwm.storage import Tree, cache_folder, kept_tables
+from dwm.storage import Tree
 
-FORMAT = "argoverse 1"
-"""Raised when what is kept of logs changes."""
 VERSION = "sensor"
 
 
@@ -44,12 +39,13 @@ def open_argoverse(tree: Tree, version: str | None) -> ArgoverseTables:
 
 
 @dataclass(frozen=True)
-class ArgoverseTables(SceneTables):
+class ArgoverseTables(RowTables):
     """Logs of all splits that are there."""
 
     format = "Argoverse 2 sensor"
     views = RING
-    joined = ("scenes", "sensors", "instants", "frames", "boxes")
+    recording = "log"
+    kept_as = "argoverse 1"
     logs: tuple[Log, ...] = ()
 
     @property
@@ -69,17 +65,15 @@ class ArgoverseTables(SceneTables):
             files_of_logs += [*log.tables, log.file("map/"), *(log.file(f"{SENSORS}/{name}/") for name in sensors)]
         return files_of_logs
 
-    def called(self, name: str) -> str:
-        return f"{self.tree.where}: {self.format} ({name})"
+    @property
+    def recordings(self) -> Sequence[Log]:
+        return self.logs
+
+    def rows_of(self, recording: Log) -> Rows:
+        return LogRows(self.tree, recording).tables()
 
     def table(self, name: str) -> pa.Table | None:
-        if name == "captions":
-            return self._caption_rows()
-        if name == "lanes":
-            maps = filter(None, self._cached["scenes"]["map"].to_pylist())
-            rows = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
-            return pa.Table.from_pylist(rows, SCHEMAS["lanes"]) if rows else None
-        return self._cached[name]
+        return self._caption_rows() if name == "captions" else super().table(name)
 
     def map(self, name: str) -> LaneMap:
         """The map of a log."""
@@ -112,29 +106,3 @@ class ArgoverseTables(SceneTables):
                     words = {name: part.captions[key].get(name, "") for name in CAPTION_KEYS}
                     rows.append({"scene": scene, "sensor": sensor, "at": at} | words)
         return pa.Table.from_pylist(rows, SCHEMAS["captions"]) if rows else None
-
-    def lost_rows(self) -> Iterator[Finding]:
-        notes = self._cached["notes"].to_pylist()
-        for cause, count in Counter(note["cause"] for note in notes).items():
-            scene = next(note["scene"] for note in notes if note["cause"] == cause)
-            yield Finding(f"a log {cause}", count, scene, False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cached"}
-
-    @cached_property
-    def _cached(self) -> Mapping[str, pa.Table]:
-        """All that the logs say, read once and kept beside the data."""
-        key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
-        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.logs", key, self._read_all)[0]
-
-    def _read_all(self) -> dict[str, pa.Table]:
-        parts = [
-            LogRows(self.tree, log).tables()
-            for log in track(self.logs, f"{self.tree.where}: {self.format}", unit="logs")
-        ]
-        schemas = {name: SCHEMAS[name] for name in self.joined} | {"notes": NOTES}
-        return {
-            name: pa.concat_tables([schema.empty_table(), *(part[name] for part in parts if name in part)])
-            for name, schema in schemas.items()
-        }

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Float, Int
 
-from dwm.data.dataset import Finding
 from dwm.data.kitti360.calibration import EGO_FROM_IMU, EGO_FROM_LIDAR, read_camera
 from dwm.data.kitti360.drives import CAMERAS, Drive, between, decode_sweep, find_drives
 from dwm.data.kitti360.objects import Objects, read_objects
-from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.data.tables.row_tables import Rows, RowTables
 from dwm.data.tables.sweeps import SweepTree
 from dwm.errors import DwmError, nearest
 from dwm.geometry import inverse, quaternion_from_rotation
-from dwm.progress import track
-from dwm.storage import Tree, cache_folder, kept_tables
+from dwm.storage import Tree
 
-FORMAT = "kitti360 1"
-"""Raised when what is kept of drives changes."""
 VERSION = "drives"
 LIDAR = "velodyne"
 HELD_OUT = ("0000", "0002")
 """Numbers of the drives that OpenDWM holds out."""
 REACH = 100.0
 """Metres from the car to the middles of boxes: those that stand are in the file once for the whole drive."""
-NOTES = pa.schema({"scene": pa.string(), "cause": pa.string()})
-Rows = dict[str, list[dict[str, Any]]]
 
 
 def open_kitti360(tree: Tree, version: str | None) -> Kitti360Tables:
@@ -44,12 +36,13 @@ def open_kitti360(tree: Tree, version: str | None) -> Kitti360Tables:
 
 
 @dataclass(frozen=True)
-class Kitti360Tables(SceneTables):
+class Kitti360Tables(RowTables):
     """Drives of both splits."""
 
     format = "KITTI-360"
     views = CAMERAS
-    joined = ("scenes", "sensors", "instants", "frames", "boxes")
+    recording = "drive"
+    kept_as = "kitti360 1"
     drives: tuple[Drive, ...] = ()
 
     @property
@@ -67,34 +60,12 @@ class Kitti360Tables(SceneTables):
     def files(self) -> Sequence[str]:
         return ("calibration/", *(file for drive in self.drives for file in drive.files))
 
-    def called(self, name: str) -> str:
-        return f"{self.tree.where}: {self.format} ({name})"
+    @property
+    def recordings(self) -> Sequence[Drive]:
+        return self.drives
 
-    def table(self, name: str) -> pa.Table | None:
-        return None if name in ("lanes", "captions") else self._kept[name]
-
-    def lost_rows(self) -> Iterator[Finding]:
-        notes = self._kept["notes"].to_pylist()
-        for cause, count in Counter(note["cause"] for note in notes).items():
-            scene = next(note["scene"] for note in notes if note["cause"] == cause)
-            yield Finding(f"a drive {cause}", count, scene, False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
-
-    @cached_property
-    def _kept(self) -> Mapping[str, pa.Table]:
-        """All that the drives' files say, read once and kept beside the data."""
-        key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
-        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.rows", key, self._read_all)[0]
-
-    def _read_all(self) -> dict[str, pa.Table]:
-        schemas = {name: SCHEMAS[name] for name in self.joined} | {"notes": NOTES}
-        parts = {name: [schema.empty_table()] for name, schema in schemas.items()}
-        for drive in track(self.drives, f"{self.tree.where}: {self.format}", unit="drives"):
-            for name, rows in _DriveRows(self.tree, drive).rows().items():
-                parts[name].append(pa.Table.from_pylist(rows, schemas[name]))
-        return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+    def rows_of(self, recording: Drive) -> Rows:
+        return _DriveRows(self.tree, recording).rows()
 
 
 class _DriveRows:

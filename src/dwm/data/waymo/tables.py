@@ -6,31 +6,24 @@ A frame's sensors share its time and pose, and boxes hold there: that is how the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Float
 from shapely import LineString, Polygon
 
 from dwm.clip import LaneMap
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
-from dwm.data.dataset import Finding
-from dwm.data.tables.relations import lane_rows
-from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.data.tables.row_tables import Rows, RowTables
 from dwm.data.waymo.records import RECORDS, RecordTree, read_frame, record_spans
 from dwm.data.waymo.sensors import CAMERA_FROM_SENSOR, CAMERAS, LIDARS, RING, matrix
 from dwm.errors import DwmError, nearest
 from dwm.geometry import quaternion_from_rotation, rotation_z
-from dwm.progress import track
-from dwm.storage import Tree, cache_folder, kept_tables, limits
+from dwm.storage import Tree, limits
 from dwm.strict_json import parse_json
 
-FORMAT = "waymo 1"
-"""Raised when what is kept of records changes."""
 BEGINNING = "segment-"
 ENDINGS = ("_with_camera_labels.tfrecord", RECORDS)
 SPLITS = ("training", "validation", "testing")
@@ -46,7 +39,6 @@ LAYERS = {"road_line": "lane", "road_edge": "drivable_area", "crosswalk": "ped_c
 """Map layers by the features that OpenDWM draws in their colours."""
 UNDRAWN = ("lane", "speed_bump", "driveway")
 """Features without a layer."""
-NO_LABELS = pa.schema({"scene": pa.string(), "cause": pa.string()})
 
 
 def segment_files(tree: Tree) -> dict[str, list[str]]:
@@ -88,13 +80,14 @@ class WaymoCaptions(CaptionFiles):
 
 
 @dataclass(frozen=True)
-class WaymoTables(SceneTables):
+class WaymoTables(RowTables):
     """Segments of one folder."""
 
     format = "Waymo Open v1"
     views = RING
     caption_files = WaymoCaptions
-    joined = ("scenes", "sensors", "instants", "frames", "boxes")
+    recording = "segment"
+    kept_as = "waymo 1"
     segments: tuple[str, ...] = ()
     folder: str = ""
 
@@ -112,17 +105,18 @@ class WaymoTables(SceneTables):
     def files(self) -> Sequence[str]:
         return (*self.segments, *filter(None, [self.info]))
 
-    def called(self, name: str) -> str:
-        return f"{self.tree.where}: {self.version} ({name})"
+    @property
+    def recordings(self) -> list[tuple[str, list[list[int]] | None]]:
+        """The segments, each with what the list says of it, in the list's order."""
+        listed = self._listed
+        order = {scene: index for index, scene in enumerate(listed)}
+        files = sorted(self.segments, key=lambda file: (order.get(_scene_of(file), len(order)), file))
+        return [(file, listed.get(_scene_of(file))) for file in files]
 
-    def table(self, name: str) -> pa.Table | None:
-        if name == "captions":
-            return None
-        if name == "lanes":
-            maps = filter(None, self._cached["scenes"]["map"].to_pylist())
-            rows = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
-            return pa.Table.from_pylist(rows, SCHEMAS["lanes"]) if rows else None
-        return self._cached[name]
+    def rows_of(self, recording: tuple[str, list[list[int]] | None]) -> Rows:
+        (file, listed), rows = recording, _Rows()
+        _Segment(self.tree, file, rows).read(listed)
+        return rows.tables()
 
     def map(self, name: str) -> LaneMap:
         """The map of a segment: its first record alone has one."""
@@ -138,33 +132,6 @@ class WaymoTables(SceneTables):
     def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:
         parts = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
         return [WaymoCaptions(part.name, part.captions, part.times) for part in parts]
-
-    def lost_rows(self) -> Iterator[Finding]:
-        notes = self._cached["notes"].to_pylist()
-        for cause, count in Counter(note["cause"] for note in notes).items():
-            scene = next(note["scene"] for note in notes if note["cause"] == cause)
-            yield Finding(f"a segment {cause}", count, scene, False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cached"}
-
-    @cached_property
-    def _cached(self) -> Mapping[str, pa.Table]:
-        """All that the records say, read once and kept beside the data."""
-        key = " ".join((FORMAT, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
-        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.records", key, self._read_all)[0]
-
-    def _read_all(self) -> dict[str, pa.Table]:
-        rows = _Rows()
-        for file in track(self._ordered(), f"{self.tree.where}: {self.version}", unit="segments"):
-            _Segment(self.tree, file, rows).read(self._listed.get(_scene_of(file)))
-        return {
-            name: pa.Table.from_pylist(lines, SCHEMAS.get(name, NO_LABELS)) for name, lines in rows.tables().items()
-        }
-
-    def _ordered(self) -> list[str]:
-        order = {scene: index for index, scene in enumerate(self._listed)}
-        return sorted(self.segments, key=lambda file: (order.get(_scene_of(file), len(order)), file))
 
     @property
     def _listed(self) -> dict[str, list[list[int]]]:

@@ -1,0 +1,80 @@
+"""Tables of a format whose files are read recording by recording: each is read whole once, and kept as columns beside the data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from dwm.data.dataset import Finding
+from dwm.data.tables.columns import TEXT
+from dwm.data.tables.relations import lane_rows
+from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.progress import track
+from dwm.storage import cache_folder, kept_tables
+
+NOTES = pa.schema({"scene": TEXT, "cause": TEXT})
+"""What of a recording could not be taken over, and why."""
+KEPT = ("scenes", "sensors", "instants", "frames", "boxes")
+Rows = Mapping[str, "list[dict[str, Any]] | pa.Table"]
+"""Rows of `KEPT` and of the notes, of one recording; a table that is not there has none."""
+
+
+@dataclass(frozen=True)
+class RowTables(SceneTables):
+    """The format's own class reads a recording, and its map and captions when they are asked for."""
+
+    joined = KEPT
+    recording: ClassVar[str]
+    """What one is called, as in "a log has no boxes"."""
+    kept_as: ClassVar[str]
+    """Raised when what is kept changes."""
+
+    @property
+    @abstractmethod
+    def recordings(self) -> Sequence[Any]:
+        """In the order of the scenes."""
+
+    @abstractmethod
+    def rows_of(self, recording: Any) -> Rows:
+        """Raises DwmError for a file that is missing or damaged."""
+
+    def called(self, name: str) -> str:
+        return f"{self.tree.where}: {self.title} ({name})"
+
+    def table(self, name: str) -> pa.Table | None:
+        if name == "captions":
+            return None
+        if name == "lanes":
+            maps = filter(None, self._rows["scenes"]["map"].to_pylist())
+            lanes = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
+            return pa.Table.from_pylist(lanes, SCHEMAS["lanes"]) if lanes else None
+        return self._rows[name]
+
+    def lost_rows(self) -> Iterator[Finding]:
+        notes = self._rows["notes"].to_pylist()
+        for cause, count in Counter(note["cause"] for note in notes).items():
+            scene = next(note["scene"] for note in notes if note["cause"] == cause)
+            yield Finding(f"a {self.recording} {cause}", count, scene, False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_rows"}
+
+    @cached_property
+    def _rows(self) -> Mapping[str, pa.Table]:
+        """All that the recordings say."""
+        key = " ".join((self.kept_as, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
+        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.rows", key, self._read_all)[0]
+
+    def _read_all(self) -> dict[str, pa.Table]:
+        schemas = {name: SCHEMAS[name] for name in KEPT} | {"notes": NOTES}
+        parts = {name: [schema.empty_table()] for name, schema in schemas.items()}
+        for recording in track(self.recordings, f"{self.tree.where}: {self.title}", unit=f"{self.recording}s"):
+            for name, rows in self.rows_of(recording).items():
+                parts[name].append(rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schemas[name]))
+        return {name: pa.concat_tables(tables) for name, tables in parts.items()}

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import feather
+from recorded import both_ways, run, value
 
-from dwm.cli.main import run as command
 from dwm.data import (
     BirdseyeOptions,
     CaptionOptions,
@@ -69,18 +69,6 @@ def folder(copy, split="val", name=LOG):
     return copy / "sensor" / split / name
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        command([str(argument) for argument in arguments])
-    said = "".join(capsys.readouterr())
-    print(said)
-    return stop.value.code, said
-
-
-def value(entry):
-    return np.array(entry["value"], entry["dtype"])
-
-
 def agree(clip, want, clock):
     """clock: the time (µs) from which the recorded ones count."""
     np.testing.assert_allclose((clip.times - clock) / 1000, value(want["pts"])[:, -6:], atol=1e-4)
@@ -130,28 +118,6 @@ def test_the_upright_camera_is_there_when_asked_for(dataset, expected):
     np.testing.assert_allclose(rig.ego_from_camera[:1], value(want["camera_transforms"])[0], atol=1e-6)
     np.testing.assert_array_equal(rig.image_size[:1], value(want["image_size"])[0])
     assert rig.names == (FRONT, VIEWS[0], VIEWS[0])
-
-
-def near(mask, reach):
-    grown = mask.copy()
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            grown |= np.roll(mask, (y, x), (0, 1))
-    return grown
-
-
-def agreement(one, other, reach=1):
-    drawn = one.any(-1)
-    met = np.zeros(drawn.shape, bool)
-    for color in np.unique(one[drawn], axis=0):
-        met |= (one == color).all(-1) & near((other == color).all(-1), reach)
-    return met[drawn].mean() if drawn.any() else 1.0
-
-
-def both_ways(found, want, reach=1):
-    shares = agreement(found, want, reach), agreement(want, found, reach)
-    print(shares)
-    return min(shares) if want.any() else 0.0
 
 
 @pytest.mark.slow

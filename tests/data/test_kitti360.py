@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import both_ways, run, value
 
-from dwm.cli.main import run as command
 from dwm.clip import Boxes
 from dwm.data import BirdseyeOptions, draw_boxes, draw_boxes_birdseye, open_dataset
 from dwm.data.kitti360.calibration import EGO_FROM_IMU
@@ -50,18 +50,6 @@ def copy(source, tmp_path):
     return tmp_path / "set"
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        command([str(argument) for argument in arguments])
-    said = "".join(capsys.readouterr())
-    print(said)
-    return stop.value.code, said
-
-
-def value(entry):
-    return np.array(entry["value"], entry["dtype"])
-
-
 def lidar_clip(dataset, number):
     """One sweep of the genuine drive, with its boxes as the drive without pictures would have them."""
     scene = dataset[KEYS]
@@ -99,22 +87,6 @@ def test_as_many_windows_begin_as_were_recorded(dataset, expected):
     assert len(dataset[MADE].windows(8, 0, 1)) == counts["split train, length 8, tuples [[10, 1]]"] == 4
 
 
-def near(mask, reach=1):
-    grown = mask.copy()
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            grown |= np.roll(mask, (y, x), (0, 1))
-    return grown
-
-
-def agreement(one, other):
-    drawn = one.any(-1)
-    met = np.zeros(drawn.shape, bool)
-    for color in np.unique(one[drawn], axis=0):
-        met |= (one == color).all(-1) & near((other == color).all(-1))
-    return met[drawn].mean()
-
-
 def boxes_of(objects, rows):
     """Mirrored, which looks the same: OpenDWM goes round these boxes the other way, and Pillow's lines depend on that."""
     return Boxes(
@@ -135,8 +107,7 @@ def test_boxes_from_above_are_the_recorded_ones(dataset, source, place, number):
     want = np.asarray(Image.open(source / "expected" / f"3dbox_bev_{number}.png").convert("RGB"))
     clip = replace(clip, boxes=((boxes_of(objects, theirs),),))
     found = draw_boxes_birdseye(clip, 0, BirdseyeOptions(left_is_up=False, pen_width=4))
-    print(agreement(found, want), agreement(want, found))
-    assert want.any() and min(agreement(found, want), agreement(want, found)) >= 0.995
+    assert both_ways(found, want) >= 0.995
     moving = {objects.names[row] for row in np.flatnonzero(objects.moments == number)}
     assert moving and {f"{KEYS}|{name}" for name in moving} <= set(boxes.instance)
 
@@ -150,7 +121,7 @@ def test_boxes_of_the_made_drive_are_the_recorded_ones(dataset, source):
     clip = replace(clip, lidar=replace(clip.lidar, boxes=(theirs,) * 8))
     want = np.asarray(Image.open(source / "expected" / "3dbox_bev_drive0003_item0_frame5.png").convert("RGB"))
     found = draw_boxes_birdseye(clip, 3, BirdseyeOptions(left_is_up=False, pen_width=4))
-    assert want.any() and min(agreement(found, want), agreement(want, found)) >= 0.995
+    assert both_ways(found, want) >= 0.995
 
 
 def test_a_drive_without_pictures_has_clips_of_sweeps_and_boxes(dataset):

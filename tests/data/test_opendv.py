@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import run
 
-from dwm.cli.main import run as command
 from dwm.data import CaptionOptions, DatasetWindows, ReadOptions, open_dataset
 from dwm.data.captions import words
 from dwm.data.opendv import captions as film_captions
@@ -61,14 +61,6 @@ def number(picture: np.ndarray) -> int:
 
 def relative_ms(clip) -> list:
     return ((clip.times - clip.times[0] + 500) // 1000).tolist()
-
-
-def run(capsys, *arguments) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as stop:
-        command([str(argument) for argument in arguments])
-    said = "".join(capsys.readouterr())
-    print(said)
-    return stop.value.code, said
 
 
 def test_clips_show_the_recorded_pictures_at_the_recorded_times(source, expected):

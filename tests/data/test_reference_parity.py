@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
+from recorded import agreement, value
 
 from dwm.clip import NUSCENES_VIEWS
 from dwm.data import (
@@ -53,10 +54,6 @@ def one_clip(name, dataset, expected):
     return dataset.clip(dataset.windows(item["sequence_length"], fps, stride)[item["index"]]), item
 
 
-def value(entry):
-    return np.array(entry["value"], entry["dtype"])
-
-
 @pytest.mark.parametrize("name", KEYFRAMES + SEQUENCES)
 def test_numbers_are_the_recorded_ones_exactly(recorded, name):
     clip, want = one_clip(name, *recorded(name))
@@ -87,22 +84,6 @@ def test_the_key_frame_has_the_recorded_points_description_and_pictures(recorded
             np.testing.assert_array_equal(
                 clip.pictures.load(0, view, (448, 256)), np.asarray(Image.open(file).convert("RGB"))
             )
-
-
-def grown(mask):
-    """The mask and every pixel beside or at a corner of it."""
-    return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))).astype(bool)
-
-
-def agreement(one, other):
-    """The share of drawn pixels of `one` that have a pixel of the same colour within one pixel in `other`."""
-    if (one == other).all():  # As with every Pillow that was tried.
-        return 1.0
-    drawn = one.any(-1)
-    met = np.zeros(drawn.shape, bool)
-    for color in np.unique(one[drawn], axis=0):
-        met |= (one == color).all(-1) & grown((other == color).all(-1))
-    return met[drawn].mean() if drawn.any() else 1.0
 
 
 def test_agreement_sees_what_is_moved_or_recoloured():

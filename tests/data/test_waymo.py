@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import both_ways, run, value
 from shapely import force_2d
 
-from dwm.cli.main import run as command
 from dwm.clip import LaneMap
 from dwm.data import (
     BirdseyeOptions,
@@ -63,18 +63,6 @@ def copy(source, tmp_path):
     return tmp_path / "set"
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        command([str(argument) for argument in arguments])
-    said = "".join(capsys.readouterr())
-    print(said)
-    return stop.value.code, said
-
-
-def value(entry):
-    return np.array(entry["value"], entry["dtype"])
-
-
 def agree(clip, want):
     times = (clip.times - clip.times[0, 0]) / 1000
     np.testing.assert_allclose(times, value(want["pts"])[:, 1:], atol=1e-3)
@@ -114,30 +102,12 @@ def test_scenes_come_in_the_order_of_the_info_file(dataset, source):
     assert [scene.name for scene in dataset] == list(json.loads((source / "training.info.json").read_text()))
 
 
-def near(mask, reach):
-    grown = mask.copy()
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            grown |= np.roll(mask, (y, x), (0, 1))
-    return grown
-
-
-def agreement(one, other, reach=1):
-    drawn = one.any(-1)
-    met = np.zeros(drawn.shape, bool)
-    for color in np.unique(one[drawn], axis=0):
-        met |= (one == color).all(-1) & near((other == color).all(-1), reach)
-    return met[drawn].mean() if drawn.any() else 1.0
-
-
 @pytest.mark.parametrize("kind, draw, reach, share", [("3dbox", draw_boxes, 1, 0.995), ("hdmap", draw_map, 2, 0.98)])
 def test_layouts_are_the_recorded_pictures(dataset, source, kind, draw, reach, share):
     clip = dataset[KEY].clip(0, 1)
     for view, camera in enumerate(VIEWS[:5]):
         want = np.asarray(Image.open(source / "expected" / f"{kind}_{camera}.png").convert("RGB"))
-        found = draw(clip, 0, view, None, EXACT)
-        print(camera, agreement(found, want, reach), agreement(want, found, reach))
-        assert want.any() and min(agreement(found, want, reach), agreement(want, found, reach)) >= share
+        assert both_ways(draw(clip, 0, view, None, EXACT), want, reach) >= share, camera
 
 
 @pytest.mark.parametrize("kind, draw", [("3dbox_bev", draw_boxes_birdseye), ("hdmap_bev", draw_map_birdseye)])
@@ -147,9 +117,7 @@ def test_pictures_from_above_are_the_recorded_ones(dataset, source, kind, draw):
     clip = replace(clip, map=LaneMap(flat))  # OpenDWM takes 0 for all heights here
     options = BirdseyeOptions(left_is_up=False, fill_map=True, pen_width=4, box_colors=THEIRS)
     want = np.asarray(Image.open(source / "expected" / f"{kind}.png").convert("RGB"))
-    found = draw(clip, 0, options)
-    print(agreement(found, want, 2), agreement(want, found, 2))
-    assert min(agreement(found, want, 2), agreement(want, found, 2)) >= 0.98
+    assert both_ways(draw(clip, 0, options), want, 2) >= 0.98
 
 
 def test_captions_are_the_recorded_ones_for_each_seed(dataset, expected):

@@ -9,7 +9,7 @@ from dwm.checkpoints.folder import read_card
 from dwm.checkpoints.locations import resolve
 from dwm.cli.main import app, outcome
 from dwm.errors import DwmError
-from dwm.runs.evaluate import EvaluationRun, choose_clips, completed
+from dwm.runs.evaluate import EvaluationRun, choose_clips, completed, open_data
 from dwm.runs.protocols import PROTOCOLS
 from dwm.runs.score_record import compare
 
@@ -46,7 +46,7 @@ def evaluated(folder, output, *flags):
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_each_protocol_chooses_clips_as_it_says(folder, card, name):
     run = completed(EvaluationRun(protocol=name, data=str(folder), clips=2, split="mini_val"), card)
-    clips, fixed = choose_clips(run, card), PROTOCOLS[name]
+    clips, fixed = choose_clips(run, card, open_data(run, card)), PROTOCOLS[name]
     assert len(clips) == 2 and run.references == (fixed.references or 0)
     assert all(fixed.frames in (None, clip.length) and clip.views == (fixed.views or card.views) for clip in clips)
     if fixed.frames == 16:

@@ -41,7 +41,8 @@ def encode(
 
     from dwm.runs.encode import encode_run
 
-    result = encode_run(run, _part(part))
+    number, count = flags.part(part) or (1, 1)
+    result = encode_run(run, (number - 1, count))
     which = name if name and "=" not in name else f"-c {config}"
     lines = [
         f"{result.latents} latents and {result.texts} texts were encoded, "
@@ -50,10 +51,3 @@ def encode(
         f"train from it: dwm train {which} data.store={run.data.store}",
     ]
     finish(lines, {**asdict(result), "store": run.data.store}, quiet, as_json)
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise typer.BadParameter(f"--part {text}: expected k/n with k from 1 to n, for example 2/8")
-    return int(number) - 1, int(count)

@@ -20,7 +20,7 @@ def demo(
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same result.")] = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
     config: flags.Config = None,
     quiet: flags.Quiet = False,

@@ -107,7 +107,7 @@ def precision(
     weights: flags.OptionalWeights = None,
     frames: flags.Frames = None,
     steps: flags.Steps = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,

@@ -41,9 +41,9 @@ def drive(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Its port; 0: any.")] = 8470,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same seed and steering, same film.")] = None,
     weights: flags.OptionalWeights = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
-    force: Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")] = False,
+    force: flags.Force = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:

@@ -46,7 +46,7 @@ def evaluate(
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Noise of the first clip.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")] = None,
+    device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
     offload: flags.Offload = None,
     key_frames: flags.KeyFrames = False,

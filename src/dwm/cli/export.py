@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 Data = Annotated[str, typer.Option("--data", help="Data set whose scenes are made anew.", callback=flags.data_there)]
 Split = Annotated[str | None, typer.Option("--split", help="train, val, … or a file of scene names.")]
 Scenes = Annotated[list[str] | None, typer.Option("--scene", help="One scene; may repeat.")]
-Time = Annotated[str | None, typer.Option("--time", help="Its captions' time of day.")]
-Weather = Annotated[str | None, typer.Option("--weather", help="Its captions' weather.")]
-Remove = Annotated[list[str] | None, typer.Option("--remove", help="Boxes to leave out; may repeat.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same pictures.")]
 Part = Annotated[str | None, typer.Option("--part", help="I/N: every N-th piece of work, for one job of N.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
 Version = Annotated[str | None, typer.Option("--version", help="Folder of the tables.")]
-Force = Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")]
 
 app = typer.Typer(
     help="Generated scenes in the layouts that other tools read.",
@@ -34,15 +29,6 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
-
-
-def _part(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal()):
-        raise typer.BadParameter(f"--part {text}: expected I/N, for example 2/8")
-    return int(number), int(count)
 
 
 def _run(
@@ -55,7 +41,7 @@ def _run(
     from dwm.runs.export import ExportRun
 
     changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None}
-    given |= {"edits": all_edits(Edits(), edits, **changes), "part": _part(given["part"])}
+    given |= {"edits": all_edits(Edits(), edits, **changes), "part": flags.part(given["part"])}
     given |= {"views": flags.names(given["views"]), "size": flags.size(given["size"])}
     given |= {"scenes": tuple(given["scenes"] or ()), "dtype": given["dtype"] and given["dtype"].value}
     return validated(ExportRun, {key: value for key, value in given.items() if value is not None}, "command line")
@@ -75,9 +61,9 @@ def nuscenes(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0, help="Of each scene; all of it by default.")
     ] = None,
-    time: Time = None,
-    weather: Weather = None,
-    remove: Remove = None,
+    time: flags.Time = None,
+    weather: flags.Weather = None,
+    remove: flags.Remove = None,
     edits: flags.Edits = None,
     lidar: Annotated[bool, typer.Option("--lidar", help="Copy the LiDAR's sweeps too.")] = False,
     fps: Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Key frames alone by default.")] = None,
@@ -88,10 +74,10 @@ def nuscenes(
     seed: Seed = None,
     weights: flags.OptionalWeights = None,
     part: Part = None,
-    device: Device = None,
+    device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
     version: Version = None,
-    force: Force = False,
+    force: flags.Force = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
@@ -122,9 +108,9 @@ def worldlens(
     generations: Annotated[
         int | None, typer.Option("--generations", min=1, help="Films of each; 4 by default.")
     ] = None,
-    time: Time = None,
-    weather: Weather = None,
-    remove: Remove = None,
+    time: flags.Time = None,
+    weather: flags.Weather = None,
+    remove: flags.Remove = None,
     edits: flags.Edits = None,
     views: flags.Views = None,
     size: flags.Size = None,
@@ -133,10 +119,10 @@ def worldlens(
     seed: Seed = None,
     weights: flags.OptionalWeights = None,
     part: Part = None,
-    device: Device = None,
+    device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
     version: Version = None,
-    force: Force = False,
+    force: flags.Force = False,
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:

@@ -27,6 +27,16 @@ def size(text: str | None) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
+def part(text: str | None) -> tuple[int, int] | None:
+    """`2/8` as (2, 8): the second job of eight."""
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise typer.BadParameter(f"--part {text}: expected I/N with I from 1 to N, for example 2/8")
+    return int(number), int(count)
+
+
 def names(text: str | None) -> tuple[str, ...] | None:
     """`a,b,c` as a tuple."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
@@ -91,6 +101,13 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 o
 
 
 Edits = Annotated[Path | None, typer.Option("--edits", help="A JSON file of edits: docs/generation.md.")]
+
+
+OptionalDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]
+Force = Annotated[bool, typer.Option("--force", help="Try what the weights never saw.")]
+Time = Annotated[str | None, typer.Option("--time", help="Its captions' time of day.")]
+Weather = Annotated[str | None, typer.Option("--weather", help="Its captions' weather.")]
+Remove = Annotated[list[str] | None, typer.Option("--remove", help="Boxes to leave out; may repeat.")]
 
 
 class Dtype(str, Enum):

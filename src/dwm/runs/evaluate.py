@@ -13,7 +13,7 @@ from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.locations import TOWN, is_town
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
-from dwm.data import DatasetWindows, ReadOptions
+from dwm.data import Dataset, DatasetWindows, ReadOptions
 from dwm.data.open import drawn_name
 from dwm.devices import pick_device
 from dwm.errors import DwmError
@@ -88,9 +88,9 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
     if run.data is None and (run.version or run.split not in (None, EvaluationRun().split)):
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
     run = completed(run, card)
-    digests = () if run.data is None else (opened_path(run.data, run.version, run.split).digest(),)
-    clips, pipe = choose_clips(run, card), loaded(run)
-    return measured(run, clips, pipe, output, digests)
+    dataset = open_data(run, card)
+    clips, pipe = choose_clips(run, card, dataset), loaded(run)
+    return measured(run, clips, pipe, output, () if run.data is None else (dataset.digest(),))
 
 
 def measured(
@@ -144,17 +144,23 @@ def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
     )
 
 
-def choose_clips(run: EvaluationRun, card: WeightsCard) -> list[Clip]:
-    """The clips, spread over the scenes. Raises DwmError where there are too few."""
-    frames, fps, views = run.frames or 1, card.fps if run.fps is None else run.fps, run.views or card.views
-    fixed = None if run.protocol is None else protocol_called(run.protocol).stride
+def open_data(run: EvaluationRun, card: WeightsCard) -> Dataset:
+    """The run's data set, or scenes of the town that training never saw."""
+    views = run.views or card.views
     if run.data is None:
         name = drawn_name("town", seed=run.town_seed, first=HELD_OUT, scenes=run.clips)
-        town = DatasetWindows(opened_path(name, options=ReadOptions(views=views)), frames, ((fps or card.fps, 1.0),))
+        return opened_path(name, options=ReadOptions(views=views))
+    options = ReadOptions(views=views, key_frames_only=run.key_frames_only)
+    return opened_path(run.data, run.version, run.split, options)
+
+
+def choose_clips(run: EvaluationRun, card: WeightsCard, dataset: Dataset) -> list[Clip]:
+    """The clips, spread over the scenes. Raises DwmError where there are too few."""
+    frames, fps = run.frames or 1, card.fps if run.fps is None else run.fps
+    fixed = None if run.protocol is None else protocol_called(run.protocol).stride
+    if run.data is None:
+        town = DatasetWindows(dataset, frames, ((fps or card.fps, 1.0),))
         return [town[index] for index in range(len(town))]
-    dataset = opened_path(
-        run.data, run.version, run.split, ReadOptions(views=views, key_frames_only=run.key_frames_only)
-    )
     windows = dataset.with_pictures(dataset.windows(frames, fps, fixed or run.stride, check=False))
     if len(windows) < run.clips:
         raise DwmError(

@@ -46,7 +46,6 @@ class Windows:
     length: int
     rate: Rate
     count: int
-    total: int
 
 
 def finetuning(run: Recipe, weights: str, data: str) -> Recipe:
@@ -110,15 +109,14 @@ def _windows(card: WeightsCard, source: SourceOptions) -> Windows:
     dataset = opened(source)
     for length in sorted({*card.lengths, 1}, reverse=True):
         rate: Rate = (card.fps, 0.5) if length > 1 else (0, 1)
-        if not dataset.windows(length, *rate, length > 1):
+        windows = dataset.windows(length, *rate, length > 1)
+        if not windows:
             continue
-        all_of_them = DatasetWindows(dataset, length, (rate,), check=length > 1).windows
-        thin = math.ceil(len(all_of_them) / MOST_CLIPS)
-        rate = (rate[0], rate[1] * thin)
+        rate = (rate[0], rate[1] * math.ceil(len(windows) / MOST_CLIPS))
         chosen = DatasetWindows(dataset, length, (rate,), check=length > 1).windows
         last = chosen[-1].scene
         count = sum(window.scene != last for window in chosen)
-        return Windows(length, rate, count or len(chosen), len(chosen))
+        return Windows(length, rate, count or len(chosen))
     raise DwmError(f"{dataset.describe()}: has no picture of all its cameras at one time; check it: dwm data check")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import feather
-from recorded import both_ways, run, value
+from recordings import both_ways, run, value
 
 from dwm.data import (
     BirdseyeOptions,

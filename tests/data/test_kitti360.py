@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from recorded import both_ways, run, value
+from recordings import both_ways, run, value
 
 from dwm.clip import Boxes
 from dwm.data import BirdseyeOptions, draw_boxes, draw_boxes_birdseye, open_dataset

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from recorded import run
+from recordings import run
 
 from dwm.data import CaptionOptions, DatasetWindows, ReadOptions, open_dataset
 from dwm.data.captions import words

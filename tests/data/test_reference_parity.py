@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from recorded import agreement, value
+from recordings import agreement, value
 
 from dwm.clip import NUSCENES_VIEWS
 from dwm.data import (

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from recorded import both_ways, run, value
+from recordings import both_ways, run, value
 from shapely import force_2d
 
 from dwm.clip import LaneMap

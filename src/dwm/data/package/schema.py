@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from dwm.data.package.parquet import read_parquet
+from dwm.data.tables.parquet import read_parquet
 from dwm.data.tables.scene_tables import MAY_LACK, SCHEMAS, Read, SceneTables, first_line
 from dwm.errors import DwmError
 from dwm.options import Options

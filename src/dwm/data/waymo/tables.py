@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,17 @@ from shapely import LineString, Polygon
 from dwm.clip import LaneMap
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.tables.row_tables import Rows, RowTables
-from dwm.data.waymo.records import RECORDS, RecordTree, read_frame, record_spans
+from dwm.data.waymo.captions import WaymoCaptions
+from dwm.data.waymo.records import RECORDS, read_frame, record_spans
 from dwm.data.waymo.rows import SegmentRows
 from dwm.data.waymo.sensors import CAMERAS, LIDARS, RING, matrix
-from dwm.errors import DwmError, nearest
+from dwm.data.waymo.splits import splits_of
+from dwm.errors import DwmError
 from dwm.storage import Tree, limits
 from dwm.strict_json import parse_json
 
 BEGINNING = "segment-"
 ENDINGS = ("_with_camera_labels.tfrecord", RECORDS)
-SPLITS = ("training", "validation", "testing")
 LAYERS = {"road_line": "lane", "road_edge": "drivable_area", "crosswalk": "ped_crossing"}
 """Map layers by the features that OpenDWM draws in their colours."""
 UNDRAWN = ("lane", "speed_bump", "driveway")
@@ -40,33 +41,6 @@ def segment_files(tree: Tree) -> dict[str, list[str]]:
     return files
 
 
-def open_waymo(tree: Tree, version: str | None) -> WaymoTables:
-    """The segments of a folder, such as `training` (None: the first that is there). Raises DwmError for one that is not there."""
-    files_of = segment_files(tree)
-    known = [*(name for name in SPLITS if name in files_of), *(name for name in files_of if name not in SPLITS)]
-    if version is not None and version not in files_of:
-        raise DwmError(
-            f"{tree.where}: holds no segments in {version}{nearest(version, known)} (there are: {', '.join(known)})"
-        )
-    folder = known[0] if version is None else version
-    return WaymoTables(RecordTree(tree), folder or "segments", tuple(files_of[folder]), folder)
-
-
-class WaymoCaptions(CaptionFiles):
-    """OpenDWM's files: captions by "scene|µs|number of the camera", times by scene."""
-
-    def camera_key(self, scene: str, channel: str) -> str:
-        return scene
-
-    def key(self, scene: str, channel: str, stamp: float) -> str:
-        return f"{scene}|{stamp}|{CAMERAS.get(channel, 0)}"
-
-    def all_keys(self) -> Iterator[str]:
-        """Not every camera needs a caption at each of a scene's times."""
-        keys = (f"{camera_key}|{number}" for camera_key in CaptionFiles.all_keys(self) for number in CAMERAS.values())
-        return (key for key in keys if key in self.captions)
-
-
 @dataclass(frozen=True)
 class WaymoTables(RowTables):
     """Segments of one folder."""
@@ -75,13 +49,17 @@ class WaymoTables(RowTables):
     views = RING
     caption_files = WaymoCaptions
     recording = "segment"
-    kept_as = "waymo 1"
+    kept_as = "waymo 2"
     segments: tuple[str, ...] = ()
     folder: str = ""
 
     @property
     def label(self) -> str:
         return f"waymo-{self.version}"
+
+    @property
+    def splits(self) -> Mapping[str, Collection[str]]:
+        return splits_of(self.folder or self.tree.where, [scene_of(file) for file in self.segments])
 
     @property
     def info(self) -> str | None:

@@ -101,9 +101,8 @@ class TableScene:
         views = tuple(self.views if views is None else views)
         for name in views:
             if name not in self.rows_of:
-                raise DwmError(
-                    f"{self.name}: has no camera {name}{nearest(name, self.views)}; it has others: --views {','.join(self.views)}"
-                )
+                others = f"it has others: --views {','.join(self.views)}" if self.views else "it has no pictures"
+                raise DwmError(f"{self.name}: has no camera {name}{nearest(name, self.views)}; {others}")
         lidars = [name for name in self.rows_of if self._kinds[name] == "lidar"]
         return (lidars[0], *views) if self.tables.options.lidar and lidars else views
 

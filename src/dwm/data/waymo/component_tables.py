@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.tables.row_tables import Rows, RowTables
 from dwm.data.waymo.captions import WaymoCaptions
 from dwm.data.waymo.components import (
@@ -79,10 +78,6 @@ class WaymoComponents(RowTables):
 
     def rows_of(self, recording: str) -> Rows:
         return _Segment(self.tree, self.folder, recording).read()
-
-    def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:
-        parts = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
-        return [WaymoCaptions(part.name, part.captions, part.times) for part in parts]
 
 
 class _Segment:

@@ -11,7 +11,6 @@ import numpy as np
 from shapely import LineString, Polygon
 
 from dwm.clip import LaneMap
-from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.tables.row_tables import Rows, RowTables
 from dwm.data.waymo.captions import WaymoCaptions
 from dwm.data.waymo.records import RECORDS, read_frame, record_spans
@@ -93,10 +92,6 @@ class WaymoTables(RowTables):
         file = files[name]
         offset, size = next(record_spans(self.tree, file))
         return _lane_map(read_frame(self.tree, file, offset, size), file)
-
-    def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:
-        parts = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
-        return [WaymoCaptions(part.name, part.captions, part.times) for part in parts]
 
     @property
     def _listed(self) -> dict[str, list[list[int]]]:

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dwm.checkpoints.card import Size
+from dwm.clip import Rig
 from dwm.clip_batch import ClipBatch
 from dwm.drive.source import Action, Moment, Source, clip_of
 from dwm.errors import DwmError
@@ -29,11 +30,14 @@ LONGEST_PROMPT = 2000
 class Picture:
     """What the network drew for one frame, the moment that it was told, and its frame number, counted from 0.
 
-    layout: the boxes and the map that it was told; real: what the source itself saw, where that was asked for.
+    rig: the cameras at that moment; prompt: the words that took the place of the source's, if any; layout: the boxes and the map
+    that it was told; real: what the source itself saw, where that was asked for.
     """
 
     frame: int
     moment: Moment
+    rig: Rig
+    prompt: str | None
     views: UInt8[np.ndarray, "v h w 3"]
     layout: UInt8[np.ndarray, "v h w 3"] | None = None
     real: UInt8[np.ndarray, "v h w 3"] | None = None
@@ -106,8 +110,11 @@ class DrivingWorld:
         self.moment = self.source.step(action)
         told = self.pipe.conditions(clip_of([self.moment], self.source), self.prompt, self.size)
         self.waiting.append(
-            partial(Picture, frame=self.frame, moment=self.moment, layout=layout_of(told), real=self._real())
-        )
+            partial(
+                Picture, frame=self.frame, moment=self.moment, rig=self.source.rig, prompt=self.prompt,
+                layout=layout_of(told), real=self._real(),
+            )
+        )  # fmt: skip
         self.frame += 1
         finished = self.video.send(told)
         first, self.waiting = self.waiting[: len(finished)], self.waiting[len(finished) :]

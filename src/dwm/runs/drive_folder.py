@@ -1,9 +1,10 @@
-"""What a drive leaves in a folder: the record, the film that was generated, and one beside what was told and what is there."""
+"""What a drive leaves in a folder: the record, the film that was generated, one beside what was told and what is there, the scenes
+as data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,18 @@ import torch
 from jaxtyping import UInt8
 
 from dwm.drive.script import Control, Recorder
+from dwm.drive.scene_package import ScenePackage
 from dwm.drive.world import DrivingWorld, Picture
 from dwm.options import Options
 from dwm.report import Video, film_writer
 from dwm.report.draw import grid
 
-CONTROLS, GENERATED, COMPARISON = "drive.jsonl", "generated.mp4", "comparison.mp4"
-NAMES = (CONTROLS, GENERATED, COMPARISON)
+CONTROLS, GENERATED, COMPARISON, SCENES = "drive.jsonl", "generated.mp4", "comparison.mp4", "scenes.zip"
+NAMES = (CONTROLS, GENERATED, COMPARISON, SCENES)
 
 
 class DriveFolder:
-    """Films and the record of one drive, written while it goes on. Films appear when it is closed, the record is always whole."""
+    """What is kept of one drive, written while it goes on. Films and scenes appear when it is closed, the record is always whole."""
 
     def __init__(self, folder: Path, run: Options, world: DrivingWorld) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,7 @@ class DriveFolder:
         fps = world.source.fps
         self.generated = self.stack.enter_context(film_writer(folder / GENERATED, fps))
         self.comparison = self.stack.enter_context(film_writer(folder / COMPARISON, fps))
+        self.scenes = self.stack.enter_context(closing(ScenePackage(folder / SCENES, f"dwm drive, {world.source.name}")))
 
     def tick(self, control: Control, pictures: Sequence[Picture]) -> None:
         """Keeps one tick and the pictures that it finished."""
@@ -42,6 +45,7 @@ class DriveFolder:
             rows = [mosaic(row, self.views) for row in (picture.real, picture.layout, picture.views) if row is not None]
             self.generated(rows[-1])
             self.comparison(grid(rows, 1))
+            self.scenes.add(picture)
 
     def close(self) -> None:
         self.stack.close()

@@ -136,6 +136,7 @@ class ReplaySource:
             off_road=self.off_road,
             autopilot=self.autopilot,
             notes=self.notes,
+            pictured_from=self.recorded[self.frame],
         )
 
     def _on_the_ground(self, car: Bicycle) -> Float[np.ndarray, "4 4"]:

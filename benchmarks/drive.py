@@ -153,7 +153,9 @@ def long_drive(frames: int, steps: int | None, overlap: int | None, tiny: bool) 
                 text, span = f"{text}; {span.line()}", Span()
             print(text, flush=True)
     if settled:
-        print(f"memory from frame {SETTLED} on: {settled:.1f} MB, {100 * (resident() / settled - 1):+.2f} %", flush=True)
+        print(
+            f"memory from frame {SETTLED} on: {settled:.1f} MB, {100 * (resident() / settled - 1):+.2f} %", flush=True
+        )
 
 
 def main() -> None:

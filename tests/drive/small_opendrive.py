@@ -18,12 +18,16 @@ MAP = """<?xml version="1.0"?>
    <laneOffset s="0" a="0.4" b="0" c="0" d="0"/>
    <laneSection s="0">
     <left>
-     <lane id="2" type="sidewalk" level="false"><width sOffset="0" a="2" b="0" c="0" d="0"/><roadMark sOffset="0" type="none"/></lane>
+     <lane id="2" type="sidewalk" level="false">
+      <width sOffset="0" a="2" b="0" c="0" d="0"/><roadMark sOffset="0" type="none"/>
+     </lane>
      <lane id="1" type="driving" level="false">
       <width sOffset="0" a="3.5" b="0" c="0" d="0"/><roadMark sOffset="0" type="curb"/>
      </lane>
     </left>
-    <center><lane id="0" type="none" level="false"><roadMark sOffset="0" type="solid"/><roadMark sOffset="20" type="broken"/></lane></center>
+    <center>
+     <lane id="0" type="none" level="false"><roadMark sOffset="0" type="solid"/><roadMark sOffset="20" type="broken"/></lane>
+    </center>
     <right>
      <lane id="-1" type="driving" level="false">
       <width sOffset="0" a="3.0" b="0.01" c="0" d="0"/><roadMark sOffset="0" type="broken"/>
@@ -48,7 +52,7 @@ MAP = """<?xml version="1.0"?>
    </laneSection>
   </lanes>
   <objects>
-   <object type="crosswalk" id="c" name="crosswalk" s="30" t="0" zOffset="0" hdg="0" pitch="0" roll="0" orientation="none" length="10" width="4">
+   <object type="crosswalk" id="c" name="crosswalk" s="30" t="0" zOffset="0" hdg="0" orientation="none" length="10" width="4">
     <outline>
      <cornerLocal u="-2" v="-5" z="0"/><cornerLocal u="2" v="-5" z="0"/><cornerLocal u="2" v="5" z="0"/>
      <cornerLocal u="-2" v="5" z="0"/><cornerLocal u="-2" v="-5" z="0"/>

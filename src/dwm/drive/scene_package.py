@@ -69,7 +69,7 @@ class _Drive:
 
 
 class ScenePackage:
-    """Writes the pictures of a world as they come. The package (a `.zip` or a folder) appears when it is closed, if there was one."""
+    """Writes the pictures of a world as they come. The package (a `.zip` or a folder) appears when it is closed, if any came."""
 
     def __init__(self, path: Path, source: str) -> None:
         """`source`: what the manifest says it comes from."""

@@ -21,6 +21,7 @@ from dwm.drive.source import Action, Moment, Source, clip_of
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.generation.live import LiveVideo, live_video
+from dwm.report import Video
 
 LONGEST_PROMPT = 2000
 """Letters of a prompt; encoders read a small part of so many."""
@@ -140,3 +141,9 @@ def layout_of(told: ClipBatch) -> UInt8[np.ndarray, "v h w 3"] | None:
 def as_bytes(pictures: Float[Tensor, "1 v 3 h w"]) -> UInt8[np.ndarray, "v h w 3"]:
     """Pictures in [0, 1] as bytes."""
     return (pictures[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
+    """One frame's views side by side, named."""
+    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
+    return Video(pictures, 1.0, names).mosaic().frames[0]

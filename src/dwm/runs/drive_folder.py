@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
-
-from dwm.drive.script import Control, Recorder
 from dwm.drive.scene_package import ScenePackage
-from dwm.drive.world import DrivingWorld, Picture
+from dwm.drive.script import Control, Recorder
+from dwm.drive.world import DrivingWorld, Picture, mosaic
 from dwm.options import Options
-from dwm.report import Video, film_writer
+from dwm.report import film_writer
 from dwm.report.draw import grid
 
 CONTROLS, GENERATED, COMPARISON, SCENES = "drive.jsonl", "generated.mp4", "comparison.mp4", "scenes.zip"
@@ -23,7 +19,7 @@ NAMES = (CONTROLS, GENERATED, COMPARISON, SCENES)
 
 
 class DriveFolder:
-    """What is kept of one drive, written while it goes on. Films and scenes appear when it is closed, the record is always whole."""
+    """What is kept of one drive, as it goes on. Films and scenes appear when it is closed, the record is always whole."""
 
     def __init__(self, folder: Path, run: Options, world: DrivingWorld) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +32,9 @@ class DriveFolder:
         fps = world.source.fps
         self.generated = self.stack.enter_context(film_writer(folder / GENERATED, fps))
         self.comparison = self.stack.enter_context(film_writer(folder / COMPARISON, fps))
-        self.scenes = self.stack.enter_context(closing(ScenePackage(folder / SCENES, f"dwm drive, {world.source.name}")))
+        self.scenes = self.stack.enter_context(
+            closing(ScenePackage(folder / SCENES, f"dwm drive, {world.source.name}"))
+        )
 
     def tick(self, control: Control, pictures: Sequence[Picture]) -> None:
         """Keeps one tick and the pictures that it finished."""
@@ -54,9 +52,3 @@ class DriveFolder:
     def files(self) -> tuple[Path, ...]:
         """What was written."""
         return tuple(path for name in NAMES if (path := self.folder / name).exists())
-
-
-def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
-    """One frame's views side by side, named."""
-    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
-    return Video(pictures, 1.0, names).mosaic().frames[0]

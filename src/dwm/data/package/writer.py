@@ -26,7 +26,6 @@ from dwm.errors import DwmError
 from dwm.geometry import apply, points_inside, quaternion_from_rotation, rotation_from_quaternion, transform
 from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
 
-
 MOST_ROWS = 4096
 """Of a table that are held before they are written."""
 LONG_TABLES = ("instants", "frames", "boxes", "captions")

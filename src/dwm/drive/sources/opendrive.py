@@ -27,8 +27,8 @@ LONGEST = 2_000_000.0
 STEP = 1.0
 """Metres between samples along a road."""
 DRIVEN_ON = {
-    "driving", "bidirectional", "parking", "shoulder", "stop", "entry", "exit", "onRamp", "offRamp", "connectingRamp", "bus", "taxi",
-    "HOV",
+    "driving", "bidirectional", "parking", "shoulder", "stop", "entry", "exit", "onRamp", "offRamp", "connectingRamp", "bus",
+    "taxi", "HOV",
 }  # fmt: skip
 UNPAINTED = {"none", "curb", "grass", "edge"}
 """Marks that are no paint: a curb is where the ground that is driven on ends."""

@@ -27,6 +27,9 @@ class EvaluationOptions(Options):
     seed: int = Field(0, ge=0, description="noise of the first clip; each further clip takes the next number")
     night: str = Field("night", description="prompt_response: the caption's time of the version that must be darker")
     day: str = Field("day", description="prompt_response: the caption's time of the version that must be brighter")
+    clear: str = Field("clear", description="weather_response: the caption's weather of the version to compare with")
+    rain: str = Field("rain", description="weather_response: … of the version that must be greyer")
+    fog: str = Field("fog", description="weather_response: … of the version that must be flatter")
     features: str | None = Field(
         None, description="folder of feature files (`dwm fetch`); null: ./features and where other tools keep them"
     )
@@ -44,6 +47,9 @@ class EvaluationOptions(Options):
     kid_subsets: int = Field(100, ge=1, description="kid: how many random subsets")
     kid_subset_size: int = Field(
         1000, ge=2, description="kid: samples of each; where there are fewer, all are one subset"
+    )
+    draws: int = Field(
+        100, ge=0, le=100_000, description="random halves and exchanges for intervals and tests of whole sets; 0: none"
     )
     neighbours: int = Field(3, ge=1, description="precision_recall: how many neighbours bound a sample's surroundings")
 

@@ -18,14 +18,19 @@ from dwm.evaluation.score_names import ScoreName, installed_scores
 from dwm.evaluation.town_fid_score import TownFidScore
 
 SCORES: Mapping[ScoreName, ScoreKind] = {
-    "layout_retrieval": ScoreKind(lambda tools: RetrievalScore()),
-    "prompt_response": ScoreKind(lambda tools: PromptScore(tools.options.night, tools.options.day)),
+    "layout_retrieval": ScoreKind(lambda tools: RetrievalScore(), higher_is_better=True),
+    "prompt_response": ScoreKind(
+        lambda tools: PromptScore(tools.options.night, tools.options.day), higher_is_better=True
+    ),
     "town_fid": ScoreKind(lambda tools: TownFidScore(tools.town_features), "picture", 2),
     "imagenet_fid": ScoreKind(lambda tools: ImagenetFidScore(tools.imagenet, tools.options), "picture", 2),
     "fid": ScoreKind(lambda tools: FidScore(tools.inception), "picture", 2),
     "kid": ScoreKind(lambda tools: KidScore(tools.inception, tools.options), "picture", 2),
     "precision_recall": ScoreKind(
-        lambda tools: PrecisionRecallScore(tools.inception, tools.options.neighbours), "picture", 5
+        lambda tools: PrecisionRecallScore(tools.inception, tools.options.neighbours),
+        "picture",
+        5,
+        higher_is_better=True,
     ),
     "fvd": ScoreKind(lambda tools: FvdScore(tools.i3d), "view", 2, LEAST_FRAMES),
 }

@@ -22,6 +22,7 @@ from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
 from dwm.evaluation.networks.i3d import I3D
 from dwm.evaluation.networks.inception import PREPARATIONS, Inception
+from dwm.evaluation.networks.segmenter import Segmenter, load_segmenter
 from dwm.evaluation.options import EvaluationOptions
 from dwm.report import ScoreLine, Video
 
@@ -129,6 +130,10 @@ class Tools:
     @cached_property
     def town_features(self) -> FeatureExtractor:
         return Memory(self.town or town_features(), self.remembered)
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        return load_segmenter().to(self.device)
 
     def _load(self, network: Network, name: str) -> Network:
         return load_features(network, name, *feature_paths(self.options, name)).to(self.device)

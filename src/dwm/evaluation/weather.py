@@ -1,7 +1,7 @@
 """`weather_response`: do words change the weather? A clip with rain must come out greyer, one with fog flatter, than by clear sky.
 
-Greyer: less colour for its brightness, so that a darker picture alone is no rain. Flatter: less difference between neighbouring pixels
-for its brightness, as fog swallows edges. In the town's own pictures both hold for every scene and time of day.
+Greyer: less colour for its brightness, so that a darker picture alone is no rain. Flatter: less difference between neighbouring
+pixels for its brightness, as fog swallows edges. In the town's own pictures both hold for every scene and time of day.
 """
 
 from __future__ import annotations

@@ -66,9 +66,16 @@ class BoxPixelsScore:
         return kept
 
     def result(self, kept: Sequence[Kept]) -> BoxPixels:
-        shares = [mean(_shares(kept, side, "boxes").clips) for side in ("generated", "real")]
-        strays = [mean(_shares(kept, f"{side}_stray", "empty").clips) for side in ("generated", "real")]
-        return BoxPixels(*shares, *strays, len(kept))
+        def share(part: str, whole: str) -> float:
+            return mean(_shares(kept, part, whole).clips)
+
+        return BoxPixels(
+            share("generated", "boxes"),
+            share("real", "boxes"),
+            share("generated_stray", "empty"),
+            share("real_stray", "empty"),
+            len(kept),
+        )
 
     def values(self, kept: Sequence[Kept]) -> Values:
         return _shares(kept, "generated", "boxes")

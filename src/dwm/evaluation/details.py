@@ -59,8 +59,10 @@ def _detail(score: Score, kept: Sequence[Kept], clips: Sequence[Clip], options: 
             _by_condition(values.clips, clips),
         )
 
+    features = [dict(clip) for clip in kept]  # in memory: they are looked at again and again
+
     def of_clips(chosen: np.ndarray) -> float:
-        return headline(score, [kept[number] for number in chosen])
+        return headline(score, [features[number] for number in chosen])
 
     whole = score.result(kept).headline
     try:

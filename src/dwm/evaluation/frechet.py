@@ -102,8 +102,8 @@ def sample_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     means = (a.mean(dim=0) - b.mean(dim=0)).square().sum()
     spread_a, spread_b = ((side - side.mean(dim=0)) / (len(side) - 1) ** 0.5 for side in (a, b))
     root = torch.linalg.svdvals(spread_a @ spread_b.T).sum()
-    traces = (float(spread.square().sum()) for spread in (spread_a, spread_b))
-    return Frechet(float(means), *traces, float(root)).distance
+    trace_a, trace_b = (float(spread.square().sum()) for spread in (spread_a, spread_b))
+    return Frechet(float(means), trace_a, trace_b, float(root)).distance
 
 
 def _factor(gaussian: Gaussian) -> Float[Tensor, "d r"]:

@@ -69,7 +69,7 @@ def interval_of_set(whole: float, of_clips: OfClips, count: int, draws: int) -> 
     return Interval(whole - error, whole + error)
 
 
-def test_of_means(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> PairedTest:
+def paired_means(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> PairedTest:
     """By the differences clip by clip; each may as well have been the other way round."""
     differences = second - first
     mean, count = float(differences.mean()), len(differences)
@@ -80,7 +80,7 @@ def test_of_means(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"])
     return PairedTest(mean, interval_of_mean(differences), _share(by_chance, abs(mean), count))
 
 
-def test_of_sets(of_mixture: OfMixture, of_clips: OfClips, count: int, draws: int) -> PairedTest:
+def paired_sets(of_mixture: OfMixture, of_clips: OfClips, count: int, draws: int) -> PairedTest:
     """of_mixture: the difference after an exchange of clips; of_clips: the difference over some of the clips."""
     observed = of_mixture(np.zeros(count, bool))
     if count < FEWEST or draws < 2:

@@ -45,6 +45,8 @@ class Scores:
     """Optional scores that could not be had, with the reason."""
     details: Mapping[str, Detail] = field(default_factory=dict)
     """Intervals, and what lies behind each number."""
+    scored: tuple[int, ...] = ()
+    """The numbers of the clips that were scored, in the order of the details' clips."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in known_scores():
@@ -53,12 +55,12 @@ class Scores:
 
     def values(self) -> dict[str, Any]:
         """Everything as plain values, each score under its name."""
-        values = {name: _numbers(asdict(result)) for name, result in self.results.items()}
+        values = {name: finite_or_null(asdict(result)) for name, result in self.results.items()}
         return {"clips": self.clips, "seconds": self.seconds, **values, **self._remarks()}
 
     def _remarks(self) -> dict[str, Any]:
         """What else is to be known; nothing where all went well."""
-        details = {name: _numbers(asdict(detail)) for name, detail in self.details.items()}
+        details = {name: finite_or_null(asdict(detail)) for name, detail in self.details.items()}
         remarks = {"left_out": list(self.left_out), "not_computed": dict(self.not_computed), "details": details}
         return {name: value for name, value in remarks.items() if value}
 
@@ -74,12 +76,12 @@ class Scores:
         return tuple(result.line() for result in self.results.values())
 
 
-def _numbers(value: Any) -> Any:
+def finite_or_null(value: Any) -> Any:
     """The same with null for what is not a number, which JSON cannot say."""
     if isinstance(value, Mapping):
-        return {key: _numbers(item) for key, item in value.items()}
+        return {key: finite_or_null(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_numbers(item) for item in value]
+        return [finite_or_null(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -200,7 +202,7 @@ def summed_up(
     kept = {name: [looks[number].kept[name] for number in chosen] for name in scores}
     results: dict[str, Result] = {name: score.result(kept[name]) for name, score in scores.items()}
     details = details_of(scores, kept, [clips[number] for number in chosen], options)
-    return Scores(len(looks), seconds, results, left_out, missing or {}, details)
+    return Scores(len(looks), seconds, results, left_out, missing or {}, details, tuple(chosen))
 
 
 def require_size(clip: Clip, look: Look, first: Look) -> None:

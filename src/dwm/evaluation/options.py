@@ -24,7 +24,7 @@ class EvaluationOptions(Options):
     scores: tuple[str, ...] = Field(DEFAULT_SCORES, description="which scores are computed")
     optional: tuple[str, ...] = Field(
         DEFAULT_OPTIONAL,
-        description="scores that are computed where they can be, and told where they cannot (no file, few frames); none beside `scores`",
+        description="computed where they can be, and told where they cannot (no file, too few frames); none beside `scores`",
     )
     seed: int = Field(0, ge=0, description="noise of the first clip; each further clip takes the next number")
     night: str = Field("night", description="prompt_response: the caption's time of the version that must be darker")

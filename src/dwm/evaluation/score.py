@@ -139,6 +139,26 @@ class Tools:
         return load_features(network, name, *feature_paths(self.options, name)).to(self.device)
 
 
+class NoLooking(Tools):
+    """For results of what was kept before: every network is one that cannot look, and no file is needed."""
+
+    inception = cached_property(lambda self: Blind(2048))
+    i3d = cached_property(lambda self: Blind(400))
+    imagenet = cached_property(lambda self: Blind(1280))
+    town_features = cached_property(lambda self: Blind(120))
+    segmenter = cached_property(lambda self: Segmenter())
+
+
+@dataclass(frozen=True)
+class Blind:
+    """The width of features, and nothing that could make them."""
+
+    width: int
+
+    def __call__(self, video: Video) -> Float[Tensor, "n d"]:
+        raise DwmError("these scores were loaded to be compared; nothing new can be looked at")
+
+
 def feature_paths(options: EvaluationOptions, name: str) -> tuple[Path | None, Path | None]:
     """The folder and the file that options name for a feature network."""
     named = options.i3d_file if name == "i3d" else None

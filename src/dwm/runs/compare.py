@@ -59,25 +59,45 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Side:
-    """An evaluation that was made before."""
+    """An evaluation that was made before. clip_list: of each clip its scene, conditions, kept file and why it was left out."""
 
     path: Path
     record: Mapping[str, Any]
+    details: Mapping[str, Detail]
+    clip_list: Sequence[Mapping[str, Any]]
+    origin: Mapping[str, Any]
 
-    @property
-    def details(self) -> dict[str, Detail]:
-        return {
-            name: _detail(values) for name, values in self.record.get("details", {}).items() if name in known_scores()
-        }
+    @classmethod
+    def read(cls, path: Path) -> Side:
+        """Raises DwmError for what is no record, or one whose parts are not what they should be."""
+        record = score_record.read(path)
+        try:
+            details = {
+                name: _detail(values) for name, values in record.get("details", {}).items() if name in known_scores()
+            }
+            clips = [
+                {
+                    "scene": str(clip["scene"]),
+                    "conditions": ", ".join(map(str, clip["conditions"])),
+                    "kept": str(clip["kept"]),
+                    "left_out": clip["left_out"],
+                }
+                for clip in record.get("clip_list", ())
+            ]
+            return cls(path, record, details, clips, dict(record.get("origin", {})))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DwmError(
+                f"{path}: details, clip_list or origin are not those of an evaluation ({error}); evaluate again"
+            ) from error
 
     @property
     def scored(self) -> list[int]:
         """The numbers of the clips that were scored, in the order of the details' clips."""
-        return [index for index, clip in enumerate(self.record.get("clip_list", ())) if not clip.get("left_out")]
+        return [index for index, clip in enumerate(self.clip_list) if not clip["left_out"]]
 
     def kept(self, clip: int) -> KeptClip | None:
         """What was kept of a clip; None where its file is gone."""
-        key = str(self.record["clip_list"][clip].get("kept"))
+        key = self.clip_list[clip]["kept"]
         folder = self.path if self.path.is_dir() else self.path.parent
         path = path_of(folder, key)
         return load_look(path) if re.fullmatch(r"[0-9a-f]{32}", key) and path.is_file() else None
@@ -109,7 +129,7 @@ def evaluated_both(run: EvaluationRun, weights: Sequence[str], output: Path) -> 
 def compared(first: Path, second: Path, output: Path) -> Comparison:
     """Compares two records and writes a page. Raises DwmError for what is none, and where their protocols differ."""
     check_folder(output, FILES)
-    sides = [Side(path, score_record.read(path)) for path in (first, second)]
+    sides = [Side.read(path) for path in (first, second)]
     score_record.require_alike(first, second, sides[0].record, sides[1].record)
     both = sorted(set(sides[0].scored) & set(sides[1].scored))
     kept = [[side.kept(clip) for clip in both] for side in sides]
@@ -179,7 +199,7 @@ def _written(
     kept: Sequence[Sequence[KeptClip | None]],
     output: Path,
 ) -> tuple[Path, ...]:
-    about = {name: {"path": str(side.path), **side.record["origin"]} for name, side in zip(NAMES, sides, strict=True)}
+    about = {name: {"path": str(side.path), **side.origin} for name, side in zip(NAMES, sides, strict=True)}
     saved = {"sides": about, "clips": len(both), "scores": [asdict(row) for row in rows], "numbers": numbers}
     with atomic_write(output / FILES[0]) as temporary:
         temporary.write_text(json.dumps(finite_or_null(saved), indent=2, default=str) + "\n", encoding="utf-8")
@@ -207,9 +227,8 @@ def _groups(
             continue
         videos = {**a.videos, NAMES[0]: a.videos["generated"], NAMES[1]: b.videos["generated"]}
         del videos["generated"]
-        clip = sides[0].record["clip_list"][both[index]]
-        conditions = ", ".join(clip["conditions"])
-        title = f"{words[how]}: {clip['scene']}" + (f" ({conditions})" if conditions else "")
+        clip = sides[0].clip_list[both[index]]
+        title = f"{words[how]}: {clip['scene']}" + (f" ({clip['conditions']})" if clip["conditions"] else "")
         groups.append(Group(title, [Shown(*item) for item in videos.items()]))
     return groups
 
@@ -236,7 +255,7 @@ def _parts(rows: Sequence[Row]) -> list[Table]:
 
 
 def _origin_line(side: Side) -> str:
-    origin = side.record["origin"]
+    origin = side.origin
     sha = str(origin.get("weights_sha256") or "")[:12]
     return (
         f"{side.path}: {origin.get('weights')} ({sha}), {origin.get('steps')} steps, guidance {origin.get('guidance')}, data "

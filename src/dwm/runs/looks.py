@@ -58,12 +58,15 @@ def path_of(output: Path, key: str) -> Path:
 
 def save_look(path: Path, look: Look, videos: Mapping[str, Video]) -> None:
     """Writes one clip's file, whole or not at all."""
-    tensors = {
-        f"{score}/{name}": tensor.detach().cpu().contiguous()
-        for score, kept in look.kept.items()
-        for name, tensor in kept.items()
-    }
-    about: dict[str, Any] = {"size": look.size, "left_out": look.left_out, "scores": list(look.kept), "videos": {}}
+    tensors: dict[str, Tensor] = {}
+    places: dict[str, dict[str, str]] = {}
+    first: dict[int, str] = {}  # features that several scores share are written once
+    for score, kept in look.kept.items():
+        for name, tensor in kept.items():
+            place = first.setdefault(id(tensor), f"{score}/{name}")
+            places.setdefault(score, {})[name] = place
+            tensors.setdefault(place, tensor.detach().cpu().clone())
+    about: dict[str, Any] = {"size": look.size, "left_out": look.left_out, "scores": places, "videos": {}}
     for name, video in videos.items():
         small = preview(video)
         tensors[f"{PICTURES}/{name}"] = _encoded(small)
@@ -77,14 +80,13 @@ def load_look(path: Path) -> KeptClip:
     try:
         with safe_open(regular(path), "pt") as file:
             about = json.loads(file.metadata()["dwm"])
-            names = list(file.keys())
+            there = set(file.keys())
             videos = {
                 name: _decoded(file.get_tensor(f"{PICTURES}/{name}"), facts) for name, facts in about["videos"].items()
             }
-        kept = {
-            score: InFile(path, f"{score}/", tuple(name for name in names if name.startswith(f"{score}/")))
-            for score in about["scores"]
-        }
+        kept = {str(score): InFile(path, dict(places)) for score, places in about["scores"].items()}
+        if missing := {place for one in kept.values() for place in one.places.values()} - there:
+            raise ValueError(f"lacks {min(missing)}")
         width, height = about["size"]
         return KeptClip(Look((int(width), int(height)), kept, str(about["left_out"])), videos)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -95,22 +97,21 @@ def load_look(path: Path) -> KeptClip:
 
 
 class InFile(Mapping[str, Tensor]):
-    """What a score kept of a clip, read when it is asked for."""
+    """What a score kept of a clip, read when it is asked for. places: where in the file each tensor is, by its name."""
 
-    def __init__(self, path: Path, start: str, names: tuple[str, ...]) -> None:
-        self._path, self._start, self._names = path, start, names
+    def __init__(self, path: Path, places: Mapping[str, str]) -> None:
+        self.path, self.places = path, places
 
     def __getitem__(self, name: str) -> Tensor:
-        if self._start + name not in self._names:
-            raise KeyError(name)
-        with safe_open(self._path, "pt") as file:
-            return file.get_tensor(self._start + name)
+        place = self.places[name]
+        with safe_open(self.path, "pt") as file:
+            return file.get_tensor(place)
 
     def __iter__(self) -> Iterator[str]:
-        return (name.removeprefix(self._start) for name in self._names)
+        return iter(self.places)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.places)
 
 
 def preview(video: Video) -> Video:

@@ -28,6 +28,8 @@ LEAST = 0.02
 TEXTURE = 4e-4
 """Variance of luma above which a patch counts: two grey levels of a hundred."""
 MARGIN = 4
+COARSE = 4
+"""By how much pictures are shrunk to find out which cameras overlap."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ViewAgreement:
 
 
 class ViewAgreementScore:
-    """Counts patches and hits by view; a pair of neighbours counts in the view that looks."""
+    """Counts patches and hits by view; a pair of neighbours counts in both."""
 
     def keep(self, pair: Pair) -> Kept:
         sides = {"generated": shrunk(pair.generated), "real": shrunk(pair.real)}
@@ -66,8 +68,8 @@ class ViewAgreementScore:
                 for overlap in overlaps(pair.clip, int(frame), one, size):
                     for side, pictures in bright.items():
                         hits, patches = overlap.hits(pictures[frame])
-                        kept[f"{side}_hits"][one] += hits
-                        kept[f"{side}_patches"][one] += patches
+                        kept[f"{side}_hits"][[one, overlap.other]] += hits
+                        kept[f"{side}_patches"][[one, overlap.other]] += patches
         return kept
 
     def result(self, kept: Sequence[Kept]) -> ViewAgreement:
@@ -102,22 +104,31 @@ class Overlap:
 
 
 def overlaps(clip: Clip, frame: int, one: int, size: tuple[int, int]) -> list[Overlap]:
-    """The strips of a view that other cameras see, where there are also cameras that see nothing of it."""
-    here = camera(clip, frame, one, size)
-    sweeps = {
-        view: sweep(here, camera(clip, frame, view, size), size) for view in range(len(clip.views)) if view != one
-    }
-    shared = {view: whole.inside.float().mean(dim=0) >= 0.5 for view, whole in sweeps.items()}
-    apart = tuple(view for view, mask in shared.items() if not mask.any())
+    """The strips of a view that later cameras see too, where there are also cameras that see nothing of it."""
+    coarse = (size[0] // COARSE, size[1] // COARSE)
+    views = [view for view in range(len(clip.views)) if view != one]
+    seen = {view: shared(sweep_of(clip, frame, one, view, coarse)) for view in views}
+    apart = tuple(view for view, mask in seen.items() if not mask.any())
     strips = []
-    for view, mask in shared.items():
-        if mask.float().mean() < LEAST or not apart:
+    for view in views:
+        if view < one or seen[view].float().mean() < LEAST or not apart:
             continue
+        whole = sweep_of(clip, frame, one, view, size)
+        mask = shared(whole)
         used = mask.any(dim=0).nonzero().flatten()
         columns = slice(max(0, int(used[0]) - MARGIN), int(used[-1]) + MARGIN + 1)
-        part = Sweep(sweeps[view].grid[:, :, columns], sweeps[view].inside[:, :, columns])
+        part = Sweep(whole.grid[:, :, columns], whole.inside[:, :, columns])
         strips.append(Overlap(one, view, apart, columns, part, mask[:, columns]))
     return strips
+
+
+def sweep_of(clip: Clip, frame: int, one: int, other: int, size: tuple[int, int]) -> Sweep:
+    return sweep(camera(clip, frame, one, size), camera(clip, frame, other, size), size)
+
+
+def shared(sweep: Sweep) -> Bool[Tensor, "h w"]:
+    """What lies in the other picture at half of the depths."""
+    return sweep.inside.float().mean(dim=0) >= 0.5
 
 
 def view_agreement(clip: Clip, video: Video) -> float:

@@ -20,7 +20,7 @@ from dwm.evaluation.score import Kept, Pair, Values
 from dwm.evaluation.sweep import camera, patch_mean, shrunk, sweep
 from dwm.report import ScoreLine, Video
 
-STEPS = 3
+STEPS = 2
 """Pairs of neighbouring frames of a clip that are looked at, spread over it."""
 SMALLEST = 2e-3
 """Of an error: half a grey level, which rounding alone makes; a standing car's real error may be less."""

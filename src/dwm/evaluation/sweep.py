@@ -98,8 +98,9 @@ def patch_variance(values: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
     return (patch_mean(values.square()) - patch_mean(values).square()).clamp(min=0)
 
 
-def correlation(a: Float[Tensor, "*n h w"], b: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    """How alike the patches around each pixel are, whatever their brightness and contrast: -1 … 1; 0 where one is flat."""
-    together = patch_mean(a * b) - patch_mean(a) * patch_mean(b)
-    spread = (patch_variance(a) * patch_variance(b)).sqrt()
-    return together / spread.clamp(min=FLAT)
+def correlation(a: Float[Tensor, "h w"], b: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """How alike the patches around each pixel are, whatever their brightness and contrast: -1 … 1; about 0 where one is flat."""
+    mean_a, mean_b = patch_mean(a), patch_mean(b)
+    spread_b = (patch_mean(b.square()) - mean_b.square()).clamp(min=0)
+    together = patch_mean(a * b) - mean_a * mean_b
+    return together / (patch_variance(a) * spread_b).sqrt().clamp(min=FLAT)

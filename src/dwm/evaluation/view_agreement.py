@@ -28,6 +28,8 @@ LEAST = 0.02
 TEXTURE = 4e-4
 """Variance of luma above which a patch counts: two grey levels of a hundred."""
 MARGIN = 4
+OTHERS = 2
+"""Cameras elsewhere that a patch is compared with."""
 COARSE = 4
 """By how much pictures are shrunk to find out which cameras overlap."""
 
@@ -97,7 +99,7 @@ class Overlap:
         if not textured.any():
             return 0.0, 0
         seen = self.sweep.seen(pictures[[self.other, *self.others], None])[:, :, 0]
-        alike = correlation(own.expand_as(seen), seen)
+        alike = correlation(own, seen)
         best = torch.where(self.sweep.inside, alike, -1.0).amax(dim=1)
         found = (best[:1] > best[1:]).float().mean(dim=0)
         return float(found[textured].sum()), int(textured.sum())
@@ -109,6 +111,7 @@ def overlaps(clip: Clip, frame: int, one: int, size: tuple[int, int]) -> list[Ov
     views = [view for view in range(len(clip.views)) if view != one]
     seen = {view: shared(sweep_of(clip, frame, one, view, coarse)) for view in views}
     apart = tuple(view for view, mask in seen.items() if not mask.any())
+    apart = apart[:: max(1, len(apart) // OTHERS)][:OTHERS]
     strips = []
     for view in views:
         if view < one or seen[view].float().mean() < LEAST or not apart:

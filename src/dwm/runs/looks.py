@@ -65,7 +65,7 @@ def save_look(path: Path, look: Look, videos: Mapping[str, Video]) -> None:
         for name, tensor in kept.items():
             place = first.setdefault(id(tensor), f"{score}/{name}")
             places.setdefault(score, {})[name] = place
-            tensors.setdefault(place, tensor.detach().cpu().clone())
+            tensors.setdefault(place, tensor.detach().cpu().contiguous().clone())
     about: dict[str, Any] = {"size": look.size, "left_out": look.left_out, "scores": places, "videos": {}}
     for name, video in videos.items():
         small = preview(video)

@@ -37,7 +37,8 @@ def drive(world: DrivingWorld, seconds: float, sees: str) -> dict[str, float]:
         action = Action(autopilot=True) if seen is None else policy(seen[FRONT], moment.speed)
         if sees == "real":
             moment = world.source.step(action)
-            seen = np.stack([world.source.picture(view, world.size) for view in world.views])
+            pictures = [world.source.picture(view, world.size) for view in world.views]
+            seen = np.stack([picture for picture in pictures if picture is not None])
         else:
             pictures, moment = world.step(action)
             seen = pictures[-1].views if pictures else seen
@@ -57,4 +58,5 @@ def main(seconds: float = 30.0, weights: str = "town") -> dict[str, dict[str, fl
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]), *sys.argv[2:3])
+    given = sys.argv[1:]
+    main(float(given[0]) if given else 30.0, given[1] if len(given) > 1 else "town")

@@ -153,9 +153,8 @@ class CarlaSource:
                     hand_brake=False, reverse=action.reverse,
                 )  # fmt: skip
                 self.hero.apply_control(control)
-            for _ in range(self.ticks):
-                frame = self._tick()
-            self._wait_for_pictures(frame)
+            frames = [self._tick() for _ in range(self.ticks)]
+            self._wait_for_pictures(frames[-1])
         self.time += 1 / self.fps
         place = self._ego()
         self.travelled += float(np.linalg.norm(place[:2, 3] - self.place[:2, 3]))

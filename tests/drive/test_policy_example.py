@@ -25,13 +25,17 @@ def test_the_example_scores_both_worlds(
     assert len([line for line in lines if "score " in line]) == 2
 
 
-def test_the_policy_steers_to_the_road_and_brakes_before_what_stands_on_it() -> None:
+def test_the_policy_keeps_the_line_on_its_left_and_brakes_before_what_stands_ahead() -> None:
     policy = runpy.run_path(str(EXAMPLE))["policy"]
-    road = np.full((96, 160, 3), 90, np.uint8)
-    assert abs(policy(road, 0.0).steer) < 0.05 and policy(road, 0.0).throttle > 0.5
-    right = road.copy()
-    right[:, :60] = (60, 160, 60)
-    assert policy(right, 3.0).steer > 0.1, "grass on the left: to the right"
-    wall = road.copy()
-    wall[50:66, 60:100] = 255
-    assert policy(wall, 4.0).throttle == 0.0 and policy(wall, 4.0).brake > 0
+
+    def road(line: int) -> np.ndarray:
+        picture = np.full((96, 160, 3), 90, np.uint8)
+        picture[60:, line : line + 6] = (230, 170, 40)
+        return picture
+
+    assert abs(policy(road(43), 0.0).steer) < 0.05 and policy(road(43), 0.0).throttle > 0.5
+    assert policy(road(70), 3.0).steer > 0.1, "too far to the left: to the right"
+    assert policy(road(10), 3.0).steer < -0.1
+    bus = road(43)
+    bus[40:70, 60:100] = (20, 120, 60)
+    assert policy(bus, 4.0).throttle == 0.0 and policy(bus, 4.0).brake > 0

@@ -27,8 +27,8 @@ from dwm.base_models.tiny import TinyOptions, create_tiny_base_model
 from dwm.checkpoints import SamplingOptions, WeightsCard
 from dwm.drive import Action, DrivingWorld, Picture, town_source
 from dwm.evaluation.features import town_features
-from dwm.evaluation.retrieval import RetrievalScore
-from dwm.evaluation.town_fid_score import TownFidScore
+from dwm.evaluation.frechet import sample_distance
+from dwm.evaluation.retrieval import layout_retrieval
 from dwm.networks import AdapterOptions, CrossviewTemporalDiT, DiTOptions
 from dwm.report import Video
 
@@ -83,7 +83,8 @@ class Span:
     """How near the pictures of some frames are to what was really there: the distance of features, and retrieval by layout."""
 
     def __init__(self) -> None:
-        self.features, self.retrieval = TownFidScore(town_features()), RetrievalScore()
+        self.features = town_features()
+        self.clips: list[tuple[Video, Video]] = []
         self.drawn: list[np.ndarray] = []
         self.real: list[np.ndarray] = []
 
@@ -92,16 +93,20 @@ class Span:
         self.drawn.append(picture.views)
         self.real.append(picture.real)
         if len(self.drawn) == CLIP:
-            drawn, real = (as_video(frames, names) for frames in (self.drawn, self.real))
-            self.features.add(drawn, real)
-            self.retrieval.add(drawn, real)
+            self.clips.append((as_video(self.drawn, names), as_video(self.real, names)))
             self.drawn, self.real = [], []
 
     def line(self) -> str:
-        features, retrieval = self.features.result(), self.retrieval.result()
-        apart = features.between_real_halves or 0.0
+        drawn, real = (
+            Video(torch.cat([clip[side].frames for clip in self.clips]), 4.0, self.clips[0][side].views)
+            for side in (0, 1)
+        )
+        retrieval = layout_retrieval(drawn, real)
+        seen = self.features(real).unflatten(0, (len(self.clips), -1))
+        distance = sample_distance(self.features(drawn), seen.flatten(0, 1))
+        apart = sample_distance(seen[::2].flatten(0, 1), seen[1::2].flatten(0, 1)) if len(seen) > 1 else 0.0
         return (
-            f"distance {features.distance:.1f} (two halves of the real ones: {apart:.1f}), layout retrieval "
+            f"distance {distance:.1f} (two halves of the real ones: {apart:.1f}), layout retrieval "
             f"{retrieval.hits} of {retrieval.clips}, {retrieval.hits_without_colour} without colour"
         )
 

@@ -62,4 +62,5 @@ def main(seconds: float = 30.0, weights: str = "town") -> dict[str, dict[str, fl
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 30.0)
+    given = sys.argv[1:]
+    main(float(given[0]) if given else 30.0, given[1] if len(given) > 1 else "town")

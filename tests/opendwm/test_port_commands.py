@@ -12,7 +12,6 @@ from port_tree import PORT, PortTree
 from safetensors.torch import load_file
 
 EXAMPLE = "reference/port/examples/ctsd_35_6views_image_generation.json"
-PUBLISHED_EXAMPLE = "reference/examples/ctsd_35_6views_image_generation.json"
 QUICK = ("--log-steps", "1", "--checkpointing-steps", "2", "--preview-steps", "1000")
 SMALL = (
     "network.num_layers=2",
@@ -85,16 +84,6 @@ def test_the_ports_example_writes_pictures_and_statistics(port_tree: PortTree) -
     assert all(sample["original_latent_shape"] == [1, 1, 6, 16, 32, 56] for sample in told["samples"])
     assert said.count(" seconds | Shape: (1, 1, 6, 3, 256, 448)") == 4
     assert all((output / f"{number}.png").stat().st_size > 10_000 for number in range(2))
-
-
-def test_a_published_example_writes_pictures(port_tree: PortTree) -> None:
-    small, output = str(port_tree.small(PUBLISHED_EXAMPLE)), port_tree.folder / "output" / "published"
-    root = ("--root", str(port_tree.folder))
-    port_tree.run("examples/ctsd_generation_example.py", "-c", small, "-o", str(output), *root)
-    inputs = json.loads(Path(small).read_text())["inputs"]
-    samples = json.loads((output / "inference_stats.json").read_text())["samples"]
-    assert [sample["original_latent_shape"] for sample in samples] == [given["latent_shape"] for given in inputs]
-    assert all((output / f"{number}.png").stat().st_size > 10_000 for number in range(len(inputs)))
 
 
 def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:

@@ -98,16 +98,19 @@ def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:
 def test_the_precision_script_runs_the_ports_config_and_goes_on(
     processes: str, port_tree: PortTree, tmp_path: Path
 ) -> None:
+    """It goes on with two processes; one does so in `src/dwm/train.py`, to which the script leads."""
     told = {"CONFIG": str(port_tree.small(PORT)), "ROOT": str(port_tree.folder), "NPROC": processes}
     told |= {"DEVICE": "cpu", "OUTPUT": str(tmp_path)}
     changed = ("training.log_every=1", "preview.every=0")
     said = port_tree.run("bash", "test/train.sh", "training.steps=2", *changed, **told)
     assert "s/step, " in said and f"on {processes} processes" in said
-    finished = tmp_path / "precision" / "weights"
-    shutil.rmtree(finished)  # as a run that was cut before its last line: the folder comes whole or not at all
-    port_tree.run("bash", "test/train.sh", "training.steps=3", *changed, **told)
-    assert steps(tmp_path / "precision") == [1, 2, 3]
-    assert "Step 3 (" in (tmp_path / "train.log").read_text() and (finished / "dwm.json").is_file()
+    finished, last = tmp_path / "precision" / "weights", 2
+    if processes == "2":
+        shutil.rmtree(finished)  # as a run that was cut before its last line: the folder comes whole or not at all
+        port_tree.run("bash", "test/train.sh", "training.steps=3", *changed, **told)
+        last = 3
+    assert steps(tmp_path / "precision") == list(range(1, last + 1))
+    assert f"Step {last} (" in (tmp_path / "train.log").read_text() and (finished / "dwm.json").is_file()
 
 
 @pytest.mark.parametrize("named", ["config", "recipe"])

@@ -24,10 +24,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def tree(port_tree: PortTree) -> PortTree:
-    """The port's folder with two layout packages: six frames of its validation set over and over, to be long enough."""
+    """The port's folder with two layout packages: six key frames of its validation set over and over, to be long enough."""
     run = load_recipe(port_tree.small(PORT), port_tree.folder)
     (source,) = run.data.validation
-    video = run.data.with_(validation=(source.with_(frames=6, rates=((10.0, 1.0),)),))
+    video = run.data.with_(validation=(source.with_(frames=6, rates=((2.0, 0.5),)),))
     (package,) = export_packages(run.with_(data=video), port_tree.folder / "exported", count=1)
     cameras = [frame["camera_infos"] for frame in json.loads(package.read_text()).values()]
     frames = {number: {"timestamp": 0.1 * number, "camera_infos": cameras[number % 6]} for number in range(40)}

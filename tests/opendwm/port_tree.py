@@ -193,8 +193,13 @@ def resize(values: Any, size: list[int]) -> None:
 
 
 def shorten(values: dict[str, Any], frames: int, steps: int) -> None:
-    """Gives a generation example's clips this many frames where they had more, made in this many sampling steps, in place."""
+    """Gives a generation example's clips this many frames where they had more, made in this many sampling steps, in place.
+
+    Of several inputs that are videos the first stays.
+    """
     values["pipeline"]["inference_config"]["inference_steps"] = steps
+    if frames > 1 and "inputs" in values:
+        del values["inputs"][1:]
     for one in values.get("inputs", ()):
         one["latent_shape"][1] = min(frames, one["latent_shape"][1])
         for key in ("pts", "camera_transforms", "camera_intrinsics", "image_size", "clip_text"):

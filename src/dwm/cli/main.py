@@ -106,7 +106,7 @@ def _warning(message: Any, category: type[Warning], filename: str, lineno: int, 
 
 
 def outcome(work: Callable[[], Any]) -> int:
-    """Runs a verb, or one of OpenDWM's commands; whatever ends it becomes one line on stderr and an exit status, a warning one line.
+    """Runs a verb, or one of OpenDWM's commands; whatever ends it becomes one line on stderr and an exit status, a warning one.
 
     Our own bugs keep their trace.
     """

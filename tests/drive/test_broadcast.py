@@ -32,9 +32,9 @@ def free_port() -> int:
 
 def listening(port: int, got: list[np.ndarray], faults: list[str]) -> Callable[[], None]:
     def run() -> None:
-        options = {"rtsp_flags": "listen", "rtsp_transport": "tcp"}
+        options = {"rtsp_flags": "listen", "listen_timeout": "60"}
         try:
-            with av.open(f"rtsp://127.0.0.1:{port}/live", options=options, timeout=60) as container:
+            with av.open(f"rtsp://127.0.0.1:{port}/live", options=options) as container:
                 for frame in container.decode(video=0):
                     got.append(frame.to_ndarray(format="rgb24"))
         except av.FFmpegError as error:
@@ -47,7 +47,7 @@ def test_an_rtsp_server_gets_the_pictures() -> None:
     port, got, faults = free_port(), list[np.ndarray](), list[str]()
     server = threading.Thread(target=listening(port, got, faults), daemon=True)
     server.start()
-    time.sleep(1.0)  # until it listens
+    time.sleep(2.0)  # until it listens
     line = Broadcast(f"rtsp://127.0.0.1:{port}/live", 10.0, VIEWS, burst=8)
     for _ in range(30):
         line.send(picture(0))

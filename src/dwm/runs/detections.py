@@ -78,7 +78,7 @@ def _known(values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def table(results: Sequence[Detections], names: Sequence[str]) -> list[tuple[str, ...]]:
     """Rows of words, a column for each file."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("", *names),
         ("mAP", *(f"{one.mean_ap:.4f}" for one in results)),
         ("NDS", *(f"{one.nds:.4f}" for one in results)),

@@ -69,12 +69,12 @@ def test_the_command_scores_with_a_feature_file_and_says_so(
     folder.mkdir()
     state = {key: value for key, value in network.state_dict().items() if "num_batches" not in key}
     torch.save(state, folder / FILES["inception"].names[0])
-    common = ["--clips", 1, "--frames", 1, "--steps", 1, "--features", folder]
+    common = ["--clips", 2, "--frames", 1, "--steps", 1, "--features", folder]
     command = ["evaluate", "--scores", "fid,kid,layout_retrieval", *common, "-o"]
     with pytest.warns(UserWarning, match="not the published file"):
         assert dwm(*command, tmp_path / "a") == 0
     record = json.loads((tmp_path / "a" / "scores.json").read_text())
-    assert record["fid"]["generated_samples"] == record["kid"]["real_samples"] == 6
+    assert record["fid"]["generated_samples"] == record["kid"]["real_samples"] == 12
     assert record["fid"]["distance"] > 0
     assert (record["protocol"]["frames"], len(record["protocol"]["views"])) == (1, 6)
     assert len(record["protocol"]["feature_files"]["inception"]) == 64, "the checksum of a file that nobody published"

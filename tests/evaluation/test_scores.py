@@ -160,6 +160,7 @@ def test_evaluate_of_a_perfect_generator(tmp_path: Path):
     scores = evaluate(
         painter({"day": 1.0, "night": 0.5}),
         [clip(number) for number in range(CLIPS)],
+        EvaluationOptions(scores=("layout_retrieval", "prompt_response", "town_fid")),
         features=features(),
         on_clip=lambda number, generated, real: seen.append((number, (generated.frames - real.frames).abs().max())),
     )

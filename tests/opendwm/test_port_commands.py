@@ -71,7 +71,7 @@ def test_scores_come_from_the_training_runs_folder_and_leave_it_as_it_is(trained
         "src/dwm/evaluate.py", "-c", config, "-o", str(trained), "--resume-from", "2", "--clips", "2", TORCH_HOME="none"
     )
     assert "not computed: " in said and "weights-inception-2015-12-05-6726825d.pth" in said
-    assert "town_fid: " in said and json.loads((trained / "evaluation" / "scores.json").read_text())["clips"] == 2
+    assert "box_pixels: " in said and json.loads((trained / "evaluation" / "scores.json").read_text())["clips"] == 2
     assert (trained / "config.json").read_bytes() == run
 
 

@@ -155,3 +155,35 @@ def worldlens(
     lines = [f"{len(done.made)} of {done.scenes} generations made in {done.seconds:.1f} s:", *written([output])]
     values = {"made": done.made, "generations": done.scenes, "folder": output, "seconds": done.seconds}
     finish(lines, values, quiet, as_json)
+
+
+@app.command(
+    epilog=flags.example(
+        "dwm export detections real.json generated.json --data data/nuscenes --split val --devkit .venv-devkit/bin/python"
+    )
+)
+def detections(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="RESULT.json …", help="A detector's results, the real ones first.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="nuScenes set whose boxes are the truth.")],
+    split: Annotated[str, typer.Option("--split", help="val, mini_val, …, as the devkit knows it.")] = "val",
+    version: Version = None,
+    devkit: Annotated[Path, typer.Option("--devkit", help="Python that has nuscenes-devkit.")] = Path(
+        ".venv-devkit/bin/python"
+    ),
+    output: flags.Output = Path("output/detections"),
+    quiet: flags.Quiet = False,
+    as_json: flags.Json = False,
+) -> None:
+    """The nuScenes devkit's mAP and NDS of detectors' results, real against generated."""
+    hush(quiet or as_json)
+    keep(f"nothing of these results; start it again with the same command (output {output})")
+    from dwm.runs.detections import FILE, judged, table
+
+    results = judged(files, data, split, version, devkit, output)
+    rows = table(results, [str(file) for file in files])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    values = {"files": {one.file: {"mAP": one.mean_ap, "NDS": one.nds} for one in results}, "written": output / FILE}
+    finish([*lines, *written([output / FILE])], values, quiet, as_json)

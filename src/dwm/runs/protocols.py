@@ -9,6 +9,8 @@ from dwm.errors import DwmError, nearest
 
 ONCE = 1e9
 """A stride beyond every scene's end: of each only the first window."""
+LONGEST = 20.0
+"""Seconds of nuScenes' scenes: a stride of as many leaves one window in each."""
 FIXED = ("frames", "fps", "views", "references")
 """What a protocol may fix of a run."""
 
@@ -48,6 +50,18 @@ def protocol_called(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise DwmError(f"--protocol: there is no {name!r}{nearest(name, PROTOCOLS)} ({', '.join(PROTOCOLS)})")
     return PROTOCOLS[name]
+
+
+def protocol_of(frames: int, fps: float, stride: float, references: int, views: tuple[str, ...]) -> str | None:
+    """The name of the protocol that takes just such clips; None where none does. Strides beyond a scene's end are one."""
+    taken = {"frames": frames, "fps": fps, "stride": stride, "references": references, "views": views}
+    for name, protocol in PROTOCOLS.items():
+        wanted = {key: value for key in taken if (value := getattr(protocol, key)) is not None}
+        if wanted.get("stride") == ONCE and stride >= LONGEST:
+            del wanted["stride"]
+        if protocol.frames is not None and all(taken[key] == value for key, value in wanted.items()):
+            return name
+    return None
 
 
 def fixed_by(name: str | None) -> dict[str, object]:

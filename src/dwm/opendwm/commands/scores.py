@@ -14,6 +14,7 @@ from dwm.generation import DrivingPipeline
 from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.runs.clips import opened, validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
+from dwm.runs.protocols import protocol_of
 from dwm.runs.published import published_pipeline
 from dwm.storage import check_folder
 from dwm.training.parallel.ranks import group
@@ -88,7 +89,12 @@ def _tiny(device: torch.device) -> DrivingPipeline:
 
 def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> EvaluationRun:
     first, sampling = run.data.validation[0], pipe.card.sampling
+    given = run.sampling.reference_frames if run.preview.given_frames and first.frames > 1 else 0
+    references = min(given, 3, (run.preview.window or first.frames) - 1)
+    fps, stride = first.rates[0]
     return EvaluationRun(
+        protocol=protocol_of(first.frames, fps, stride, references, first.views),
+        references=references,
         weights=run.weights or run.name or "town",
         base_model=run.base_model,
         data=first.path,
@@ -96,7 +102,7 @@ def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> Evaluation
         split=first.split,
         clips=count,
         frames=first.frames,
-        fps=first.rates[0][0] or None,
+        fps=fps or None,
         views=first.views,
         steps=sampling.num_inference_steps,
         guidance=sampling.guidance_scale,

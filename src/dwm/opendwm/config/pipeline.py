@@ -13,6 +13,7 @@ CTSD = "dwm.pipelines.ctsd.CrossviewTemporalSD"
 STREAMING = "dwm.pipelines.ctsd.StreamingCrossviewTemporalSD"
 QUANTIZATION = "diffusers.quantizers.quantization_config.BitsAndBytesConfig"
 FID = "torchmetrics.image.fid.FrechetInceptionDistance"
+QUICK = ("layout_retrieval", "box_pixels")
 FVD = "dwm.metrics.fvd.FrechetVideoDistance"
 WORDS = {
     "temporal_attention_type": ("full", "rowwise", "pointwise"),
@@ -232,11 +233,11 @@ def _inference(inference: Section, recipe: dict[str, Any], streaming: bool) -> N
 
 
 def metrics(section: Section) -> dict[str, Any]:
-    """FID and FVD beside our own scores; computed where their feature files are here, told otherwise."""
+    """FID and FVD beside those of our scores that generate nothing more; computed where their feature files are here."""
     scores = section.maybe("metrics")
     if scores is None:
         return {}
-    values: dict[str, Any] = {"optional": list(DEFAULT_OPTIONAL)}
+    values: dict[str, Any] = {"scores": list(QUICK), "optional": list(DEFAULT_OPTIONAL)}
     for name in scores.unread():
         score = scores.section(name)
         if score.class_name((FID, FVD)) == FID:

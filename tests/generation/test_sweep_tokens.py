@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dwm.errors import DwmError
-from dwm.generation.tokens import TokenSampler, TokenSampling
+from dwm.diffusion.options import TokenSampling
+from dwm.generation.tokens import TokenSampler
 from dwm.networks.lidar.options import TokenNetworkOptions
 from dwm.networks.lidar.quantizer import VectorQuantizer
 from dwm.networks.lidar.tokens import HIDDEN, TokenNetwork

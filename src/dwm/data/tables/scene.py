@@ -72,7 +72,9 @@ class TableScene:
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The cameras that the scene has pictures of."""
+        """The cameras that the scene has pictures of, where they are read."""
+        if not self.tables.options.cameras:
+            return ()
         cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
         names = self.tables.options.views
         order = self.tables.source.views if names == NUSCENES_VIEWS else ()

@@ -10,9 +10,10 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import saved, verb_of
+from dwm.cli.runs import choose_lidar, saved, verb_of
 
 if TYPE_CHECKING:
+    from dwm.config.lidar import LidarRecipe
     from dwm.runs.evaluate import Evaluated
 
 
@@ -82,6 +83,9 @@ def evaluate(
     }
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
     choices = {key: value for key, value in choices.items() if value is not None}
+    if config is not None and (sweeps := choose_lidar(None, config, None, root)) is not None:
+        lidar_scores(sweeps, options | choices, config, output, quiet, as_json)
+        return
     if config is not None and verb_of(config) != "evaluate":
         result = training_run(config, options, choices, output, root)
         if result is None:
@@ -94,6 +98,21 @@ def evaluate(
         run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **choices}})
     result = run_evaluation(run, output)
     finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)
+
+
+def lidar_scores(
+    run: LidarRecipe, flags: dict[str, Any], config: Path, output: Path, quiet: bool, as_json: bool
+) -> None:
+    """Scores of a LiDAR run's weights over its held-out sweeps."""
+    from dwm.cli.lidar import with_flags
+    from dwm.opendwm.runs import check_ready
+    from dwm.runs.lidar.evaluate import evaluate_lidar
+
+    result = evaluate_lidar(check_ready(with_flags(run, flags, str(config)), config), output)
+    if result is None:  # of several processes the first one scores
+        return
+    lines = [*result.result.lines(), "written:", *written(result.files)]
+    finish(lines, {"scores": result.result.values(), "files": result.files}, quiet, as_json)
 
 
 def compare(records: list[Path], quiet: bool, as_json: bool) -> None:

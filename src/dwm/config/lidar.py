@@ -55,7 +55,8 @@ class TokenGenerator(Options):
     network: TokenNetworkOptions = Field(TokenNetworkOptions(), description="which codes hidden tokens may have")
     sampling: TokenSampling = Field(TokenSampling(), description="how they are drawn")
     blank_codes: str | None = Field(
-        None, description="file with the codes of empty space (JSON, or a pickled list of numbers); none: sampling.blank"
+        None,
+        description="file with the codes of empty space (JSON, or a pickled list of numbers); none: sampling.blank",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class SweepPreparation:
     most: int = 32768
     boxes: bool = True
     map: bool = True
-    birdseye: BirdseyeOptions = BirdseyeOptions()
+    birdseye: BirdseyeOptions = field(default_factory=BirdseyeOptions)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def prepare_sweeps(clip: Clip, preparation: SweepPreparation, generator: torch.G
     t = len(track.times)
     mounting = np.broadcast_to(track.ego_from_lidar, (t, 4, 4))
     if not (np.isfinite(track.world_from_ego).all() and np.isfinite(mounting).all()):
-        raise DwmError(f"{where}: a pose of the vehicle or of its LiDAR is no number; check the set with dwm data check")
+        raise DwmError(
+            f"{where}: a pose of the vehicle or of its LiDAR is no number; check the set with dwm data check"
+        )
     _warn_of_jumps(track, where)
     times = torch.from_numpy((np.asarray(track.times, np.float64) - float(track.times[0])) / 1000)
     points = tuple(_sweep(track, frame, mounting[frame], preparation, generator) for frame in range(t))

@@ -21,6 +21,8 @@ from dwm.networks.lidar.vae import VaeAutoencoder
 from dwm.networks.lidar.voxels import VoxelGrid, draw_occupancy
 from dwm.networks.lidar.vq import VqAutoencoder
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class GeneratedSweeps:
@@ -113,7 +115,7 @@ class SweepPipeline:
     grid: VoxelGrid
     generator: Generator | None = None
     windows: Windows = Windows()
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     centred: bool = True
 
@@ -139,7 +141,7 @@ class SweepPipeline:
 
     def _made(self, sweeps: SweepBatch, generator: torch.Generator) -> Iterator[Tensor]:
         assert self.generator is not None
-        (b, t), plan = sweeps.shape, self.windows
+        t, plan = sweeps.shape[1], self.windows
         length = min(plan.length, t)
         layout = layout_of(sweeps)
         known = None

@@ -15,8 +15,8 @@ from dwm.opendwm.parity.lidar_batches import SweepBatch, generators, grid_of, lo
 from dwm.opendwm.parity.lidar_latents import LatentRun, Section, channels_first, process_of
 from dwm.opendwm.parity.lidar_networks import thinned
 from dwm.opendwm.parity.lidar_training import Found, train
-from dwm.training.objectives.sweep_latents import draw_noisy
 from dwm.training.objectives.options import SweepObjective
+from dwm.training.objectives.sweep_latents import draw_noisy
 from dwm.training.objectives.sweep_tokens import draw_hidden, dropped, keep_draws, token_loss
 
 

@@ -16,6 +16,7 @@ from dwm.devices import autocast
 from dwm.diffusion.process import NoiseProcess
 from dwm.generation.sweep_latents import predict
 from dwm.networks.lidar.rendering import Box
+from dwm.networks.lidar.swin import SwinBlock
 from dwm.networks.lidar.tokens import TokenNetwork
 from dwm.networks.lidar.vae import VaeAutoencoder
 from dwm.networks.lidar.voxels import VoxelGrid
@@ -53,7 +54,7 @@ class SweepSettings:
     centre: Point = (1.0, 0.0, 2.0)
     box: Box | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
-    objective: SweepObjective = SweepObjective()
+    objective: SweepObjective = field(default_factory=SweepObjective)
     flattened: bool = False
     dtype: torch.dtype = torch.float32
 
@@ -122,9 +123,7 @@ class CodesTask(SweepTask):
         return _losses(losses, cells, {"codes_used": used})
 
     def blocks(self) -> Sequence[nn.Module]:
-        decoder = self.network.lidar_decoder
-        layers = [*self.network.lidar_encoder.blocks, decoder.blocks, decoder.density_block, decoder.voxel_block]
-        return [block for layer in layers for block in layer.blocks]
+        return [module for module in self.network.modules() if isinstance(module, SwinBlock)]
 
     def begin(self, ranks: Ranks) -> Sequence[str]:
         return self.keeper.begin(self._features(ranks), ranks)

@@ -10,7 +10,7 @@ from dwm.opendwm.config.lidar_data import ReadSweeps, read_sweeps
 from dwm.opendwm.config.lidar_networks import token_options, vae_autoencoder_options, vq_autoencoder_options
 from dwm.opendwm.config.names import LIDAR_PIPELINES
 from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
-from dwm.opendwm.config.pipeline import SCALER, UNREAD, distribution
+from dwm.opendwm.config.pipeline import SCALER, UNREAD, distribution, read_network
 from dwm.opendwm.config.reader import CLASS, Ignored, Section
 
 MESH = "torch.distributed.device_mesh.init_device_mesh"
@@ -31,9 +31,37 @@ NEVER_READ = "OpenDWM reads `lr_scheduler` alone, so that its rate stayed as it 
 WRITTEN = "sweeps and a picture from above are written for every clip that is generated"
 SIZES = "pictures from above are as large as the grid"
 STEPS = "OpenDWM reads `sample_steps` alone (30 where it is missing), and so do we"
+NO_EFFECT = "has no effect, or follows from other sizes"
 ALL_SCORES = "all scores of sweeps are computed"
 NEVER_BUILT = "no run has this part"
 ONE_FRAME = "the lengths of the clips decide"
+VOXELS = {"voxelizer": ("dwm.models.voxelizer.Voxelizer",)}
+CODE_CLASSES = VOXELS | {
+    "": ("dwm.models.vq_point_cloud.VQPointCloud",),
+    "vector_quantizer": ("dwm.models.vq_point_cloud.VectorQuantizer",),
+    "lidar_encoder": ("dwm.models.vq_point_cloud.VQEncoder",),
+    "lidar_decoder": ("dwm.models.vq_point_cloud.VQDecoder",),
+}
+CODES_UNREAD = ("lidar_decoder.num_patches",)
+VAE_MODULES = ("dwm.models.vae_point_cloud", "dwm.models.lidar_vae_model")
+"""The second is a module that a published file names and that never was there: the first is meant."""
+LATENT_CLASSES = VOXELS | {
+    part: tuple(f"{module}.{name}" for module in VAE_MODULES)
+    for part, name in {
+        "": "VAEPointCloud",
+        "variational_model": "VariationalModel",
+        "lidar_encoder": "PointCloudEncoder",
+        "lidar_decoder": "PointCloudDecoder",
+    }.items()
+}
+LATENTS_UNREAD = (
+    *(f"lidar_decoder.{key}" for key in ("upcast", "bias_init", "use_gt_voxel", "downsample_voxel", "grid_size")),
+    "variational_model.variational_model_config",
+)
+TOKEN_CLASSES = {
+    "": ("dwm.models.maskgit_model.BidirectionalTransformerWithAdapter",),
+    "condition_adapter": ("dwm.models.adapters.ImageAdapter",),
+}
 MOST_STEPS = 10**9
 """Steps of a run that ends after so many passes over the data."""
 SHARES = {
@@ -105,13 +133,13 @@ def _common(common: Section, run: dict[str, Any]) -> dict[str, Any]:
         autocast.close()
     distribution(common)
     common.ignore(UNREAD, *(key for key in UNREAD_SWITCHES if key in common))
+    common.ignore("OpenDWM reads that of inference_config", "separate_forward")
     common.ignore(ONE_FRAME, "single_frame", "enable_temporal")
     common.ignore("scores are asked for by dwm evaluate", "should_evaluate")
     common.ignore("blocks are recomputed where their own sections say so", "enable_gradient_checkpointing")
     values = {
         "text": common.take_as(int, "text_embeddings_dim", 1024),
         "pooled": common.take("pooled_text_embeddings_dim", None),
-        "separate": common.take_as(bool, "separate_forward", False),
         "references": common.take_as(int, "reference_frame_count", 3),
         "frames": common.take("num_training_frames", None),
         "carried": common.take_as(int, "max_reference_frame", 3),
@@ -126,9 +154,10 @@ def _objective(training: Section, common: dict[str, Any]) -> dict[str, Any]:
     objective = {ours: training.take(key) for key, ours in SHARES.items() if key in training}
     most = training.take("max_reference_frame", None)
     # Latents: OpenDWM looks for this number in common_config, where it is not.
-    unread = training.take("reference_frame_count", None)
-    if unread is not None and unread != common["references"]:
-        training.leave_out("reference_frame_count", f"OpenDWM reads that of common_config ({common['references']})")
+    training.ignore(
+        f"OpenDWM reads that of common_config ({common['references']}, or 3 where it is missing)",
+        "reference_frame_count",
+    )
     objective["most_known"] = most or common["references"]
     values: dict[str, Any] = {"objective": objective}
     values["clip_norm"] = training.take_as((int, float), "max_norm_for_grad_clip", 0)
@@ -146,11 +175,27 @@ def _objective(training: Section, common: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _checked(section: Section, classes: dict[str, tuple[str, ...]], unread: tuple[str, ...]) -> None:
+    """The classes that a network's section names, part by part; arguments that have no effect are listed."""
+    for part, names in classes.items():
+        inner = section.maybe(part) if part else section
+        if inner is not None:
+            inner.class_name(names)
+    for path in unread:
+        part, _, key = path.partition(".")
+        inner = section.maybe(part)
+        if inner is not None and key in inner:
+            inner.leave_out(key, NO_EFFECT)
+    kind = section.maybe("variational_model")
+    if kind is not None and kind.take("model_type", "vae") != "vae":
+        raise kind.fault("model_type", f"{kind.take('model_type')!r} is not known; known: vae")
+
+
 def _codes(section: Section) -> dict[str, Any]:
-    where = section.at("vq_point_cloud")
-    values: dict[str, Any] = {
-        "autoencoder": _dumped(vq_autoencoder_options(section.take_as(dict, "vq_point_cloud"), _at(section, where)))
-    }
+    key = "vq_point_cloud"
+    options = vq_autoencoder_options(section.take_as(dict, key), _at(section, section.at(key)))
+    _checked(section.section(key), CODE_CLASSES, CODES_UNREAD)
+    values: dict[str, Any] = {"autoencoder": _dumped(options)}
     if (path := section.take("vq_point_cloud_ckpt_path", None)) is not None:
         values["autoencoder_weights"] = path
     return values
@@ -158,6 +203,7 @@ def _codes(section: Section) -> dict[str, Any]:
 
 def _distribution(section: Section, key: str = "lidar_vae") -> dict[str, Any]:
     options = vae_autoencoder_options(section.take_as(dict, key), _at(section, section.at(key)))
+    _checked(section.section(key), LATENT_CLASSES, LATENTS_UNREAD)
     path = section.take("lidar_vae_checkpoint_path", None) or section.take("autoencoder_ckpt_path", None)
     return {"autoencoder": _dumped(options), **({} if path is None else {"autoencoder_weights": path})}
 
@@ -165,15 +211,16 @@ def _distribution(section: Section, key: str = "lidar_vae") -> dict[str, Any]:
 def _tokens(section: Section) -> dict[str, Any]:
     key = "bi_directional_Transformer"
     network = token_options(section.take_as(dict, key), _at(section, section.at(key)))
+    _checked(section.section(key), TOKEN_CLASSES, ())
     generator = {"kind": "tokens", "network": _dumped(network)}
     generator["blank_codes"] = section.take("vq_blank_code_path", None)
     return {**_codes(section), "generator": generator, "weights": section.take("model_ckpt_path", None)}
 
 
 def _latents(section: Section) -> dict[str, Any]:
-    network = section.take_as(dict, "diffusion_model")
-    name = section.section("diffusion_model").class_name((DIT, UNET))
-    options = (unet_options if name == UNET else dit_options)(network, _at(section, section.at("diffusion_model")))
+    network = read_network(section.section("diffusion_model"), (DIT, UNET))
+    make = unet_options if network[CLASS] == UNET else dit_options
+    options = make(network, _at(section, section.at("diffusion_model")))
     generator: dict[str, Any] = {"kind": "latents", "network": _dumped(options), **_noise(section)}
     weights = section.take("diffusion_model_ckpt_path", None)
     return {**_distribution(section, "autoencoder"), "generator": generator, "weights": weights}
@@ -255,7 +302,7 @@ def _scores(section: Section) -> None:
 
 def _data(top: Section, state: State, run: dict[str, Any]) -> None:
     train = _sets(top, "training_dataset", state)
-    held_out = _sets(top, "validation_dataset", state)
+    held_out = _sets(top, "validation_dataset", state, train)
     first = train if train.sources else held_out
     data: dict[str, Any] = {"train": train.sources, "validation": held_out.sources}
     data |= first.common
@@ -282,9 +329,9 @@ def _data(top: Section, state: State, run: dict[str, Any]) -> None:
     run["data"] = data
 
 
-def _sets(top: Section, key: str, state: State) -> ReadSweeps:
+def _sets(top: Section, key: str, state: State, before: ReadSweeps | None = None) -> ReadSweeps:
     section = top.maybe(key)
-    return ReadSweeps() if section is None else read_sweeps(section, state)
+    return ReadSweeps() if section is None else read_sweeps(section, state, before)
 
 
 def _rest(top: Section, state: State, run: dict[str, Any]) -> None:

@@ -40,10 +40,19 @@ class ReadSweeps:
                 raise section.fault(key, f"{name} is {value} here and {of[name]} before; give all the same")
 
 
-def read_sweeps(section: Section, state: State) -> ReadSweeps:
-    """Of `training_dataset` or `validation_dataset`."""
+SHARED = ("nearest", "farthest", "boxes", "map")
+"""What sets to train on and sets to look at have in common."""
+
+
+def read_sweeps(section: Section, state: State, before: ReadSweeps | None = None) -> ReadSweeps:
+    """Of `training_dataset` or `validation_dataset`. Raises DwmError for sets that are prepared otherwise than those `before`."""
     read = ReadSweeps()
+    if before is not None and before.sources:
+        read.common = {key: before.common[key] for key in SHARED if key in before.common}
+        read.birdseye = dict(before.birdseye)
     _walk(section, state, read)
+    if before is not None and before.sources and read.birdseye != before.birdseye:
+        raise section.fault("", "boxes or map from above are drawn otherwise than in training_dataset; draw both alike")
     return read
 
 
@@ -131,7 +140,7 @@ def _transform(section: Section, read: ReadSweeps) -> None:
     """One line of a transform list."""
     old, new = section.take_as(str, "old_key"), section.take_as(str, "new_key")
     section.ignore(TYPED, "stack")
-    if old == "lidar_points":
+    if old == new == "lidar_points":
         _points(section, read)
     elif old in (BOXES, MAP) and new == old:
         _layout(section, old, read)

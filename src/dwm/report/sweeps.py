@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dwm.clip_batch import SweepBatch
 from dwm.storage import atomic_write
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 LOW, HIGH = (70.0, 110.0, 255.0), (255.0, 240.0, 90.0)
 """Colours of the lowest and of the highest layer of cells."""
 SMALLEST = 320

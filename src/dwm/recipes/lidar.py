@@ -241,13 +241,12 @@ def lidar_dit_temporal_kitti360() -> LidarRecipe:
 def lidar_unet_temporal_nuscenes() -> LidarRecipe:
     """Eight sweeps as latents from above: U-Net and DDPM, nuScenes."""
     base = lidar_dit_temporal_nuscenes()
-    crossed, plain = "CrossAttn{}BlockCrossviewTemporal", "{}BlockCrossviewTemporal"
     network = UNetOptions(
         sample_size=96,
         in_channels=32,
         out_channels=32,
-        down_block_types=(*(crossed.format("Down"),) * 3, plain.format("Down")),
-        up_block_types=(plain.format("Up"), *(crossed.format("Up"),) * 3),
+        down_block_types=(*("CrossAttnDownBlockCrossviewTemporal",) * 3, "DownBlockCrossviewTemporal"),
+        up_block_types=("UpBlockCrossviewTemporal", *("CrossAttnUpBlockCrossviewTemporal",) * 3),
         block_out_channels=(320, 640, 1280, 1280),
         cross_attention_dim=1024,
         num_attention_heads=(5, 10, 20, 20),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def _objective(training: Section, common: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _checked(section: Section, classes: dict[str, tuple[str, ...]], unread: tuple[str, ...]) -> None:
+def _checked(section: Section, classes: Mapping[str, tuple[str, ...]], unread: tuple[str, ...]) -> None:
     """The classes that a network's section names, part by part; arguments that have no effect are listed."""
     for part, names in classes.items():
         inner = section.maybe(part) if part else section

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from port_tree import PortTree, resize, shrink
 
 from dwm.config.lidar import LidarRecipe, TokenGenerator
@@ -21,7 +23,6 @@ CELLS, LAYERS, WIDTH, CODES, CHANNELS = 64, 8, 32, 32, 8
 KITTI = "2013_05_28_drive_{}_sync"
 KITTI_DRIVES = ("0000", "0002", "0003", "0004", "0005", "0006", "0007", "0009", "0010")
 """The drives of the published configs."""
-LIDAR_CONFIGS = "reference/configs/lidar/"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class LidarTree:
         """A published config with nothing but sizes changed; the weights that it names are made."""
         path = self.folder / "lidar" / f"{name}.json"
         if not path.exists():
-            values = json.loads((self.shared / LIDAR_CONFIGS / f"{name}.json").read_text("utf-8"))
+            [source] = (self.shared / "reference").rglob(f"{name}.json")
+            values = json.loads(source.read_text("utf-8"))
             shrink_lidar(values)
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(values), "utf-8")
@@ -52,6 +54,29 @@ def make_lidar_tree(port: PortTree) -> LidarTree:
     _waymo(port.shared / "data" / "waymo", data / "waymo")
     _argoverse(port.shared / "data" / "argoverse2", data / "argoverse")
     return LidarTree(folder, port.shared)
+
+
+def make_package(folder: Path, frames: int = 13) -> None:
+    """A package of sweeps as OpenDWM's examples read them: a ring and a wall, a car's box, a road; one frame lacks all three."""
+    folder.mkdir(parents=True)
+    described: dict[str, Any] = {}
+    for number in range(frames):
+        angles = np.linspace(0, 2 * np.pi, 200)
+        ring = np.stack([9 * np.cos(angles), 9 * np.sin(angles), np.full(200, -1.8)], 1)
+        wall = np.stack([np.full(200, 20 - number / 2), np.linspace(-8, 8, 200), np.ones(200)], 1)
+        points = np.pad(np.concatenate([ring, wall]), ((0, 0), (0, 2))).astype("<f4")
+        (folder / f"{number}.bin").write_bytes(points.tobytes())
+        for name, color in (("box", (0, 0, 255)), ("map", (0, 255, 0))):
+            picture = np.zeros((640, 640, 3), np.uint8)
+            picture[300:330, 360 - 4 * number : 400 - 4 * number] = color
+            Image.fromarray(picture).save(folder / f"{name}{number}.png")
+        lidar = {"lidar_transforms": [[1, 0, 0, 0.9], [0, 1, 0, 0], [0, 0, 1, 1.8], [0, 0, 0, 1]]}
+        if number != 5:
+            files = {"lidar": f"{number}.bin", "3dbox_bev": f"box{number}.png", "hdmap_bev": f"map{number}.png"}
+            lidar |= files  # type: ignore[arg-type]
+        pose = [[1, 0, 0, float(number)], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+        described[str(number)] = {"timestamp": number / 2, "ego_pose": pose, "lidar_infos": {"LIDAR_TOP": lidar}}
+    (folder / "data_lidar.json").write_text(json.dumps(described))
 
 
 def make_weights(run: LidarRecipe) -> None:

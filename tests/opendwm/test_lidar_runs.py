@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lidar_tree import LidarTree
+from lidar_tree import LidarTree, make_package
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -62,6 +62,28 @@ def test_a_published_run_trains_generates_and_is_scored(name: str, lidar_tree: L
     scores = json.loads((tmp_path / "scored" / "scores.json").read_text())
     assert scores["sweeps"] == frames and 0 <= scores["iou"] < 1 and scores["jsd"] > 0 and scores["mmd"] >= 0
     assert scores["chamfer"] > scores["chamfer_within"]["30"] > 0 and scores["depth"]["l1_mean"] > 0
+
+
+@pytest.mark.parametrize("kind", ["maskgit", "maskgit_temporal", "diffusion_temporal"])
+def test_an_example_makes_the_sweeps_of_its_package(kind: str, lidar_tree: LidarTree, tmp_path: Path, capfd) -> None:
+    config, root = lidar_tree.small(f"lidar_{kind}_preview"), ("--root", lidar_tree.folder)
+    place = lidar_tree.folder / ("data" if "temporal" in kind else "") / "nuscenes_scene-0627_package"
+    if not place.exists():
+        command("generate", "-c", config, *root, "-o", tmp_path / "made", status=1)
+        assert "data_lidar.json is not here" in " ".join(capfd.readouterr().err.split())
+        make_package(place)
+    command("generate", "-c", config, *root, "--device", "cpu", "--dtype", "float32", "-o", tmp_path / "made")
+    rows = json.loads((tmp_path / "made" / "sweeps.json").read_text())
+    assert len(rows) == (13 if "temporal" in kind else 1)
+    assert {row["scene"] for row in rows} == {"nuscenes_scene-0627_package"} and all(row["points"] for row in rows)
+    assert [row["world_from_ego"][0][3] for row in rows] == list(range(len(rows)))
+    picture = np.asarray(Image.open(tmp_path / "made" / "0000.png"))
+    side = 320  # true, boxes, map, generated
+    assert picture.shape[1] == 4 * side + 3 * 4
+    blue, green = picture[:side, side + 4 : 2 * side + 4], picture[:side, 2 * side + 8 : 3 * side + 8]
+    # The box lies ahead, to the right of the middle, as wide as drawn.
+    columns = np.flatnonzero(blue[..., 2].max(0) > 128)
+    assert 175 <= columns.min() < columns.max() <= 205 and green[..., 1].any()
 
 
 def same_weights(one: Path, other: Path, within: float = 0.0) -> bool:

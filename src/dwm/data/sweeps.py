@@ -117,7 +117,7 @@ def _sweep(
     generator: torch.Generator | None,
 ) -> Tensor:
     """(n, 3) in the vehicle's frame."""
-    points = torch.from_numpy(np.ascontiguousarray(track.points[frame][:, :3], np.float32))
+    points = torch.from_numpy(np.array(track.points[frame][:, :3], np.float32))
     near = thinned(within(points, preparation.nearest, preparation.farthest), preparation.most, generator)
     return moved(near, torch.from_numpy(mounting.astype(np.float32)))
 

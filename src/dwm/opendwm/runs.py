@@ -148,7 +148,8 @@ def check_ready(run: SomeRun, path: str | Path, train: bool = False, networks: b
     """
     if train:
         check_kinds(run.data.train)
-    check_kinds(run.data.validation, also=() if train else (LAYOUT_PACKAGE,))
+    packages = not train or isinstance(run, LidarRecipe)  # only previews look at these
+    check_kinds(run.data.validation, also=(LAYOUT_PACKAGE,) if packages else ())
     check_paths(run, read_json(path), str(path), train, networks)
     return run
 

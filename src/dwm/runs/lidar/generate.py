@@ -17,6 +17,7 @@ from dwm.clip_batch import ClipBatch
 from dwm.config.files import CONFIG_NAME, check_own, save
 from dwm.config.lidar import LidarRecipe
 from dwm.data.points import moved
+from dwm.data.sweep_package import PackageSweeps
 from dwm.data.sweeps import SweepReader
 from dwm.devices import pick_device
 from dwm.errors import DwmError
@@ -96,7 +97,7 @@ def made_clips(run: LidarRecipe, pipe: SweepPipeline, count: int, seed: int) -> 
         yield _made(number, reader, index, pipe, seed)
 
 
-def _made(number: int, reader: SweepReader, index: int, pipe: SweepPipeline, seed: int) -> MadeClip:
+def _made(number: int, reader: SweepReader | PackageSweeps, index: int, pipe: SweepPipeline, seed: int) -> MadeClip:
     batch = reader.read(index, generator=step_generator(seed + 1, number))
     assert batch.lidar is not None
     cells = list(pipe.grid.stack(batch.lidar.points)[0])

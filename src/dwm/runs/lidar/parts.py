@@ -14,6 +14,7 @@ from dwm.config.data import SourceOptions
 from dwm.config.lidar import AUTOENCODER, GENERATOR, LatentGenerator, LidarRecipe, TokenGenerator
 from dwm.data import DatasetWindows
 from dwm.data.open import is_drawn
+from dwm.data.sweep_package import PackageSweeps
 from dwm.data.sweeps import SweepPreparation, SweepReader
 from dwm.diffusion.process import NoiseProcess, process_of
 from dwm.errors import DwmError
@@ -29,6 +30,8 @@ from dwm.networks.lidar.vae import VaeAutoencoder
 from dwm.networks.lidar.vq import VqAutoencoder
 from dwm.runs.clips import check_kinds, opened
 
+PACKAGE = "layouts"
+"""The kind of OpenDWM's packages."""
 BLANK_CODES = 16
 """Codes that count as empty space where no file names them: those used most while the table was trained."""
 
@@ -38,18 +41,32 @@ def training_sweeps(run: LidarRecipe) -> list[SweepReader]:
     return _readers(run, run.data.train, run.data.points)
 
 
-def held_out_sweeps(run: LidarRecipe) -> list[SweepReader]:
+def held_out_sweeps(run: LidarRecipe) -> list[SweepReader | PackageSweeps]:
     """What it is looked at with."""
     if not run.data.validation:
         raise DwmError(f"{run.name or 'config'}: data.validation is empty; there is nothing to look at")
-    return _readers(run, run.data.validation, run.data.held_out_points)
+    points, readers = run.data.held_out_points, []
+    for source in run.data.validation:
+        if source.kind != PACKAGE:
+            readers += _readers(run, (source,), points)
+            continue
+        if source.path is None or not Path(source.path).is_file():
+            raise DwmError(
+                f"data.validation: the package of sweeps {source.path} is not here; give the path of its JSON"
+            )
+        readers.append(PackageSweeps(Path(source.path), source.frames, source.rates, _used(run, points)))
+    return readers
+
+
+def _used(run: LidarRecipe, points: int) -> SweepPreparation:
+    data = run.data
+    return SweepPreparation(data.nearest, data.farthest, points, data.boxes, data.map, data.birdseye)
 
 
 def _readers(run: LidarRecipe, sources: Sequence[SourceOptions], points: int) -> list[SweepReader]:
     """Raises DwmError for a set that is not there, cannot be read, or has no sweeps."""
     check_kinds(sources)
-    data = run.data
-    used = SweepPreparation(data.nearest, data.farthest, points, data.boxes, data.map, data.birdseye)
+    data, used = run.data, _used(run, points)
     readers = []
     for source in sources:
         if is_drawn(source.kind):

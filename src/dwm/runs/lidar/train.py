@@ -29,6 +29,7 @@ from dwm.report.sweeps import save_picture, sheet
 from dwm.runs.claim import claimed
 from dwm.runs.clips import check_kinds
 from dwm.runs.lidar.parts import (
+    PACKAGE,
     blank_generator,
     held_out_sweeps,
     noise_process,
@@ -67,7 +68,8 @@ def train_lidar(run: LidarRecipe, output: Path, resume: bool, callbacks: Sequenc
             if ranks.first:
                 try:
                     _require(run)
-                    check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
+                    check_kinds(run.data.train)
+                    check_kinds(run.data.validation if run.preview.every else (), also=(PACKAGE,))
                     stack.enter_context(claimed(run, output, resume))
                     device = pick_device(run.device)
                     note_training_dtype(training_dtype(run.autocast, device, output), device, output)

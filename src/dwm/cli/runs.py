@@ -65,6 +65,16 @@ def choose_training(
     return choose_run(name, config, overrides, root=root)
 
 
+def _holds_sweeps(config: Path) -> bool:
+    """Whether a file is a LiDAR run's, of OpenDWM or ours; asked before the libraries that read others are imported."""
+    from dwm.config.files import read_json
+    from dwm.config.lidar_files import is_lidar
+    from dwm.opendwm.config.translation import is_upstream, names_lidar
+
+    values = read_json(config)
+    return is_lidar(values) or (is_upstream(values) and names_lidar(values))
+
+
 def choose_lidar(
     name: str | None, config: Path | None, overrides: Sequence[str] | None, root: Path | None = None
 ) -> LidarRecipe | None:
@@ -73,6 +83,8 @@ def choose_lidar(
 
     overrides = list(overrides or ())
     if config is not None:
+        if not _holds_sweeps(config):
+            return None
         from dwm.opendwm.runs import lidar_run
 
         run = lidar_run(config, root)

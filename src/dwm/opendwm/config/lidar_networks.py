@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dwm.errors import DwmError, nearest
-from dwm.networks.lidar.build import vae_of, vq_of
 from dwm.networks.lidar.options import (
     GridOptions,
     QuantizerOptions,
@@ -18,10 +17,12 @@ from dwm.networks.lidar.options import (
     VqNetworkOptions,
     VqOptions,
 )
-from dwm.networks.lidar.vae import VaeAutoencoder
-from dwm.networks.lidar.voxels import VoxelGrid
-from dwm.networks.lidar.vq import VqAutoencoder
 from dwm.opendwm.config.networks import adapter_options, checked
+
+if TYPE_CHECKING:  # a config is read without PyTorch
+    from dwm.networks.lidar.vae import VaeAutoencoder
+    from dwm.networks.lidar.voxels import VoxelGrid
+    from dwm.networks.lidar.vq import VqAutoencoder
 
 Config = Mapping[str, Any]
 
@@ -102,6 +103,8 @@ GRID = ("x_min", "x_max", "y_min", "y_max", "step", "z_min", "z_max", "z_step")
 
 
 def voxel_grid(config: Config, where: str) -> VoxelGrid:
+    from dwm.networks.lidar.voxels import VoxelGrid
+
     return VoxelGrid(**renamed(config, {name: name for name in GRID}, where))
 
 
@@ -149,11 +152,15 @@ def _sized(values: dict[str, Any]) -> dict[str, Any]:
 
 def vq_autoencoder(config: Config, where: str) -> VqAutoencoder:
     """The autoencoder with codes of a section `vq_point_cloud`, with weights of chance."""
+    from dwm.networks.lidar.build import vq_of
+
     return vq_of(vq_autoencoder_options(config, where))
 
 
 def vae_autoencoder(config: Config, where: str) -> VaeAutoencoder:
     """The autoencoder with a distribution of a section `lidar_vae` or `autoencoder`, with weights of chance."""
+    from dwm.networks.lidar.build import vae_of
+
     return vae_of(vae_autoencoder_options(config, where))
 
 

@@ -13,8 +13,54 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class SweepBatch:
+    """The LiDAR of b clips of t frames. Clouds are ragged: points[b][t] are the n points (x, y, z) of one sweep, in metres in
+    the vehicle's frame at that sweep.
+
+    times are ms relative to the clip's first sweep; the poses of the vehicle say how it moves over the window, in float64,
+    since worlds are kilometres wide. Layouts are boxes and map from above, as bytes (0 … 255) or floats in [0, 1].
+    """
+
+    points: tuple[tuple[Float[Tensor, "_ 3"], ...], ...]
+    times: Float[Tensor, "b t"]
+    world_from_ego: Float[Tensor, "b t 4 4"]
+    ego_from_lidar: Float[Tensor, "b t 4 4"]
+    layout_boxes: Float[Tensor, "b t 3 H W"] | UInt8[Tensor, "b t 3 H W"] | None = None
+    layout_map: Float[Tensor, "b t 3 H W"] | UInt8[Tensor, "b t 3 H W"] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(b, t)"""
+        b, t = self.times.shape
+        return b, t
+
+    @property
+    def present(self) -> Bool[Tensor, "b t"]:
+        """Which frames have a sweep with points."""
+        return torch.tensor([[len(sweep) > 0 for sweep in clip] for clip in self.points])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> SweepBatch:
+        """The same with every tensor changed."""
+        points = tuple(tuple(change(sweep) for sweep in clip) for clip in self.points)
+        changed = {
+            item.name: change(value) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, points=points, **changed)
+
+    def frames_from(self, start: int, stop: int) -> SweepBatch:
+        """The frames start … stop-1 of every clip."""
+        points = tuple(clip[start:stop] for clip in self.points)
+        cut = {
+            item.name: value[:, start:stop]
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, points=points, **cut)
+
+
+@dataclass(frozen=True)
 class ClipBatch:
-    """b clips of one shape, as tensors. What is None is not conditioned on.
+    """b clips of one shape, as tensors. What is None is not conditioned on. A batch of sweeps alone has no views (v = 0).
 
     frames and layouts are RGB in [0, 1]; those of a loader are bytes (0 … 255), a quarter of the memory on the way between
     processes and to the device, until `to` has made them floats there. times are ms relative to the first frame of the
@@ -35,6 +81,7 @@ class ClipBatch:
     crossview_mask: Bool[Tensor, "b v v"] | None = None
     is_uncalibrated: Bool[Tensor, "b"] | None = None
     scenes: tuple[str, ...] = field(default=())
+    lidar: SweepBatch | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Small tensors travel between processes by value: as shared memory each would hold a file open."""
@@ -56,7 +103,7 @@ class ClipBatch:
         changed = {
             item.name: change(value) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
         }
-        return replace(self, **changed)
+        return replace(self, lidar=None if self.lidar is None else self.lidar.map(change), **changed)
 
     def frames_from(self, start: int, stop: int) -> ClipBatch:
         """The frames start … stop-1 of every clip; what has no time axis is kept whole."""
@@ -66,7 +113,8 @@ class ClipBatch:
             if isinstance(value := getattr(self, item.name), Tensor) and item.name in TIME_INDEXED
         }
         captions = None if self.captions is None else tuple(clip[start:stop] for clip in self.captions)
-        return replace(self, captions=captions, **cut)
+        lidar = None if self.lidar is None else self.lidar.frames_from(start, stop)
+        return replace(self, captions=captions, lidar=lidar, **cut)
 
 
 def _is_small(value: Any) -> bool:

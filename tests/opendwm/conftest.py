@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lidar_tree import LidarTree, make_lidar_tree
 from port_tree import PortTree, make_port_tree
 
 from made_once import copy_of
@@ -13,3 +14,8 @@ from made_once import copy_of
 @pytest.fixture(scope="session")
 def port_tree(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> PortTree:
     return PortTree(copy_of("port", lambda folder: make_port_tree(folder, shared), tmp_path_factory), shared)
+
+
+@pytest.fixture(scope="session")
+def lidar_tree(port_tree: PortTree) -> LidarTree:
+    return make_lidar_tree(port_tree)

@@ -8,10 +8,12 @@ import pytest
 
 from dwm.config import Recipe, check, save
 from dwm.config.files import read_json
+from dwm.config.lidar import LidarRecipe
+from dwm.config.lidar_checks import check_lidar
 from dwm.errors import DwmError
 from dwm.networks import UNetOptions
 from dwm.opendwm.commands.example_runs import ExampleRun
-from dwm.opendwm.runs import LidarRun, convert, load_recipe, read_run
+from dwm.opendwm.runs import convert, load_recipe, read_run
 
 
 def published(shared: Path) -> list[Path]:
@@ -55,12 +57,24 @@ def test_the_unet_of_sd21_is_a_unet(shared: Path) -> None:
     assert isinstance(load_recipe(path).network, UNetOptions)
 
 
-def test_lidar_runs_say_what_is_missing_when_they_are_built(shared: Path, tmp_path: Path) -> None:
-    path = shared / "reference" / "configs" / "lidar" / "lidar_vae_nwak.json"
-    run = convert(path).run
-    assert isinstance(run, LidarRun) and run.settings["optimizer"] == read_json(path)["optimizer"]
-    with pytest.raises(DwmError, match=r"no verb trains or samples it yet; its networks \(lidar_vae\) are known"):
-        load_recipe(path)
+def test_every_lidar_run_is_typed_and_read_again(shared: Path, tmp_path: Path) -> None:
+    paths = sorted((shared / "reference").rglob("lidar_*.json"))
+    for path in paths:
+        run = convert(path).run
+        assert isinstance(run, LidarRecipe) and run.published, path
+        check_lidar(run, path.name)
+        assert read_run(save(run, tmp_path, path.name)) == run
+        if (optimizer := read_json(path)["optimizer"]) is not None:
+            assert (run.training.optimizer.lr, list(run.training.optimizer.betas)) == (
+                optimizer["lr"],
+                optimizer["betas"],
+            )
+    assert len(paths) == 15
+
+
+def test_a_lidar_run_is_no_run_of_cameras(shared: Path) -> None:
+    with pytest.raises(DwmError, match="is a LiDAR run, which has no cameras"):
+        load_recipe(shared / "reference" / "configs" / "lidar" / "lidar_vae_nwak.json")
 
 
 def test_file_systems_translate_alone(shared: Path) -> None:

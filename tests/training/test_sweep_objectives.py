@@ -13,7 +13,8 @@ from dwm.networks.lidar.tokens import HIDDEN
 from dwm.networks.lidar.vae import VaeAutoencoder, VaeDecoder, VaeEncoder
 from dwm.networks.lidar.voxels import VoxelGrid
 from dwm.networks.lidar.vq import VqAutoencoder, VqDecoder, VqEncoder
-from dwm.training.objectives.sweep_tokens import SweepObjective, draw_hidden, draw_task, latent_loss
+from dwm.training.objectives.options import SweepObjective
+from dwm.training.objectives.sweep_tokens import draw_hidden, draw_task, latent_loss
 from dwm.training.objectives.sweeps import corners, vae_losses, vq_losses
 
 GRID = VoxelGrid(-4.0, 4.0, -4.0, 4.0, 0.25, -1.0, 1.0, 0.5)

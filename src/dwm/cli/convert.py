@@ -37,8 +37,9 @@ def config(
     from dataclasses import asdict
 
     from dwm.config import Recipe, save
+    from dwm.config.lidar import LidarRecipe
     from dwm.opendwm.commands.example_runs import ExampleRun
-    from dwm.opendwm.runs import ODDITIES, convert
+    from dwm.opendwm.runs import LIDAR_ODDITIES, ODDITIES, convert
     from dwm.storage import check_file
 
     check_file(output)
@@ -47,10 +48,11 @@ def config(
     translation = conversion.translation
     lines = [f"{item.path}: left out; {item.reason}" for item in translation.ignored]
     lines += [f"note: {note}" for note in translation.notes]
-    if isinstance(conversion.run, Recipe | ExampleRun):
-        key = "compatibility" if isinstance(conversion.run, Recipe) else "run.compatibility"
+    if isinstance(conversion.run, Recipe | ExampleRun | LidarRecipe):
+        key = "run.compatibility" if isinstance(conversion.run, ExampleRun) else "compatibility"
         lines += [f"{key} is reference, which keeps OpenDWM's oddities; set it to ours in {path} to leave them:"]
-        lines += [f"  {oddity}" for oddity in ODDITIES]
+        oddities = LIDAR_ODDITIES if isinstance(conversion.run, LidarRecipe) else ODDITIES
+        lines += [f"  {oddity}" for oddity in oddities]
         lines += [f"written: {path}", f"look at it: dwm show config -c {path}"]
     else:
         lines += [f"written: {path}"]
@@ -118,12 +120,12 @@ def weights(
         finish([f"{count} tensors written: {output}"], {"output": output, "tensors": count}, quiet, as_json)
         return
     from dwm.opendwm.known_weights import known_run
-    from dwm.opendwm.runs import LidarRun, load_recipe, read_run
+    from dwm.opendwm.runs import lidar_run, load_recipe
 
-    if config is not None and isinstance(lidar := read_run(config), LidarRun):
+    if config is not None and (lidar := lidar_run(config)) is not None:
         from dwm.opendwm.lidar_weights import convert_lidar_weights
 
-        path, count = convert_lidar_weights(file, output, lidar.settings, numbers, str(config))
+        path, count = convert_lidar_weights(file, output, lidar, numbers, str(config))
         finish([f"{count} tensors written: {path}"], {"output": path, "tensors": count}, quiet, as_json)
         return
     if config is not None:

@@ -10,9 +10,10 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import saved, verb_of
+from dwm.cli.runs import choose_lidar, saved, verb_of
 
 if TYPE_CHECKING:
+    from dwm.config.lidar import LidarRecipe
     from dwm.runs.evaluate import Evaluated, EvaluationRun
 
 
@@ -83,6 +84,9 @@ def evaluate(
     if records:
         compare(records, config, options, choices, output, quiet, as_json)
         return
+    if config is not None and (sweeps := choose_lidar(None, config, None, root)) is not None:
+        lidar_scores(sweeps, options | choices, config, output, quiet, as_json)
+        return
     if config is not None and verb_of(config) != "evaluate":
         result = training_run(config, options, choices, output, root)
         if result is None:
@@ -103,6 +107,21 @@ def chosen_run(config: Path | None, options: dict[str, Any], choices: dict[str, 
     if choices:
         run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **choices}})
     return run
+
+
+def lidar_scores(
+    run: LidarRecipe, flags: dict[str, Any], config: Path, output: Path, quiet: bool, as_json: bool
+) -> None:
+    """Scores of a LiDAR run's weights over its held-out sweeps."""
+    from dwm.cli.lidar import with_flags
+    from dwm.opendwm.runs import check_ready
+    from dwm.runs.lidar.evaluate import evaluate_lidar
+
+    result = evaluate_lidar(check_ready(with_flags(run, flags, str(config)), config), output)
+    if result is None:  # of several processes the first one scores
+        return
+    lines = [*result.result.lines(), "written:", *written(result.files)]
+    finish(lines, {"scores": result.result.values(), "files": result.files}, quiet, as_json)
 
 
 def compare(

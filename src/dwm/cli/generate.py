@@ -11,7 +11,7 @@ import typer
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import saved, verb_of
+from dwm.cli.runs import choose_lidar, saved, verb_of
 
 if TYPE_CHECKING:
     from dwm.runs.export import ExportRun
@@ -99,6 +99,16 @@ def generate(
     changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None, "ego_left": ego_left}
     if layout is not None:
         export(options, {**changes, "edits": edits}, config, output, quiet, as_json)
+        return
+    if config is not None and (sweeps := choose_lidar(None, config, None, root)) is not None:
+        from dwm.cli.lidar import with_flags
+        from dwm.opendwm.runs import check_ready
+        from dwm.runs.lidar.generate import generate_lidar
+
+        sweeps = check_ready(with_flags(sweeps, options | changes | {"edits": edits}, str(config)), config)
+        files = generate_lidar(sweeps, output)
+        count = sum(path.suffix == ".bin" for path in files)
+        finish([f"{count} sweeps written:", *written(files)], {"files": files}, quiet, as_json)
         return
     if config is not None and verb_of(config) != "generate":
         files = training_run(config, options | changes | {"edits": edits}, output, root)

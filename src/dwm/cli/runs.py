@@ -11,6 +11,7 @@ from dwm.errors import DwmError
 if TYPE_CHECKING:
     import dwm.options
     from dwm.config import Campaign, Recipe
+    from dwm.config.lidar import LidarRecipe
 
 Run = TypeVar("Run", bound="dwm.options.Options")
 
@@ -62,6 +63,42 @@ def choose_training(
             texts = [text for text in (name, *(overrides or ())) if text]
             return changed(campaign_from(values, str(config)), texts)
     return choose_run(name, config, overrides, root=root)
+
+
+def _holds_sweeps(config: Path) -> bool:
+    """Whether a file is a LiDAR run's, of OpenDWM or ours; asked before the libraries that read others are imported."""
+    from dwm.config.files import read_json
+    from dwm.config.lidar_files import is_lidar
+    from dwm.opendwm.config.translation import is_upstream, names_lidar
+
+    values = read_json(config)
+    return is_lidar(values) or (is_upstream(values) and names_lidar(values))
+
+
+def choose_lidar(
+    name: str | None, config: Path | None, overrides: Sequence[str] | None, root: Path | None = None
+) -> LidarRecipe | None:
+    """The LiDAR run that NAME or -c means, with overrides, checked; None where they mean another run."""
+    from dwm.config.lidar_files import find_lidar, lidar_recipes, resolve_lidar
+
+    overrides = list(overrides or ())
+    if config is not None:
+        if not _holds_sweeps(config):
+            return None
+        from dwm.opendwm.runs import lidar_run
+
+        run = lidar_run(config, root)
+        if run is None:
+            return None
+        if name is not None and "=" not in name:
+            raise DwmError(f"give either the recipe {name} or -c {config}, not both")
+        return resolve_lidar(run, [text for text in (name, *overrides) if text])
+    if name is None or name not in lidar_recipes():
+        return None
+    from dwm.opendwm.config.port_paths import with_root
+
+    named = find_lidar(name)
+    return resolve_lidar(named if root is None else with_root(named, root), overrides)
 
 
 @overload

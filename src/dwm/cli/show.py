@@ -36,13 +36,14 @@ def recipes(as_json: flags.Json = False) -> None:
     from dwm.config import recipes as named
     from dwm.config import summary
     from dwm.config.campaign import campaigns
+    from dwm.config.lidar_files import lidar_recipes
     from dwm.recipes.tiny import SUFFIX
 
-    lines = {name: summary(maker) for name, maker in named().items()}
+    lines = {name: summary(maker) for name, maker in {**named(), **lidar_recipes()}.items()}
     several = {name: f"one after another: {', '.join(runs.values())}" for name, runs in campaigns().items()}
     width = max(map(len, (*lines, *several)))
     shown = [f"{name:{width}}  {text}" for name, text in (*lines.items(), *several.items())]
-    twins = f"All but town's have a twin NAME{SUFFIX}: the same on the town, with a small network, a few steps and no files."
+    twins = f"Those of cameras but town's have a twin NAME{SUFFIX}: the same on the town, a small network, a few steps, no files."
     finish([*shown, "", twins], {**lines, **several}, False, as_json)
 
 
@@ -56,9 +57,9 @@ def config(
     """Every setting of a run: its value, its meaning with unit, its default. --json prints what -c reads."""
     import json
 
-    from dwm.cli.runs import choose_training
+    from dwm.cli.runs import choose_lidar, choose_training
 
-    run = choose_training(name, config, overrides)
+    run = choose_lidar(name, config, overrides) or choose_training(name, config, overrides)
     from dwm.config import Campaign
     from dwm.config.describe import settings
 

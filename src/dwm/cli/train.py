@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
-from dwm.cli.runs import choose_training, on_data
+from dwm.cli.runs import choose_lidar, choose_training, on_data
+
+if TYPE_CHECKING:
+    from dwm.config.lidar import LidarRecipe
 
 
 def train(
@@ -29,6 +32,9 @@ def train(
     previews and the weights."""
     first = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
     hush(quiet or as_json or not first)
+    if (sweeps := choose_lidar(name, config, overrides, root)) is not None:
+        _train_lidar(sweeps, name, config, data, output, resume, quiet or not first, as_json and first)
+        return
     run = choose_training(name, config, overrides, root)
     if data is not None:
         run = on_data(run, data, quiet or as_json or not first)
@@ -49,6 +55,37 @@ def train(
         f"try them: dwm generate --weights {weights} --data …",
     ]
     finish(lines, {"weights": weights, "output": output}, quiet or not first, as_json and first)
+
+
+def _train_lidar(
+    run: LidarRecipe,
+    name: str | None,
+    config: Path | None,
+    data: str | None,
+    output: Path | None,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """The same of a run of sweeps."""
+    output = output or Path("runs") / (run.name or "run")
+    keep(lambda: _kept_saves(name, config, output))
+    from dwm.config.own_data import lidar_with_data
+    from dwm.runs.lidar.train import train_lidar
+
+    if data is not None:
+        run = lidar_with_data(run, data)
+    if config is not None:
+        from dwm.opendwm.runs import check_ready
+
+        check_ready(run, config, train=True)
+    weights = train_lidar(run, output, resume)
+    lines = [
+        f"trained {run.name}; weights:",
+        *written([weights]),
+        f"try them: dwm generate -c {output / 'config.json'} --weights {weights}",
+    ]
+    finish(lines, {"weights": weights, "output": output}, quiet, as_json)
 
 
 def _kept_saves(name: str | None, config: Path | None, output: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dwm.config.campaign import Campaign
 from dwm.config.checks import check
 from dwm.config.data import SourceOptions
+from dwm.config.lidar import LidarRecipe
 from dwm.config.overrides import SOURCE
 from dwm.config.recipe import Recipe
 from dwm.data.open import USUAL, is_drawn
@@ -19,6 +20,12 @@ def with_data(run: Recipe | Campaign, path: str) -> Recipe | Campaign:
     if isinstance(run, Campaign):
         return run.with_(stages=tuple(stage.with_(run=_with_data(stage.run, path)) for stage in run.stages))
     return _with_data(run, path)
+
+
+def lidar_with_data(run: LidarRecipe, path: str) -> LidarRecipe:
+    """The LiDAR run on the data set at `path`, in the place of the first set to train on, and of the first to look at."""
+    groups = {name: _placed(getattr(run.data, name), path) for name in ("train", "validation")}
+    return run.with_(data=run.data.with_(**groups))
 
 
 def others(run: Recipe | Campaign) -> tuple[str, ...]:

@@ -72,6 +72,6 @@ def find(name: str) -> Recipe:
     return known[name]().with_(name=name)
 
 
-def summary(maker: Maker) -> str:
+def summary(maker: Callable[[], object]) -> str:
     """The first sentence of a recipe's docstring."""
     return " ".join((maker.__doc__ or "").strip().split("\n\n")[0].split())

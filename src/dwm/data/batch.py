@@ -18,6 +18,7 @@ from dwm.data.captions import words
 from dwm.data.crossview import crossview_mask
 from dwm.data.layout import draw_boxes, draw_map
 from dwm.data.options import CaptionOptions, LayoutOptions
+from dwm.data.sweeps import merge_lidar
 from dwm.errors import DwmError
 
 Size = tuple[int, int]
@@ -87,13 +88,18 @@ def merge(batches: Sequence[ClipBatch]) -> ClipBatch:
                 f"{batch.scenes[:1]} has {batch.shape[1:]}; cut windows of one length and view list"
             )
     joined: dict[str, Any] = {
-        item.name: _join(item.name, batches) for item in fields(ClipBatch) if item.name not in ("captions", "scenes")
+        item.name: _join(item.name, batches)
+        for item in fields(ClipBatch)
+        if item.name not in ("captions", "scenes", "lidar")
     }
     captions = None
     said = [batch.captions for batch in batches if batch.captions is not None]
     if len(said) == len(batches):
         captions = tuple(clip for words in said for clip in words)
-    return ClipBatch(captions=captions, scenes=tuple(name for batch in batches for name in batch.scenes), **joined)
+    sweeps = [batch.lidar for batch in batches if batch.lidar is not None]
+    lidar = merge_lidar(sweeps) if len(sweeps) == len(batches) else None
+    names = tuple(name for batch in batches for name in batch.scenes)
+    return ClipBatch(captions=captions, scenes=names, lidar=lidar, **joined)
 
 
 def _join(name: str, batches: Sequence[ClipBatch]) -> Tensor | None:

@@ -20,6 +20,7 @@ class ReadOptions(Options):
 
     views: tuple[str, ...] = Field(NUSCENES_VIEWS, description="cameras, in the order in which a network sees them")
     lidar: bool = Field(True, description="whether the LiDAR, where there is one, is read and drives the clock")
+    cameras: bool = Field(True, description="whether cameras are read; else clips have the LiDAR alone")
     maps: bool = Field(True, description="whether maps are read; without one of them, reading fails")
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
     boxes_between: bool = Field(

@@ -107,13 +107,36 @@ def ray_errors(truth: Points, generated: Points, origin: Points, lower: Points, 
     rays = truth - origin
     depth = np.linalg.norm(rays, axis=1)
     direction = rays / depth[:, None]
-    with np.errstate(divide="ignore"):
-        wall = np.where(direction > 0, (upper - origin) / direction, (lower - origin) / direction).min(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        walls = np.where(direction > 0, (upper - origin) / direction, (lower - origin) / direction)
+    wall = np.where(direction == 0, np.inf, walls).min(axis=1)
     expected = np.minimum(depth, wall)
     got = np.minimum(np.linalg.norm(generated - origin, axis=1), wall)
     error = np.abs(expected - got)
     relative = error / expected
     return RayErrors(*(float(f(x)) for x in (error, relative) for f in (np.mean, _lower_median)))
+
+
+def rays_matched(truth: Points, generated: Points, origin: Points) -> tuple[Points, Points] | None:
+    """The true points, and for each the generated depth along its own ray: that of the generated ray with the nearest direction.
+
+    None where either has no point away from the origin.
+    """
+    true_rays, true_depth = _rays(_finite(truth), origin)
+    rays, depth = _rays(_finite(generated), origin)
+    if len(true_rays) == 0 or len(rays) == 0:
+        return None
+    _, spatial = _scipy()
+    nearest = spatial.KDTree(rays).query(true_rays)[1]
+    return origin + true_rays * true_depth[:, None], origin + true_rays * depth[nearest, None]
+
+
+def _rays(points: Points, origin: Points) -> tuple[Points, Points]:
+    """Directions of length 1 and depths of the points that do not lie on the origin."""
+    apart = points - origin
+    depth = np.linalg.norm(apart, axis=1)
+    apart, depth = apart[depth > 0], depth[depth > 0]
+    return apart / depth[:, None], depth
 
 
 def _mean_kernel(ones: Sequence[Points], others: Sequence[Points]) -> np.float32:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from dwm.conditions.birdseye_layout import with_blank
+from dwm.diffusion.options import TokenSampling
 from dwm.diffusion.token_schedule import hidden_after
 from dwm.errors import DwmError
 from dwm.networks.lidar.quantizer import VectorQuantizer
 from dwm.networks.lidar.tokens import HIDDEN, TokenNetwork
-from dwm.options import Options
 
 SHUT = -10000.0
 """Logit of a code that is shut out."""
@@ -24,16 +23,6 @@ CERTAIN = 1e10
 
 NOISE = 2.0
 """Scale of the noise in the confidence, at the first step."""
-
-
-class TokenSampling(Options):
-    """How hidden tokens are drawn."""
-
-    steps: int = Field(30, gt=0, le=100_000, description="steps until no token is hidden")
-    guidance: float | None = Field(None, description="how far to follow the layout; null: without guidance")
-    noise: bool = Field(True, description="confidences carry noise that fades with the steps")
-    blank: tuple[int, ...] = Field((), description="codes of empty space, which the first steps shut out")
-    blank_steps: int = Field(10, ge=0, description="steps that shut them out")
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from pydantic import Field
 
 from dwm.config import Recipe, from_values, read_json
 from dwm.config.files import validated
+from dwm.config.lidar import LidarRecipe
+from dwm.config.lidar_files import is_lidar
 from dwm.errors import DwmError
 from dwm.opendwm.commands.example_runs import ExampleRun, own_example, translated_example
 from dwm.opendwm.config.data import LAYOUT_PACKAGE
 from dwm.opendwm.config.names import UNET
 from dwm.opendwm.config.networks import dit_options, unet_options
-from dwm.opendwm.config.port_paths import check_paths, with_root
+from dwm.opendwm.config.port_paths import SomeRun, check_paths, with_root
 from dwm.opendwm.config.reader import CLASS
-from dwm.opendwm.config.translation import Translation, is_upstream, translate
+from dwm.opendwm.config.translation import Translation, is_upstream, names_lidar, translate
 from dwm.options import Options
 from dwm.runs.clips import check_kinds
 
@@ -34,24 +36,13 @@ ODDITIES = (
 """What `compatibility: reference` keeps, for people."""
 
 
-class LidarRun(Options):
-    """A LiDAR run, kept as it was. Its networks are here; no verb trains or samples them yet."""
-
-    verb: Literal["lidar"] = Field("lidar", description="what this file runs")
-    kind: Literal["diffusion", "maskgit", "autoencoder", "codebook"] = Field(
-        ..., description="which family of networks"
-    )
-    settings: dict[str, Any] = Field(..., description="the run's own settings, as they stood in its file")
-
-    def build(self) -> NoReturn:
-        """Raises DwmError: the first fault of its networks' sections, or that no verb runs it."""
-        from dwm.opendwm.lidar_weights import networks_of
-
-        names = ", ".join(networks_of(self.settings, "config"))
-        raise DwmError(
-            f"a LiDAR run ({self.kind}): no verb trains or samples it yet; its networks ({names}) are known, and "
-            "dwm convert weights -c reads their weights"
-        )
+LIDAR_ODDITIES = (
+    "sampling: noise levels of the flow are shifted twice",
+    "sampling: points are the lower corners of their cells, not the middles",
+    "training: gradients are summed over accumulated micro-batches, not averaged, and the rate's schedule counts micro-batches",
+    "training: of clips of several sweeps, boxes and map are left out of the first frames of the batch alone",
+)
+"""The same of LiDAR runs."""
 
 
 class FilesRun(Options):
@@ -63,7 +54,7 @@ class FilesRun(Options):
     endpoint: str | None = Field(None, description="address of the S3 service")
 
 
-AnyRun = Recipe | ExampleRun | LidarRun | FilesRun
+AnyRun = Recipe | ExampleRun | LidarRecipe | FilesRun
 
 
 @dataclass(frozen=True)
@@ -91,13 +82,15 @@ def _below(run: AnyRun, root: Path, source: str) -> AnyRun:
         return run.with_(run=with_root(run.run, root))
     if isinstance(run, Recipe):
         return with_root(run, root)
+    if isinstance(run, LidarRecipe):
+        return with_root(run, root)
     raise DwmError(f"{source}: --root is for runs; this file names no data set or weights that could be moved")
 
 
 def converted(values: dict[str, Any], source: str) -> Converted:
     """The values of an OpenDWM file, as typed options that hold together. `source` names the file."""
     translation = translate(values, source)
-    kinds = {"lidar": LidarRun, "files": FilesRun}
+    kinds = {"lidar": LidarRecipe, "files": FilesRun}
     if translation.kind in kinds:
         return Converted(validated(kinds[translation.kind], translation.values, source), translation)
     run = recipe_of(translation.values, source)
@@ -122,22 +115,32 @@ def read_run(path: str | Path) -> AnyRun:
     verb = values.get("verb") if isinstance(values, dict) else None
     if verb == "example":
         return own_example(values, str(path))
-    kinds = {"lidar": LidarRun, "files": FilesRun}
+    kinds = {"lidar": LidarRecipe, "files": FilesRun}
     return validated(kinds[verb], values, str(path)) if verb in kinds else from_values(values, str(path))
 
 
 def load_recipe(path: str | Path, root: Path | None = None) -> Recipe:
     """A training run (or that of an example) from a file of OpenDWM's or ours; with `root`, its files lie below there."""
     run = read_run(path)
-    if isinstance(run, LidarRun):
-        run.build()
+    if isinstance(run, LidarRecipe):
+        raise DwmError(f"{path}: is a LiDAR run, which has no cameras; use dwm train, generate or evaluate -c")
     if isinstance(run, FilesRun):
         raise DwmError(f"{path}: describes where files lie, not a run")
     recipe = run.run if isinstance(run, ExampleRun) else run
     return recipe if root is None else with_root(recipe, root)
 
 
-def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bool = True) -> Recipe:
+def lidar_run(path: str | Path, root: Path | None = None) -> LidarRecipe | None:
+    """The LiDAR run in a file of OpenDWM's or ours; None for a file of another kind."""
+    values = read_json(path)
+    if not (is_lidar(values) or (is_upstream(values) and names_lidar(values))):
+        return None
+    run = read_run(path)
+    assert isinstance(run, LidarRecipe)
+    return run if root is None else with_root(run, root)
+
+
+def check_ready(run: SomeRun, path: str | Path, train: bool = False, networks: bool = True) -> SomeRun:
     """The run of the file `path`, where this house reads all its data sets and none of its files lies on a foreign machine.
 
     `train`: whether its training sets are read, not the held-out ones alone; `networks`: whether its weights are. Raises
@@ -145,7 +148,8 @@ def check_ready(run: Recipe, path: str | Path, train: bool = False, networks: bo
     """
     if train:
         check_kinds(run.data.train)
-    check_kinds(run.data.validation, also=() if train else (LAYOUT_PACKAGE,))
+    packages = not train or isinstance(run, LidarRecipe)  # only previews look at these
+    check_kinds(run.data.validation, also=(LAYOUT_PACKAGE,) if packages else ())
     check_paths(run, read_json(path), str(path), train, networks)
     return run
 

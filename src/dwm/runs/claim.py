@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dwm.config.files import CONFIG_NAME, check_own, load, read_json, save
+from dwm.config.files import CONFIG_NAME, check_own, read_json, save
+from dwm.config.lidar import LidarRecipe
+from dwm.config.lidar_files import load_any
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
 from dwm.runs.clips import opened
@@ -21,15 +23,19 @@ DATA_NAME = "data.json"
 """The file that says which data a run is trained on: a digest of the tables of each set."""
 PRECISION_NAME = "precision.json"
 """The file that says what matrix products are computed in where the run leaves it to the device: a run goes on in it."""
+AnyRun = Recipe | LidarRecipe
 MADE = (
     "*/checkpoints/[0-9]*/state.json",
     "*/weights.safetensors",
     "*/vae/config.json",
     "clips/*.safetensors",
     "weights/dwm.json",
+    "weights/*.safetensors",
 )
 """What a run has when it has begun: saves, finished stages, clips."""
 OWN_FILES = (CONFIG_NAME, DATA_NAME, PRECISION_NAME)
+UNSEEN = {"workers": 0, "store": None}
+"""Settings of the data that change nothing of what is trained on."""
 WHERE = ("path", "archives", "endpoint")
 """Settings of a data set that say where it lies; it may be moved."""
 DIFFERENCES, WORDS = 6, 60
@@ -37,7 +43,7 @@ DIFFERENCES, WORDS = 6, 60
 
 
 @contextmanager
-def claimed(run: Recipe, output: Path, resume: bool) -> Iterator[None]:
+def claimed(run: AnyRun, output: Path, resume: bool) -> Iterator[None]:
     """Holds `output` for a run and says in it which run this is.
 
     Raises DwmError where another process holds it, where it holds another run, or this one and `resume` was not given. A start
@@ -69,7 +75,7 @@ def begun(output: Path) -> bool:
     return any(next(output.glob(pattern), None) is not None for pattern in MADE)
 
 
-def data_digests(run: Recipe) -> list[str | None]:
+def data_digests(run: AnyRun) -> list[str | None]:
     """A digest of the tables of each set that a run is trained on; None for what is drawn, of which its settings say all.
 
     Raises DwmError where a set is not there or broken.
@@ -77,12 +83,12 @@ def data_digests(run: Recipe) -> list[str | None]:
     return [opened(source).digest() for source in run.data.train]
 
 
-def check_same(run: Recipe, digests: list[str | None], output: Path, resume: bool) -> None:
+def check_same(run: AnyRun, digests: list[str | None], output: Path, resume: bool) -> None:
     """Raises DwmError where a folder's run is another one, naming the settings that differ."""
     path = output / CONFIG_NAME
     if not path.exists():
         return
-    before = load(path)
+    before = load_any(path)
     if not resume:
         raise DwmError(f"{output}: holds a run of {before.name} already; add --resume, or choose another --output")
     saved_digests = _saved_digests(output)
@@ -94,6 +100,8 @@ def check_same(run: Recipe, digests: list[str | None], output: Path, resume: boo
                     f"started with (digest {str(old)[:8]} → {str(new)[:8]}); put those back, or start a new run with another "
                     "--output"
                 )
+    if type(before) is not type(run):
+        raise DwmError(f"{path}: is a run of another kind ({before.verb}); choose another --output")
     if different := differences(before, run, moved=saved_digests is not None):
         more = f" and {len(different) - DIFFERENCES} more" if len(different) > DIFFERENCES else ""
         raise DwmError(
@@ -102,20 +110,21 @@ def check_same(run: Recipe, digests: list[str | None], output: Path, resume: boo
         )
 
 
-def differences(before: Recipe, now: Recipe, moved: bool = False) -> list[str]:
+def differences(before: AnyRun, now: AnyRun, moved: bool = False) -> list[str]:
     """`key: old → new` of each setting that may not change while a run goes on. `moved`: its data may lie elsewhere."""
     old, new = (_flat(_comparable(run, moved).model_dump(mode="json")) for run in (before, now))
     keys = dict.fromkeys((*old, *new))
     return [f"{key}: {_shown(old, key)} → {_shown(new, key)}" for key in keys if old.get(key) != new.get(key)]
 
 
-def _comparable(run: Recipe, moved: bool) -> Recipe:
-    usual = Recipe()
+def _comparable(run: AnyRun, moved: bool) -> AnyRun:
+    usual = type(run)()
     same = {key: getattr(usual.training, key) for key in RESUMABLE}
-    data = run.data.with_(workers=0, store=None)
+    data = run.data.with_(**{key: value for key, value in UNSEEN.items() if key in type(run.data).model_fields})
     if moved:
         data = data.with_(train=tuple(source.with_(**_nowhere(source)) for source in data.train))
-    return run.with_(training=run.training.with_(**same), evaluation=usual.evaluation, data=data, device=usual.device)
+    measured = {key: getattr(usual, key) for key in ("evaluation", "scores") if hasattr(usual, key)}
+    return run.with_(training=run.training.with_(**same), data=data, device=usual.device, **measured)
 
 
 def _nowhere(source: Any) -> dict[str, Any]:
@@ -157,12 +166,13 @@ def _saved_digests(output: Path) -> list[str | None] | None:
     return digests
 
 
-def _is_of_another(output: Path, run: Recipe) -> bool:
+def _is_of_another(output: Path, run: AnyRun) -> bool:
     """Whether the base model below a folder is one that a run with other settings made there."""
     if not (output / "base" / "model_index.json").is_file() or not (output / CONFIG_NAME).is_file():
         return False
     try:
-        return bool(differences(load(output / CONFIG_NAME), run))
+        before = load_any(output / CONFIG_NAME)
+        return type(before) is not type(run) or bool(differences(before, run))
     except DwmError:
         return False
 

@@ -132,8 +132,9 @@ def _beside(windows: DatasetWindows, source: SourceOptions) -> Windows:
     return windows if source.clips_as_views is None else SideBySide(windows, source.clips_as_views, source.order_seed)
 
 
-def opened(source: SourceOptions, scenes: range = range(1)) -> Dataset:
-    """The data set of a source, of whatever format lies at its path; `scenes`: those of a world that is drawn.
+def opened(source: SourceOptions, scenes: range = range(1), **changes: Any) -> Dataset:
+    """The data set of a source, of whatever format lies at its path; `scenes`: those of a world that is drawn; `changes` of how
+    it is read.
 
     One with an endpoint lies in the S3 bucket that its path begins with. Raises DwmError where it is not.
     """
@@ -150,7 +151,7 @@ def opened(source: SourceOptions, scenes: range = range(1)) -> Dataset:
         captions=source.captions,
         index=source.index,
         left_out=source.left_out,
-    )
+    ).with_(**changes)
     root = source.path
     if source.endpoint is not None and "://" not in root:
         root = f"s3://{root}"

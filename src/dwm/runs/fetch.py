@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dwm.base_models.known_folders import where_to_fetch
+from dwm.config.lidar import LidarRecipe, TokenGenerator
 from dwm.config.recipe import Recipe
 from dwm.data.open import format_of, is_drawn
 from dwm.errors import DwmError
@@ -42,8 +43,16 @@ class Needed(NamedTuple):
     what: str
 
 
-def needed_networks(run: Recipe) -> Iterator[Needed]:
+def needed_networks(run: Recipe | LidarRecipe) -> Iterator[Needed]:
     """What a run's networks are read from. The built-in base model is always here."""
+    if isinstance(run, LidarRecipe):
+        if run.autoencoder_weights is not None:
+            yield Needed("autoencoder_weights", run.autoencoder_weights, "autoencoder")
+        if run.weights is not None:
+            yield Needed("weights", run.weights, "weights")
+        if isinstance(run.generator, TokenGenerator) and run.generator.blank_codes is not None:
+            yield Needed("generator.blank_codes", run.generator.blank_codes, "list of blank codes")
+        return
     if run.base_model not in (None, "town"):
         yield Needed("base_model", run.base_model, "base model")
     if run.autoencoder_folder is not None:
@@ -52,7 +61,7 @@ def needed_networks(run: Recipe) -> Iterator[Needed]:
         yield Needed("weights", run.weights, "weights")
 
 
-def needed_data(run: Recipe, train: bool = True, validation: bool = True) -> Iterator[Needed]:
+def needed_data(run: Recipe | LidarRecipe, train: bool = True, validation: bool = True) -> Iterator[Needed]:
     """Every file that the run's data sets are read from: archives (or the folder that holds them) and caption files."""
     for group, needed in (("train", train), ("validation", validation)):
         for index, source in enumerate(getattr(run.data, group) if needed else ()):

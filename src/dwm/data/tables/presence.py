@@ -100,7 +100,8 @@ def _cameras(tables: IndexedTables, window: Window) -> list[int]:
     kinds = dict(
         zip(tables.index.channels["channel"].to_pylist(), tables.index.channels["modality"].to_pylist(), strict=True)
     )
-    return [index for index, channel in enumerate(window.channels) if kinds[channel] == "camera"]
+    cameras = [index for index, channel in enumerate(window.channels) if kinds[channel] == "camera"]
+    return cameras or list(range(len(window.channels)))  # a LiDAR alone: its sweeps
 
 
 def _name(tables: IndexedTables, row: int) -> str:

@@ -73,7 +73,9 @@ class TableScene:
     @property
     def views(self) -> tuple[str, ...]:
         """The cameras that the scene has pictures of: those that the options name, where they are the usual ones in the order
-        of the set's ring."""
+        of the set's ring; none where cameras are not read."""
+        if not self.tables.options.cameras:
+            return ()
         cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
         names, ring = self.tables.options.views, self.tables.source.views
         if names == NUSCENES_VIEWS and (ring or not (set(names) <= set(cameras) or set(names) >= set(cameras))):

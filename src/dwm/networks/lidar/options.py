@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -124,3 +124,69 @@ class TokenNetworkOptions(Options):
         if self.width % (2 * self.heads) or self.width % 4:
             raise ValueError(f"a width of {self.width} has no {self.heads} heads of an even number of channels")
         return self
+
+
+class GridOptions(Options):
+    """The box of cells around the vehicle (its frame: x forward, y left, z up) and the size of a cell, in metres."""
+
+    x_min: float = Field(-50.0, description="metres")
+    x_max: float = Field(50.0, description="metres")
+    y_min: float = Field(-50.0, description="metres")
+    y_max: float = Field(50.0, description="metres")
+    step: float = Field(0.15625, gt=0, description="side of a cell in metres")
+    z_min: float = Field(-3.0, description="metres")
+    z_max: float = Field(5.0, description="metres")
+    z_step: float = Field(0.125, gt=0, description="height of a cell in metres")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers (z), rows (y), columns (x), by rounding."""
+        return (
+            round((self.z_max - self.z_min) / self.z_step),
+            round((self.y_max - self.y_min) / self.step),
+            round((self.x_max - self.x_min) / self.step),
+        )
+
+
+class QuantizerOptions(Options):
+    """The table of codes."""
+
+    codes: int = Field(2048, gt=0, le=1 << 24, description="codes of the table")
+    channels: int = Field(1024, gt=0, le=65536, description="channels of a code")
+    beta: float = Field(0.25, ge=0, description="weight of the commitment")
+    cosine: bool = Field(False, description="codes are compared by angle instead of distance")
+    dead_limit: int = Field(256, gt=0, description="steps without use after which a code is dead")
+
+
+class VqOptions(Options):
+    """The autoencoder with a table of codes."""
+
+    kind: Literal["codes"] = Field("codes", description="which autoencoder")
+    grid: GridOptions = Field(GridOptions(), description="the cells")
+    encoder: VqNetworkOptions = Field(VqNetworkOptions(), description="cells to tokens")
+    decoder: VqNetworkOptions = Field(VqNetworkOptions(), description="codes to cells and densities")
+    quantizer: QuantizerOptions = Field(QuantizerOptions(), description="tokens to codes")
+    density_bias: float = Field(-5.0, description="where the logits of the rendered densities start")
+
+
+class RenderOptions(Options):
+    """How depths are rendered in the box of cells."""
+
+    step: float = Field(0.05, gt=0, description="metres between samples of a ray")
+    near: float = Field(0.0, ge=0, description="where rays begin, in units of their length")
+    far: float = Field(1e9, gt=0, description="where rays end, in units of their length")
+    lower: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="metres that the box's lower corner moves")
+    upper: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="metres that the box's upper corner moves")
+
+
+class VaeOptions(Options):
+    """The autoencoder with a distribution of latents."""
+
+    kind: Literal["distribution"] = Field("distribution", description="which autoencoder")
+    grid: GridOptions = Field(GridOptions(), description="the cells")
+    encoder: VaeEncoderOptions = Field(VaeEncoderOptions(), description="cells to features")
+    decoder: VaeDecoderOptions = Field(VaeDecoderOptions(), description="latents to cells")
+    render: RenderOptions = Field(RenderOptions(step=0.15), description="how depths are rendered")
+
+
+SweepAutoencoderOptions = Annotated[VqOptions | VaeOptions, Field(discriminator="kind")]

@@ -67,11 +67,11 @@ class VectorQuantizer(nn.Module):
         """Latents (..., channels). With `usage` the codes are kept alive in training, and their use is counted always."""
         unscaled, z = z, self._scaled(z)
         if usage is not None and self.training:
-            self._renew(z.detach().flatten(0, -2), usage, generator)
+            self.renew(z.detach().flatten(0, -2), usage, generator)
         indices = self.nearest(z)
         codes = self.entries(indices)
         if usage is not None:
-            self._count(indices, usage)
+            self.count(torch.bincount(indices.flatten(), minlength=len(usage.age)), usage)
         commitment = self._apart(codes.detach(), z)
         return Quantized(
             unscaled + (codes - unscaled).detach(), indices, self.beta * commitment, self._apart(codes, z.detach())
@@ -82,6 +82,10 @@ class VectorQuantizer(nn.Module):
         table = self._scaled(self.embedding.weight.detach())
         rows = self._scaled(z.detach()).flatten(0, -2).to(table)
         return torch.cat([_closest(part, table) for part in rows.split(ROWS_AT_ONCE)]).view(z.shape[:-1])
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Latents as they are compared with codes."""
+        return self._scaled(latents)
 
     def entries(self, indices: Tensor) -> Tensor:
         """Codes (..., channels) of indices (...)."""
@@ -96,8 +100,9 @@ class VectorQuantizer(nn.Module):
         return (codes - z).square().mean()
 
     @torch.no_grad()
-    def _renew(self, rows: Tensor, usage: Usage, generator: torch.Generator | None) -> None:
-        """Takes latents into the reservoir, and places the codes anew at the first step and when too many are dead."""
+    def renew(self, rows: Tensor, usage: Usage, generator: torch.Generator | None) -> bool:
+        """Takes latents (n, channels) into the reservoir, and places the codes anew at the first step and when too many are
+        dead; whether it did."""
         self.global_iter += 1
         first = not bool(self.data_initialized)
         fresh = rows[_permutation(len(rows), generator, rows)].to(self.reservoir)
@@ -110,11 +115,12 @@ class VectorQuantizer(nn.Module):
         dead = (usage.age >= self.dead_limit).float().mean() > DEAD_SHARE
         if not (first or bool(dead)):
             self.num_iter += 1
-            return
+            return False
         self._put_codes(generator)
         self.num_iter.zero_()
         usage.age.zero_()
         usage.count.zero_()
+        return True
 
     def _put_codes(self, generator: torch.Generator | None) -> None:
         count = len(self.reservoir)
@@ -125,8 +131,8 @@ class VectorQuantizer(nn.Module):
         self.embedding.weight[: len(centres)] = centres
 
     @torch.no_grad()
-    def _count(self, indices: Tensor, usage: Usage) -> None:
-        used = torch.bincount(indices.flatten(), minlength=len(usage.age))
+    def count(self, used: Tensor, usage: Usage) -> None:
+        """One step more, in which each code was used so often (codes)."""
         usage.age.add_(1)
         usage.age[used > 0] = 0
         usage.count.add_(used.to(usage.count))

@@ -145,7 +145,7 @@ class LayoutPackage:
     ) -> ClipBatch:
         """Frames as a batch of one clip, pictures resized to `size` (width, height)."""
         rows = [[self._camera(number, view) for view in views] for number in numbers]
-        pictures = {field: self._pictures(rows, kind, size) for kind, field in KINDS.items()}
+        pictures: dict[str, Any] = {field: self._pictures(rows, kind, size) for kind, field in KINDS.items()}
         sizes = [[self._size(camera) for camera in row] for row in rows]
         poses = [[self.frames[number].ego_pose or np.eye(4)] * len(views) for number in numbers]
         words = [[camera.image_description for camera in row] for row in rows]

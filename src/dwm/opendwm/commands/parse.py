@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,14 @@ def preview() -> None:
 
     from dwm.opendwm.commands.previews import Preview, read_preview_config, run_previews
     from dwm.opendwm.commands.scores import at_step
+    from dwm.opendwm.runs import lidar_run
 
+    if (sweeps := lidar_run(arguments.config_path, arguments.root)) is not None:
+        from dwm.opendwm.commands.lidar import preview_lidar
+
+        preview_lidar(sweeps, arguments.config_path, arguments.output_path, arguments.count)
+        say(f"written: {arguments.output_path / 'preview'}", to_result=True)
+        return
     text = read_preview_config(arguments.preview_config_path)
     how = Preview(text, arguments.tiny, bool(arguments.export_item_config), arguments.count)
     run = at_step(_run(arguments), arguments.output_path, arguments.resume_from)
@@ -88,7 +96,15 @@ def evaluate() -> None:
     arguments = parser.parse_args()
 
     from dwm.opendwm.commands.scores import at_step, score_run
+    from dwm.opendwm.runs import lidar_run
 
+    if (sweeps := lidar_run(arguments.config_path, arguments.root)) is not None:
+        from dwm.opendwm.commands.lidar import score_lidar
+
+        scored = score_lidar(sweeps, arguments.config_path, arguments.output_path, arguments.clips)
+        for line in () if scored is None else scored.result.lines():
+            say(line, to_result=True)
+        return
     run = at_step(_run(arguments), arguments.output_path, arguments.resume_from)
     output = arguments.output_path / "evaluation"  # the folder above may be that of the training run
     result = score_run(run, output, arguments.clips, arguments.tiny, str(arguments.config_path))
@@ -102,6 +118,7 @@ def evaluate() -> None:
 def train() -> None:
     """`src/dwm/train.py`"""
     from dwm.opendwm.commands.training import Flags, train_config
+    from dwm.opendwm.runs import lidar_run
 
     parser, usual = _parser("Train a run."), Flags()
     parser.add_argument("-o", "--output-path", type=Path, help="folder of the run; none: the config's output_path")
@@ -120,6 +137,13 @@ def train() -> None:
     parser.add_argument("--wandb-run-name", default=usual.wandb_run_name)
     arguments = vars(parser.parse_args())
     path, output, root = (arguments.pop(name) for name in ("config_path", "output_path", "root"))
+    if (sweeps := lidar_run(path, root)) is not None:
+        from dwm.opendwm.commands.lidar import train_lidar_config
+
+        processes = int(os.environ.get("WORLD_SIZE", 1))
+        said = train_lidar_config(sweeps, path, output, Flags(**arguments), processes)
+        say(f"written: {said}", to_result=True)
+        return
     say(f"written: {train_config(path, output, Flags(**arguments), root)}", to_result=True)
 
 

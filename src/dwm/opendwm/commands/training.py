@@ -69,9 +69,9 @@ def output_of(path: Path) -> Path:
     return Path(output)
 
 
-def check_resume(output: Path, step: int) -> None:
+def check_resume(output: Path, step: int, stage: str = "driving") -> None:
     """Raises DwmError where the last save is of another step: a run goes on from its last one."""
-    saves = sorted(int(folder.name) for folder in output.glob("driving/checkpoints/*") if folder.name.isdecimal())
+    saves = sorted(int(folder.name) for folder in output.glob(f"{stage}/checkpoints/*") if folder.name.isdecimal())
     if step not in saves:
         there = f"saves of steps {', '.join(map(str, saves))}" if saves else "no save"
         raise DwmError(f"--resume-from {step}: {output} holds {there}")

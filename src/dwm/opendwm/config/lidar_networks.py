@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dwm.errors import DwmError, nearest
-from dwm.networks.lidar.options import TokenNetworkOptions, VaeDecoderOptions, VaeEncoderOptions, VqNetworkOptions
-from dwm.networks.lidar.quantizer import VectorQuantizer
-from dwm.networks.lidar.vae import VaeAutoencoder, VaeDecoder, VaeEncoder
-from dwm.networks.lidar.voxels import VoxelGrid
-from dwm.networks.lidar.vq import VqAutoencoder, VqDecoder, VqEncoder
+from dwm.networks.lidar.options import (
+    GridOptions,
+    QuantizerOptions,
+    RenderOptions,
+    TokenNetworkOptions,
+    VaeDecoderOptions,
+    VaeEncoderOptions,
+    VaeOptions,
+    VqNetworkOptions,
+    VqOptions,
+)
 from dwm.opendwm.config.networks import adapter_options, checked
+
+if TYPE_CHECKING:  # a config is read without PyTorch
+    from dwm.networks.lidar.vae import VaeAutoencoder
+    from dwm.networks.lidar.voxels import VoxelGrid
+    from dwm.networks.lidar.vq import VqAutoencoder
 
 Config = Mapping[str, Any]
 
@@ -92,6 +103,8 @@ GRID = ("x_min", "x_max", "y_min", "y_max", "step", "z_min", "z_max", "z_step")
 
 
 def voxel_grid(config: Config, where: str) -> VoxelGrid:
+    from dwm.networks.lidar.voxels import VoxelGrid
+
     return VoxelGrid(**renamed(config, {name: name for name in GRID}, where))
 
 
@@ -139,23 +152,58 @@ def _sized(values: dict[str, Any]) -> dict[str, Any]:
 
 def vq_autoencoder(config: Config, where: str) -> VqAutoencoder:
     """The autoencoder with codes of a section `vq_point_cloud`, with weights of chance."""
-    parts = _parts(config, ("lidar_encoder", "lidar_decoder", "vector_quantizer"), ("bias_init",), where)
-    codes = renamed(parts["vector_quantizer"], QUANTIZER, f"{where}.vector_quantizer")
-    return VqAutoencoder(
-        VqEncoder(vq_options(parts["lidar_encoder"], f"{where}.lidar_encoder")),
-        VqDecoder(vq_options(parts["lidar_decoder"], f"{where}.lidar_decoder")),
-        VectorQuantizer(**codes),
-        config.get("bias_init", -5.0),
-    )
+    from dwm.networks.lidar.build import vq_of
+
+    return vq_of(vq_autoencoder_options(config, where))
 
 
 def vae_autoencoder(config: Config, where: str) -> VaeAutoencoder:
     """The autoencoder with a distribution of a section `lidar_vae` or `autoencoder`, with weights of chance."""
-    parts = _parts(config, ("lidar_encoder", "lidar_decoder"), ("variational_model", *VAE_UNREAD), where)
-    return VaeAutoencoder(
-        VaeEncoder(vae_encoder_options(parts["lidar_encoder"], f"{where}.lidar_encoder")),
-        VaeDecoder(vae_decoder_options(parts["lidar_decoder"], f"{where}.lidar_decoder")),
+    from dwm.networks.lidar.build import vae_of
+
+    return vae_of(vae_autoencoder_options(config, where))
+
+
+def vq_autoencoder_options(config: Config, where: str) -> VqOptions:
+    parts = _parts(config, ("lidar_encoder", "lidar_decoder", "vector_quantizer"), ("bias_init",), where)
+    return VqOptions(
+        grid=_grid(config, where),
+        encoder=vq_options(parts["lidar_encoder"], f"{where}.lidar_encoder"),
+        decoder=vq_options(parts["lidar_decoder"], f"{where}.lidar_decoder"),
+        quantizer=checked(
+            QuantizerOptions,
+            renamed(parts["vector_quantizer"], QUANTIZER, f"{where}.vector_quantizer"),
+            f"{where}.vector_quantizer",
+        ),
+        density_bias=config.get("bias_init", -5.0),
     )
+
+
+def vae_autoencoder_options(config: Config, where: str) -> VaeOptions:
+    parts = _parts(config, ("lidar_encoder", "lidar_decoder"), ("variational_model", *VAE_UNREAD), where)
+    decoder = parts["lidar_decoder"]
+    return VaeOptions(
+        grid=_grid(config, where),
+        encoder=vae_encoder_options(parts["lidar_encoder"], f"{where}.lidar_encoder"),
+        decoder=vae_decoder_options(decoder, f"{where}.lidar_decoder"),
+        render=_render(decoder, f"{where}.lidar_decoder"),
+    )
+
+
+def _grid(config: Config, where: str) -> GridOptions:
+    if "voxelizer" not in config:
+        return GridOptions()
+    values = renamed(config["voxelizer"], {name: name for name in GRID}, f"{where}.voxelizer")
+    return checked(GridOptions, values, f"{where}.voxelizer")
+
+
+def _render(decoder: Config, where: str) -> RenderOptions:
+    """How rays are followed; without a word each sample lies 0.15 m from the last, as published."""
+    values = renamed(
+        decoder.get("render_config") or {}, {"near": "near", "far": "far", "stepsize": "step"}, f"{where}.render_config"
+    )
+    lower, upper = decoder.get("grid_size_offset") or ((0, 0, 0), (0, 0, 0))
+    return checked(RenderOptions, {"step": 0.15, **values, "lower": lower, "upper": upper}, where)
 
 
 def _parts(config: Config, needed: tuple[str, ...], also: tuple[str, ...], where: str) -> Mapping[str, Config]:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from posixpath import basename, commonpath, dirname, relpath
-from typing import Any
+from typing import Any, TypeVar
 
 from dwm.config import Recipe
 from dwm.config.data import SourceOptions
+from dwm.config.lidar import LidarRecipe, TokenGenerator
 from dwm.errors import DwmError
 from dwm.runs.fetch import Needed, needed_data, needed_networks
 
@@ -20,6 +21,9 @@ PRIVATE = re.compile(r"/(cache|mnt)/|THUDM/|\{")
 """Beginnings of paths that only the authors' machines have; a name on a hub, and words in braces, are no path at all."""
 PRIVATE_SERVICE = "aoss-internal"
 """Part of the addresses of the authors' S3 services."""
+SomeRun = TypeVar("SomeRun", Recipe, LidarRecipe)
+FILES = ("base_model", "autoencoder_folder", "autoencoder_weights", "weights")
+"""Settings of a run that name files of networks."""
 NUSCENES = "https://www.nuscenes.org/nuscenes#download"
 OPENDWM_DATA = "https://huggingface.co/datasets/wzhgba/opendwm-data"
 ARCHIVE = r"[^/]+\.(?:zip|tar)"
@@ -33,11 +37,12 @@ PORT_PATHS = tuple(
         (r"(?:^|/)(waymo_caption[^/]*\.json)$", r"data/waymo/\1"),
         (rf"/argoverse/.*?({ARCHIVE})$", r"data/argoverse/\1"),
         (r"(?:^|/)(av2_[^/]*caption[^/]*\.json)$", r"data/argoverse/\1"),
+        (rf"/kitti360/.*?({ARCHIVE})$", r"data/kitti360/\1"),
         (rf"/opendv/({ARCHIVE})$", r"data/opendv/\1"),
         (r"(?i)/((?:opendv)[^/]*?(?:\.json)?)$", r"data/opendv/\1"),
         (r"(?:^|[/ ])((?:stable-diffusion|CogVideoX)-[^/ ]+(?:/[^ ]+)?)(?:$| )", r"base_model/\1"),
-        (r"/Tasks/([^/]+)/checkpoints/(\d+)000\.pth$", r"pretrained/\1_\2k.pth"),
-        (r"/([^/]+\.(?:pth|safetensors))$", r"pretrained/\1"),
+        (r"/[Tt]asks/([^/]+)/checkpoints/(\d+)000\.pth$", r"pretrained/\1_\2k.pth"),
+        (r"/([^/]+\.(?:pth|pkl|safetensors))$", r"pretrained/\1"),
         (r"[/ ]([^/ ]+_package/[^/]+\.json)\}?$", r"data/\1"),
     )
 )
@@ -67,7 +72,7 @@ def _fetch(path: str) -> str | None:
     return f"fetch it from {NUSCENES} (a .tgz becomes a .zip by src/dwm/tools/tar2zip.py) and put it there"
 
 
-def with_root(run: Recipe, root: Path) -> Recipe:
+def with_root(run: SomeRun, root: Path) -> SomeRun:
     """The run with its files below `root`: private paths at the port's places, relative ones as they are.
 
     Absolute paths of one's own, URLs, and private paths that the port has no place for stay (`check_paths` names those).
@@ -96,12 +101,17 @@ def with_root(run: Recipe, root: Path) -> Recipe:
         return part.with_(path=folder, archives=tuple(relpath(path, folder) for path in whole), endpoint=None)
 
     sets = {group: tuple(moved(part) for part in getattr(run.data, group)) for group in ("train", "validation")}
-    networks = {key: at(getattr(run, key)) for key in ("base_model", "autoencoder_folder", "weights")}
-    networks |= {key: "town" for key in ("base_model", "weights") if getattr(run, key) == "town"}
-    return run.with_(data=run.data.with_(**sets), **networks)
+    files: dict[str, Any] = {
+        key: at(value) if (value := getattr(run, key)) != "town" else value for key in FILES if hasattr(run, key)
+    }
+    if isinstance(run, LidarRecipe) and isinstance(run.generator, TokenGenerator):
+        files["generator"] = run.generator.with_(blank_codes=at(run.generator.blank_codes))
+    return run.with_(data=run.data.with_(**sets), **files)
 
 
-def check_paths(run: Recipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True) -> None:
+def check_paths(
+    run: Recipe | LidarRecipe, values: Mapping[str, Any], source: str, train: bool = True, networks: bool = True
+) -> None:
     """Raises DwmError for the first private path that a run would open, with the key of the file to set and the port's place;
     and for a file of the port's nuScenes folder that is missing, with where it is to be had.
 

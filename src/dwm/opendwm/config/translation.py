@@ -62,6 +62,12 @@ def is_upstream(values: Any) -> bool:
     return CLASS in values or any(CLASS in section for section in sections) or bool(simulator_settings(values))
 
 
+def names_lidar(values: Mapping[str, Any]) -> bool:
+    """Whether a file of OpenDWM's is a LiDAR run."""
+    pipeline = values.get("pipeline")
+    return isinstance(pipeline, Mapping) and pipeline.get(CLASS) in tuple(LIDAR_PIPELINES)
+
+
 def simulator_settings(values: Mapping[str, Any]) -> str | None:
     """The simulator script whose settings these are, or None."""
     if any(keys <= set(values) for keys in CARLA_SETTINGS):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dwm.generation.sweep_latents import blank_conditions, predict
+from dwm.generation.sweep_latents import predict
 from dwm.networks.lidar.tokens import TokenNetwork
 from dwm.opendwm.config.lidar_networks import token_options, vq_autoencoder
 from dwm.opendwm.parity.cases import Case, Setup
@@ -15,16 +15,9 @@ from dwm.opendwm.parity.lidar_batches import SweepBatch, generators, grid_of, lo
 from dwm.opendwm.parity.lidar_latents import LatentRun, Section, channels_first, process_of
 from dwm.opendwm.parity.lidar_networks import thinned
 from dwm.opendwm.parity.lidar_training import Found, train
-from dwm.training.objectives.sweep_tokens import (
-    SweepObjective,
-    draw_hidden,
-    draw_task,
-    dropped,
-    keep_draws,
-    known_frames,
-    latent_loss,
-    token_loss,
-)
+from dwm.training.objectives.options import SweepObjective
+from dwm.training.objectives.sweep_latents import draw_noisy
+from dwm.training.objectives.sweep_tokens import draw_hidden, dropped, keep_draws, token_loss
 
 
 def run_maskgit_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
@@ -76,29 +69,17 @@ def run_diffusion_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
         with torch.no_grad():
             encoded = run.encode(batch.cells)
         latents = (channels_first(encoded, t) - run.bias) / run.scale
-        noise = torch.randn((b, t, *encoded.shape[1:]), generator=run.own).to(encoded).permute(0, 1, 4, 2, 3)
-        places = process.draw((b,), run.own, run.shared)
-        keeps = keep_draws(b, batch.layout, objective, run.own)
-        torch.rand(b, generator=run.own)  # which clips keep their words, of which there are none
-        task = draw_task(b, t, objective, run.own)
-        known = known_frames(task, t).to(latents.device)
-        noisy = process.add(latents[:, :, None], noise[:, :, None], places)
-        frames = known[..., None, None, None]
-        sample = torch.where(frames, latents, noisy.sample[:, :, 0])
-        times = noisy.time[:, :, 0].masked_fill(known, 0)
-        told = blank_conditions(sample, dropped(batch.layout, keeps), run.text, task.single.to(latents.device))
-        output = predict(run.network, sample, times, told)
-        target = noisy.target[:, :, 0]
-        clean = output if noisy.sigma is None else sample - noisy.sigma[:, :, 0, None, None, None] * output
-        value = latent_loss(clean, target, known)
+        drawn = draw_noisy(latents, batch.layout, process, objective, run.text, run.own, run.shared)
+        output = predict(run.network, drawn.sample, drawn.times, drawn.conditions)
+        value, told = drawn.loss(output), drawn.conditions
         found |= {
             "latents": encoded,
             "mse_loss": value,
             "model_output": output,
-            "network_input": sample,
-            "timesteps": times,
-            "reference_frame_indicator": known,
-            "disable_temporal": task.single,
+            "network_input": drawn.sample,
+            "timesteps": drawn.times,
+            "reference_frame_indicator": drawn.known,
+            "disable_temporal": drawn.task.single,
             "encoder_hidden_states_shape": torch.tensor((b, t, 1, run.text[0])),
         }
         if told.layout is not None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dwm.diffusion.options import TokenSampling
 from dwm.errors import DwmError
-from dwm.generation.tokens import TokenSampler, TokenSampling, TokenStep
+from dwm.generation.tokens import TokenSampler, TokenStep
 from dwm.networks.lidar.tokens import HIDDEN, TokenNetwork
 from dwm.networks.lidar.voxels import VoxelGrid, draw_occupancy
 from dwm.networks.lidar.vq import VqAutoencoder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from dwm.training.feed.concatenation import Joined
 from dwm.training.feed.plan import Bucket, Plan
 from dwm.training.loop.step import step_generator
 
+Batch = TypeVar("Batch")
 AHEAD = 3
 """Micro-batches that each worker prepares ahead."""
 
@@ -70,59 +71,25 @@ class Stored:
     references: int = 0
 
 
-class Feed(torch.utils.data.Dataset):
-    """Item n is micro-batch n. views: cameras of each clip, neighbours drawn at random; None: all."""
+class NumberedFeed(torch.utils.data.Dataset, Generic[Batch]):
+    """Item n is micro-batch n, made by `batch`; worker processes prepare them ahead, in their order. `draws`: whether pictures
+    are rendered, which no forked process can."""
 
-    def __init__(
-        self,
-        readers: Sequence[Reader],
-        joined: Joined,
-        plan: Plan,
-        seed: int,
-        views: int | None = None,
-        stored: Stored = Stored(),
-        workers: int = 0,
-        pin: bool = False,
-    ):
-        self.readers, self.joined, self.plan, self.seed = list(readers), joined, plan, seed
-        self.views, self.stored, self.workers, self.pin = views, stored, workers, pin
-        if stored.latents is not None:
-            self._check_windows()
-            self._check_pictures()
+    def __init__(self, workers: int = 0, pin: bool = False, draws: bool = False):
+        self.workers, self.pin, self.draws = workers, pin, draws
 
-    def __getitem__(self, number: int) -> DrivingBatch | DwmError:  # type: ignore[override]
+    def batch(self, number: int) -> Batch:
+        """Micro-batch `number`, made in this process."""
+        raise NotImplementedError
+
+    def __getitem__(self, number: int) -> Batch | DwmError:  # type: ignore[override]
         """As `batch`; what is wrong comes in its place, so that it leaves a worker as the one line that it is."""
         try:
             return self.batch(number)
         except DwmError as error:
             return error
 
-    def batch(self, number: int) -> DrivingBatch:
-        """Micro-batch `number`, made in this process."""
-        micro, generator = self.plan.micro(number), step_generator(self.seed + 1, number)
-        bucket, parts = micro.bucket, []
-        for clip in micro.clips:
-            which, index = self.joined.locate(clip)
-            reader = self.readers[which]
-            frames = _cut(reader.frames, bucket.frames, generator)
-            count = bucket.cut or self.views
-            views = slice(None) if count is None else _cut(reader.views, count, generator)
-            pictures = self.stored.latents is None
-            parts.append(reader.read(Ask(index, bucket.size, micro.epoch, frames, views, pictures)))
-        # Of one layout in memory, whoever made them: convolutions sum in another order otherwise.
-        clips = merge(_evened([part.clips for part in parts])).map(Tensor.contiguous)
-        latents = self._latents(parts, bucket)
-        return DrivingBatch(
-            clips,
-            latents,
-            self._latents([_head(part, self.stored.references) for part in parts], bucket)
-            if self.stored.references and latents is not None
-            else None,
-            None if self.stored.texts is None else self.stored.texts.of([*_texts(clips), ""]),
-            tuple(part.where for part in parts),
-        )
-
-    def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:
+    def batches(self, start: int, every: int = 1) -> Iterator[Batch]:
         """Endless micro-batches start, start + every, …, prepared ahead by the workers."""
         if not self.workers:
             for number in count(start, every):
@@ -137,13 +104,60 @@ class Feed(torch.utils.data.Dataset):
             prefetch_factor=AHEAD,
             generator=torch.Generator(),
             # Forked processes are here at once, but renderers do not survive it.
-            multiprocessing_context="spawn" if any(reader.draws for reader in self.readers) else None,
+            multiprocessing_context="spawn" if self.draws else None,
         )
         with training_worker_errors(self.workers):
             for batch in loader:
                 if isinstance(batch, DwmError):
                     raise batch
                 yield batch
+
+
+class Feed(NumberedFeed[DrivingBatch]):
+    """What the driving network sees. views: cameras of each clip, neighbours drawn at random; None: all."""
+
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        joined: Joined,
+        plan: Plan,
+        seed: int,
+        views: int | None = None,
+        stored: Stored = Stored(),
+        workers: int = 0,
+        pin: bool = False,
+    ):
+        super().__init__(workers, pin, draws=any(reader.draws for reader in readers))
+        self.readers, self.joined, self.plan, self.seed = list(readers), joined, plan, seed
+        self.views, self.stored = views, stored
+        if stored.latents is not None:
+            self._check_windows()
+            self._check_pictures()
+
+    def batch(self, number: int) -> DrivingBatch:
+        """Micro-batch `number`, made in this process."""
+        micro, generator = self.plan.micro(number), step_generator(self.seed + 1, number)
+        bucket, parts = micro.bucket, []
+        for clip in micro.clips:
+            which, index = self.joined.locate(clip)
+            reader = self.readers[which]
+            frames = cut(reader.frames, bucket.frames, generator)
+            count = bucket.cut or self.views
+            views = slice(None) if count is None else cut(reader.views, count, generator)
+            pictures = self.stored.latents is None
+            parts.append(reader.read(Ask(index, bucket.size, micro.epoch, frames, views, pictures)))
+        # Of one layout in memory, whoever made them: convolutions sum in another order otherwise.
+        clips = merge(_evened([part.clips for part in parts])).map(Tensor.contiguous)
+        latents = self._latents(parts, bucket)
+        return DrivingBatch(
+            clips,
+            latents,
+            self._latents([_head(part, self.stored.references) for part in parts], bucket)
+            if self.stored.references and latents is not None
+            else None,
+            None if self.stored.texts is None else self.stored.texts.of([*_texts(clips), ""]),
+            tuple(part.where for part in parts),
+        )
 
     def _latents(self, parts: Sequence[Part], bucket: Bucket) -> Moments | None:
         if self.stored.latents is None:
@@ -206,7 +220,7 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-def _cut(length: int, count: int, generator: torch.Generator) -> slice:
+def cut(length: int, count: int, generator: torch.Generator) -> slice:
     """`count` neighbours of `length`, anywhere."""
     if count > length:
         raise DwmError(f"training.batch: {count} frames or views of clips that have {length}; cut longer clips")

@@ -6,7 +6,7 @@ shards one tensor after another only (30 times as long as the one call below), a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -37,6 +37,14 @@ class Ema:
         if self.average:
             weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
             torch._foreach_lerp_([*map(local, self.average.values())], [*map(local, self._live)], weight)
+
+    @torch.no_grad()
+    def restart(self, names: Iterable[str]) -> None:
+        """The averages of these parameters start from what they are now."""
+        live = dict(zip(self.average, self._live, strict=True))
+        for name in names:
+            if name in self.average:
+                local(self.average[name]).copy_(local(live[name]))
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:

@@ -26,7 +26,7 @@ from dwm.training.loop.optimizers import build_optimizers, set_rates
 from dwm.training.loop.options import LoopOptions
 from dwm.training.loop.reduction import MEAN, Reduction
 from dwm.training.loop.scaler import Scaler
-from dwm.training.loop.task import Task
+from dwm.training.loop.task import Settling, Task
 from dwm.training.loop.watchdog import Watchdog
 from dwm.training.parallel.ranks import Ranks, Spread, current_ranks, restarted
 from dwm.training.saves import checkpoint
@@ -138,10 +138,13 @@ class _Run:
             lambda: f"at hand: {self.meter.at_hand}; {self._last_save()}",
         )
         self.stack = stack
+        self.settling = task if isinstance(task, Settling) else None
 
     def go(self, resume: bool) -> None:
         done = self._resume(resume)
         options, ranks = self.options, self.ranks
+        if self.settling is not None:
+            self.training.ema.restart(self.settling.begin(ranks))
         written = trackers(options.watch, self.folder, done, options.steps) if ranks.first else ()
         for tracker in written:
             self.stack.callback(tracker.close)
@@ -191,8 +194,10 @@ class _Run:
             if fits:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        moved = () if self.settling is None else self.settling.settle(step, self.ranks)
         if fits:
             self.training.ema.update()
+        self.training.ema.restart(moved)
         self.meter.step(norm, waited)
 
     def _after(self, done: int, stopped: bool, written: Sequence[Tracker]) -> None:

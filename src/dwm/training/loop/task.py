@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from dwm.training.parallel.ranks import Ranks
 
 Batch = TypeVar("Batch")
 
@@ -68,4 +71,21 @@ class Task(Protocol, Generic[Batch]):
 
         They must be used by calling them, and where the data decides whether one is, through its network's `agreed`.
         """
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """What a task also is whose module changes by other means than gradients, such as a table of codes that is placed anew.
+
+    Both calls are made by every process, and must leave all with the same module. They return the names of parameters that
+    were put elsewhere: averages start from them anew.
+    """
+
+    def begin(self, ranks: Ranks) -> Sequence[str]:
+        """Before the first step that this process takes."""
+        ...
+
+    def settle(self, step: int, ranks: Ranks) -> Sequence[str]:
+        """After the gradients of step number `step`."""
         ...

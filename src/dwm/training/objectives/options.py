@@ -80,3 +80,14 @@ class ObjectiveOptions(Options):
             latents(reference) if isinstance(reference, int) else {latents(n): share for n, share in reference.items()}
         )
         return self.with_(reference_frames=counts)
+
+
+class SweepObjective(Options):
+    """How often a generator of sweeps is told what."""
+
+    keep_boxes: float = Field(0.8, ge=0, le=1, description="share of clips that keep the boxes")
+    keep_map: float = Field(0.8, ge=0, le=1, description="share of clips that keep the map")
+    prediction: float = Field(0.0, ge=0, le=1, description="share of clips with known first frames (tokens)")
+    generation: float = Field(0.6, ge=0, le=1, description="share of clips that may have no known frame (latents)")
+    single: float = Field(0.3, ge=0, le=1, description="of those, share whose frames are pictures on their own")
+    most_known: int = Field(3, gt=0, description="known frames at most")

@@ -6,28 +6,16 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from dwm.conditions.birdseye_layout import drop
 from dwm.errors import DwmError
 from dwm.networks.lidar.tokens import HIDDEN
-from dwm.options import Options
+from dwm.training.objectives.options import SweepObjective
 
 PICTURE_CHANNELS = 3
 SMOOTHING = 0.1
-
-
-class SweepObjective(Options):
-    """How often a generator of sweeps is told what."""
-
-    keep_boxes: float = Field(0.8, ge=0, le=1, description="share of clips that keep the boxes")
-    keep_map: float = Field(0.8, ge=0, le=1, description="share of clips that keep the map")
-    prediction: float = Field(0.0, ge=0, le=1, description="share of clips with known first frames (tokens)")
-    generation: float = Field(0.6, ge=0, le=1, description="share of clips that may have no known frame (latents)")
-    single: float = Field(0.3, ge=0, le=1, description="of those, share whose frames are pictures on their own")
-    most_known: int = Field(3, gt=0, description="known frames at most")
 
 
 @dataclass(frozen=True)

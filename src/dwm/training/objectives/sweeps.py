@@ -66,10 +66,14 @@ def vq_losses(
     centre: Point,
     weights: Mapping[str, float] = VQ_WEIGHTS,
     generator: torch.Generator | None = None,
+    kept_alive: bool = True,
 ) -> SweepLosses:
-    """Of cells (n, z, y, x) and their points in the same frame, n clouds; rays go from `centre`. What has no weight counts 1."""
+    """Of cells (n, z, y, x) and their points in the same frame, n clouds; rays go from `centre`. What has no weight counts 1.
+
+    kept_alive: codes are counted and placed anew on the way, as OpenDWM does; else the codes stay as they are.
+    """
     features = net.lidar_encoder(cells)
-    quantized = net.vector_quantizer(features, net.usage, generator)
+    quantized = net.vector_quantizer(features, net.usage if kept_alive else None, generator)
     density, logits = net.decode(quantized.codes)
     mask = coarse_mask(cells)
     rendered = render_sweeps(

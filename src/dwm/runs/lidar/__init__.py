@@ -1,0 +1,1 @@
+"""Runs of sweeps: train, generate and evaluate the networks of LiDAR."""

@@ -133,10 +133,19 @@ class CrossviewTemporalDiT(nn.Module):
         x = self.pos_embed(sample.flatten(0, 2).to(self.dtype)).contiguous()
         temb = self._time_embedding(timestep.flatten(), prepared)
         if masking is None or self.options.mask_module is None:
-            x = self._blocks(range(self.options.num_layers), x, prepared.text, temb, prepared)[0]
+            x = self._all_blocks(x, temb, prepared)
         else:
             x = self._masked_blocks(x, timestep.flatten(), temb, prepared, masking)
         return self._unpatchify(self.proj_out(self.norm_out(x, temb)), prepared.grid)
+
+    def _all_blocks(self, x: Tensor, temb: Tensor, prepared: Prepared) -> Float[Tensor, "btv n d"]:
+        count, cache = self.options.num_layers, prepared.cache
+        if cache is None:
+            return self._blocks(range(count), x, prepared.text, temb, prepared)[0]
+        after, text = self._blocks(range(1), x, prepared.text, temb, prepared)
+        if text is None:
+            return after
+        return after + cache(after - x, lambda: self._blocks(range(1, count), after, text, temb, prepared)[0] - after)
 
     def _blocks(
         self, layers: range, x: Tensor, text: Tensor, temb: Tensor, prepared: Prepared

@@ -31,7 +31,7 @@ from dwm.evaluation.imagenet_features import ImagenetFeatures
 from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
 from dwm.evaluation.picture_quality import frame_change, psnr, sharpness
-from dwm.evaluation.prompts import brightness, respond, told
+from dwm.evaluation.prompts import brightness, respond
 from dwm.report import Video, contact_sheet, real_video
 from dwm.runs.evaluate import HELD_OUT
 from dwm.town.dataset import TownDataset
@@ -77,8 +77,9 @@ class Yardstick:
     def compared(self, name: str, made: Video, with_psnr: bool = False) -> Row:
         still = self.real.length == 1
         change = math.nan if still else frame_change(made) / frame_change(self.real)
-        ratios = sharpness(made) / sharpness(self.real), change
-        return Row(name, *self.distances(made, self.real), *ratios, psnr(made, self.real) if with_psnr else None)
+        imagenet, town = self.distances(made, self.real)
+        sharp = sharpness(made) / sharpness(self.real)
+        return Row(name, imagenet, town, sharp, change, psnr(made, self.real) if with_psnr else None)
 
     def halves(self) -> list[float]:
         first, second = ([self.real[index] for index in range(start, len(self.real), 2)] for start in (0, 1))
@@ -147,7 +148,7 @@ def generated(pipe: DrivingPipeline, clips: Sequence[Clip], options: argparse.Na
     facts: dict = {"seconds a clip": (time.monotonic() - started) / len(clips)}
     if options.night:
         night, day = (
-            [float(brightness(generate(told(clip, time=word), number))[0]) for number, clip in enumerate(clips)]
+            [float(brightness(generate(clip.with_words(time=word), number))[0]) for number, clip in enumerate(clips)]
             for word in ("night", "day")
         )
         facts["night darker, of"] = [respond(night, day).darker, len(clips)]

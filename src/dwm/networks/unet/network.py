@@ -213,10 +213,13 @@ class CrossviewTemporalUNet(nn.Module):
         return replace(prepared, disable_crossview=flags, disable_temporal=flags)
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Recompute residual blocks and transformers in the backward pass."""
+        """Recompute residual blocks and transformers in the backward pass, and the layout adapter where its options say so; or
+        nothing at all."""
         levels: tuple[Any, ...] = (*self.down_blocks, self.mid_block, *self.up_blocks)
         for level in levels:
             level.recompute = enabled
+        if (adapter := self.options.condition_image_adapter_config) is not None:
+            self.condition_image_adapter.gradient_checkpointing = enabled and adapter.gradient_checkpointing
 
     def _runs(self, disable: Tensor | None, answer: bool | None) -> bool:
         """Whether extra blocks must run at all; where it is not `known`, this waits for the device."""

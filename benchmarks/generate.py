@@ -168,12 +168,12 @@ def row(name: str, spent: Mapping[str, list[float]], results: Mapping[str, Tenso
 def as_reference(case: str, rounds: int, device: torch.device, dtype: str, path: Path | None) -> None:
     """Prints a whole generation by both ways."""
     with torch.no_grad():
-        found, apart = whole_generation.measured(
-            whole_generation.FRAMES[case], rounds, device, getattr(torch, dtype)
-        )
+        found, apart = whole_generation.measured(whole_generation.FRAMES[case], rounds, device, getattr(torch, dtype))
     print(f"case {case}, {dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}, {device.type}")
     print(*found.lines(), sep="\n")
-    print(f"pictures of both ways differ by at most {apart:.2f} of 255; peak memory {peak_memory(device) / 2**20:.0f} MiB")
+    print(
+        f"pictures of both ways differ by at most {apart:.2f} of 255; peak memory {peak_memory(device) / 2**20:.0f} MiB"
+    )
     if path is not None:
         path.write_text(json.dumps({"case": case, "dtype": dtype, "apart": apart, **asdict(found)}, indent=1) + "\n")
 

@@ -43,7 +43,8 @@ class Way:
             loss.backward()
         backward = clock()
         self.after()
-        return dict(zip(PARTS, (forward - begun, backward - forward, clock() - backward), strict=True)), float(loss.detach())
+        spent = (forward - begun, backward - forward, clock() - backward)
+        return dict(zip(PARTS, spent, strict=True)), float(loss.detach())
 
 
 def ours(task: Any) -> Way:
@@ -93,11 +94,15 @@ def compare(make: Callable[[], Any], rounds: int) -> list[str]:
     lines = [f"{'part':10} {'reference, ms':>14} {'ours, ms':>10} {'ratio':>7} {'from':>6} {'to':>6}"]
     for part in (*PARTS, "step"):
         times = [
-            [sum(values[i] for values in seconds[name].values()) for i in range(rounds)] if part == "step" else seconds[name][part]
+            [sum(values[i] for values in seconds[name].values()) for i in range(rounds)]
+            if part == "step"
+            else seconds[name][part]
             for name in ways
         ]
         ratios = sorted(a / b for a, b in zip(*times, strict=True))
         shown = [1000 * median(values) for values in times]
-        lines.append(f"{part:10} {shown[0]:14.1f} {shown[1]:10.1f} {median(ratios):7.2f} {ratios[0]:6.2f} {ratios[-1]:6.2f}")
+        lines.append(
+            f"{part:10} {shown[0]:14.1f} {shown[1]:10.1f} {median(ratios):7.2f} {ratios[0]:6.2f} {ratios[-1]:6.2f}"
+        )
     apart = max(abs(a - b) for a, b in zip(*losses.values(), strict=True))
     return [*lines, f"losses of {rounds + WARM_UP} steps differ by at most {apart:.1e}"]

@@ -13,10 +13,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from invented_batches import invented_batch
+
 from dwm import DrivingPipeline
 from dwm.generation.shortcuts import Shortcuts
 from dwm.training.parallel.ranks import current_ranks, group
-from invented_batches import invented_batch
 
 WAYS = {"halves": (1, 2.0, 0.0), "cache": (1, 2.0, 0.3), "clips": (3, 1.0, 0.0)}
 """Clips, guidance, cache."""

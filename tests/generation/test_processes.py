@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from invented_batches import invented_batch
 from PIL import Image
 
 from dwm.errors import DwmError
@@ -17,7 +18,6 @@ from dwm.generation import DrivingPipeline
 from dwm.generation.processes import Processes, check_count, half_of
 from dwm.networks.inputs import Conditions
 from dwm.runs.generate import GenerationRun, generate
-from invented_batches import invented_batch
 
 SCRIPT = Path(__file__).with_name("shared_generation.py")
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -42,8 +42,19 @@ def test_pictures_are_those_of_one_process() -> None:
 
 @pytest.mark.slow
 def test_the_command_shares_a_generation(tmp_path: Path) -> None:
-    asked = ("--prompt", "rain at night", "--frames", "1", "--views", "CAM_FRONT,CAM_BACK,CAM_FRONT_LEFT", "--steps", "3")
-    two = run(*LAUNCHER, "-m", "dwm.cli.start", "generate", *asked, "--dtype", "float32", "--force", "-o", tmp_path / "two")
+    asked = (
+        "--prompt",
+        "rain at night",
+        "--frames",
+        "1",
+        "--views",
+        "CAM_FRONT,CAM_BACK,CAM_FRONT_LEFT",
+        "--steps",
+        "3",
+    )
+    two = run(
+        *LAUNCHER, "-m", "dwm.cli.start", "generate", *asked, "--dtype", "float32", "--force", "-o", tmp_path / "two"
+    )
     assert two.returncode == 0, two.stderr[-3000:]
     assert two.stdout.count("look at it") == 1, "one process speaks"
     one = GenerationRun(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from invented_batches import invented_batch
 from torch import Tensor
 
 from dwm.clip_batch import ClipBatch
@@ -16,7 +17,6 @@ from dwm.generation.shortcuts import Shortcuts
 from dwm.networks import CrossviewTemporalUNet, UNetOptions
 from dwm.networks.inputs import Conditions
 from dwm.networks.step_cache import FirstBlockCache
-from invented_batches import invented_batch
 
 STEPS = 8
 
@@ -44,7 +44,10 @@ def test_outside_its_interval_guidance_takes_half_the_work(pipe: DrivingPipeline
     batch = invented_batch(1, 1, 3)
     near = pictures(pipe, batch, guidance_interval=(0.25, 0.75))
     assert rows == [3, 3, 6, 6, 6, 6, 3, 3]
-    exact, unguided = pictures(pipe, batch), pipe(batch, num_inference_steps=STEPS, guidance_scale=1, seed=4, output_type="pt")
+    exact, unguided = (
+        pictures(pipe, batch),
+        pipe(batch, num_inference_steps=STEPS, guidance_scale=1, seed=4, output_type="pt"),
+    )
     error, most = (near - exact).square().mean(), (unguided - exact).square().mean()
     assert 0 < error < most
 
@@ -78,7 +81,12 @@ def test_the_cache_runs_blocks_only_where_the_first_one_moved(pipe: DrivingPipel
 
 def test_a_u_net_goes_by_its_first_level() -> None:
     torch.manual_seed(0)
-    small = {"block_out_channels": (32, 32), "num_attention_heads": (2, 2), "cross_attention_dim": 8, "layers_per_block": 1}
+    small = {
+        "block_out_channels": (32, 32),
+        "num_attention_heads": (2, 2),
+        "cross_attention_dim": 8,
+        "layers_per_block": 1,
+    }
     kinds = {
         "down_block_types": ("CrossAttnDownBlockCrossviewTemporal", "DownBlockCrossviewTemporal"),
         "up_block_types": ("UpBlockCrossviewTemporal", "CrossAttnUpBlockCrossviewTemporal"),
@@ -114,7 +122,9 @@ def test_a_network_without_a_first_block_is_named(pipe: DrivingPipeline, monkeyp
         pictures(pipe, invented_batch(1, 1, 3), cache=0.1)
 
 
-def test_a_single_picture_leaves_the_blocks_across_frames_out(pipe: DrivingPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_picture_leaves_the_blocks_across_frames_out(
+    pipe: DrivingPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As in training, where a frame that is alone never sees them."""
 
     def fail(*_: object) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny_run
 import torch
 
-import tiny_run
 from dwm.networks import CrossviewTemporalDiT
 from dwm.recipes.town import town_network
 from dwm.runs import recomputation as module
@@ -44,7 +44,8 @@ def test_what_a_run_asks_for_is_done(run, capsys) -> None:
 def test_shards_and_what_lies_beside_count(run) -> None:
     stage = run.driving_stages()[-1]
     whole, sharded, beside = (
-        recomputation(run, stage, torch.float32, 10**9, held, shards).needed for held, shards in ((0, 1), (0, 4), (7, 1))
+        recomputation(run, stage, torch.float32, 10**9, held, shards).needed
+        for held, shards in ((0, 1), (0, 4), (7, 1))
     )
     assert sharded < whole == beside - 7
 

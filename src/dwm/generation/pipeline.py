@@ -23,7 +23,6 @@ from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
-from dwm.data.batch import crossview_mask
 from dwm.devices import autocast, compile_blocks, default_dtype, pick_device
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
@@ -33,7 +32,7 @@ from dwm.generation.processes import Group
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler, require_numbers
-from dwm.generation.shortcuts import Shortcuts
+from dwm.generation.shortcuts import EXACT, Shortcuts
 from dwm.generation.streaming import Stream
 from dwm.report import Video
 
@@ -205,7 +204,7 @@ class DrivingPipeline:
         callback_on_step_end: Callable[[DrivingPipeline, int, float, dict[str, Any]], dict[str, Any] | None]
         | None = None,
         output_type: str = "video",
-        shortcuts: Shortcuts = Shortcuts(),
+        shortcuts: Shortcuts = EXACT,
     ) -> Any:
         """The video of `clip`, all of its frames and views.
 
@@ -248,7 +247,7 @@ class DrivingPipeline:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
-        shortcuts: Shortcuts = Shortcuts(),
+        shortcuts: Shortcuts = EXACT,
     ) -> Sampler:
         """The parts and settings of one generation; what is None is as the weights like it."""
         defaults = self.card.sampling
@@ -325,9 +324,6 @@ class DrivingPipeline:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
             words = self.card.captions.with_(reorder=False, drop_rates={})
             batch = prepare(clip, size, self.card.layout, pictures=references > 0, captions=words)
-            if batch.crossview_mask is None and len(clip.views) == len(self.card.views):
-                # Cameras of other names stand for the card's one by one, which see each other as those did in training.
-                batch = replace(batch, crossview_mask=crossview_mask(self.card.views))
         else:
             if isinstance(prompt, Caption):
                 raise DwmError(

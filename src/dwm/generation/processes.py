@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -116,7 +117,11 @@ def check_count(processes: int, clips: int, guided: bool) -> None:
     halves = 2 if guided and processes > 1 else 1
     if processes % halves or processes // halves > clips:
         most = clips * (2 if guided else 1)
-        how = "two for each clip, one for each half of guidance" if guided else "one for each clip, as there is no guidance"
+        how = (
+            "two for each clip, one for each half of guidance"
+            if guided
+            else "one for each clip, as there is no guidance"
+        )
         raise DwmError(f"{processes} processes for {clips} clip{'s' * (clips != 1)}: start at most {most}, {how}")
 
 
@@ -125,7 +130,9 @@ class Group:
 
     def __init__(self) -> None:
         if not (dist.is_available() and dist.is_initialized()):
-            raise DwmError("there are no other processes: start with torchrun, and call torch.distributed.init_process_group")
+            raise DwmError(
+                "there are no other processes: start with torchrun, and call torch.distributed.init_process_group"
+            )
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self._pairs = [dist.new_group([first, first + 1]) for first in range(0, self.count - 1, 2)]
 
@@ -137,7 +144,7 @@ class Group:
         each = 2 if guided else 1
         groups = self.count // each
         ends = [clips * number // groups for number in range(groups + 1)]
-        ranges = tuple(range(start, stop) for start, stop in zip(ends, ends[1:], strict=False))
+        ranges = tuple(range(start, stop) for start, stop in pairwise(ends))
         number, half = divmod(self.rank, each)
         pair = self._pairs[number] if guided else None
         return Processes(half if guided else None, pair, number * each, ranges[number], clips, ranges)

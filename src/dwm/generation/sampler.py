@@ -24,7 +24,7 @@ from dwm.diffusion import Solver
 from dwm.errors import DwmError
 from dwm.generation.offload import Offload
 from dwm.generation.processes import ALONE, Processes, half_of
-from dwm.generation.shortcuts import Shortcuts
+from dwm.generation.shortcuts import EXACT, Shortcuts
 from dwm.networks.inputs import Conditions
 from dwm.networks.step_cache import FirstBlockCache
 
@@ -73,7 +73,7 @@ class Sampler:
     autocast: Callable[[], AbstractContextManager] = nullcontext
     offload: Offload | None = None
     by_itself: bool = False
-    shortcuts: Shortcuts = Shortcuts()
+    shortcuts: Shortcuts = EXACT
     processes: Processes = ALONE
 
     @property

@@ -13,7 +13,8 @@ class Shortcuts(Options):
     """None by default. Both work with any weights; `dwm generate --verify` measures what they are worth and what they cost."""
 
     guidance_interval: tuple[float, float] = Field(
-        (0.0, 1.0), description="share of the steps from noise to pictures in which guidance works; outside it half the work"
+        (0.0, 1.0),
+        description="share of the steps from noise to pictures in which guidance works; outside it half the work",
     )
     cache: float = Field(
         0.0,
@@ -45,5 +46,10 @@ class Shortcuts(Options):
 
     def named(self) -> str:
         """For people."""
-        parts = [] if self.always_guided else ["guidance from {:g} to {:g} of the steps".format(*self.guidance_interval)]
+        parts = (
+            [] if self.always_guided else ["guidance from {:g} to {:g} of the steps".format(*self.guidance_interval)]
+        )
         return " and ".join([*parts, *([f"first-block cache {self.cache:g}"] if self.cache else [])])
+
+
+EXACT = Shortcuts()

@@ -46,7 +46,12 @@ class Recomputation:
 
 
 def recomputes(
-    run: Recipe, stage: DrivingStage, dtype: torch.dtype, device: torch.device, beside: Iterable[nn.Module | None], ranks: Ranks
+    run: Recipe,
+    stage: DrivingStage,
+    dtype: torch.dtype,
+    device: torch.device,
+    beside: Iterable[nn.Module | None],
+    ranks: Ranks,
 ) -> bool:
     """Whether a stage's blocks are computed again, as it asks or as its memory must, which the first process says. `beside`:
     what lies on the device with the network. Every process of a run must ask."""
@@ -76,7 +81,11 @@ def recomputation(
 
 def largest(run: Recipe, stage: DrivingStage) -> Shape:
     """The largest micro-batch of a stage."""
-    views, factor, folder = stage.batch.views or run.data.views, AUTOENCODER_FACTOR, base_model_folder(run.base_model or "town")
+    views, factor, folder = (
+        stage.batch.views or run.data.views,
+        AUTOENCODER_FACTOR,
+        base_model_folder(run.base_model or "town"),
+    )
     bucket = max(buckets(run.data, stage.batch), key=lambda one: one.tokens(one.cut or views))
     width, height = bucket.size
     text = text_tokens(folder) if folder.is_dir() else SD3_TOKENS

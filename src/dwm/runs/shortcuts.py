@@ -1,4 +1,4 @@
-"""What a generation's shortcuts are worth on its own clip: how near the exact pictures, how much faster. Generates nothing itself."""
+"""What a generation's shortcuts are worth on its own clip: how near the exact pictures, how much faster. Knows no weights."""
 
 from __future__ import annotations
 

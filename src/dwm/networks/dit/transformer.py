@@ -227,7 +227,9 @@ class CrossviewTemporalDiT(nn.Module):
         use_rays = self.options.enable_crossview and not self.options.disable_view_emb_on_temporal_module
         offset = _plus(prepared.frame_embeddings[k], prepared.rays if use_rays else None)
         stream = prepared.grid.unflatten(x)
-        block = self._recomputed(self.temporal_checkpointing, self.temporal_transformer_blocks[k], stream + offset, prepared.grid)
+        block = self._recomputed(
+            self.temporal_checkpointing, self.temporal_transformer_blocks[k], stream + offset, prepared.grid
+        )
         return self.time_mixers[k](stream, block, prepared.disable_temporal).flatten(0, 2)
 
     def _crossview(self, k: int, x: Tensor, prepared: Prepared) -> Tensor:

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dwm.base_models import autoencoder
 from dwm.networks import CrossviewTemporalDiT, feed_forward
 from dwm.networks import attention as attentions
 
@@ -24,6 +25,7 @@ def reference_way() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, value in (
             (feed_forward, "has_gelu_kernel", lambda x, weight: False),
+            (autoencoder, "_laid_out", lambda piece: piece),
             (attentions, "attention", _plain_attention),
             (CrossviewTemporalDiT, "_runs", _every_block),
             (CrossviewTemporalDiT, "_recomputed", _watched),

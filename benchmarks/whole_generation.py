@@ -134,12 +134,16 @@ def theirs(sampler: Sampler, batch: ClipBatch) -> Way:
             state = fresh.solver.step(state, predicted(state, fresh.solver.times[index].expand(shape[:3])), index)
         return fresh.decode(state)
 
+    def decoded() -> Tensor:
+        with reference_way():
+            return ready.autoencoder.decode(latents)
+
     return Way(
         {
             "words": lambda: text._encode(repeated),
             "conditions": None,
             "step": lambda: ready.solver.step(latents, predicted(latents, time_), 0),
-            "decoding": lambda: ready.autoencoder.decode(latents),
+            "decoding": decoded,
         },
         whole,
     )

@@ -135,7 +135,9 @@ Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How c
 GuidanceInterval = Annotated[
     str | None, typer.Option("--guidance-interval", metavar="A:B", help="Share of the steps with guidance.")
 ]
-Cache = Annotated[float | None, typer.Option("--cache", min=0, max=1, help="First-block cache: 0.05 to 0.2; 0 is off.")]
+Cache = Annotated[
+    float | None, typer.Option("--cache", metavar="0.15", min=0, max=1, help="First-block cache; --verify compares.")
+]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

@@ -108,7 +108,9 @@ ALONE = Processes()
 def half_of(conditions: Conditions, half: int) -> Conditions:
     """The unconditional (0) or the conditional (1) half of doubled conditions."""
     tensors = {item.name: getattr(conditions, item.name) for item in fields(conditions)}
-    halves = {name: value.chunk(2)[half] for name, value in tensors.items() if isinstance(value, Tensor)}
+    halves: dict[str, Any] = {
+        name: value.chunk(2)[half] for name, value in tensors.items() if isinstance(value, Tensor)
+    }
     return replace(conditions, **halves)
 
 

@@ -1,10 +1,12 @@
 """What a sampling step costs, and what each way of making it faster is worth: variants take turns in one process.
 
     python benchmarks/generate.py [--compare now,own_gelu,…] [--case images|video|long|wide] [--rounds 9] [--json FILE]
+    python benchmarks/generate.py --as-reference [--case images|video|long] [--dtype bfloat16]
 
 Each round runs every variant once; processor time, its median and p90, the ratio to the first variant (the median of the
 rounds' ratios), operations, their share of the measured peak, and how far the result lies from the first's. `now` is the
-package as it is; `own_…` takes one thing back, `compiled` adds one. Asserts nothing.
+package as it is; `own_…` takes one thing back, `compiled` adds one. `--as-reference` sets a whole generation beside one the
+way OpenDWM computes it (`whole_generation.py`). Asserts nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import whole_generation
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -162,6 +165,19 @@ def row(name: str, spent: Mapping[str, list[float]], results: Mapping[str, Tenso
     return Row(name, median(spent[name]), p90, median(ratios), (ratios[0], ratios[-1]), far)
 
 
+def as_reference(case: str, rounds: int, device: torch.device, dtype: str, path: Path | None) -> None:
+    """Prints a whole generation by both ways."""
+    with torch.no_grad():
+        found, apart = whole_generation.measured(whole_generation.FRAMES[case], rounds, device, getattr(torch, dtype))
+    print(f"case {case}, {dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}, {device.type}")
+    print(*found.lines(), sep="\n")
+    print(
+        f"pictures of both ways differ by at most {apart:.2f} of 255; peak memory {peak_memory(device) / 2**20:.0f} MiB"
+    )
+    if path is not None:
+        path.write_text(json.dumps({"case": case, "dtype": dtype, "apart": apart, **asdict(found)}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -173,12 +189,17 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write what was measured there too")
     parser.add_argument("--quick", action="store_true", help="three rounds of the smallest case")
+    parser.add_argument("--as-reference", action="store_true", help="a whole generation beside OpenDWM's way of it")
+    parser.add_argument("--dtype", default="float32", help="of --as-reference: what products are computed in")
     given = parser.parse_args()
     names, case = given.compare.split(","), "images" if given.quick else given.case
     if unknown := set(names) - set(VARIANTS):
         parser.error(f"--compare: {', '.join(sorted(unknown))} is not known; known: {', '.join(VARIANTS)}")
     torch.set_num_threads(given.threads)
     device = pick_device(given.device)
+    if given.as_reference:
+        as_reference(case, 3 if given.quick else given.rounds, device, given.dtype, given.json)
+        return
     with torch.no_grad():
         work, operations = step_of(CASES[case], device)
         rows, peak = compared(work, names, 3 if given.quick else given.rounds, device)

@@ -1,6 +1,7 @@
 """How long a training step takes, where it goes, and what the trainer adds of its own.
 
     python benchmarks/train_step.py [--quick]
+    python benchmarks/train_step.py --as-reference [--rounds 9]     # a step beside OpenDWM's way of it (`whole_step.py`)
 
 Three tasks, in one thread: the town's network on one clip of six views and four frames; a network of 24 million parameters
 whose step takes about a second; and an invented task whose forward and backward take 200 ms over as many parameters as the
@@ -21,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
+import whole_step
 from torch import Tensor, nn
 
 from dwm import progress
@@ -216,8 +218,15 @@ def middle_network() -> DiTOptions:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer steps")
-    quick = parser.parse_args().quick
+    parser.add_argument("--as-reference", action="store_true", help="a step beside OpenDWM's way of it")
+    parser.add_argument("--rounds", type=int, default=9, help="of --as-reference")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     torch.set_num_threads(1)
+    if arguments.as_reference:
+        lines = whole_step.compare(lambda: Network(town_network(), 4, (12, 20)), 2 if quick else arguments.rounds)
+        print(*lines, sep="\n")
+        return
     progress.QUIET = True
     heads = "  ".join(f"{part:>9}" for part in PARTS)
     print("milliseconds of a step; share: of `rest` alone, and with clipping and averaging")

@@ -67,9 +67,38 @@ for block, given in zip(network.blocks(), inputs, strict=True):
 print("whole")
 """
 
+FEW = """
+import torch
+from torch._dynamo.utils import counters
+
+from dwm.networks import CrossviewTemporalDiT
+from dwm.networks.attention import Grid
+from dwm.recipes.town import town_network
+
+options = town_network().with_(num_layers=4, crossview_block_layers=(0, 2), temporal_block_layers=(1, 3))
+network = CrossviewTemporalDiT(options).eval().requires_grad_(False)
+compiled = [torch.compile(block.forward, backend="eager", fullgraph=True) for block in network.blocks()]
+for frames in (1, 2, 4, 8):
+    grid, n = Grid(2, frames, 3, 2, 3), 6 * frames
+    x, text, temb = torch.randn(n, 6, 128), torch.randn(n, 2, 128), torch.randn(n, 128)
+    extra = (grid.unflatten(x), grid)
+    inputs = [(x, text, temb)] * 4 + [(*extra, torch.ones(2, 1, 9, 9, dtype=torch.bool))] * 2 + [extra] * 2
+    with torch.no_grad():
+        for forward, given in zip(compiled, inputs, strict=True):
+            forward(*given)
+    print(counters["stats"]["unique_graphs"])
+"""
+
 
 @pytest.mark.slow
 def test_each_block_is_one_graph() -> None:
     """In a process of its own: the tests' checks of annotations would break the graph."""
     ran = subprocess.run([sys.executable, "-c", WHOLE], capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == "whole", ran.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_kind_of_block_compiles_once_for_all_layers_and_once_more_for_all_numbers_of_frames() -> None:
+    """Four kinds: spatial, the last spatial one, across views, across frames."""
+    ran = subprocess.run([sys.executable, "-c", FEW], capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == ["4", "8", "8", "8"], ran.stderr[-2000:]

@@ -132,10 +132,29 @@ Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow conditions.")]
+GuidanceInterval = Annotated[
+    str | None, typer.Option("--guidance-interval", metavar="A:B", help="Share of the steps with guidance.")
+]
+Cache = Annotated[
+    float | None, typer.Option("--cache", metavar="0.15", min=0, max=1, help="First-block cache; --verify compares.")
+]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+
+
+def interval(text: str | None) -> tuple[float, float] | None:
+    """`0.2:0.8` as two numbers. Raises DwmError for anything else."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(":")]
+    if len(parts) != 2 or not all(re.fullmatch(r"[01]?\.?[0-9]{0,6}", part) and part.strip(".") for part in parts):
+        raise DwmError(f"--guidance-interval {text[:40]}: is no part of the steps; give for example 0.2:0.8")
+    begin, end = map(float, parts)
+    if not 0 <= begin < end <= 1:
+        raise DwmError(f"--guidance-interval {text[:40]}: is no part of 0:1; give for example 0.2:0.8")
+    return begin, end
 
 
 def whole_numbers(text: str, flag: str) -> list[int]:

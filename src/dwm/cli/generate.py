@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,6 +55,9 @@ def generate(
     size: flags.Size = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
+    interval: flags.GuidanceInterval = None,
+    cache: flags.Cache = None,
+    verify: Annotated[bool, typer.Option("--verify", hidden=True)] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
     weights: flags.OptionalWeights = None,
     device: flags.OptionalDevice = None,
@@ -67,6 +72,8 @@ def generate(
     as_json: flags.Json = False,
 ) -> None:
     """Generate driving video from words, a clip's layout, or its first frames."""
+    first = os.environ.get("RANK", "0") == "0"  # of several processes the first one speaks
+    quiet, as_json = quiet or not first, as_json and first
     hush(quiet or as_json)
     keep(f"nothing of this video; start it again with the same command (output {output})")
     from dwm.runs.edits import all_edits
@@ -87,6 +94,7 @@ def generate(
         "size": flags.size(size),
         "steps": steps,
         "guidance": guidance,
+        "verify": verify or None,
         "seed": seed,
         "weights": weights,
         "device": device,
@@ -116,16 +124,24 @@ def generate(
         return
     flags.no_root(root)
     run = saved(GenerationRun, config, options)
-    run = run.with_(edits=all_edits(run.edits, edits, **changes))
+    shortcuts = {"guidance_interval": flags.interval(interval), "cache": cache}
+    shortcuts = {name: value for name, value in shortcuts.items() if value is not None}
+    run = run.with_(edits=all_edits(run.edits, edits, **changes), shortcuts=run.shortcuts.with_(**shortcuts))
     result = run_generation(run, output)
     lines = [
         f"{result.video.length} frames of {len(result.video.views)} views in {result.seconds:.1f} s; written:",
         *written(result.files),
+        *([] if result.worth is None else [result.worth.line()]),
         f"look at it: open {output / 'report.html'} in a browser",
     ]
     finish(
         lines,
-        {"files": result.files, "seconds": result.seconds, "run": result.run.model_dump(mode="json")},
+        {
+            "files": result.files,
+            "seconds": result.seconds,
+            "run": result.run.model_dump(mode="json"),
+            "worth": result.worth and asdict(result.worth),
+        },
         quiet,
         as_json,
     )

@@ -28,9 +28,11 @@ from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
 from dwm.generation.conventions import CONVENTIONS
 from dwm.generation.offload import Offload
+from dwm.generation.processes import Group
 from dwm.generation.prompts import Prompt, with_changed_captions, with_prompts
 from dwm.generation.rollout import roll_out, windows
 from dwm.generation.sampler import Sampler, require_numbers
+from dwm.generation.shortcuts import EXACT, Shortcuts
 from dwm.generation.streaming import Stream
 from dwm.report import Video
 
@@ -49,6 +51,7 @@ class DrivingPipeline:
         self.compute_dtype = torch.float32
         self._files: Path | None = None
         self._offload: Offload | None = None
+        self._group: Group | None = None
 
     @classmethod
     def from_pretrained(
@@ -143,6 +146,13 @@ class DrivingPipeline:
         compile_blocks(self.network.blocks())
         return self
 
+    def enable_parallelism(self) -> DrivingPipeline:
+        """Shares each call among the processes of torch.distributed's group, which all must make it with the same arguments:
+        the halves of guidance on two, clips on the rest. All get the whole result, that of one process. Callbacks see their
+        process's clips. Raises DwmError without a group, and where a call's clips are too few."""
+        self._group = Group()
+        return self
+
     def _stay(self) -> torch.device | None:
         """Ends the moving of weights to and fro; gives the device that they were moved to, None where they were not."""
         if self._offload is None:
@@ -194,6 +204,7 @@ class DrivingPipeline:
         callback_on_step_end: Callable[[DrivingPipeline, int, float, dict[str, Any]], dict[str, Any] | None]
         | None = None,
         output_type: str = "video",
+        shortcuts: Shortcuts = EXACT,
     ) -> Any:
         """The video of `clip`, all of its frames and views.
 
@@ -202,7 +213,8 @@ class DrivingPipeline:
         clip's own first pictures are given (they come back as the autoencoder shows them). size: (width, height). seed
         defaults to 0. force: try what the weights never saw, missing
         conditions too. callback_on_step_end gets (pipe, step, time, {"latents"}) and may
-        return other latents. output_type: "video", "pt" (b t v 3 h w), "np", "pil" or "latent" (a single window's).
+        return other latents. output_type: "video", "pt" (b t v 3 h w), "np", "pil" or "latent" (a single window's). shortcuts:
+        what is computed less, for pictures that are almost the same.
         """
         if output_type not in OUTPUTS:
             raise DwmError(f"output_type {output_type!r} is not known; known: {', '.join(OUTPUTS)}")
@@ -214,13 +226,16 @@ class DrivingPipeline:
             self._check_conditions(batch)
         self._check_references(batch, reference_frames, size)
         generator = generator or torch.Generator().manual_seed(seed or 0)
-        sampler = self.sampler(size, generator, num_inference_steps, guidance_scale, negative_prompt)
+        sampler = self.sampler(size, generator, num_inference_steps, guidance_scale, negative_prompt, shortcuts)
+        if self._group is not None:
+            sampler.processes = self._group.processes(batch.shape[0], sampler.guidance is not None)
+        batch = sampler.processes.share(batch)
         if callback_on_step_end is not None:
             sampler.on_step = self._step_callback(callback_on_step_end, sampler.solver.times.tolist())
         sampler = sampler.remember(batch)
         if output_type == "latent":
-            return self._latents(sampler, batch, reference_frames)
-        pictures = self._pictures(sampler, batch, reference_frames)
+            return sampler.processes.whole(self._latents(sampler, batch, reference_frames))
+        pictures = sampler.processes.whole(self._pictures(sampler, batch, reference_frames))
         if pictures.device.type != "cpu":
             require_numbers(pictures, "sampling")  # nobody looked at them on the way: see `Sampler.decode`
         return _as_output_type(pictures, float(batch.fps[0]), names, output_type)
@@ -232,6 +247,7 @@ class DrivingPipeline:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
+        shortcuts: Shortcuts = EXACT,
     ) -> Sampler:
         """The parts and settings of one generation; what is None is as the weights like it."""
         defaults = self.card.sampling
@@ -251,6 +267,8 @@ class DrivingPipeline:
             negative_prompt=negative_prompt,
             autocast=partial(autocast, self.device, self.compute_dtype),
             offload=self._offload,
+            by_itself=self.conventions.by_itself,
+            shortcuts=shortcuts,
         )
 
     def conditions(self, clip: Clip, prompt: Prompt = None, size: Size | None = None) -> ClipBatch:

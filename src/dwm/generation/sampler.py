@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,10 @@ from dwm.devices import send, send_numbers
 from dwm.diffusion import Solver
 from dwm.errors import DwmError
 from dwm.generation.offload import Offload
+from dwm.generation.processes import ALONE, Processes, half_of
+from dwm.generation.shortcuts import EXACT, Shortcuts
+from dwm.networks.inputs import Conditions
+from dwm.networks.step_cache import FirstBlockCache
 
 Latents = Float[Tensor, "b t v c h w"]
 OnStep = Callable[[int, Latents], Latents]
@@ -37,12 +42,22 @@ def require_numbers(values: Float[Tensor, "b t v ..."], maker: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the network computed of the conditions of some frames: of both halves of guidance (or of this process's, or of the
+    only one), and of the conditional half alone, where guidance works in some steps only."""
+
+    halves: Any
+    conditional: Any = None
+
+
 @dataclass
 class Sampler:
     """The parts and settings of one generation; made anew for each.
 
     guidance None leaves the unconditional half out. `on_step(index, latents)` may look at or replace the latents.
-    `size` is (width, height) of the pictures.
+    `size` is (width, height) of the pictures. `by_itself`: a single frame or view leaves the blocks across frames or views
+    out, as our training does. `processes`: this one among those that share the generation.
     """
 
     network: nn.Module
@@ -57,6 +72,9 @@ class Sampler:
     on_step: OnStep | None = None
     autocast: Callable[[], AbstractContextManager] = nullcontext
     offload: Offload | None = None
+    by_itself: bool = False
+    shortcuts: Shortcuts = EXACT
+    processes: Processes = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -85,18 +103,19 @@ class Sampler:
 
     def noise(self, shape: tuple[int, ...]) -> Latents:
         """Fresh noise, drawn on the CPU so that every device gets the same."""
-        return send(torch.randn(shape, generator=self.generator), self.device) * self.solver.initial_noise
+        drawn = self.processes.drawn(shape, lambda size: torch.randn(size, generator=self.generator))
+        return send(drawn, self.device) * self.solver.initial_noise
 
     def prepare(
         self, batch: ClipBatch, latent_shape: tuple[int, ...], pose_before: Float[Tensor, "b v 4 4"] | None = None
-    ):
+    ) -> Prepared:
         """What the network computes once from the conditions of these frames, for both halves of guidance."""
-        halves = 1 if self.guidance is None else 2
+        guided = self.guidance is not None
         conditions = build_conditions(
             batch,
-            self.options,
+            self._options(latent_shape),
             self.text,
-            guidance=halves == 2,
+            guidance=guided,
             negative_prompt=self.negative_prompt,
             latent_frames=latent_shape[1],
             size=self.size,
@@ -104,18 +123,28 @@ class Sampler:
             pose_before=pose_before,
         )
         self._bring(self.network)
-        with self.autocast():
-            return self.network.prepare(conditions, (halves * latent_shape[0], *latent_shape[1:]))
+        halves = self._prepared(self.processes.told(conditions) if guided else conditions, latent_shape)
+        if not guided or self.shortcuts.always_guided:
+            return Prepared(halves)
+        return Prepared(halves, self._prepared(half_of(conditions, 1), latent_shape))
 
-    def predict(self, sample: Latents, time: Float[Tensor, "b t v"], prepared) -> Latents:
-        """The network's guided prediction, float32; both halves of guidance go through at once."""
+    def predict(
+        self, sample: Latents, time: Float[Tensor, "b t v"], prepared: Prepared, indices: Sequence[int] = (0,)
+    ) -> Latents:
+        """The network's guided prediction, float32; both halves of guidance go through at once. indices: of the solver, one
+        for all frames or one for each, by which guidance may be left out."""
         self._bring(self.network)
+        scale = self._scale(prepared, indices)
         with self.autocast():
-            if self.guidance is None:
-                return self.network(sample, time, prepared).float()
-            both = self.network(torch.cat([sample, sample]), torch.cat([time, time]), prepared).float()
+            if scale is None:
+                alone = prepared.halves if prepared.conditional is None else prepared.conditional
+                return self.network(sample, time, alone).float()
+            if self.processes.half is not None:
+                both = self.processes.both(self.network(sample, time, prepared.halves).float())
+            else:
+                both = self.network(torch.cat([sample, sample]), torch.cat([time, time]), prepared.halves).float()
         without, with_ = both.chunk(2)
-        return without + self.guidance * (with_ - without)
+        return without + scale * (with_ - without)
 
     def reference_latents(self, batch: ClipBatch, frames: int) -> Latents | None:
         """Latents of the batch's own first pictures; None where none are to be given."""
@@ -138,19 +167,19 @@ class Sampler:
             if reference is not None:
                 shown = torch.cat([reference, latents[:, count:]], 1)
                 time = torch.cat([torch.zeros_like(time[:, :count]), time[:, count:]], 1)
-            latents = self.solver.step(latents, self.predict(shown, time, prepared), index)
+            latents = self.solver.step(latents, self.predict(shown, time, prepared, (index,)), index)
             latents = self._stepped(index, latents)
         return latents if reference is None else torch.cat([reference, latents[:, count:]], 1)
 
     def step_frames(
-        self, latents: Latents, index: Sequence[int], moving: Sequence[bool], prepared, counter: int
+        self, latents: Latents, index: Sequence[int], moving: Sequence[bool], prepared: Prepared, counter: int
     ) -> Latents:
         """One step with an index of the solver for each frame; frames that are not `moving` stay as they are."""
         b, _, v = latents.shape[:3]
         spread = send_numbers(index, self.device)[None, :, None].expand(b, -1, v)
         moves = send_numbers(moving, self.device)[None, :, None, None, None, None]
         time = self.solver.times[spread].to(torch.float32)
-        stepped = self.solver.step(latents, self.predict(latents, time, prepared), spread)
+        stepped = self.solver.step(latents, self.predict(latents, time, prepared, index), spread)
         return self._stepped(counter, torch.where(moves, stepped, latents))
 
     def encode(self, frames: Float[Tensor, "b t v 3 H W"]) -> Latents:
@@ -167,10 +196,39 @@ class Sampler:
         if at_once:
             require_numbers(latents, "sampling")
         self._bring(self.autoencoder)
-        pictures = self.autoencoder.decode(latents)
+        pictures = self.processes.decoded(latents, self.autoencoder.decode)
         if at_once:
             require_numbers(pictures, "the autoencoder")
         return pictures
+
+    def _options(self, latent_shape: tuple[int, ...]) -> ConditionOptions:
+        """What the network is told of latents of this shape."""
+        options, (_, t, v) = self.options, latent_shape[:3]
+        if not self.by_itself or (t > 1 and v > 1):
+            return options
+        return options.with_(
+            disable_crossview=options.disable_crossview or v == 1, disable_temporal=options.disable_temporal or t == 1
+        )
+
+    def _prepared(self, conditions: Conditions, latent_shape: tuple[int, ...]) -> Any:
+        assert conditions.disable_crossview is not None  # `build_conditions` always says
+        with self.autocast():
+            prepared = self.network.prepare(conditions, (len(conditions.disable_crossview), *latent_shape[1:]))
+        if not self.shortcuts.cache:
+            return prepared
+        if not hasattr(prepared, "cache"):
+            raise DwmError(f"cache {self.shortcuts.cache:g}: {type(self.network).__name__} has no first block to go by")
+        return replace(prepared, cache=FirstBlockCache(self.shortcuts.cache, self.processes.summed))
+
+    def _scale(self, prepared: Prepared, indices: Sequence[int]) -> float | Tensor | None:
+        """How far to exaggerate the conditions at these indices, for each frame where they differ; None: not at all."""
+        if self.guidance is None or prepared.conditional is None:
+            return self.guidance
+        guided = self.shortcuts.guided(indices, self.solver.steps)
+        if all(guided) or not any(guided):
+            return self.guidance if guided[0] else None
+        scales = [self.guidance if one else 1.0 for one in guided]
+        return send_numbers(scales, self.device)[None, :, None, None, None, None]
 
     def _bring(self, part: nn.Module) -> None:
         if self.offload is not None:

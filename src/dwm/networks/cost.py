@@ -98,8 +98,9 @@ def training_cost(
     average: bool = True,
 ) -> Cost:
     """One micro-batch, forward and backward. Weights, gradients, optimizer (`moments` numbers a parameter) and average are
-    float32; activations are in `dtype`. `recompute` turns on gradient checkpointing of the spatial blocks; the memory told
-    then is an upper bound, as the count sees recomputed tensors for longer than a device keeps them.
+    float32; activations are in `dtype`. `recompute` turns on gradient checkpointing of the spatial blocks and of what the
+    options say besides; the memory told then is an upper bound, as the count sees recomputed tensors for longer than a device
+    keeps them.
     """
     network = _counted(options, shape, dtype).train()
     network.enable_gradient_checkpointing(recompute)

@@ -24,6 +24,7 @@ from dwm.runs.base import base_folder, frames_per_latent, load_base
 from dwm.runs.clips import training_readers, validation_clips
 from dwm.runs.feed import stage_feed, stored_of
 from dwm.runs.fetch import IN_TRAINING, require
+from dwm.runs.recomputation import recomputes
 from dwm.screen import say
 from dwm.training.feed.batches import Feed, Stored
 from dwm.training.loop.previews import Previews, Scoring, first_frames
@@ -77,6 +78,9 @@ def driving_material(
         feed=lambda stage: run_feed(run, stage, parts, device),
         settings=lambda stage, dtype: driving_settings(run, stage, dtype, parts.base.scheduler),
         watchers=watchers,
+        recomputes=lambda stage, base, context: recomputes(
+            run, stage, context.dtype, context.device, (base.text, base.autoencoder), context.ranks
+        ),
     )
 
 

@@ -21,6 +21,8 @@ from dwm.data.edits import Edits
 from dwm.devices import pick_device, use_free_cores
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
+from dwm.generation.processes import check_count
+from dwm.generation.shortcuts import EXACT, Shortcuts
 from dwm.options import Names, Options
 from dwm.progress import track
 from dwm.report import Group, Report, Shown, Video, comparison, layout_video, real_video, write_report
@@ -30,8 +32,10 @@ from dwm.runs.edits import edited
 from dwm.runs.first_frame import FRONT, first_frame_clip
 from dwm.runs.memory import all_words, planned
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
+from dwm.runs.shortcuts import Worth, worth_of
 from dwm.screen import say
 from dwm.storage import check_folder
+from dwm.training.parallel.ranks import Ranks, current_ranks, group
 
 FILES = (
     "config.json",
@@ -65,6 +69,8 @@ class GenerationRun(Options):
     negative: str = Field("", description="what the video should not be")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
+    shortcuts: Shortcuts = Field(EXACT, description="what is computed less, for almost the same pictures")
+    verify: bool = Field(False, description="generate without the shortcuts as well, and say how far apart the two are")
     references: int = Field(0, ge=0, le=3, description="how many of the clip's own first frames are given")
     image: tuple[str, ...] = Field(
         (), max_length=64, description="picture files of the first frame, one for each view; without a data set"
@@ -88,10 +94,19 @@ class Generated:
     video: Video
     seconds: float
     files: tuple[Path, ...]
+    worth: Worth | None = None
 
 
 def generate(run: GenerationRun, output: Path) -> Generated:
-    """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read."""
+    """Does the run and writes it into `output`. What is wrong is found before the weights' large files are read.
+
+    Processes that a launcher started share it; the first one writes.
+    """
+    with group(run.device):
+        return _generated(run, output, current_ranks())
+
+
+def _generated(run: GenerationRun, output: Path, ranks: Ranks) -> Generated:
     from dwm.checkpoints.folder import read_card
     from dwm.checkpoints.locations import resolve
 
@@ -100,17 +115,26 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     check(run, card)
+    check_count(ranks.count, 1, run.guidance != 1)
     clip = choose_clip(run, card)
     pipe = loaded(run, [clip])
+    if ranks.count > 1:
+        pipe.enable_parallelism()
     if run.compile:
         pipe.compile()
     run = run.with_(dtype=pipe.computes_in)
-    started = time.monotonic()
-    video = sampled(pipe, clip, run)
+    started, worth = time.monotonic(), None
+    if run.verify:
+        exact = run.with_(shortcuts=EXACT)
+        works = (lambda: sampled(pipe, clip, run)), (lambda: sampled(pipe, clip, exact, "exact"))
+        video, worth = worth_of(run.shortcuts, *works, pipe.device)
+    else:
+        video = sampled(pipe, clip, run)
     seconds = time.monotonic() - started
     if run.image:  # of the later frames nothing is known that could be shown beside
         clip = replace(clip, pictures=None)
-    return Generated(run, clip, video, seconds, tuple(written(run, clip, video, seconds, output, card)))
+    files = tuple(written(run, clip, video, seconds, output, card, worth)) if ranks.first else ()
+    return Generated(run, clip, video, seconds, files, worth)
 
 
 def completed(run: GenerationRun, card: WeightsCard) -> GenerationRun:
@@ -145,6 +169,10 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
         raise DwmError("--image: is the first frame, and one is asked for; take more --frames")
     if run.negative and run.guidance == 1:
         raise DwmError("--negative is told to the half that guidance pushes away from; with --guidance 1 there is none")
+    if run.guidance == 1 and not run.shortcuts.always_guided:
+        raise DwmError("--guidance-interval says when guidance works; with --guidance 1 there is none")
+    if run.verify and run.shortcuts.exact:
+        raise DwmError("--verify compares with an exact run, and this is one; add --cache or --guidance-interval")
     if run.edits.words and run.prompt:
         raise DwmError(
             f"{asked(run.edits.words)} changes a part of the clip's captions, which --prompt replaces; give one of them"
@@ -228,6 +256,7 @@ def sampled(pipe: DrivingPipeline, clip: Clip, run: GenerationRun, what: str = "
             size=run.size,
             force=run.force,
             callback_on_step_end=on_step,
+            shortcuts=run.shortcuts,
         )
 
 
@@ -248,7 +277,13 @@ def stepping(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def written(
-    run: GenerationRun, clip: Clip, video: Video, seconds: float, output: Path, card: WeightsCard
+    run: GenerationRun,
+    clip: Clip,
+    video: Video,
+    seconds: float,
+    output: Path,
+    card: WeightsCard,
+    worth: Worth | None = None,
 ) -> Iterator[Path]:
     """Writes pictures or videos, the comparison with what is known of the clip, the page and the run; yields their paths."""
     kind = "png" if video.length == 1 else "mp4"
@@ -267,6 +302,8 @@ def written(
         "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}, computed in {run.dtype}",
         "time": f"{seconds:.1f} s for {video.length * len(video.views)} pictures of {video.size[0]}×{video.size[1]}",
     }
+    if not run.shortcuts.exact:
+        facts["shortcuts"] = run.shortcuts.named() if worth is None else worth.line()
     report = Report("Generated driving video", words, groups, facts=facts, config=run.model_dump_json(indent=1))
     yield write_report(output / "report.html", report)
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dwm.networks.attention import Grid
+from dwm.networks.step_cache import FirstBlockCache
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Prepared:
 
     frame_embeddings and view_embeddings hold one entry per extra block, already with the camera embedding where that is
     one vector per picture; rays is the camera embedding per token, added at the use. run_* say whether any item of the
-    batch uses the blocks at all, decided here so that the sampling loop never waits for the device.
+    batch uses the blocks at all, decided here so that the sampling loop never waits for the device. cache: set by who takes
+    the steps, where all blocks but the first may be taken from a step before.
     """
 
     grid: Grid
@@ -32,3 +34,4 @@ class Prepared:
     disable_temporal: Bool[Tensor, "b *_"] | None
     run_crossview: bool
     run_temporal: bool
+    cache: FirstBlockCache | None = None

@@ -49,6 +49,8 @@ class CrossviewTemporalDiT(nn.Module):
         width = o.width
         self.out_channels = o.out_channels or o.in_channels
         self.gradient_checkpointing = False
+        self.temporal_checkpointing = o.temporal_gradient_checkpointing
+        self.crossview_checkpointing = o.crossview_gradient_checkpointing
         self.agreed: Callable[[bool], bool] = bool
         """Whether blocks run that only some items want; replaced where several processes must decide alike in training."""
         self.pos_embed = PatchEmbed(
@@ -133,10 +135,19 @@ class CrossviewTemporalDiT(nn.Module):
         x = self.pos_embed(sample.flatten(0, 2).to(self.dtype)).contiguous()
         temb = self._time_embedding(timestep.flatten(), prepared)
         if masking is None or self.options.mask_module is None:
-            x = self._blocks(range(self.options.num_layers), x, prepared.text, temb, prepared)[0]
+            x = self._all_blocks(x, temb, prepared)
         else:
             x = self._masked_blocks(x, timestep.flatten(), temb, prepared, masking)
         return self._unpatchify(self.proj_out(self.norm_out(x, temb)), prepared.grid)
+
+    def _all_blocks(self, x: Tensor, temb: Tensor, prepared: Prepared) -> Float[Tensor, "btv n d"]:
+        count, cache = self.options.num_layers, prepared.cache
+        if cache is None:
+            return self._blocks(range(count), x, prepared.text, temb, prepared)[0]
+        after, text = self._blocks(range(1), x, prepared.text, temb, prepared)
+        if text is None:
+            return after
+        return after + cache(after - x, lambda: self._blocks(range(1, count), after, text, temb, prepared)[0] - after)
 
     def _blocks(
         self, layers: range, x: Tensor, text: Tensor, temb: Tensor, prepared: Prepared
@@ -190,8 +201,13 @@ class CrossviewTemporalDiT(nn.Module):
         return prepared
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Recompute the spatial blocks in the backward pass; the options decide it for the extra ones."""
+        """Recompute the spatial blocks in the backward pass, and the rest where the options say so; or nothing at all."""
+        o = self.options
         self.gradient_checkpointing = enabled
+        self.temporal_checkpointing = enabled and o.temporal_gradient_checkpointing
+        self.crossview_checkpointing = enabled and o.crossview_gradient_checkpointing
+        if (adapter := o.condition_image_adapter_config) is not None:
+            self.condition_image_adapter.gradient_checkpointing = enabled and adapter.gradient_checkpointing
 
     def _runs(self, mixers: str, disable: Bool[Tensor, "b *_"] | None, answer: bool | None) -> bool:
         """Whether extra blocks must run at all; where it is not `known`, this is the one place that waits for the device."""
@@ -211,14 +227,15 @@ class CrossviewTemporalDiT(nn.Module):
         use_rays = self.options.enable_crossview and not self.options.disable_view_emb_on_temporal_module
         offset = _plus(prepared.frame_embeddings[k], prepared.rays if use_rays else None)
         stream = prepared.grid.unflatten(x)
-        recompute = self.options.temporal_gradient_checkpointing
-        block = self._recomputed(recompute, self.temporal_transformer_blocks[k], stream + offset, prepared.grid)
+        block = self._recomputed(
+            self.temporal_checkpointing, self.temporal_transformer_blocks[k], stream + offset, prepared.grid
+        )
         return self.time_mixers[k](stream, block, prepared.disable_temporal).flatten(0, 2)
 
     def _crossview(self, k: int, x: Tensor, prepared: Prepared) -> Tensor:
         stream = prepared.grid.unflatten(x)
         block = self._recomputed(
-            self.options.crossview_gradient_checkpointing,
+            self.crossview_checkpointing,
             self.crossview_transformer_blocks[k],
             stream + _plus(prepared.view_embeddings[k], prepared.rays),
             prepared.grid,

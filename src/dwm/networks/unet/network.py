@@ -167,14 +167,23 @@ class CrossviewTemporalUNet(nn.Module):
         if prepared.camera is not None:
             temb = temb + prepared.camera
         x = _plus_residual(self.conv_in(sample.flatten(0, 2).to(self.dtype)), 0, prepared)
-        skips = [x]
-        for i, level in enumerate(self.down_blocks):
+        first = self.down_blocks[0](x, temb, prepared)
+        if prepared.cache is None:
+            x = self._other_levels([x, *first], temb, prepared)
+        else:
+            x = prepared.cache(first[0] - x, lambda: self._other_levels([x, *first], temb, prepared))
+        return self.conv_out(silu(self.conv_norm_out(x))).unflatten(0, sample.shape[:3])
+
+    def _other_levels(self, skips: list[Tensor], temb: Tensor, prepared: UNetPrepared) -> Float[Tensor, "btv c h w"]:
+        """All but the first level, whose results end `skips`."""
+        x = skips[-1] = _plus_residual(skips[-1], 1, prepared)
+        for i, level in enumerate(self.down_blocks[1:], 1):
             skips += level(x, temb, prepared)
             x = skips[-1] = _plus_residual(skips[-1], i + 1, prepared)
         x = self.mid_block(x, temb, prepared)
         for level in self.up_blocks:
             x = level(x, temb, prepared, skips)
-        return self.conv_out(silu(self.conv_norm_out(x))).unflatten(0, sample.shape[:3])
+        return x
 
     def blocks(self) -> list[nn.Module]:
         levels: tuple[Any, ...] = (*self.down_blocks, self.mid_block, *self.up_blocks)
@@ -204,10 +213,13 @@ class CrossviewTemporalUNet(nn.Module):
         return replace(prepared, disable_crossview=flags, disable_temporal=flags)
 
     def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Recompute residual blocks and transformers in the backward pass."""
+        """Recompute residual blocks and transformers in the backward pass, and the layout adapter where its options say so; or
+        nothing at all."""
         levels: tuple[Any, ...] = (*self.down_blocks, self.mid_block, *self.up_blocks)
         for level in levels:
             level.recompute = enabled
+        if (adapter := self.options.condition_image_adapter_config) is not None:
+            self.condition_image_adapter.gradient_checkpointing = enabled and adapter.gradient_checkpointing
 
     def _runs(self, disable: Tensor | None, answer: bool | None) -> bool:
         """Whether extra blocks must run at all; where it is not `known`, this waits for the device."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dwm.networks.step_cache import FirstBlockCache
+
 
 @dataclass(frozen=True)
 class UNetPrepared:
     """Conditions in the network's own terms; made by `CrossviewTemporalUNet.prepare`, valid for one latent shape.
 
     run_* say whether any item of the batch uses the blocks at all, so that the sampling loop never waits for the device.
+    cache: set by who takes the steps, where all levels but the first may be taken from a step before.
     """
 
     b: int
@@ -27,3 +30,4 @@ class UNetPrepared:
     disable_temporal: Bool[Tensor, "b *_"] | None
     run_crossview: bool
     run_temporal: bool
+    cache: FirstBlockCache | None = None

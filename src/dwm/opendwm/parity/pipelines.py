@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver
 from dwm.errors import DwmError
 from dwm.generation.forcing import force_as_published, force_window_as_published
 from dwm.generation.rollout import roll_out_as_published
-from dwm.generation.sampler import Latents, Sampler
+from dwm.generation.sampler import Latents, Prepared, Sampler
 from dwm.generation.streaming import Stream, advance_as_published
 from dwm.networks import Conditions, CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
@@ -194,8 +194,8 @@ class WatchedSampler(Sampler):
         self.watch.noise_drawn(noise)
         return noise
 
-    def predict(self, sample: Latents, time: Tensor, prepared) -> Latents:
-        guided = super().predict(sample, time, prepared)
+    def predict(self, sample: Latents, time: Tensor, prepared: Prepared, indices: Sequence[int] = (0,)) -> Latents:
+        guided = super().predict(sample, time, prepared, indices)
         self.watch.steps[-1]["guided_output"] = guided
         return guided
 

@@ -24,7 +24,10 @@ class ParallelOptions(Options):
     gather: Dtype | None = Field(
         None, description="fsdp: numbers in which weights travel; null: those of matrix products (autocast)"
     )
-    recompute: bool = Field(False, description="compute each block again in the backward pass: less memory, more time")
+    recompute: bool | None = Field(
+        None,
+        description="compute each block again in the backward pass: less memory, more time; null: where memory is too little",
+    )
     compile: bool = Field(False, description="compile each block (torch.compile); the first steps take minutes")
 
     def shape(self, processes: int) -> tuple[int, int]:

@@ -29,7 +29,8 @@ class DrivingMaterial:
 
     start: the network as the first stage finds it. blank: one of the same shape, whose numbers do not matter. base: its text
     encoders or its autoencoder may be missing where the feed brings embeddings or latents. own_text: text encoders that belong
-    to the run, untrained: they may learn, and are kept beside the network. watchers: previews and scores of a stage.
+    to the run, untrained: they may learn, and are kept beside the network. watchers: previews and scores of a stage. recomputes:
+    whether a stage computes blocks again in the backward pass, on this base model; None: as the network's options say.
     """
 
     start: Callable[[], Network]
@@ -39,6 +40,7 @@ class DrivingMaterial:
     settings: Callable[[DrivingStage, torch.dtype], DrivingSettings]
     own_text: Callable[[], TextEncoder] | None = None
     watchers: Callable[[DrivingStage, Network, BaseModel], Sequence[Callback]] = lambda stage, network, base: ()
+    recomputes: Callable[[DrivingStage, BaseModel, Context], bool] | None = None
 
     def load(self, path: Path | None) -> tuple[Network, BaseModel]:
         """Network and base model as a finished stage left them; None: as the first one finds them.
@@ -82,6 +84,8 @@ class DrivingTraining:
         frozen = freeze(network.requires_grad_(True), self.freezing)
         if self.freezing is not None and context.ranks.first:
             say(*frozen.lines())
+        if self.material.recomputes is not None:
+            network.enable_gradient_checkpointing(self.material.recomputes(self.options, base, context))
         settings = self.material.settings(self.options, context.dtype)
         return DrivingTask(
             network, self.material.feed(self.options), settings, base.text, base.autoencoder, context.device
@@ -89,6 +93,8 @@ class DrivingTraining:
 
     def loop(self, task: DrivingTask) -> LoopOptions:
         loop = self.options.loop
+        if self.material.recomputes is not None:  # the network does it by itself: blocks need not be wrapped as well
+            loop = loop.with_(parallel=loop.parallel.with_(recompute=None))
         if self.epochs is None:
             return loop
         assert isinstance(task.feed, Feed)  # as `task` made it

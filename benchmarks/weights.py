@@ -31,7 +31,7 @@ from dwm.evaluation.imagenet_features import ImagenetFeatures
 from dwm.evaluation.networks.efficientnet import EfficientNetLite0
 from dwm.evaluation.networks.files import load_features
 from dwm.evaluation.picture_quality import frame_change, psnr, sharpness
-from dwm.evaluation.prompts import brightness, respond, told
+from dwm.evaluation.prompts import brightness, respond
 from dwm.report import Video, contact_sheet, real_video
 from dwm.runs.evaluate import HELD_OUT
 from dwm.town.dataset import TownDataset
@@ -147,7 +147,7 @@ def generated(pipe: DrivingPipeline, clips: Sequence[Clip], options: argparse.Na
     facts: dict = {"seconds a clip": (time.monotonic() - started) / len(clips)}
     if options.night:
         night, day = (
-            [float(brightness(generate(told(clip, time=word), number))[0]) for number, clip in enumerate(clips)]
+            [float(brightness(generate(clip.with_words(time=word), number))[0]) for number, clip in enumerate(clips)]
             for word in ("night", "day")
         )
         facts["night darker, of"] = [respond(night, day).darker, len(clips)]

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,6 +36,16 @@ def require_numbers(values: Float[Tensor, "b t v ..."], maker: str) -> None:
             f"{maker} gave numbers that are not finite in {int((~good).sum())} of {good.numel()} pictures; compute in float32, "
             "or take a lower guidance"
         )
+
+
+def guided(
+    network: nn.Module, sample: Latents, time: Float[Tensor, "b t v"], prepared: Any, guidance: float
+) -> Latents:
+    """A network's guided prediction, float32; both halves, prepared together with the unconditional one first, go through at
+    once."""
+    both = network(torch.cat([sample, sample]), torch.cat([time, time]), prepared).float()
+    without, with_ = both.chunk(2)
+    return without + guidance * (with_ - without)
 
 
 @dataclass
@@ -113,9 +124,7 @@ class Sampler:
         with self.autocast():
             if self.guidance is None:
                 return self.network(sample, time, prepared).float()
-            both = self.network(torch.cat([sample, sample]), torch.cat([time, time]), prepared).float()
-        without, with_ = both.chunk(2)
-        return without + self.guidance * (with_ - without)
+            return guided(self.network, sample, time, prepared, self.guidance)
 
     def reference_latents(self, batch: ClipBatch, frames: int) -> Latents | None:
         """Latents of the batch's own first pictures; None where none are to be given."""

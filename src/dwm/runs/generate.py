@@ -29,6 +29,7 @@ from dwm.runs.clips import opened_path
 from dwm.runs.edits import edited
 from dwm.runs.memory import all_words, planned
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
+from dwm.runs.steps import steps_line, with_sampling
 from dwm.screen import say
 from dwm.storage import check_folder
 
@@ -62,6 +63,7 @@ class GenerationRun(Options):
     )
     edits: Edits = Field(Edits(), description="what is different from the data")
     negative: str = Field("", description="what the video should not be")
+    fast: bool = Field(False, description="the network for few steps, without guidance; the weights must have one")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
     references: int = Field(0, ge=0, le=3, description="how many of the clip's own first frames are given")
@@ -111,12 +113,10 @@ def completed(run: GenerationRun, card: WeightsCard) -> GenerationRun:
     """The same run with every null that the weights answer filled in, so that its file says everything."""
     window = card.window
     views = run.views or (card.views if run.data is None else None)
-    return run.with_(
+    return with_sampling(run, card).with_(
         frames=run.frames or window or 1,
         fps=run.fps or card.fps,
         size=run.size or (card.sizes[0] if card.sizes else None),
-        steps=run.steps or card.sampling.num_inference_steps,
-        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
         views=views or card.views,
     )
 
@@ -134,7 +134,10 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
         if run.edits.names:
             raise DwmError(f"{asked(run.edits.names)}: of a data set's clip, and none is given; add --data")
     if run.negative and run.guidance == 1:
-        raise DwmError("--negative is told to the half that guidance pushes away from; with --guidance 1 there is none")
+        raise DwmError(
+            f"--negative is told to the half that guidance pushes away from; with {'--fast' if run.fast else '--guidance 1'} "
+            "there is none"
+        )
     if run.edits.words and run.prompt:
         raise DwmError(
             f"{asked(run.edits.words)} changes a part of the clip's captions, which --prompt replaces; give one of them"
@@ -198,6 +201,7 @@ def loaded(run: GenerationRun | Any, clips: Sequence[Clip] | None = None) -> Dri
         device=device,
         words=words,
         offload=plan.how == "offload",
+        fast=getattr(run, "fast", False),
     )
 
 
@@ -252,7 +256,7 @@ def written(
     facts = {
         "weights": run.weights,
         "clip": f"{clip.scene or 'words only'}, {video.length} frames at {video.fps:g} a second, {len(video.views)} views",
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}, computed in {run.dtype}",
+        "sampling": f"{steps_line(run)}, seed {run.seed}, computed in {run.dtype}",
         "time": f"{seconds:.1f} s for {video.length * len(video.views)} pictures of {video.size[0]}×{video.size[1]}",
     }
     report = Report("Generated driving video", words, groups, facts=facts, config=run.model_dump_json(indent=1))

@@ -50,7 +50,7 @@ class DistillationTask(DrivingTask):
         """The clean latents that the teacher's way from step `begin` to the next one points at."""
         options, sample = self.distillation, inputs.sample
         count, first = options.steps * options.substeps, begin * options.substeps
-        sigma = level(first, count, self.shift)
+        start, end = (level(begin + further, options.steps, self.shift) for further in (0, 1))
         with autocast(self.device, self.settings.dtype):
             told = self._told(batch, inputs, guidance=True)
             prepared = self.teacher.prepare(told, (2 * sample.shape[0], *sample.shape[1:]))
@@ -61,4 +61,4 @@ class DistillationTask(DrivingTask):
                 moved = sample + spread(there - here, sample) * velocity
                 sample = torch.where(spread(inputs.is_reference, sample), sample, moved)
         # The straight way there, drawn out to noise level 0.
-        return inputs.sample + spread(sigma / (sigma - there), sample) * (sample - inputs.sample)
+        return inputs.sample + spread(start / (start - end), sample) * (sample - inputs.sample)

@@ -195,7 +195,7 @@ def town_fast() -> Recipe:
         BatchShape(share=0.2, frames=8, views=3),
     )
     return base.with_(
-        data=base.data.with_(clips=96),
+        data=base.data.with_(clips=64),
         autoencoder=(),
         training=TrainingOptions(
             **{name: getattr(last, name) for name in LoopOptions.model_fields},

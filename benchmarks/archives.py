@@ -9,6 +9,7 @@ a temporary folder (--folder names its place) and removed.
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import multiprocessing
 import os
@@ -117,10 +118,12 @@ def contents(data: Path | None) -> list[tuple[str, bytes]]:
     return [*pictures, ("0.pcd.bin", points.round(2).tobytes()), ("1.pcd.bin", points.round(2).tobytes())]
 
 
-def write_tar(path: Path, size: float, mode: str, data: Path | None) -> None:
+def write_tar(path: Path, size: float, packed: bool, data: Path | None) -> None:
     files, written, number = contents(data), 0, 0
-    options = {"compresslevel": 1} if mode.endswith("gz") else {}
-    with tarfile.open(path, mode, **options) as archive:
+    with (
+        gzip.open(path, "wb", compresslevel=1) if packed else path.open("wb") as file,
+        tarfile.open(fileobj=file, mode="w") as archive,
+    ):
         while written < size:
             for name, content in files:
                 info = tarfile.TarInfo(f"sweeps/{number:06d}-{name}")
@@ -132,8 +135,8 @@ def write_tar(path: Path, size: float, mode: str, data: Path | None) -> None:
 
 def packing(folder: Path, gigabytes: float, data: Path | None) -> None:
     plain, packed, out = folder / "in.tar", folder / "in.tgz", folder / "out.zip"
-    write_tar(plain, gigabytes * 1e9, "w", data)
-    write_tar(packed, gigabytes * 1e9, "w:gz", data)
+    write_tar(plain, gigabytes * 1e9, False, data)
+    write_tar(packed, gigabytes * 1e9, True, data)
     content = plain.stat().st_size / 1e6
     unpacked = folder / "unpacked"
 

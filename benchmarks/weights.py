@@ -78,8 +78,9 @@ class Yardstick:
     def compared(self, name: str, made: Video, with_psnr: bool = False) -> Row:
         still = self.real.length == 1
         change = math.nan if still else frame_change(made) / frame_change(self.real)
-        ratios = sharpness(made) / sharpness(self.real), change
-        return Row(name, *self.distances(made, self.real), *ratios, psnr(made, self.real) if with_psnr else None)
+        imagenet, town = self.distances(made, self.real)
+        sharp = sharpness(made) / sharpness(self.real)
+        return Row(name, imagenet, town, sharp, change, psnr(made, self.real) if with_psnr else None)
 
     def halves(self) -> list[float]:
         first, second = ([self.real[index] for index in range(start, len(self.real), 2)] for start in (0, 1))

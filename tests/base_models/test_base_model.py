@@ -111,3 +111,9 @@ def test_a_truncated_file_is_named(folder: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(DwmError, match="vae: cannot be loaded"):
         BaseModel.load(tmp_path / "cut", text=False)
+
+
+def test_loading_says_nothing(folder: Path, capfd) -> None:
+    BaseModel.load(folder)
+    heard = capfd.readouterr()
+    assert (heard.out, heard.err) == ("", "")

@@ -5,6 +5,7 @@ It reads local folders only (safetensors, never a pickle) and knows no driving n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -261,15 +262,19 @@ def _where(folder: Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hides the library's progress bar over a few dozen tensors and its remarks on tokenizer classes."""
+    """Hides the progress bar over a few dozen tensors, and the libraries' remarks on tokenizer classes and accelerate."""
     from transformers.utils import logging as transformers_logging
 
     bar, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    diffusers_log = logging.getLogger("diffusers")
+    diffusers_level = diffusers_log.level
+    diffusers_log.setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        diffusers_log.setLevel(diffusers_level)
         transformers_logging.set_verbosity(level)
         if bar:
             transformers_logging.enable_progress_bar()

@@ -14,6 +14,8 @@ from dwm.config.checks import check
 from dwm.config.registry import find
 from dwm.diffusion.process import FlowGrid
 from dwm.errors import DwmError
+from dwm.runs import drive
+from dwm.runs.drive import DriveRun
 from dwm.runs.generate import GenerationRun
 from dwm.runs.own_base import make_own_base, own_material
 from dwm.runs.steps import with_sampling
@@ -150,6 +152,17 @@ def test_fast_has_steps_and_guidance_of_its_own():
         with pytest.raises(DwmError, match=sentence):
             with_sampling(GenerationRun(fast=True, **asked), seen)
         assert with_sampling(GenerationRun(fast=True, force=True, **asked), seen).with_(**asked).fast
+
+
+def test_a_drive_is_fast_where_it_can_be_and_nothing_else_is_asked():
+    seen = card(find("town-fast"))
+    driven = drive.completed(DriveRun(), seen)
+    assert (driven.fast, driven.steps, driven.guidance) == (True, 4, 1)
+    assert drive.completed(driven, seen) == driven  # as it is recorded
+    for asked in ({"fast": False}, {"steps": 16}, {"guidance": 2.0}):
+        driven = drive.completed(DriveRun(**asked), seen)
+        assert (driven.fast, driven.steps, driven.guidance) == (False, 16, 2)
+    assert not drive.completed(DriveRun(), seen.with_(fast=None)).fast
 
 
 def test_a_distillation_needs_a_teacher():

@@ -132,9 +132,7 @@ Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow conditions.")]
-Fast = Annotated[
-    bool | None, typer.Option("--fast/--no-fast", help="The network for few steps, if the weights have one.")
-]
+Fast = Annotated[bool | None, typer.Option("--fast/--no-fast", help="The network for few steps.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

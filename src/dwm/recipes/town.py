@@ -185,7 +185,7 @@ def town_more() -> Recipe:
 def town_fast() -> Recipe:
     """Few steps: a copy of the embedded network learns to draw in four steps without guidance as that does in eight with it."""
     base = town_more()
-    last = loop(660, seed=6, accumulate=1, decay=0.5).with_(
+    last = loop(500, seed=6, accumulate=1, decay=0.5).with_(
         ema_decay=0.99, optimizer=MUON.with_(lr=2.5e-4, muon_lr=5e-4)
     )
     # Its targets say the same of every clip, so that small batches and few clips will do.

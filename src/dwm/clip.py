@@ -50,6 +50,7 @@ class Clip:
     captions: tuple[tuple[Caption, ...], ...] | None = None
     lidar: LidarTrack | None = None
     description: str = ""
+    crossview_mask: Bool[np.ndarray, "v v"] | None = None
 
     @property
     def length(self) -> int:
@@ -160,7 +161,7 @@ class Clip:
         boxes = None if self.boxes is None else tuple(tuple(row[view] for view in column) for row in self.boxes)
         times, poses = self.times[:, column], self.world_from_ego[:, column]
         with_cameras = replace(self, rig=rig, times=times, world_from_ego=poses, boxes=boxes)
-        return replace(with_cameras, pictures=None, captions=None)
+        return replace(with_cameras, pictures=None, captions=None, crossview_mask=None)
 
     def _require(self, names: Sequence[str]) -> None:
         """Raises DwmError for a name that means none of the clip's boxes."""
@@ -209,6 +210,7 @@ class Clip:
             boxes=cut(self.boxes),
             captions=cut(self.captions),
             lidar=lidar,
+            crossview_mask=None if self.crossview_mask is None else self.crossview_mask[views, views],
         )
 
 

@@ -124,4 +124,4 @@ def test_collate_gives_tensors_of_all_clips():
     batch = collate([clip, make_clip(None, None, NUSCENES_VIEWS, frames=2)], (160, 96))
     assert batch.shape == (2, 2, 6) and batch.layout_boxes.shape == (2, 2, 6, 3, 96, 160)
     assert batch.layout_boxes[0].max() > 0.5 and batch.layout_boxes[1].max() == 0
-    assert batch.times[0, 1, 0] == 500 and batch.crossview_mask.sum() == 2 * 18 and batch.frames is None
+    assert batch.times[0, 1, 0] == 500 and batch.crossview_mask.all() and batch.frames is None

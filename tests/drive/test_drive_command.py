@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dwm.cli.main import app, outcome
+from dwm.data import open_dataset
 from dwm.drive.script import read_script
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
@@ -25,11 +27,11 @@ def weights(pipe: DrivingPipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-@pytest.mark.slow
-def test_a_script_is_driven_recorded_and_driven_again(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script, out = tmp_path / "controls.jsonl", tmp_path / "out"
+@pytest.fixture(scope="module")
+def driven(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a drive of ten frames with another beginning at the seventh."""
+    folder = tmp_path_factory.mktemp("driven")
+    script = folder / "controls.jsonl"
     lines = [
         {"tick": 0, "throttle": 1.0},
         {"tick": 3, "steer": -0.5},
@@ -38,22 +40,47 @@ def test_a_script_is_driven_recorded_and_driven_again(
         {"tick": 8, "prompt": "", "autopilot": True},
     ]
     script.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    told = ["--weights", weights, "--town", 7, "--scene", 1, "--script", script, "--frames", 10, "-o", out]
-    assert dwm("drive", *told, "--json") == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["frames"] == 10 and result["travelled"] > 0
+    asked = ["--weights", weights, "--town", 7, "--scene", 1, "--script", script, "--frames", 10]
+    assert dwm("drive", *asked, "-o", folder / "out") == 0
+    return folder / "out"
 
-    record = read_script(out / "drive.jsonl")
-    assert record.ticks == 10 and record.digest == result["digest"]
+
+@pytest.mark.slow
+def test_a_script_is_driven_recorded_and_driven_again(
+    driven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_script(driven / "drive.jsonl")
+    assert record.ticks == 10
     assert [control.tick for control in record.controls] == [0, 3, 5, 7, 8]
     assert record.controls[1].action.throttle == 1.0, "what a line does not name stays as it was"
-    film = read_film(out / "generated.mp4")
-    assert len(film.frames) == result["pictures"]
-    assert read_film(out / "comparison.mp4").size[1] > 2.5 * film.size[1], "real, layout and generated"
+    film = read_film(driven / "generated.mp4")
+    assert read_film(driven / "comparison.mp4").size[1] > 2.5 * film.size[1], "real, layout and generated"
 
-    assert dwm("drive", "--replay", out / "drive.jsonl", "-o", tmp_path / "again") == 0
-    assert "bit for bit" in capsys.readouterr().out
+    assert dwm("drive", "--replay", driven / "drive.jsonl", "-o", tmp_path / "again", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["digest"] == record.digest, "bit for bit"
+    assert result["frames"] == 10 and result["travelled"] > 0 and len(film.frames) == result["pictures"]
     assert read_script(tmp_path / "again" / "drive.jsonl").digest == record.digest
+    assert (tmp_path / "again" / "scenes.zip").read_bytes() == (driven / "scenes.zip").read_bytes()
+
+
+@pytest.mark.slow
+def test_what_was_driven_is_data_that_the_other_verbs_read(driven: Path, weights: Path, tmp_path: Path) -> None:
+    data = ["--data", driven / "scenes.zip"]
+    assert dwm("data", "check", driven / "scenes.zip") == 0
+    for scene in ("drive-000", "drive-001-real"):
+        assert dwm("data", "show", scene, *data, "-o", tmp_path / f"{scene}.png", "--at", 0.25) == 0
+    # The tiny text encoder reads four tokens, the town's own words are more.
+    words = ["--prompt", "night"]
+    generated = ["--scene", "drive-000", "--weights", weights, "--frames", 4, "-o", tmp_path / "generated", *words]
+    assert dwm("generate", *data, *generated) == 0
+    assert len(read_film(tmp_path / "generated" / "generated.mp4").frames) == 4
+    export = ["--scene", "drive-000-real", "--weights", weights, "-o", tmp_path / "set"]
+    assert dwm("export", "nuscenes", *data, *export) == 0
+    there, again = open_dataset(str(driven / "scenes.zip")), open_dataset(str(tmp_path / "set"))
+    one, other = there["drive-000-real"].clip(0, 4, 4.0), again["drive-000-real"].clip(0, 4, 4.0)
+    assert np.allclose(one.world_from_ego, other.world_from_ego, atol=1e-6)
+    assert [len(row[0]) for row in one.boxes] == [len(row[0]) for row in other.boxes]
 
 
 def test_pictures_that_come_out_otherwise_are_said(

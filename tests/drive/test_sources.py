@@ -96,6 +96,20 @@ def test_the_towns_traffic_brakes_for_a_car_that_stands_in_its_way() -> None:
         assert not touched(car.footprint, moment.boxes.select(moment.boxes.named("vehicle")))
 
 
+def test_a_vehicle_that_sets_out_anew_is_another_one() -> None:
+    source = town()
+    moments = [source.reset(0), *drive(source, *[Action(brake=1.0)] * 200)]
+    last: dict[str, tuple[float, np.ndarray]] = {}
+    for moment in moments:
+        assert moment.boxes is not None
+        for name, center in zip(moment.boxes.instance, moment.boxes.center, strict=True):
+            if name in last:
+                seconds = moment.time - last[name][0]
+                assert np.linalg.norm(center - last[name][1]) < 1.0 + 20 * seconds, name
+            last[name] = (moment.time, center)
+    assert any(mover.trip for mover in source.traffic.movers), "some came to the end of their street"
+
+
 def test_a_crash_is_noticed_stops_the_car_and_lets_it_drive_away() -> None:
     source = town()
     source.reset(0)

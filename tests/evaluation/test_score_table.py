@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -20,6 +21,7 @@ from dwm.evaluation.imagenet_fid import ImagenetFidScore, SetFacts
 from dwm.evaluation.kid import KidScore
 from dwm.evaluation.networks.i3d import I3D
 from dwm.evaluation.precision_recall_score import PrecisionRecallScore
+from dwm.evaluation.score import Kept, Pair
 from dwm.evaluation.score_names import score_names
 from dwm.opendwm.parity.score_inputs import clip as drawn_clip
 from dwm.opendwm.parity.score_inputs import fill, floats
@@ -37,9 +39,18 @@ def scored(name: str, generate=TRUTH, count: int = 3, **options: object):
     )
 
 
+def result_of(score, generated: Video, real: Video):
+    """A score's result over videos of several clips."""
+    return score.result([score.keep(Pair(clip(0), generated[n], real[n])) for n in range(len(real))])
+
+
 @dataclass(frozen=True)
 class Reds:
     mean: float
+
+    @property
+    def headline(self) -> float:
+        return self.mean
 
     def line(self) -> ScoreLine:
         return ScoreLine("reds", f"{self.mean:.2f}", "How red the pictures are.")
@@ -48,14 +59,11 @@ class Reds:
 class RedScore:
     """A score of somebody else's."""
 
-    def __init__(self) -> None:
-        self.values: list[float] = []
+    def keep(self, pair: Pair) -> Kept:
+        return {"red": pair.generated.frames[:, :, :, 0].mean()}
 
-    def add(self, generated: Video, real: Video) -> None:
-        self.values.append(float(generated.frames[:, :, :, 0].mean()))
-
-    def result(self) -> Reds:
-        return Reds(sum(self.values) / len(self.values))
+    def result(self, kept: Sequence[Kept]) -> Reds:
+        return Reds(float(torch.stack([clip["red"] for clip in kept]).mean()))
 
 
 REDS = ScoreKind(lambda tools: RedScore(), "picture", 2)
@@ -179,26 +187,22 @@ def test_every_distance_is_smallest_for_the_truth() -> None:
         lambda colours: KidScore(colours, options),
         lambda colours: ImagenetFidScore(colours, options),
     ):
-        same, changed = make(Colours()), make(Colours())
-        same.add(real, real)
-        changed.add(Video(other.frames * 0.5, 4.0, NUSCENES_VIEWS), real)
-        assert same.result().distance < changed.result().distance
-        assert "36" in changed.result().line().meaning or "72" in changed.result().line().meaning
+        changed = result_of(make(Colours()), Video(other.frames * 0.5, 4.0, NUSCENES_VIEWS), real)
+        assert result_of(make(Colours()), real, real).distance < changed.distance
+        assert "36" in changed.line().meaning or "72" in changed.line().meaning
 
 
 def test_precision_and_recall_of_the_truth_are_whole() -> None:
-    score = PrecisionRecallScore(Colours(), 3)
-    score.add(videos(4), videos(4))
-    assert score.result().line().value == "1.00 / 1.00"
+    assert result_of(PrecisionRecallScore(Colours(), 3), videos(4), videos(4)).line().value == "1.00 / 1.00"
 
 
 def test_scores_that_share_features_look_once() -> None:
     colours = Colours()
     tools = Tools(EvaluationOptions(), town=colours)
     first, second = FidScore(tools.town_features), KidScore(tools.town_features, tools.options)
-    generated, real = videos(2), videos(2, seed=1)
+    pair = Pair(clip(0), videos(1), videos(1, seed=1))
     for score in (first, second):
-        score.add(generated, real)
+        score.keep(pair)
     assert colours.calls == 2
 
 
@@ -206,7 +210,7 @@ def test_imagenet_fid_refuses_another_size() -> None:
     score = ImagenetFidScore(Colours(), EvaluationOptions())
     small = Video(videos(2).frames[..., ::2, ::2], 4.0, NUSCENES_VIEWS)
     with pytest.raises(DwmError, match=r"differ in size 16×8 and 32×16"):
-        score.add(small, videos(2))
+        score.keep(Pair(clip(0), small[0], videos(1)))
 
 
 def test_another_time_of_day_is_a_difference() -> None:
@@ -224,8 +228,7 @@ def test_real_imagenet_features_fall_under_growing_damage() -> None:
 
     def distance(amount: float) -> float:
         score = known_scores()["imagenet_fid"].make(tools)
-        score.add(Video(real.frames + amount * noise, 4.0, NUSCENES_VIEWS), real)
-        return score.result().distance
+        return result_of(score, Video(real.frames + amount * noise, 4.0, NUSCENES_VIEWS), real).distance
 
     distances = [distance(amount) for amount in (0, 0.02, 0.1, 0.4)]
     assert distances[0] == pytest.approx(0, abs=1e-6)
@@ -241,9 +244,7 @@ def test_fvd_sees_frames_in_another_order(tmp_path: Path) -> None:
     real, backwards = (Video(side, 12.0, ("CAM_FRONT", "CAM_BACK")) for side in (frames, frames.flip(1)))
 
     def fvd(generated: Video) -> float:
-        score = known_scores()["fvd"].make(tools)
-        score.add(generated, real)
-        return score.result().distance
+        return result_of(known_scores()["fvd"].make(tools), generated, real).distance
 
     assert fvd(real) == pytest.approx(0, abs=1e-6)
     assert fvd(backwards) > 0.1

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_scores import clip
 
 from dwm.evaluation import EvaluationOptions, Tools, known_scores
 from dwm.evaluation.networks.files import FILES, torch_checkpoints
 from dwm.evaluation.networks.inception import Inception
+from dwm.evaluation.score import Pair
 from dwm.opendwm.parity.score_inputs import fill, pictures
 from dwm.report import Video
 
@@ -57,9 +59,8 @@ def test_the_same_pictures_score_the_same(tmp_path: Path, monkeypatch: pytest.Mo
         tools = Tools(options)
         made = {name: known_scores()[name].make(tools) for name in scores}
     generated, real = (Video(side[None, :, None].float() / 255, 1.0, ("CAM_FRONT",)) for side in sides.values())
-    for score in made.values():
-        score.add(generated, real)
-    fid, kid, shares = (made[name].result() for name in scores)
+    pair = Pair(clip(0), generated, real)
+    fid, kid, shares = (made[name].result([made[name].keep(pair)]) for name in scores)
 
     # Fewer pictures than features: what their eigenvalues lose is about 1e-4; torch-fidelity's means are float32.
     assert fid.distance == pytest.approx(judged["frechet_inception_distance"], abs=2e-3)

@@ -60,12 +60,12 @@ def test_scores_on_the_way_change_no_loss_and_choose_the_best_saves(tmp_path: Pa
     )
     train_run(run, tmp_path / "plain", resume=False)
     preview = run.preview.with_(score_every=1, score_clips=2)
-    scored = run.with_(preview=preview, evaluation=run.evaluation.with_(scores=("town_fid",)))
+    scored = run.with_(preview=preview, evaluation=run.evaluation.with_(scores=("box_pixels",), optional=()))
     train_run(scored, tmp_path / "scored", resume=False)
     stage = tmp_path / "scored" / "driving"
     told = {number: json.loads((stage / f"scores/{number:06d}.json").read_text()) for number in (1, 2)}
     kept = json.loads((stage / "checkpoints/scores.json").read_text())
-    assert kept == {str(number): score["town_fid"]["distance"] for number, score in told.items()}
+    assert kept == {str(number): -score["box_pixels"]["share"] for number, score in told.items()}
     losses = [
         [json.loads(line)["loss"] for line in (tmp_path / name / "driving/log.jsonl").read_text().splitlines()]
         for name in ("plain", "scored")

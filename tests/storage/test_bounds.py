@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dwm.data.package.parquet import read_parquet
 from dwm.data.pictures import open_picture
+from dwm.data.tables.parquet import read_parquet
 from dwm.errors import DwmError
 from dwm.storage import limits, open_tree, read_file, zip_tar
 

@@ -13,7 +13,7 @@ from s3_reader import read_many
 from test_archives import FILES, holds_all, write_tar, write_zip
 
 from dwm.config.data import SourceOptions
-from dwm.data import open_dataset
+from dwm.data import ReadOptions, open_dataset
 from dwm.errors import DwmError
 from dwm.runs.clips import opened
 from dwm.storage import open_tree
@@ -205,3 +205,38 @@ def test_waymos_records_in_a_bucket_are_read_by_ranges(server, shared):
     assert clip.pictures.load(0, 2).shape == (1280, 1920, 3)
     starts = [int(asked.partition("=")[2].partition("-")[0]) for _, _, asked, _ in server.log() if asked]
     assert starts == [1064781]  # where the sixth record's body begins: nothing before it is read
+
+
+SETS = {
+    "waymo v2": ("waymo/v2/training", "training", "1071392229495085036_1844_790_1864_790", None),
+    "argoverse": ("argoverse2", "", "7fab2350-7eaf-3b7e-a39d-6937a4c1bede", "*val-000.tar"),
+    "kitti360": ("kitti360", "", "2013_05_28_drive_0000_sync", "*.zip"),
+    "opendv": ("opendv", "", "dwm_made_01.mp4", "*made_01.mp4"),
+}
+"""Folder below the shared data, where it goes, a scene, and which of its files (None: all)."""
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be opened and are left out")
+@pytest.mark.parametrize("name", SETS)
+def test_other_sets_in_a_bucket_read_as_in_their_folder(server, shared, tmp_path, name):
+    place, below, scene, pattern = SETS[name]
+    source = shared / "data" / place
+    files = [file for file in source.rglob(pattern or "*") if file.is_file() and ".dwm" not in file.parts]
+    files += [
+        file for part in ("calibration", "data_2d_raw", "meta") for file in (source / part).rglob("*") if file.is_file()
+    ]
+    prefix = f"sets/{name.replace(' ', '-')}"
+    contents = {f"{below}/{file.relative_to(source)}".lstrip("/"): file.read_bytes() for file in files}
+    server.put({f"{prefix}/{key}": data for key, data in contents.items()})
+    for key, data in contents.items():
+        (tmp_path / "here" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / key).write_bytes(data)
+    options = ReadOptions(missing_captions="empty")
+    there = open_dataset(f"s3://{BUCKET}/{prefix}", options=options, endpoint=server.url)[scene].clip(0, 1)
+    here = open_dataset(tmp_path / "here", options=options)[scene].clip(0, 1)
+    assert there.views == here.views and (there.times == here.times).all()
+    assert (there.pictures.load(0, 0) == here.pictures.load(0, 0)).all()
+    assert (there.lidar is None) == (here.lidar is None)
+    if here.lidar is not None:
+        assert (there.lidar.points[0] == here.lidar.points[0]).all()
+        assert len(there.boxes[0][0]) == len(here.boxes[0][0]) > 0

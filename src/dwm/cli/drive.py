@@ -22,12 +22,16 @@ def drive(
     scene: Annotated[str | None, typer.Option("--scene", help="Scene of the data set, or the town's number.")] = None,
     start: Annotated[float | None, typer.Option("--start", min=0, help="Seconds into a data set's scene.")] = None,
     town: Annotated[int | None, typer.Option("--town", min=0, help="Seed of the town's streets.")] = None,
+    carla: Annotated[str | None, typer.Option("--carla", help="HOST:PORT of a CARLA server to drive in.")] = None,
     script: Annotated[Path | None, typer.Option("--script", help="Drive what a file says, without a page.")] = None,
     replay: Annotated[Path | None, typer.Option("--replay", help="Drive a record again: the same pictures.")] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Length of a drive without a page.")
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="The same in frames.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Send pictures to rtsp://… (also rtmp, srt, udp, tcp).")
+    ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Words for all views.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time of day.")] = None,
     weather: Annotated[str | None, typer.Option("--weather", help="Weather.")] = None,
@@ -64,6 +68,7 @@ def drive(
         "scene": scene,
         "start": start,
         "town": town,
+        "carla": carla,
         "prompt": prompt,
         "time": time,
         "weather": weather,
@@ -81,18 +86,20 @@ def drive(
         "force": force or None,
     }
     if script is None and replay is None and seconds is None and frames is None:
-        _with_page(given, host, port, output, quiet, as_json)
+        _with_page(given, host, port, output, to, quiet, as_json)
         return
-    _without_page(given, script, replay, seconds, frames, output, quiet, as_json)
+    _without_page(given, script, replay, seconds, frames, output, to, quiet, as_json)
 
 
-def _with_page(given: dict[str, Any], host: str, port: int, output: Path | None, quiet: bool, as_json: bool) -> None:
+def _with_page(
+    given: dict[str, Any], host: str, port: int, output: Path | None, to: str | None, quiet: bool, as_json: bool
+) -> None:
     from dwm.cli.output import note
     from dwm.cli.runs import saved
     from dwm.runs.drive import DriveRun
     from dwm.runs.drive_page import serve
 
-    files = serve(saved(DriveRun, None, given), host, port, output, lambda text: note(text, quiet))
+    files = serve(saved(DriveRun, None, given), host, port, output, lambda text: note(text, quiet), to)
     finish(["written:", *written(files)] if files else ["nothing was recorded"], {"files": files}, quiet, as_json)
 
 
@@ -103,6 +110,7 @@ def _without_page(
     seconds: float | None,
     frames: int | None,
     output: Path | None,
+    to: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -124,7 +132,7 @@ def _without_page(
         controls = AUTOPILOT if script is None else read_script(script)
         run = saved(DriveRun, None, given)
     ticks = frames or (None if seconds is None else max(1, round(seconds * _fps(run))))
-    driven = run_drive(run, controls, output, ticks)
+    driven = run_drive(run, controls, output, ticks, to)
     rate = driven.pictures * len(driven.run.views or ()) / max(driven.seconds, 1e-9)
     same = replay is not None and driven.ticks == controls.ticks and driven.digest == controls.digest
     lines = [

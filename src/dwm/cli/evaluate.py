@@ -13,13 +13,13 @@ from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import saved, verb_of
 
 if TYPE_CHECKING:
-    from dwm.runs.evaluate import Evaluated
+    from dwm.runs.evaluate import Evaluated, EvaluationRun
 
 
 def evaluate(
     records: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[A B]", help="Two records of scores to compare; nothing is generated."),
+        typer.Argument(metavar="[A B]", help="Two records of scores, or two folders of weights, to compare."),
     ] = None,
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
@@ -29,8 +29,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--scores",
-            help="Some of layout_retrieval, prompt_response, town_fid (the default), imagenet_fid, fid, kid, "
-            "precision_recall, fvd.",
+            help="Some of layout_retrieval, prompt_response, box_pixels, view_agreement, warp_error (the default), "
+            "weather_response, town_fid, imagenet_fid, fid, kid, precision_recall, fvd.",
         ),
     ] = None,
     features: Annotated[
@@ -58,11 +58,7 @@ def evaluate(
 ) -> None:
     """Generate clips that training never saw and measure them against real ones."""
     hush(quiet or as_json)
-    keep(f"nothing of these scores; start it again with the same command (output {output})")
-    if records:
-        compare(records, quiet, as_json)
-        return
-    from dwm.runs.evaluate import EvaluationRun
+    keep(f"the clips that are done; the same command goes on (output {output})")
     from dwm.runs.evaluate import evaluate as run_evaluation
 
     options = {
@@ -84,6 +80,11 @@ def evaluate(
     }
     choices = {"scores": flags.names(scores), "seed": seed, "features": None if features is None else str(features)}
     choices = {key: value for key, value in choices.items() if value is not None}
+    if scores is not None:
+        choices["optional"] = ()
+    if records:
+        compare(records, config, options, choices, output, quiet, as_json)
+        return
     if config is not None and verb_of(config) != "evaluate":
         result = training_run(config, options, choices, output, root)
         if result is None:
@@ -91,23 +92,48 @@ def evaluate(
         finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)
         return
     flags.no_root(root)
+    result = run_evaluation(chosen_run(config, options, choices), output)
+    if result is not None:
+        finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)
+
+
+def chosen_run(config: Path | None, options: dict[str, Any], choices: dict[str, Any]) -> EvaluationRun:
+    """The run of these flags; `choices` change what is measured."""
+    from dwm.runs.evaluate import EvaluationRun
+
     run = saved(EvaluationRun, config, options)
     if choices:
         run = saved(EvaluationRun, None, {**run.model_dump(), "scores": {**run.scores.model_dump(), **choices}})
-    result = run_evaluation(run, output)
-    finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)
+    return run
 
 
-def compare(records: list[Path], quiet: bool, as_json: bool) -> None:
-    """Prints the numbers of two records side by side."""
-    if len(records) != 2:
-        raise typer.BadParameter(f"two records are compared (folders, or their scores.json), {len(records)} given")
-    from dwm.runs.score_record import compare as side_by_side
+def compare(
+    names: list[Path],
+    config: Path | None,
+    options: dict[str, Any],
+    choices: dict[str, Any],
+    output: Path,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Two records side by side with paired tests; weights are evaluated first."""
+    if len(names) != 2:
+        raise typer.BadParameter(f"two records or folders of weights are compared, {len(names)} given")
+    from dwm.runs.compare import cells, compared, evaluated_both, is_record, weights_named
 
-    numbers = side_by_side(*records)
-    width = max(map(len, numbers), default=0)
-    lines = [f"{key:{width}}  {a:>12.6g}  {b:>12.6g}" for key, (a, b) in numbers.items()]
-    finish([f"{'':{width}}  {records[0]}  {records[1]}", *lines], numbers, quiet, as_json)
+    if all(map(is_record, names)):
+        result = compared(names[0], names[1], output)
+    else:
+        result = evaluated_both(chosen_run(config, options, choices), weights_named(names), output)
+    if result is None:
+        return
+    rows = [("", "A", "95 %", "B", "95 %", "B - A", "95 %", "p", "better"), *map(cells, result.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    width = max(map(len, result.numbers), default=0)
+    plain = [f"{key:{width}}  {a:>12.6g}  {b:>12.6g}" for key, (a, b) in result.numbers.items()]
+    heads = [f"A: {names[0]}", f"B: {names[1]}", f"{result.clips} clips"]
+    finish([*heads, *lines, "", *plain, "written:", *written(result.files)], result.numbers, quiet, as_json)
 
 
 def _lines(result: Evaluated) -> list[str]:

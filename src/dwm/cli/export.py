@@ -31,20 +31,30 @@ app = typer.Typer(
 )
 
 
-def _run(
-    edits: Path | None, time: str | None, weather: str | None, remove: list[str] | None, **given: Any
+def export_run(
+    edits: Path | None, time: str | None, weather: str | None, remove: tuple[str, ...] | None, **fields: Any
 ) -> ExportRun:
-    """The run of these flags; a flag that is None was not given."""
+    """The run of these fields; one that is None was not given."""
     from dwm.config.files import validated
     from dwm.data.edits import Edits
     from dwm.runs.edits import all_edits
     from dwm.runs.export import ExportRun
 
-    changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None}
-    given |= {"edits": all_edits(Edits(), edits, **changes), "part": flags.part(given["part"])}
-    given |= {"views": flags.names(given["views"]), "size": flags.size(given["size"])}
+    fields["edits"] = all_edits(Edits(), edits, time=time, weather=weather, remove=remove)
+    return validated(ExportRun, {key: value for key, value in fields.items() if value is not None}, "command line")
+
+
+def _run(
+    edits: Path | None, time: str | None, weather: str | None, remove: list[str] | None, **given: Any
+) -> ExportRun:
+    """The run of these flags, as the command line gives them."""
+    given |= {
+        "part": flags.part(given["part"]),
+        "views": flags.names(given["views"]),
+        "size": flags.size(given["size"]),
+    }
     given |= {"scenes": tuple(given["scenes"] or ()), "dtype": given["dtype"] and given["dtype"].value}
-    return validated(ExportRun, {key: value for key, value in given.items() if value is not None}, "command line")
+    return export_run(edits, time, weather, tuple(remove) if remove else None, **given)
 
 
 @app.command(
@@ -89,6 +99,11 @@ def nuscenes(
         views=views, size=size, steps=steps, guidance=guidance, seed=seed, weights=weights, part=part, device=device,
         dtype=dtype, version=version, force=force,
     )  # fmt: skip
+    exported(run, output, quiet, as_json)
+
+
+def exported(run: ExportRun, output: Path, quiet: bool, as_json: bool) -> None:
+    """Does an export as a nuScenes set and says what was made."""
     from dwm.runs.export import export_nuscenes
 
     done = export_nuscenes(run, output)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,18 @@ from dwm.cli import flags
 from dwm.cli.interrupt import keep
 from dwm.cli.output import finish, hush, written
 from dwm.cli.runs import saved, verb_of
+
+if TYPE_CHECKING:
+    from dwm.runs.export import ExportRun
+
+KEY_FRAMES = 2.0
+"""Frames a second of a data set's key frames, where no other rate is asked for."""
+
+
+class As(str, Enum):
+    """What a generation is written as, where that is not a video."""
+
+    nuscenes = "nuscenes"
 
 
 def generate(
@@ -27,6 +40,12 @@ def generate(
     edits: flags.Edits = None,
     references: Annotated[
         int | None, typer.Option("--references", min=0, max=3, help="Its first frames that are given.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="A first frame of your own; once, or once for each view.")
+    ] = None,
+    layout: Annotated[
+        As | None, typer.Option("--as", help="nuscenes: a data set of the scene, as `dwm export` writes it.")
     ] = None,
     frames: flags.Frames = None,
     fps: flags.Fps = None,
@@ -62,6 +81,7 @@ def generate(
         "prompt": tuple(prompt) if prompt else None,
         "negative": negative,
         "references": references,
+        "image": tuple(image) if image else None,
         "frames": frames,
         "fps": fps,
         "views": flags.names(views),
@@ -79,6 +99,9 @@ def generate(
         "force": force or None,
     }
     changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None, "ego_left": ego_left}
+    if layout is not None:
+        export(options, {**changes, "edits": edits}, config, output, quiet, as_json)
+        return
     if config is not None and verb_of(config) != "generate":
         files = training_run(config, options | changes | {"edits": edits}, output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
@@ -98,6 +121,41 @@ def generate(
         quiet,
         as_json,
     )
+
+
+def export(
+    options: dict[str, Any], changes: dict[str, Any], config: Path | None, output: Path, quiet: bool, as_json: bool
+) -> None:
+    """The same scene as a data set: `dwm export nuscenes` of it alone."""
+    from dwm.cli.export import export_run, exported
+    from dwm.errors import DwmError
+
+    if config is not None:
+        raise DwmError("--as nuscenes: takes flags alone, no -c")
+    for name in ("prompt", "negative", "references", "image", "start", "key_frames_only", "compile", "offload"):
+        if options.pop(name):
+            flag = name.replace("_", "-").removesuffix("-only")
+            raise DwmError(
+                f"--{flag}: a data set is of a whole scene by its own captions (--as nuscenes); leave it out"
+            )
+    if options["data"] is None:
+        raise DwmError("--as nuscenes: of which scene? give --data (and --scene)")
+    if changes.pop("ego_left") is not None:
+        raise DwmError("--ego-left: give it in a file of --edits for --as nuscenes")
+    frames, scene = options.pop("frames"), options.pop("scene")
+    rate = options["fps"] or KEY_FRAMES
+    options["seconds"] = None if frames is None else (frames - 1) / rate
+    run = export_run(**changes, **options, scenes=(scene,) if scene else None)
+    if not scene:
+        run = first_scene(run)
+    exported(run, output, quiet, as_json)
+
+
+def first_scene(run: ExportRun) -> ExportRun:
+    """The run with the first scene of its data set, as `dwm generate` takes it."""
+    from dwm.runs.export import opened_set
+
+    return run.with_(scenes=(opened_set(run).scenes[0].name,))
 
 
 def training_run(config: Path, flags: dict[str, Any], output: Path, root: Path | None = None) -> list[Path]:

@@ -53,7 +53,7 @@ class SourceOptions(Options):
     made_up_layout: float | None = Field(None, description="grey level of layout pictures where a set has none")
     uncalibrated: bool = Field(False, description="cameras without known calibration: told as none")
     crossview_mask: tuple[tuple[bool, ...], ...] | None = Field(
-        None, description="which views see each other; none: nuScenes' ring where the cameras are its own"
+        None, description="which views see each other; none: as the cameras stand and look"
     )
     ratio: float | None = Field(
         None, gt=0, description="share of the clips that are seen, relative to the other sets'; none: every clip once"

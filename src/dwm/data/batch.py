@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dwm.clip import Clip, ring_mask
+from dwm.clip import Clip
 from dwm.clip_batch import ClipBatch, as_floats
-from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.captions import words
+from dwm.data.crossview import crossview_mask
 from dwm.data.layout import draw_boxes, draw_map
 from dwm.data.options import CaptionOptions, LayoutOptions
 from dwm.errors import DwmError
@@ -70,7 +70,7 @@ def prepare(
         layout_boxes=draw(boxes),
         layout_map=draw(lanes),
         captions=said,
-        crossview_mask=crossview_mask(clip.views),
+        crossview_mask=crossview_mask(clip),
         scenes=(clip.scene,),
     )
 
@@ -94,14 +94,6 @@ def merge(batches: Sequence[ClipBatch]) -> ClipBatch:
     if len(said) == len(batches):
         captions = tuple(clip for words in said for clip in words)
     return ClipBatch(captions=captions, scenes=tuple(name for batch in batches for name in batch.scenes), **joined)
-
-
-def crossview_mask(views: Sequence[str]) -> Tensor | None:
-    """(1, v, v): which views see each other, where all are nuScenes' cameras: their part of the ring. Else None."""
-    if not set(views) <= set(NUSCENES_VIEWS):
-        return None
-    index = [NUSCENES_VIEWS.index(name) for name in views]
-    return torch.from_numpy(ring_mask(len(NUSCENES_VIEWS))[np.ix_(index, index)])[None]
 
 
 def _join(name: str, batches: Sequence[ClipBatch]) -> Tensor | None:

@@ -13,7 +13,7 @@ import pyarrow.csv
 
 from dwm.conventions import CAPTION_KEYS
 from dwm.data.captions import CaptionFiles
-from dwm.data.package.parquet import read_parquet
+from dwm.data.tables.parquet import read_parquet
 from dwm.errors import DwmError, nearest
 from dwm.storage import atomic_write, check_folder, limits, open_binary, read_file, regular
 from dwm.strict_json import parse_json

@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,8 @@ from dwm.data.tables.check import check_tables
 from dwm.data.tables.dataset import open_tables
 from dwm.data.tables.index import open_index
 from dwm.data.tables.scene_tables import SceneTables
-from dwm.data.waymo.tables import open_waymo, segment_files
+from dwm.data.waymo.open import has_segments, open_waymo
+from dwm.data.waymo.splits import FOLDERS
 from dwm.errors import DwmError, nearest
 from dwm.storage import Tree, open_tree
 
@@ -63,6 +64,8 @@ class Format:
     is_drawn: bool = False
     repeats_views: bool = False
     """Whether one camera may stand in several places of a clip."""
+    folders_of_splits: Mapping[str, str] = field(default_factory=dict)
+    """Which version holds an official split, where splits are folders."""
     noun: str = "data set"
     """What a run lacks where its path leads nowhere."""
 
@@ -90,11 +93,12 @@ FORMATS = {
         Format(
             "waymo",
             "Waymo Open",
-            "Waymo segments (segment-….tfrecord, or a folder of them such as training)",
-            ("segment-*.tfrecord", "*/segment-*.tfrecord"),
-            lambda tree: bool(segment_files(tree)),
+            "Waymo segments (segment-….tfrecord, or component folders such as vehicle_pose; or a folder of them)",
+            ("segment-*.tfrecord", "*/segment-*.tfrecord", "vehicle_pose/*.parquet", "*/vehicle_pose/*.parquet"),
+            has_segments,
             open_waymo,
             repeats_views=True,
+            folders_of_splits=FOLDERS,
         ),
         Format(
             "argoverse",
@@ -206,6 +210,8 @@ def open_dataset(
         return line.draw(settings, options)
     tree = open_tree(path, endpoint)
     line = recognised(tree)
+    if version is None and isinstance(split, str) and (folder := line.folders_of_splits.get(split)) in tree.folders():
+        version = folder
     if line.open is not None:
         return line.open(tree, version, split, options)
     assert line.tables is not None

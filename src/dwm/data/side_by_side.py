@@ -61,6 +61,7 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
         times=np.concatenate([clip.times - clip.times[0, 0] for clip in clips], 1),
         world_from_ego=np.concatenate([clip.world_from_ego for clip in clips], 1),
         pictures=Beside(tuple(clip.pictures for clip in clips if clip.pictures is not None)),
+        crossview_mask=np.eye(len(clips), dtype=bool),
         captions=None if None in said else tuple(sum(row, ()) for row in zip(*filter(None, said), strict=True)),
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from shapely import STRtree, box, polygons
+from shapely import Geometry, STRtree, box, polygons
 from shapely.affinity import affine_transform
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 
 from dwm.clip import Boxes
 from dwm.drive.source import Action
@@ -96,6 +97,14 @@ def wheel_towards(car: Bicycle, target: Float[np.ndarray, "2"]) -> float:
     dx, dy = float(target[0]) - car.x, float(target[1]) - car.y
     aside = -math.sin(car.yaw) * dx + math.cos(car.yaw) * dy
     return math.atan(2 * WHEELBASE * aside / max(dx * dx + dy * dy, 0.25))
+
+
+def outside(footprint: Polygon, road: Sequence[Polygon | LineString], tree: STRtree) -> bool:
+    """Whether a part of the car stands on none of the road's areas; `tree` is of those."""
+    left: Geometry = footprint
+    for index in tree.query(footprint, predicate="intersects").tolist():
+        left = left.difference(road[index])
+    return left.area > 0.05 * footprint.area
 
 
 def touched(footprint: Polygon, boxes: Boxes | None) -> set[str]:

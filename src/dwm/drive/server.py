@@ -82,6 +82,12 @@ class Server:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/" + ("" if self.host in LOOPBACK else f"?token={self.token}")
 
+    @property
+    def program_url(self) -> str:
+        """Where a program connects by WebSocket, with the token."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"ws://{host}:{self.port}/drive?token={self.token}"
+
     def start(self) -> None:
         self.thread.start()
 

@@ -46,7 +46,8 @@ class Moment:
 
     time: seconds since the reset; speed: m/s, negative backwards; steering: the front wheels' angle in radians, left positive;
     travelled: metres since the reset; boxes None: not annotated. `crash` names what the car ran into during this tick;
-    `notes` are for people: a crash, the road left, a new street.
+    `notes` are for people: a crash, the road left, a new street. `pictured_from`: the car's pose in the source's own pictures,
+    where they were taken from another place than `world_from_ego`.
     """
 
     time: float
@@ -61,6 +62,7 @@ class Moment:
     off_road: bool = False
     autopilot: bool = False
     notes: tuple[str, ...] = field(default=())
+    pictured_from: Float[np.ndarray, "4 4"] | None = None
 
 
 @runtime_checkable

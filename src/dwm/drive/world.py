@@ -15,11 +15,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dwm.checkpoints.card import Size
+from dwm.clip import Rig
 from dwm.clip_batch import ClipBatch
 from dwm.drive.source import Action, Moment, Source, clip_of
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 from dwm.generation.live import LiveVideo, live_video
+from dwm.report import Video
 
 LONGEST_PROMPT = 2000
 """Letters of a prompt; encoders read a small part of so many."""
@@ -29,11 +31,14 @@ LONGEST_PROMPT = 2000
 class Picture:
     """What the network drew for one frame, the moment that it was told, and its frame number, counted from 0.
 
-    layout: the boxes and the map that it was told; real: what the source itself saw, where that was asked for.
+    rig: the cameras at that moment; prompt: the words that took the place of the source's, if any; layout: the boxes and the map
+    that it was told; real: what the source itself saw, where that was asked for.
     """
 
     frame: int
     moment: Moment
+    rig: Rig
+    prompt: str | None
     views: UInt8[np.ndarray, "v h w 3"]
     layout: UInt8[np.ndarray, "v h w 3"] | None = None
     real: UInt8[np.ndarray, "v h w 3"] | None = None
@@ -106,8 +111,11 @@ class DrivingWorld:
         self.moment = self.source.step(action)
         told = self.pipe.conditions(clip_of([self.moment], self.source), self.prompt, self.size)
         self.waiting.append(
-            partial(Picture, frame=self.frame, moment=self.moment, layout=layout_of(told), real=self._real())
-        )
+            partial(
+                Picture, frame=self.frame, moment=self.moment, rig=self.source.rig, prompt=self.prompt,
+                layout=layout_of(told), real=self._real(),
+            )
+        )  # fmt: skip
         self.frame += 1
         finished = self.video.send(told)
         first, self.waiting = self.waiting[: len(finished)], self.waiting[len(finished) :]
@@ -133,3 +141,9 @@ def layout_of(told: ClipBatch) -> UInt8[np.ndarray, "v h w 3"] | None:
 def as_bytes(pictures: Float[Tensor, "1 v 3 h w"]) -> UInt8[np.ndarray, "v h w 3"]:
     """Pictures in [0, 1] as bytes."""
     return (pictures[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
+    """One frame's views side by side, named."""
+    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
+    return Video(pictures, 1.0, names).mosaic().frames[0]

@@ -8,6 +8,7 @@ from .frechet import Gaussian as Gaussian
 from .frechet import frechet_distance as frechet_distance
 from .measure import Scores as Scores
 from .measure import evaluate as evaluate
+from .options import DEFAULT_OPTIONAL as DEFAULT_OPTIONAL
 from .options import DEFAULT_SCORES as DEFAULT_SCORES
 from .options import EvaluationOptions as EvaluationOptions
 from .prompts import PromptResponse as PromptResponse
@@ -16,6 +17,7 @@ from .prompts import prompt_response as prompt_response
 from .retrieval import Retrieval as Retrieval
 from .retrieval import layout_retrieval as layout_retrieval
 from .retrieval import thumbnails as thumbnails
+from .score import Pair as Pair
 from .score import Plan as Plan
 from .score import Score as Score
 from .score import ScoreKind as ScoreKind

@@ -1,31 +1,29 @@
-"""Features of both sides as they come, for scores that compare samples with one another."""
+"""Features of both sides of each clip, for scores of whole sets of pictures or views."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dwm.evaluation.features import FeatureExtractor
-from dwm.report import Video
+from dwm.evaluation.score import Kept, Pair
+
+GENERATED, REAL = "generated", "real"
 
 
-class FeatureSets:
-    """All features, in float32: 8 kB a picture of Inception's."""
+class FeatureScore:
+    """Keeps a clip's features in float32: 8 kB a picture of Inception's."""
 
     def __init__(self, features: FeatureExtractor) -> None:
         self._features = features
-        self._generated: list[Tensor] = []
-        self._real: list[Tensor] = []
 
-    def add(self, generated: Video, real: Video) -> None:
-        self._generated.append(self._features(generated))
-        self._real.append(self._features(real))
+    def keep(self, pair: Pair) -> Kept:
+        return {GENERATED: self._features(pair.generated), REAL: self._features(pair.real)}
 
-    @property
-    def generated(self) -> Float[Tensor, "n d"]:
-        return torch.cat(self._generated)
 
-    @property
-    def real(self) -> Float[Tensor, "m d"]:
-        return torch.cat(self._real)
+def features_of(kept: Sequence[Kept], side: str) -> Float[Tensor, "n d"]:
+    """One side's features of all clips, one after another."""
+    return torch.cat([clip[side] for clip in kept])

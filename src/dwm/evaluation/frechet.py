@@ -91,6 +91,21 @@ def frechet(a: Gaussian, b: Gaussian) -> Frechet:
     return Frechet(float(means), float(a.covariance.trace()), float(b.covariance.trace()), float(root))
 
 
+def sample_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+    """`frechet_distance` of two sets of features, without a covariance where each set is smaller than they are wide.
+
+    Raises DwmError for fewer than two samples a side.
+    """
+    if max(len(a), len(b)) > a.shape[1] or min(len(a), len(b)) < 2:
+        return frechet_distance(FeatureSums.of(a).gaussian(), FeatureSums.of(b).gaussian())
+    a, b = (features.detach().to("cpu", torch.float64) for features in (a, b))
+    means = (a.mean(dim=0) - b.mean(dim=0)).square().sum()
+    spread_a, spread_b = ((side - side.mean(dim=0)) / (len(side) - 1) ** 0.5 for side in (a, b))
+    root = torch.linalg.svdvals(spread_a @ spread_b.T).sum()
+    trace_a, trace_b = (float(spread.square().sum()) for spread in (spread_a, spread_b))
+    return Frechet(float(means), trace_a, trace_b, float(root)).distance
+
+
 def _factor(gaussian: Gaussian) -> Float[Tensor, "d r"]:
     values, vectors = torch.linalg.eigh(gaussian.covariance)
     largest = values.clamp(min=0).amax()

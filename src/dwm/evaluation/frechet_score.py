@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_of
 from dwm.evaluation.features import FeatureExtractor
-from dwm.evaluation.frechet import FeatureSums, frechet_distance
-from dwm.report import ScoreLine, Video
+from dwm.evaluation.frechet import FeatureSums, frechet_distance, sample_distance
+from dwm.evaluation.score import Kept
+from dwm.report import ScoreLine
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,10 @@ class FrechetResult:
     between_real_halves: float | None
 
     name: ClassVar[str] = "frechet"
+
+    @property
+    def headline(self) -> float:
+        return self.distance
 
     def line(self) -> ScoreLine:
         return ScoreLine(self.name, f"{self.distance:.2f}", self.meaning())
@@ -38,39 +45,30 @@ class FrechetResult:
 Kind = TypeVar("Kind", bound=FrechetResult)
 
 
-class FrechetScore(Generic[Kind]):
-    """Serves any features (pictures for FID, clips' views for FVD). Only d² numbers are kept, however many clips come."""
+class FrechetScore(FeatureScore, Generic[Kind]):
+    """Serves any features (pictures for FID, clips' views for FVD). Sums are d² numbers, however many clips there are."""
 
     kind: type[Kind]
 
     def __init__(self, features: FeatureExtractor):
-        self._features = features
-        self.generated = FeatureSums.empty(features.width)
-        self.halves = (FeatureSums.empty(features.width), FeatureSums.empty(features.width))
-        self._clips = 0
+        super().__init__(features)
+        self._width = features.width
 
-    def add(self, generated: Video, real: Video) -> None:
-        self.add_generated(generated)
-        self.add_real(real)
-
-    def add_generated(self, video: Video) -> None:
-        self.generated = self.generated.with_features(self._features(video))
-
-    def add_real(self, video: Video) -> None:
-        features = self._features(video)
-        for clip in features.split(len(features) // len(video)):
-            half = self._clips % 2
-            halves = list(self.halves)
-            halves[half] = halves[half].with_features(clip)
-            self.halves = (halves[0], halves[1])
-            self._clips += 1
-
-    def result(self) -> Kind:
+    def result(self, kept: Sequence[Kept]) -> Kind:
         """Raises DwmError where a side has fewer than two samples."""
-        first, second = self.halves
+        empty = FeatureSums.empty(self._width)
+        generated, halves = empty, [empty, empty]
+        for number, clip in enumerate(kept):
+            generated = generated.with_features(clip[GENERATED])
+            halves[number % 2] = halves[number % 2].with_features(clip[REAL])
+        first, second = halves
         real = first.merge(second)
         apart = None
         if min(first.count, second.count) > 1:
             apart = frechet_distance(first.gaussian(), second.gaussian())
-        distance = frechet_distance(self.generated.gaussian(), real.gaussian())
-        return self.kind(distance, self.generated.count, real.count, apart)
+        distance = frechet_distance(generated.gaussian(), real.gaussian())
+        return self.kind(distance, generated.count, real.count, apart)
+
+    def headline(self, kept: Sequence[Kept]) -> float:
+        """The distance alone, quickly where there are fewer samples than features."""
+        return sample_distance(features_of(kept, GENERATED), features_of(kept, REAL))

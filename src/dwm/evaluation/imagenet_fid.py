@@ -5,16 +5,19 @@ It moves with resolution and time of day as much as with quality: sides that dif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from dwm.errors import DwmError
-from dwm.evaluation.feature_sets import FeatureSets
+from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_of
 from dwm.evaluation.features import FeatureExtractor
-from dwm.evaluation.frechet import FeatureSums, frechet_distance
+from dwm.evaluation.frechet import sample_distance
 from dwm.evaluation.kernel_distance import kernel_distance
 from dwm.evaluation.options import EvaluationOptions
-from dwm.report import ScoreLine, Video
+from dwm.evaluation.score import Kept, Pair
+from dwm.report import ScoreLine
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class ImagenetFid:
     real_samples: int
     size: tuple[int, int]
 
+    @property
+    def headline(self) -> float:
+        return self.distance
+
     def line(self) -> ScoreLine:
         width, height = self.size
         meaning = (
@@ -53,25 +60,29 @@ class ImagenetFid:
         return ScoreLine("imagenet_fid", f"{self.distance:.2f}", meaning)
 
 
-class ImagenetFidScore:
+class ImagenetFidScore(FeatureScore):
     def __init__(self, features: FeatureExtractor, options: EvaluationOptions) -> None:
-        self._sets, self._options = FeatureSets(features), options
-        self._size: tuple[int, int] | None = None
+        super().__init__(features)
+        self._options = options
 
-    def add(self, generated: Video, real: Video) -> None:
-        """Raises DwmError where sizes differ, between the sides or from earlier clips."""
-        refuse_unlike(SetFacts(generated.size), SetFacts(real.size))
-        refuse_unlike(SetFacts(generated.size), SetFacts(self._size or generated.size))
-        self._size = generated.size
-        self._sets.add(generated, real)
+    def keep(self, pair: Pair) -> Kept:
+        """Raises DwmError where the sides' sizes differ."""
+        refuse_unlike(SetFacts(pair.generated.size), SetFacts(pair.real.size))
+        return {**super().keep(pair), "size": torch.tensor(pair.generated.size)}
 
-    def result(self) -> ImagenetFid:
-        """Raises DwmError where a side has fewer than two pictures."""
-        generated, real = self._sets.generated, self._sets.real
-        distance = frechet_distance(FeatureSums.of(generated).gaussian(), FeatureSums.of(real).gaussian())
+    def result(self, kept: Sequence[Kept]) -> ImagenetFid:
+        """Raises DwmError where clips differ in size or a side has fewer than two pictures."""
+        first, *others = [tuple(clip["size"].tolist()) for clip in kept]
+        for size in others:
+            refuse_unlike(SetFacts(size), SetFacts(first))
+        generated, real = (features_of(kept, side) for side in (GENERATED, REAL))
         kernel = kernel_distance(generated, real, self._options.kid_subsets, self._options.kid_subset_size)
-        size = self._size or (0, 0)
-        return ImagenetFid(distance, kernel.mean, kernel.deviation, len(generated), len(real), size)
+        distance = sample_distance(generated, real)
+        return ImagenetFid(distance, kernel.mean, kernel.deviation, len(generated), len(real), first)
+
+    def headline(self, kept: Sequence[Kept]) -> float:
+        """The Fréchet distance alone."""
+        return sample_distance(features_of(kept, GENERATED), features_of(kept, REAL))
 
 
 def refuse_unlike(generated: SetFacts, real: SetFacts) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dwm.evaluation.feature_sets import FeatureSets
+from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_of
 from dwm.evaluation.features import FeatureExtractor
-from dwm.evaluation.kernel_distance import kernel_distance
+from dwm.evaluation.kernel_distance import kernel_distance, whole_distance
 from dwm.evaluation.options import EvaluationOptions
+from dwm.evaluation.score import Kept
 from dwm.report import ScoreLine
 
 
@@ -22,6 +24,10 @@ class Kid:
     generated_samples: int
     real_samples: int
 
+    @property
+    def headline(self) -> float:
+        return self.distance
+
     def line(self) -> ScoreLine:
         over = f"{self.subsets} subsets of {self.subset_size}" if self.subset_size else "all pictures at once"
         meaning = (
@@ -31,13 +37,17 @@ class Kid:
         return ScoreLine("kid", f"{self.distance:.4f} ± {self.deviation:.4f}", meaning)
 
 
-class KidScore:
+class KidScore(FeatureScore):
     def __init__(self, features: FeatureExtractor, options: EvaluationOptions) -> None:
-        self._sets, self._options = FeatureSets(features), options
-        self.add = self._sets.add
+        super().__init__(features)
+        self._options = options
 
-    def result(self) -> Kid:
+    def result(self, kept: Sequence[Kept]) -> Kid:
         """Raises DwmError where a side has fewer than two pictures."""
-        generated, real = self._sets.generated, self._sets.real
+        generated, real = (features_of(kept, side) for side in (GENERATED, REAL))
         kernel = kernel_distance(generated, real, self._options.kid_subsets, self._options.kid_subset_size)
         return Kid(kernel.mean, kernel.deviation, kernel.subsets, kernel.subset_size, len(generated), len(real))
+
+    def headline(self, kept: Sequence[Kept]) -> float:
+        """The distance over all pictures at once."""
+        return whole_distance(features_of(kept, GENERATED), features_of(kept, REAL))

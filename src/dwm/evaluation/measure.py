@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch.nn import functional as F
 from dwm.clip import Clip
 from dwm.data import collate
 from dwm.errors import DwmError
+from dwm.evaluation.details import Detail, details_of
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.score import AsksForVersions, Plan, Result, Score, TakesCandidates, Tools
+from dwm.evaluation.score import AsksForVersions, Kept, Pair, Plan, Result, Score, TakesCandidates, Tools
 from dwm.evaluation.table import known_scores
 from dwm.progress import note, track
 from dwm.report import ScoreLine, Video, real_video
@@ -41,6 +43,10 @@ class Scores:
     left_out: tuple[str, ...] = ()
     not_computed: Mapping[str, str] = field(default_factory=dict)
     """Optional scores that could not be had, with the reason."""
+    details: Mapping[str, Detail] = field(default_factory=dict)
+    """Intervals, and what lies behind each number."""
+    scored: tuple[int, ...] = ()
+    """The numbers of the clips that were scored, in the order of the details' clips."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in known_scores():
@@ -49,12 +55,13 @@ class Scores:
 
     def values(self) -> dict[str, Any]:
         """Everything as plain values, each score under its name."""
-        values = {name: asdict(result) for name, result in self.results.items()}
+        values = {name: finite_or_null(asdict(result)) for name, result in self.results.items()}
         return {"clips": self.clips, "seconds": self.seconds, **values, **self._remarks()}
 
     def _remarks(self) -> dict[str, Any]:
         """What else is to be known; nothing where all went well."""
-        remarks = {"left_out": list(self.left_out), "not_computed": dict(self.not_computed)}
+        details = {name: finite_or_null(asdict(detail)) for name, detail in self.details.items()}
+        remarks = {"left_out": list(self.left_out), "not_computed": dict(self.not_computed), "details": details}
         return {name: value for name, value in remarks.items() if value}
 
     def save(self, path: str | Path, record: Mapping[str, Any] | None = None) -> Path:
@@ -67,6 +74,15 @@ class Scores:
     def lines(self) -> tuple[ScoreLine, ...]:
         """The scores for people, one sentence each."""
         return tuple(result.line() for result in self.results.values())
+
+
+def finite_or_null(value: Any) -> Any:
+    """The same with null for what is not a number, which JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {key: finite_or_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def evaluate(
@@ -89,14 +105,15 @@ def evaluate(
         raise DwmError("evaluate: no clips were given; name scenes, or take another --data")
     started = time.monotonic()
     scores, missing = prepare_scores(clips, options, tools or Tools(options, town=features))
-    gathering = Gathering(options, scores)
+    looks = []
     for number, clip in enumerate(track(clips, "evaluate", unit="clips")):
-        generated, real = gathering.add(generate, clip, options.seed + number)
+        look, pair = look_at(scores, generate, clip, options.seed + number, options.size)
+        looks.append(look)
+        require_size(clip, look, looks[0])
         if on_clip is not None:
-            on_clip(number, generated, real)
-    for clip in candidates:
-        gathering.add_candidate(clip)
-    return gathering.scores(len(clips), time.monotonic() - started, missing)
+            on_clip(number, pair.generated, pair.real)
+    add_candidates(scores, candidates, looks[0].size)
+    return summed_up(scores, clips, looks, options, time.monotonic() - started, missing)
 
 
 def prepare_scores(
@@ -123,68 +140,93 @@ def prepare_scores(
     return scores, missing
 
 
-@dataclass
-class Gathering:
-    """Feeds every score clip by clip."""
+@dataclass(frozen=True)
+class Look:
+    """What the scores keep of one clip, by score; nothing where its pictures were not numbers (`left_out` says so)."""
 
-    options: EvaluationOptions
-    by_name: Mapping[str, Score]
-    size: tuple[int, int] | None = None
-    left_out: list[str] = field(default_factory=list)
+    size: tuple[int, int]
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    left_out: str = ""
 
-    def add(self, generate: Generate, clip: Clip, seed: int) -> tuple[Video, Video]:
-        """Generates a clip, and gives it to the scores together with its real video; both are given back."""
-        generated = self._sized(generate(clip, seed), clip)
-        real = _real(clip, generated.size)
-        if self._whole(clip, generated, "generated") and self._whole(clip, real, "real"):
-            for score in self.by_name.values():
-                score.add(generated, real)
-                if isinstance(score, AsksForVersions):
-                    self._add_versions(score, generate, clip, seed, generated)
-        return generated, real
 
-    def _add_versions(
-        self, score: AsksForVersions, generate: Generate, clip: Clip, seed: int, generated: Video
-    ) -> None:
-        # Sampling is the time that an evaluation takes: a version that says what the clip says is not made twice.
-        versions = tuple(
-            generated if other.captions == clip.captions else generate(other, seed) for other in score.versions(clip)
-        )
-        if all(self._whole(clip, video, "re-prompted") for video in versions):
-            score.add_versions(versions)
+def look_at(
+    scores: Mapping[str, Score], generate: Generate, clip: Clip, seed: int, size: tuple[int, int] | None = None
+) -> tuple[Look, Pair]:
+    """Generates a clip, and what the scores keep of it and its real video. size: width and height of both; None: as generated."""
+    generated = _at_size(generate(clip, seed), size)
+    pair = Pair(clip, generated, _real(clip, generated.size))
+    if left_out := broken(clip, "generated", [generated]) or broken(clip, "real", [pair.real]):
+        return Look(generated.size, left_out=left_out), pair
+    videos: dict[str, Video] = {}
+    # Sampling is the time that an evaluation takes: a version that says what the clip says, or that another score asked for
+    # already, is not made twice.
+    if clip.captions is not None:
+        videos[repr(clip.captions)] = generated
+    kept: dict[str, Kept] = {}
+    for name, score in scores.items():
+        versions = []
+        for other in score.versions(clip) if isinstance(score, AsksForVersions) else ():
+            key = repr(other.captions)
+            if key not in videos:
+                videos[key] = _at_size(generate(other, seed), size)
+            versions.append(videos[key])
+        if left_out := broken(clip, "re-prompted", versions):
+            return Look(generated.size, left_out=left_out), pair
+        kept[name] = score.keep(replace(pair, versions=tuple(versions)))
+    return Look(generated.size, kept), pair
 
-    def add_candidate(self, clip: Clip) -> None:
-        real = _real(clip, self.size or (0, 0))
-        for score in self.by_name.values():
+
+def add_candidates(scores: Mapping[str, Score], candidates: Sequence[Clip], size: tuple[int, int]) -> None:
+    for clip in candidates:
+        real = _real(clip, size)
+        for score in scores.values():
             if isinstance(score, TakesCandidates):
                 score.add_candidate(real)
 
-    def scores(self, clips: int, seconds: float, missing: Mapping[str, str]) -> Scores:
-        if len(self.left_out) == clips:
-            raise DwmError(f"evaluate: nothing can be scored: {self.left_out[0]}")
-        results: dict[str, Result] = {name: score.result() for name, score in self.by_name.items()}
-        return Scores(clips, seconds, results, tuple(self.left_out), missing)
 
-    def _sized(self, video: Video, clip: Clip) -> Video:
-        """At the protocol's size; without one, all clips must have the first one's."""
-        size = self.options.size or self.size
-        if size is not None and video.size != size:
-            if self.options.size is None:
-                raise DwmError(
-                    f"evaluate: clip {clip.scene} is {video.size[0]}×{video.size[1]} but earlier ones are {size[0]}×{size[1]}; "
-                    "generate one size, or say to which they are resized (scores.size)"
-                )
-            video = _resized(video, size)
-        self.size = video.size
-        return video
+def summed_up(
+    scores: Mapping[str, Score],
+    clips: Sequence[Clip],
+    looks: Sequence[Look],
+    options: EvaluationOptions,
+    seconds: float = 0.0,
+    missing: Mapping[str, str] | None = None,
+) -> Scores:
+    """What the looks at all clips come to. Raises DwmError for several sizes, and where nothing can be scored."""
+    for clip, look in zip(clips, looks, strict=True):
+        require_size(clip, look, looks[0])
+    left_out = tuple(look.left_out for look in looks if look.left_out)
+    chosen = [number for number, look in enumerate(looks) if not look.left_out]
+    if not chosen:
+        raise DwmError(f"evaluate: nothing can be scored: {left_out[0]}")
+    kept = {name: [looks[number].kept[name] for number in chosen] for name in scores}
+    results: dict[str, Result] = {name: score.result(kept[name]) for name, score in scores.items()}
+    details = details_of(scores, kept, [clips[number] for number in chosen], options)
+    return Scores(len(looks), seconds, results, left_out, missing or {}, details, tuple(chosen))
 
-    def _whole(self, clip: Clip, video: Video, side: str) -> bool:
-        bad = int((~torch.isfinite(video.frames)).flatten(3).any(dim=-1).sum())
-        if bad:
-            pictures = video.frames[:, :, :, 0, 0, 0].numel()
-            self.left_out.append(f"{clip.scene}: {bad} of {pictures} {side} pictures have values that are not numbers")
-            note(f"not scored: {self.left_out[-1]}")
-        return not bad
+
+def require_size(clip: Clip, look: Look, first: Look) -> None:
+    """Raises DwmError where a clip's pictures have another size than the first one's."""
+    if look.size != first.size:
+        raise DwmError(
+            "evaluate: clip {} is {}×{} but earlier ones are {}×{}; generate one size, or say to which they are resized "
+            "(scores.size)".format(clip.scene, *look.size, *first.size)
+        )
+
+
+def broken(clip: Clip, side: str, videos: Sequence[Video]) -> str:
+    """What is to be said of pictures with values that are not numbers; nothing where there are none."""
+    bad = sum(int((~torch.isfinite(video.frames)).flatten(3).any(dim=-1).sum()) for video in videos)
+    if not bad:
+        return ""
+    pictures = sum(video.frames[:, :, :, 0, 0, 0].numel() for video in videos)
+    text = f"{clip.scene}: {bad} of {pictures} {side} pictures have values that are not numbers"
+    note(f"not scored: {text}")
+    return text
+
+
+def _at_size(video: Video, size: tuple[int, int] | None) -> Video:
+    return video if size is None or video.size == size else _resized(video, size)
 
 
 def _real(clip: Clip, size: tuple[int, int]) -> Video:

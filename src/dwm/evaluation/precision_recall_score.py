@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dwm.evaluation.feature_sets import FeatureSets
+from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_of
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.precision_recall import precision_recall
+from dwm.evaluation.score import Kept
 from dwm.report import ScoreLine
 
 
@@ -19,6 +21,10 @@ class PrecisionRecallResult:
     generated_samples: int
     real_samples: int
 
+    @property
+    def headline(self) -> float:
+        return self.f_score
+
     def line(self) -> ScoreLine:
         meaning = (
             f"{self.precision:.0%} of {self.generated_samples} generated pictures lie among the real ones, {self.recall:.0%} of "
@@ -27,14 +33,14 @@ class PrecisionRecallResult:
         return ScoreLine("precision_recall", f"{self.precision:.2f} / {self.recall:.2f}", meaning)
 
 
-class PrecisionRecallScore:
+class PrecisionRecallScore(FeatureScore):
     def __init__(self, features: FeatureExtractor, neighbours: int) -> None:
-        self._sets, self._neighbours = FeatureSets(features), neighbours
-        self.add = self._sets.add
+        super().__init__(features)
+        self._neighbours = neighbours
 
-    def result(self) -> PrecisionRecallResult:
+    def result(self, kept: Sequence[Kept]) -> PrecisionRecallResult:
         """Raises DwmError where a side has no more pictures than neighbours are asked for."""
-        generated, real = self._sets.generated, self._sets.real
+        generated, real = (features_of(kept, side) for side in (GENERATED, REAL))
         shares = precision_recall(generated, real, self._neighbours)
         return PrecisionRecallResult(
             shares.precision, shares.recall, shares.f_score, self._neighbours, len(generated), len(real)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from dwm.errors import DwmError
+from dwm.evaluation.score import Kept, Pair, Values
 from dwm.report import ScoreLine, Video
 
 THUMBNAIL = (28, 16)
@@ -35,6 +37,11 @@ class Retrieval:
     hits_without_colour: int
     ranks_without_colour: tuple[int, ...]
 
+    @property
+    def headline(self) -> float:
+        """The share of clips that hit without their colour: time of day alone finds nothing."""
+        return self.hits_without_colour / self.clips
+
     def line(self) -> ScoreLine:
         meaning = (
             f"For {self.hits} of {self.clips} clips the generated video is nearer to its own real video than to each of the other "
@@ -48,19 +55,21 @@ class RetrievalScore:
     """Keeps tiny pictures of every clip."""
 
     def __init__(self) -> None:
-        self._generated: list[Tensor] = []
-        self._real: list[Tensor] = []
         self._candidates: list[Tensor] = []
 
-    def add(self, generated: Video, real: Video) -> None:
-        self._generated.append(thumbnails(generated))
-        self._real.append(thumbnails(real))
+    def keep(self, pair: Pair) -> Kept:
+        return {"generated": thumbnails(pair.generated), "real": thumbnails(pair.real)}
 
     def add_candidate(self, real: Video) -> None:
         self._candidates.append(thumbnails(real))
 
-    def result(self) -> Retrieval:
-        return layout_retrieval(torch.cat(self._generated), torch.cat([*self._real, *self._candidates]))
+    def result(self, kept: Sequence[Kept]) -> Retrieval:
+        generated, real = (torch.cat([clip[side] for clip in kept]) for side in ("generated", "real"))
+        return layout_retrieval(generated, torch.cat([real, *self._candidates]))
+
+    def values(self, kept: Sequence[Kept]) -> Values:
+        """1 for a hit, else 0, by the ranks without colour."""
+        return Values(np.array([float(rank == 1) for rank in self.result(kept).ranks_without_colour]))
 
 
 def thumbnails(video: Video, size: tuple[int, int] = THUMBNAIL) -> Thumbnails:

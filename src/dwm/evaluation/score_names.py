@@ -6,7 +6,18 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, get_args
 
 ScoreName = Literal[
-    "layout_retrieval", "prompt_response", "town_fid", "imagenet_fid", "fid", "kid", "precision_recall", "fvd"
+    "layout_retrieval",
+    "prompt_response",
+    "weather_response",
+    "box_pixels",
+    "view_agreement",
+    "warp_error",
+    "town_fid",
+    "imagenet_fid",
+    "fid",
+    "kid",
+    "precision_recall",
+    "fvd",
 ]
 OURS: tuple[ScoreName, ...] = get_args(ScoreName)
 

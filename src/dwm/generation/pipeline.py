@@ -23,7 +23,6 @@ from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip import Caption, Clip
 from dwm.clip_batch import ClipBatch
 from dwm.data import prepare
-from dwm.data.batch import crossview_mask
 from dwm.devices import autocast, compile_blocks, default_dtype, pick_device
 from dwm.diffusion import Solver, process_of
 from dwm.errors import DwmError
@@ -310,9 +309,6 @@ class DrivingPipeline:
                 size = self.card.sizes[0] if self.card.sizes else clip.rig.size_of(0)
             words = self.card.captions.with_(reorder=False, drop_rates={})
             batch = prepare(clip, size, self.card.layout, pictures=references > 0, captions=words)
-            if batch.crossview_mask is None and len(clip.views) == len(self.card.views):
-                # Cameras of other names stand for the card's one by one, which see each other as those did in training.
-                batch = replace(batch, crossview_mask=crossview_mask(self.card.views))
         else:
             if isinstance(prompt, Caption):
                 raise DwmError(

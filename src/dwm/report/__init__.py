@@ -1,7 +1,7 @@
 """Mosaic, video, contact sheet, curves, report.html. It never loads a network."""
 
 from dwm.report.film import Film, film_writer, read_film
-from dwm.report.html import Group, Report, ScoreLine, Shown, write_report
+from dwm.report.html import Group, Report, ScoreLine, Shown, Table, write_report
 from dwm.report.sheets import comparison, contact_sheet
 from dwm.report.video import MOSAIC_ORDER, Video, layout_video, real_video
 
@@ -12,6 +12,7 @@ __all__ = [
     "Report",
     "ScoreLine",
     "Shown",
+    "Table",
     "Video",
     "comparison",
     "contact_sheet",

@@ -55,6 +55,16 @@ class ScoreLine:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Rows of words under the names of their columns; text says how to read them."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything on the page, from top to bottom. films are video files that the page plays; facts is any table of two columns."""
 
@@ -65,6 +75,7 @@ class Report:
     facts: Mapping[str, str] = field(default_factory=dict)
     films: Mapping[str, Path] = field(default_factory=dict)
     config: str = ""
+    tables: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)

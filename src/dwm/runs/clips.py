@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Sequence
 from functools import cache
@@ -24,6 +25,7 @@ from dwm.training.parallel.ranks import current_ranks
 DRAWN_CLIPS = 1000
 """Training clips of a drawn world where a run does not say how many; scenes from this number on are held out."""
 HELD_OUT_CLIPS = 64
+FILLED = "one of them twice where weights want more"
 
 
 class Together:
@@ -108,7 +110,21 @@ def _part(source: SourceOptions, data: DataOptions, held_out: bool) -> DatasetWi
     scenes = range(count, count + HELD_OUT_CLIPS) if held_out else range(count)
     # What is drawn has no end of scenes, and a clip of each.
     rates = source.rates[:1] if is_drawn(source.kind) else source.rates
-    return DatasetWindows(opened(source, scenes), source.frames, rates, check=source.check_times)
+    windows = DatasetWindows(opened(source, scenes), source.frames, rates, check=source.check_times)
+    _check_views(windows, source)
+    return windows
+
+
+def _check_views(windows: DatasetWindows, source: SourceOptions) -> None:
+    """Raises DwmError where the set's cars have more or fewer cameras than the run counts on."""
+    if is_drawn(source.kind) or source.clips_as_views is not None:
+        return
+    scene = windows.dataset.scenes[windows.windows[0].scene]
+    if scene.views and len(scene.views) != len(source.views):
+        raise DwmError(
+            f"{windows.dataset.describe()}: {scene.name} has the cameras {', '.join(scene.views)}, and the run counts on "
+            f"{len(source.views)}; name those that it shall read: data.train.0.views={json.dumps(scene.views)}, or {FILLED}"
+        )
 
 
 def _beside(windows: DatasetWindows, source: SourceOptions) -> Windows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,10 @@ import dwm.town.dataset  # noqa: F401  the town draws itself into the table of f
 from dwm import progress
 from dwm.checkpoints.folder import read_card
 from dwm.checkpoints.locations import resolve
+from dwm.drive.broadcast import Broadcast, check_address
 from dwm.drive.script import AUTOPILOT, Control, Recorder, Script
 from dwm.drive.source import Moment, Source
+from dwm.drive.sources.carla import carla_source
 from dwm.drive.sources.replay import replay_source
 from dwm.drive.sources.town import town_source
 from dwm.drive.world import DrivingWorld
@@ -45,6 +47,7 @@ class DriveRun(Options):
     scene: str | None = Field(None, description="scene of the data set, or number of the town's; null: the first")
     start: float = Field(0.0, ge=0, description="seconds into a data set's scene at which the drive begins")
     town: int = Field(0, ge=0, lt=1_000_000_000, description="seed of the town's streets")
+    carla: str | None = Field(None, max_length=300, description="HOST:PORT of a CARLA server that is driven in")
     views: Names | None = Field(None, description="cameras")
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     fps: float | None = Field(None, ge=0.5, le=60, description="ticks of the world in a second")
@@ -107,6 +110,13 @@ def completed(run: DriveRun, card: WeightsCard) -> DriveRun:
 def source_of(run: DriveRun) -> Source:
     """The world's source. Raises DwmError for a scene that is not there."""
     fps = run.fps or 4.0
+    if run.carla is not None:
+        named = next((name for name in ("data", "scene", "start", "town") if getattr(run, name)), None)
+        if named is not None:
+            raise DwmError(f"--carla is a world of its own; leave out --{named}")
+        source = carla_source(run.carla, fps)
+        source.change(run.time or None, run.weather or None)
+        return source
     if run.data is not None:
         return replay_source(run.data, run.scene, run.start, fps, run.views, run.version)
     number = run.scene or "0"
@@ -139,7 +149,7 @@ def begin(world: DrivingWorld, run: DriveRun, seed: int | None = None) -> Moment
     """The run's beginning, with its words."""
     world.reset(run.seed if seed is None else seed)
     world.tell(run.prompt or None)
-    if run.data is not None and (run.time or run.weather):
+    if (run.data is not None or run.carla is not None) and (run.time or run.weather):
         world.change(run.time or None, run.weather or None)
     return world.moment
 
@@ -151,22 +161,41 @@ def _with_views(source: Source, run: DriveRun) -> Source:
     raise DwmError(f"--views: {source.name} is driven with all of its cameras: {', '.join(source.rig.names)}")
 
 
-def drive(run: DriveRun, script: Script = AUTOPILOT, output: Path | None = None, ticks: int | None = None) -> Driven:
-    """Drives a script without a page, and writes the films and the record into `output`."""
+def drive(
+    run: DriveRun,
+    script: Script = AUTOPILOT,
+    output: Path | None = None,
+    ticks: int | None = None,
+    send_to: str | None = None,
+) -> Driven:
+    """Drives a script without a page, writes films, record and scenes into `output`, and sends pictures to an address."""
     if output is not None:
         check_folder(output, NAMES)
+    if send_to is not None:
+        check_address(send_to)
     run, world = opened(run, with_real=output is not None)
     if not progress.QUIET:
         say(world.way)
     ticks = ticks or script.ticks or round(SECONDS * world.source.fps)
-    if output is None:
-        return _driven(run, world, script, ticks, None)
-    with closing(DriveFolder(output, run, world)) as folder:
-        driven = _driven(run, world, script, ticks, folder)
-    return replace(driven, files=folder.files)
+    with ExitStack() as stack:
+        stack.callback(world.source.close)
+        line = folder = None
+        if send_to is not None:
+            line = stack.enter_context(closing(Broadcast(send_to, world.source.fps, world.views, ticks)))
+        if output is not None:
+            folder = stack.enter_context(closing(DriveFolder(output, run, world)))
+        driven = _driven(run, world, script, ticks, folder, line)
+    return driven if folder is None else replace(driven, files=folder.files)
 
 
-def _driven(run: DriveRun, world: DrivingWorld, script: Script, ticks: int, folder: DriveFolder | None) -> Driven:
+def _driven(
+    run: DriveRun,
+    world: DrivingWorld,
+    script: Script,
+    ticks: int,
+    folder: DriveFolder | None = None,
+    line: Broadcast | None = None,
+) -> Driven:
     notes: list[tuple[float, str]] = []
     started, count, digest = time.monotonic(), 0, Recorder.new_digest()
     for control in progress.track(controls(script, ticks), "drive", ticks, "frames"):
@@ -179,6 +208,8 @@ def _driven(run: DriveRun, world: DrivingWorld, script: Script, ticks: int, fold
             folder.tick(control, pictures)
         for picture in pictures:
             digest.update(picture.views.tobytes())
+            if line is not None:
+                line.send(picture)
         count += len(pictures)
     seconds = time.monotonic() - started
     return Driven(run, ticks, count, seconds, digest.hexdigest(), world.moment, tuple(notes), ())

@@ -1,27 +1,25 @@
-"""What a drive leaves in a folder: the record, the film that was generated, and one beside what was told and what is there."""
+"""What a drive leaves in a folder: the record, the film that was generated, one beside what was told and what is there, the scenes
+as data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
-
+from dwm.drive.scene_package import ScenePackage
 from dwm.drive.script import Control, Recorder
-from dwm.drive.world import DrivingWorld, Picture
+from dwm.drive.world import DrivingWorld, Picture, mosaic
 from dwm.options import Options
-from dwm.report import Video, film_writer
+from dwm.report import film_writer
 from dwm.report.draw import grid
 
-CONTROLS, GENERATED, COMPARISON = "drive.jsonl", "generated.mp4", "comparison.mp4"
-NAMES = (CONTROLS, GENERATED, COMPARISON)
+CONTROLS, GENERATED, COMPARISON, SCENES = "drive.jsonl", "generated.mp4", "comparison.mp4", "scenes.zip"
+NAMES = (CONTROLS, GENERATED, COMPARISON, SCENES)
 
 
 class DriveFolder:
-    """Films and the record of one drive, written while it goes on. Films appear when it is closed, the record is always whole."""
+    """What is kept of one drive, as it goes on. Films and scenes appear when it is closed, the record is always whole."""
 
     def __init__(self, folder: Path, run: Options, world: DrivingWorld) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +32,9 @@ class DriveFolder:
         fps = world.source.fps
         self.generated = self.stack.enter_context(film_writer(folder / GENERATED, fps))
         self.comparison = self.stack.enter_context(film_writer(folder / COMPARISON, fps))
+        self.scenes = self.stack.enter_context(
+            closing(ScenePackage(folder / SCENES, f"dwm drive, {world.source.name}"))
+        )
 
     def tick(self, control: Control, pictures: Sequence[Picture]) -> None:
         """Keeps one tick and the pictures that it finished."""
@@ -42,6 +43,7 @@ class DriveFolder:
             rows = [mosaic(row, self.views) for row in (picture.real, picture.layout, picture.views) if row is not None]
             self.generated(rows[-1])
             self.comparison(grid(rows, 1))
+            self.scenes.add(picture)
 
     def close(self) -> None:
         self.stack.close()
@@ -50,9 +52,3 @@ class DriveFolder:
     def files(self) -> tuple[Path, ...]:
         """What was written."""
         return tuple(path for name in NAMES if (path := self.folder / name).exists())
-
-
-def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:
-    """One frame's views side by side, named."""
-    pictures = torch.from_numpy(views).permute(0, 3, 1, 2)[None, None].float() / 255
-    return Video(pictures, 1.0, names).mosaic().frames[0]

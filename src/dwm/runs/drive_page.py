@@ -14,13 +14,19 @@ from dwm.storage import check_folder
 from dwm.town.world.style import TIMES, WEATHERS
 
 
-def serve(run: DriveRun, host: str, port: int, output: Path | None, say: Callable[[str], None]) -> tuple[Path, ...]:
-    """Drives until it is stopped; with `output`, each drive that the page records is kept there. Gives what was written.
+def serve(
+    run: DriveRun, host: str, port: int, output: Path | None, say: Callable[[str], None], send_to: str | None = None
+) -> tuple[Path, ...]:
+    """Drives until it is stopped; with `output`, each drive that the page records is kept there; with `send_to`, its pictures go
+    to that address too. Gives what was written.
 
     Raises DwmError where the port is taken, before weights are read.
     """
+    from dwm.drive.broadcast import Broadcast, check_address
     from dwm.drive.server import Server, listening
 
+    if send_to is not None:
+        check_address(send_to)
     if output is not None:
         check_folder(output)
     socket = listening(host, port)
@@ -44,8 +50,15 @@ def serve(run: DriveRun, host: str, port: int, output: Path | None, say: Callabl
     server.start()
     say(world.way)
     say(f"drive: open {server.url} in a browser; Ctrl-C ends it")
+    line = None if send_to is None else Broadcast(send_to, world.source.fps, world.views, world.video.burst)
+    if line is not None:
+        session.join(line)
+        say(f"pictures to {send_to}; programs steer at {server.program_url}")
     try:
         session.run()
     finally:
         server.stop()
+        if line is not None:
+            line.close()
+        world.source.close()
     return tuple(path for folder in kept for path in folder.files)

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.locations import TOWN, is_town
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
-from dwm.data import Dataset, DatasetWindows, ReadOptions
+from dwm.data import Dataset, DatasetWindows, ReadOptions, collate
 from dwm.data.open import drawn_name
 from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.evaluation import Scores, Tools
-from dwm.evaluation.measure import evaluate as run_scores
+from dwm.evaluation.measure import look_at, prepare_scores, summed_up
 from dwm.evaluation.options import EvaluationOptions
+from dwm.evaluation.score import Pair
 from dwm.generation import DrivingPipeline
 from dwm.options import Names, Options
-from dwm.report import Group, Report, Shown, Video, contact_sheet, write_report
+from dwm.progress import track
+from dwm.report import Group, Report, Shown, Video, contact_sheet, layout_video, write_report
 from dwm.runs import score_record
 from dwm.runs.clips import opened_path
 from dwm.runs.generate import loaded
+from dwm.runs.looks import KeptClip, key_of, load_look, path_of, save_look
 from dwm.runs.precision import DtypeChoice
 from dwm.runs.protocols import FIXED, check_fixed, fixed_by, protocol_called
+from dwm.runs.score_tables import detail_tables, extremes
 from dwm.runs.steps import steps_line, with_sampling
 from dwm.storage import check_folder
+from dwm.training.parallel.ranks import current_ranks, group
 
 FILES = ("scores.json", "contact_sheet.png", "config.json", "report.html")
 """What is written into the output."""
 HELD_OUT = 2_000
 """Scenes of a town from this number on are those that the built-in recipes never train on."""
 SHOWN = 4
-"""Clips of which the report shows the real and the generated video."""
+"""Clips that the report shows: the best and the worst ones."""
 
 
 class EvaluationRun(Options):
@@ -79,8 +86,11 @@ class Evaluated:
     files: tuple[Path, ...]
 
 
-def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
-    """Does the run and writes scores, a sheet of pictures, the run and a page into `output`."""
+def evaluate(run: EvaluationRun, output: Path) -> Evaluated | None:
+    """Does the run and writes scores, a sheet of pictures, the run and a page into `output`.
+
+    Clips that were looked at before are not generated again; several processes share the others, and all but the first get None.
+    """
     from dwm.checkpoints.folder import read_card
     from dwm.checkpoints.locations import resolve
 
@@ -91,45 +101,73 @@ def evaluate(run: EvaluationRun, output: Path) -> Evaluated:
         raise DwmError(f"--split {run.split}: is of a data set, and none is given; add --data")
     run = completed(run, card)
     dataset = open_data(run, card)
-    clips, pipe = choose_clips(run, card, dataset), loaded(run)
-    return measured(run, clips, pipe, output, () if run.data is None else (dataset.digest(),))
+    clips = choose_clips(run, card, dataset)
+    data = () if run.data is None else (dataset.digest(),)
+    with group(run.device) as device:
+        return measured(run, clips, loaded(run.with_(device=str(device))), output, data, device)
 
 
 def measured(
-    run: EvaluationRun, clips: Sequence[Clip], pipe: DrivingPipeline, output: Path, data: Sequence[str | None] = ()
-) -> Evaluated:
-    """Generates `clips`, scores them and writes everything into `output`. data: digests of the sets that they are of."""
+    run: EvaluationRun,
+    clips: Sequence[Clip],
+    pipe: DrivingPipeline,
+    output: Path,
+    data: Sequence[str | None] = (),
+    device: torch.device | None = None,
+) -> Evaluated | None:
+    """Generates `clips`, scores them and writes everything into `output`; None in all processes but the first.
+
+    data: digests of the sets that the clips are of. device: this process's; None: the run's.
+    """
     run = run.with_(dtype=pipe.computes_in)
-    shown: list[tuple[Video, Video]] = []
+    started, ranks = time.monotonic(), current_ranks()
+    tools = Tools(run.scores, device or pick_device(run.device))
+    scores, missing = prepare_scores(clips, run.scores, tools)
+    origin = origin_of(run, data)
+    key = {"protocol": protocol_of(run, clips, scores), "origin": origin, "scores": sorted(scores)}
+    files = [path_of(output, key_of(key, clip, run.scores.seed + number)) for number, clip in enumerate(clips)]
+    mine = [number for number in range(ranks.rank, len(clips), ranks.count) if not files[number].exists()]
+    for number in track(mine, "evaluate", unit="clips"):
+        clip, seed = clips[number], run.scores.seed + number
+        look, pair = look_at(scores, lambda asked, noise: sampled(pipe, asked, run, noise), clip, seed, run.scores.size)
+        save_look(files[number], look, shown_of(pair, pipe.card))
+    ranks.barrier()
+    if not ranks.first:
+        return None
+    kept = [load_look(path) for path in files]
+    sums = summed_up(scores, clips, [one.look for one in kept], run.scores, time.monotonic() - started, missing)
+    record = {
+        "record": score_record.RECORD_VERSION,
+        "protocol": {**key["protocol"], "size": list(kept[0].look.size)},
+        "origin": origin,
+        "clip_list": score_record.clip_list(clips, files, [one.look.left_out for one in kept]),
+    }
+    return Evaluated(run, sums, tuple(written(run, clips, kept, sums, record, output)))
 
-    def remember(number: int, generated: Video, real: Video) -> None:
-        if number < SHOWN:
-            shown.append((generated, real))
 
-    def generated(clip: Clip, seed: int) -> Video:
-        return sampled(pipe, clip, run, seed)
-
-    tools = Tools(run.scores, pick_device(run.device))
-    scores = run_scores(generated, clips, run.scores, on_clip=remember, tools=tools)
-    record = record_of(run, clips, shown[0][0].size, scores)
-    record["origin"]["data_digests"] = list(data)
-    return Evaluated(run, scores, tuple(written(run, clips, shown, scores, record, output)))
+def shown_of(pair: Pair, card: WeightsCard) -> dict[str, Video]:
+    """The videos of a clip that its page shows."""
+    videos = {"real": pair.real}
+    batch = collate([pair.clip], pair.generated.size, card.layout, pictures=False)
+    if (layout := layout_video(batch, pair.clip.views)) is not None:
+        videos["layout"] = layout
+    return {**videos, "generated": pair.generated}
 
 
-def record_of(run: EvaluationRun, clips: Sequence[Clip], size: tuple[int, int], scores: Scores) -> dict[str, Any]:
-    """What stands beside the numbers in `scores.json`."""
+def protocol_of(run: EvaluationRun, clips: Sequence[Clip], scores: Iterable[str]) -> dict[str, Any]:
+    """What two records must share; the pictures' size, which only they tell, comes with them."""
+    return score_record.protocol(clips, run.scores, list(scores), run.protocol, run.references or 0)
+
+
+def origin_of(run: EvaluationRun, data: Sequence[str | None]) -> dict[str, Any]:
+    """What was scored: weights, steps, data and versions."""
     weights = TOWN if is_town(run.weights) else Path(run.weights)
     about = run.model_dump(
         mode="json",
-        include={"weights", "base_model", "data", "version", "split", "fast", "steps", "guidance", "device", "dtype"},
+        include={"weights", "base_model", "data", "version", "split", "fast", "steps", "guidance", "dtype"},
     )
-    return {
-        "record": score_record.RECORD_VERSION,
-        "protocol": score_record.protocol(
-            clips, size, run.scores, list(scores.results), run.protocol, run.references or 0
-        ),
-        "origin": score_record.origin(weights if weights.exists() else None, about),
-    }
+    origin = score_record.origin(weights if weights.exists() else None, about)
+    return {**origin, "data_digests": list(data)}
 
 
 def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
@@ -185,7 +223,7 @@ def sampled(pipe: DrivingPipeline, clip: Clip, run: EvaluationRun, seed: int) ->
 def written(
     run: EvaluationRun,
     clips: Sequence[Clip],
-    shown: Sequence[tuple[Video, Video]],
+    kept: Sequence[KeptClip],
     scores: Scores,
     record: Mapping[str, Any],
     output: Path,
@@ -193,15 +231,20 @@ def written(
     """Writes everything; yields the paths."""
     yield scores.save(output / "scores.json", record)
     rows = {
-        f"{name} {number}": video
-        for number, pair in enumerate(shown)
-        for name, video in zip(("generated", "real"), pair, strict=True)
+        f"{name} {number}": one.videos[name]
+        for number, one in enumerate(kept[:SHOWN])
+        for name in ("generated", "real")
     }
     yield contact_sheet(rows, frames=1).save(output / "contact_sheet.png")
     yield save(run, output)
+    yield write_report(output / "report.html", page_of(run, clips, kept, scores))
+
+
+def page_of(run: EvaluationRun, clips: Sequence[Clip], kept: Sequence[KeptClip], scores: Scores) -> Report:
+    """The page: the best and worst clips, the scores, and what lies behind them."""
     groups = [
-        Group(f"Clip {number}: {clips[number].scene}", [Shown("real", real), Shown("generated", generated)])
-        for number, (generated, real) in enumerate(shown)
+        Group(f"{how} clip, {number}: {clips[number].scene}", [Shown(*item) for item in kept[number].videos.items()])
+        for how, number in extremes(scores, SHOWN // 2)
     ]
     rate = f"{run.frames} frames at {run.fps:g} a second" if run.fps else "single pictures"
     facts = {
@@ -212,5 +255,5 @@ def written(
         "time": f"{scores.seconds:.0f} s",
     }
     lead = f"What {run.weights} makes of {scores.clips} clips that it never saw."
-    report = Report("Scores", lead, groups, scores.lines(), facts, config=run.model_dump_json(indent=1))
-    yield write_report(output / "report.html", report)
+    tables = detail_tables(scores)
+    return Report("Scores", lead, groups, scores.lines(), facts, config=run.model_dump_json(indent=1), tables=tables)

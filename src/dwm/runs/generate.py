@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from dwm.report import Group, Report, Shown, Video, comparison, layout_video, re
 from dwm.runs.blank_clip import plain_clip
 from dwm.runs.clips import opened_path
 from dwm.runs.edits import edited
+from dwm.runs.first_frame import FRONT, first_frame_clip
 from dwm.runs.memory import all_words, planned
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
 from dwm.runs.steps import steps_line, with_sampling
@@ -67,6 +68,9 @@ class GenerationRun(Options):
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
     references: int = Field(0, ge=0, le=3, description="how many of the clip's own first frames are given")
+    image: tuple[str, ...] = Field(
+        (), max_length=64, description="picture files of the first frame, one for each view; without a data set"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; same seed, same video")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
     dtype: DtypeChoice = Field("auto", description="what weights are held and computed in; auto: what is fastest there")
@@ -106,13 +110,15 @@ def generate(run: GenerationRun, output: Path) -> Generated:
     started = time.monotonic()
     video = sampled(pipe, clip, run)
     seconds = time.monotonic() - started
+    if run.image:  # of the later frames nothing is known that could be shown beside
+        clip = replace(clip, pictures=None)
     return Generated(run, clip, video, seconds, tuple(written(run, clip, video, seconds, output, card)))
 
 
 def completed(run: GenerationRun, card: WeightsCard) -> GenerationRun:
     """The same run with every null that the weights answer filled in, so that its file says everything."""
     window = card.window
-    views = run.views or (card.views if run.data is None else None)
+    views = run.views or (FRONT if len(run.image) == 1 else None) or (card.views if run.data is None else None)
     return with_sampling(run, card).with_(
         frames=run.frames or window or 1,
         fps=run.fps or card.fps,
@@ -133,6 +139,10 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
                 raise DwmError(f"--{flag} {getattr(run, name)}: is of a data set's clip, and none is given; add --data")
         if run.edits.names:
             raise DwmError(f"{asked(run.edits.names)}: of a data set's clip, and none is given; add --data")
+    if run.image and run.data is not None:
+        raise DwmError("--image: the clip of --data has pictures of its own; leave one out (--references gives those)")
+    if run.image and (run.frames or 1) < 2:
+        raise DwmError("--image: is the first frame, and one is asked for; take more --frames")
     if run.negative and run.guidance == 1:
         raise DwmError(
             f"--negative is told to the half that guidance pushes away from; with {'--fast' if run.fast else '--guidance 1'} "
@@ -150,7 +160,7 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     words += [asked((name,)) for name in run.edits.words]
     if words and not card.conditions.text:
         raise DwmError(f"{words[0]}: {run.weights} are told no words; leave it out")
-    if run.references and run.data is None:
+    if run.references and run.data is None and (not run.image or run.references > 1):
         raise DwmError("--references needs the pictures of a clip: give --data and --scene")
     if run.size is not None and (run.size[0] % 16 or run.size[1] % 16):
         sizes = ", ".join(f"{w}x{h}" for w, h in card.sizes)
@@ -165,9 +175,11 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
 def choose_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     """The clip of a data set, or, without one, nothing but cameras."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
+    if run.image:
+        return first_frame_clip(run.image, views, frames, fps)
     if run.data is None:
         if not run.prompt:
-            raise DwmError("nothing to generate: give --prompt, or a clip with --data (and --scene)")
+            raise DwmError("nothing to generate: give --prompt, --image, or a clip with --data (and --scene)")
         return plain_clip(views, frames, fps)
     options = ReadOptions(
         views=views,
@@ -216,7 +228,7 @@ def sampled(pipe: DrivingPipeline, clip: Clip, run: GenerationRun, what: str = "
             num_inference_steps=run.steps,
             guidance_scale=run.guidance,
             seed=run.seed,
-            reference_frames=run.references,
+            reference_frames=run.references or int(bool(run.image)),
             size=run.size,
             force=run.force,
             callback_on_step_end=on_step,
@@ -249,7 +261,7 @@ def written(
     if len(rows) > 1:
         yield comparison(rows).save(output / f"comparison.{kind}")
     yield save(run, output)
-    words = "; ".join(run.prompt) or _caption(clip)
+    words = "; ".join(run.prompt) or _caption(clip) or "; ".join(run.image)
     groups = (
         Group("Generated", [Shown(name, shown, words if name == "generated" else "") for name, shown in rows.items()]),
     )

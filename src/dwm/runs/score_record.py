@@ -18,6 +18,7 @@ from dwm.evaluation import known_scores
 from dwm.evaluation.networks.files import FILES, digest, find
 from dwm.evaluation.options import EvaluationOptions
 from dwm.evaluation.score import feature_paths
+from dwm.evaluation.words import conditions_of
 from dwm.storage import limits, read_file
 from dwm.strict_json import parse_json
 
@@ -36,13 +37,15 @@ NEEDS = {
 
 def protocol(
     clips: Sequence[Clip],
-    size: tuple[int, int],
     options: EvaluationOptions,
     scores: Sequence[str],
     name: str | None = None,
     references: int = 0,
 ) -> dict[str, Any]:
-    """Everything that changes a number other than what is scored: two records are comparable where all of it is equal."""
+    """Everything that changes a number other than what is scored: two records are comparable where all of it is equal.
+
+    The pictures' size belongs to it too, which only they tell.
+    """
     first = clips[0]
     times = Counter(row[0].time for clip in clips for row in (clip.captions or ())[:1])
     return {
@@ -52,14 +55,27 @@ def protocol(
         "frames": first.length,
         "fps": round(float(first.fps), 6),
         "views": list(first.views),
-        "size": list(size),
         "times_of_day": dict(sorted(times.items())),
         "reference_frames": references,
-        "options": options.model_dump(mode="json", exclude={"scores", "optional", "features", "i3d_file"}),
+        "options": options.model_dump(mode="json", exclude={"scores", "optional", "features", "i3d_file", "draws"}),
         "feature_files": {
             name: _file_digest(name, options) for name in sorted({NEEDS[score] for score in scores if score in NEEDS})
         },
     }
+
+
+def clip_list(clips: Sequence[Clip], files: Sequence[Path], left_out: Sequence[str]) -> list[dict[str, Any]]:
+    """The clips in their order: what was kept of each, its conditions, and whether it was scored."""
+    return [
+        {
+            "scene": clip.scene,
+            "start_us": int(clip.times.min()),
+            "conditions": list(conditions_of(clip)),
+            "kept": file.stem,
+            "left_out": out or None,
+        }
+        for clip, file, out in zip(clips, files, left_out, strict=True)
+    ]
 
 
 def origin(weights: Path | None, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,15 +104,25 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
+def require_alike(first: Path, second: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Raises DwmError with the fields in which the protocols of two records differ."""
+    a, b = (_flat(record["protocol"]) for record in (ours, theirs))
+    unlike = [key for key in a.keys() | b.keys() if a.get(key) != b.get(key)]
+    if unlike:
+        fields = "; ".join(f"{key} {_short(a.get(key))} and {_short(b.get(key))}" for key in sorted(unlike))
+        raise DwmError(f"{first} and {second} were measured differently and cannot be compared: {fields}")
+
+
 def compare(first: Path, second: Path) -> dict[str, tuple[Any, Any]]:
     """The numbers of both records side by side, by `score.field`. Raises DwmError with the fields of the protocols that differ."""
     records = read(first), read(second)
-    ours, theirs = (_flat(record["protocol"]) for record in records)
-    unlike = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
-    if unlike:
-        fields = "; ".join(f"{key} {_short(ours.get(key))} and {_short(theirs.get(key))}" for key in sorted(unlike))
-        raise DwmError(f"{first} and {second} were measured differently and cannot be compared: {fields}")
-    a, b = (_flat({name: record[name] for name in known_scores() if name in record}) for record in records)
+    require_alike(first, second, *records)
+    return numbers(*records)
+
+
+def numbers(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The single numbers that both records have, by `score.field`."""
+    a, b = (_flat({name: record[name] for name in known_scores() if name in record}) for record in (ours, theirs))
     return {key: (a[key], b[key]) for key in a if key in b and isinstance(a[key], int | float)}
 
 

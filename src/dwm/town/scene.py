@@ -148,7 +148,8 @@ class TownScene:
         for i, mover in enumerate(movers[1:], 1):
             route = self.routes[mover.route]
             if station[i] < route.length - 5.0:
-                self._add(there, f"m{i:03d}", mover.kind, *pose_on_route(route, station[i], half_base(mover.kind)))
+                name = f"m{i:03d}" if mover.trip == 0 else f"m{i:03d}-{mover.trip}"
+                self._add(there, name, mover.kind, *pose_on_route(route, station[i], half_base(mover.kind)))
         for i, walker in enumerate(walkers):
             pose = walker_pose(walker, self.streets.crossings[walker.crossing], float(walked[i]))
             self._add(there, f"w{i:03d}", walker.kind, *pose)

@@ -16,6 +16,8 @@ from dwm.storage import Tree, limits
 
 DRIVE = re.compile(r"[0-9]{4}_[0-9]{2}_[0-9]{2}_drive_[0-9]{4}_sync")
 SWEEPS, CAMERAS = "velodyne_points/data/", ("image_00", "image_01")
+FISHEYES = ("image_02", "image_03")
+"""Cameras to both sides whose lenses see half a turn: no pinhole shows that, so that they are not read."""
 ROOTS = ("", "data_3d_raw/", "data_2d_raw/")
 """Where folders of drives lie: in archives as downloaded, and unpacked as the documentation says."""
 POSE_ROOTS, BOX_ROOTS = ("", "data_poses/"), ("data_3d_bboxes/train/", "data_3d_bboxes/train_full/")
@@ -40,6 +42,9 @@ class Drive:
 
     def pictures(self, tree: Tree, camera: str) -> dict[int, str]:
         return self.frames(tree, f"{camera}/data_rect/")
+
+    def has_fisheye(self, tree: Tree, camera: str) -> bool:
+        return any("data_rgb" in tree.folders(f"{root}{self.name}/{camera}/") for root in ROOTS)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,7 +97,11 @@ class Drive:
         return rows[:, 0].astype(np.int64), transform(turns, matrices[:, :, 3])
 
 
-FOLDERS = (SWEEPS, *(f"{camera}/data_rect/" for camera in CAMERAS))
+FOLDERS = (
+    SWEEPS,
+    *(f"{camera}/data_rect/" for camera in CAMERAS),
+    *(f"{camera}/data_rgb/" for camera in FISHEYES),
+)
 
 
 def find_drives(tree: Tree) -> list[Drive]:

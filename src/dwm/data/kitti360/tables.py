@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dwm.data.kitti360.calibration import EGO_FROM_IMU, EGO_FROM_LIDAR, read_camera
-from dwm.data.kitti360.drives import CAMERAS, Drive, between, decode_sweep, find_drives
+from dwm.data.kitti360.drives import CAMERAS, FISHEYES, Drive, between, decode_sweep, find_drives
 from dwm.data.kitti360.objects import Objects, read_objects
 from dwm.data.tables.row_tables import Rows, RowTables
 from dwm.data.tables.sweeps import SweepTree
@@ -42,7 +42,7 @@ class Kitti360Tables(RowTables):
     format = "KITTI-360"
     views = CAMERAS
     recording = "drive"
-    kept_as = "kitti360 1"
+    kept_as = "kitti360 2"
     drives: tuple[Drive, ...] = ()
 
     @property
@@ -126,6 +126,9 @@ class _DriveRows:
             row = self._sensor(camera, "camera", mounting, intrinsics.ravel().tolist())
             sensors.append(row | {"width": size[0], "height": size[1]})
             files[camera] = pictures
+        for camera in FISHEYES:
+            if self.drive.has_fisheye(self.tree, camera):
+                self._note(f"has pictures of the fisheye {camera}, which are not read: its lens is no pinhole")
         return sensors, files
 
     def _sensor(self, name: str, kind: str, mounting: Float[np.ndarray, "4 4"], lens: list[float]) -> dict[str, Any]:

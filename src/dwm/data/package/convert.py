@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -48,7 +49,7 @@ def to_package(source: SceneTables, output: Path, split: Split = None, files: bo
     """
     check_output(output, empty=True)
     tables = source.neutral(split)
-    manifest = Manifest(name=output.stem, source=source.title)
+    manifest = Manifest(name=output.stem, source=source.title, views=source.views)
     with staged(output) as folder:
         copied = copy_files(source.tree, tables["frames"]["file"], folder) if files else 0
         write_tables(folder, manifest, tables)
@@ -60,6 +61,7 @@ def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", f
     check_output(output, empty=True)
     plain_name(version, "--version")
     neutral = source.neutral()
+    neutral["sensors"] = _in_ring_order(neutral["sensors"], source.views)
     names = neutral["frames"]["file"]
     of_films = neutral["frames"].column_names.index("file")
     neutral["frames"] = neutral["frames"].set_column(of_films, "file", _without_films(names))
@@ -75,6 +77,12 @@ def to_nuscenes(source: SceneTables, output: Path, version: str = "v1.0-mini", f
             write_expansion(path, [records], canvas_of(records))
         write_captions(folder, neutral["captions"])
     return Converted(output, len(neutral["scenes"]), len(neutral["frames"]), len(neutral["boxes"]), copied)
+
+
+def _in_ring_order(sensors: pa.Table, views: Sequence[str]) -> pa.Table:
+    """Sensors with the cameras around the car first: where a format has no field for their order, they come in it."""
+    place = [views.index(name) if name in views else len(views) for name in sensors["name"].to_pylist()]
+    return sensors.take(np.argsort(place, kind="stable"))
 
 
 def write_captions(folder: Path, captions: pa.Table) -> None:

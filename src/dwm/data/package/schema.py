@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from dwm.data.package.parquet import read_parquet
+from dwm.data.tables.parquet import read_parquet
 from dwm.data.tables.scene_tables import MAY_LACK, SCHEMAS, Read, SceneTables, first_line
 from dwm.errors import DwmError
 from dwm.options import Options
@@ -27,6 +28,9 @@ class Manifest(Options):
     name: str = Field("", description="what the package is called")
     source: str = Field("", description="where it comes from: a car, a data set and its version")
     licence: str = Field("", description="under which it may be used")
+    views: tuple[str, ...] = Field(
+        (), description="cameras that are taken where nobody names others, in their order around the car; none: all"
+    )
 
 
 def manifest_schema() -> str:
@@ -54,6 +58,10 @@ class PackageTables(SceneTables):
     format = "scene package"
     version: str = "package"
     label = ""
+
+    @cached_property
+    def views(self) -> tuple[str, ...]:
+        return read_manifest(self.tree).views
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -26,9 +26,14 @@ from dwm.errors import DwmError
 from dwm.geometry import apply, points_inside, quaternion_from_rotation, rotation_from_quaternion, transform
 from dwm.storage import atomic_folder, atomic_write, inside, plain_name, working_folder
 
+MOST_ROWS = 4096
+"""Of a table that are held before they are written."""
+LONG_TABLES = ("instants", "frames", "boxes", "captions")
+"""Those that grow with a recording."""
+
 
 class PackageWriter:
-    """Collects rows, and writes pictures as they come. Used as `with PackageWriter(path) as package:`.
+    """Writes rows and pictures as they come, and holds few of them. Used as `with PackageWriter(path) as package:`.
 
     A path that ends in `.zip` is packed at the end.
     """
@@ -36,6 +41,8 @@ class PackageWriter:
     def __init__(self, path: str | Path, manifest: Manifest = Manifest()) -> None:
         self.path, self.manifest = Path(path), manifest
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
+        """What is not written yet."""
+        self.tables: dict[str, pq.ParquetWriter] = {}
         self.annotated: set[str] = set()
         """Instants whose boxes are known, be it none."""
         self.uncounted: dict[str, Boxes] = {}
@@ -47,6 +54,9 @@ class PackageWriter:
     def __enter__(self) -> PackageWriter:
         self.folder = self._open.enter_context(staged(self.path))
         self._open.push(self._finish)
+        for name, schema in SCHEMAS.items():
+            self.tables[name] = self._open.enter_context(table_file(self.folder, name, schema))
+        self._open.push(self._complete)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -54,19 +64,38 @@ class PackageWriter:
 
     def _finish(self, kind: type | None, error: Any, trace: Any) -> None:
         if kind is None:
+            write_manifest(self.folder, self.manifest)
+
+    def _complete(self, kind: type | None, error: Any, trace: Any) -> None:
+        if kind is None:
             self._count_points()
-            write_tables(self.folder, self.manifest, self._tables())
+            for name in SCHEMAS:
+                self._spill(name)
+
+    def add(self, table: str, *rows: dict[str, Any]) -> None:
+        """Rows of a table as `SCHEMAS` has them. Boxes wait where their points are still to be counted."""
+        waiting = self.rows[table]
+        waiting += rows
+        if len(waiting) >= MOST_ROWS and table in LONG_TABLES and not (table == "boxes" and self.uncounted):
+            self._spill(table)
+
+    def _spill(self, name: str) -> None:
+        try:
+            self.tables[name].write_table(pa.Table.from_pylist(self.rows[name], SCHEMAS[name]))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DwmError(f"{self.path}: {name}: {str(error).splitlines()[0]}") from error
+        self.rows[name] = []
 
     def map(self, name: str, lane_map: LaneMap) -> None:
         """Adds a map that scenes may name."""
-        self.rows["lanes"] += lane_rows(plain_name(name, f"{self.path}: map"), lane_map)
+        self.add("lanes", *lane_rows(plain_name(name, f"{self.path}: map"), lane_map))
 
     def scene(self, name: str, map: str = "", description: str = "") -> SceneWriter:
         """Begins a scene on a map ("" for none)."""
         plain_name(name, f"{self.path}: scene")
         if map:
             plain_name(map, f"{self.path}: scene {name}: map")
-        self.rows["scenes"].append({"token": name, "name": name, "description": description, "map": map})
+        self.add("scenes", {"token": name, "name": name, "description": description, "map": map})
         return SceneWriter(self, name)
 
     def _count_points(self) -> None:
@@ -94,15 +123,6 @@ class PackageWriter:
                 stacklevel=3,
             )
 
-    def _tables(self) -> dict[str, pa.Table]:
-        tables = {}
-        for name, schema in SCHEMAS.items():
-            try:
-                tables[name] = pa.Table.from_pylist(self.rows[name], schema)
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise DwmError(f"{self.path}: {name}: {str(error).splitlines()[0]}") from error
-        return tables
-
 
 @dataclass(frozen=True)
 class SceneWriter:
@@ -125,7 +145,7 @@ class SceneWriter:
             )
         numbers = [] if intrinsics is None else np.ravel(intrinsics).astype(float).tolist()
         row = {"token": f"{self.scene}/{name}", "name": name, "kind": kind, "intrinsics": numbers}
-        self.package.rows["sensors"].append(row | _pose(ego_from_sensor))
+        self.package.add("sensors", row | _pose(ego_from_sensor))
 
     def instant(self, time: float, boxes: Boxes | None = None, lidar_points: Sequence[int] | None = None) -> str:
         """A moment that frames belong to, with the boxes in the world at it (None: not annotated). Gives its name.
@@ -136,9 +156,8 @@ class SceneWriter:
             raise DwmError(
                 f"{self.scene}: instant at {time:g}: {len(lidar_points)} lidar_points, one for each box is needed"
             )
-        rows = self.package.rows
         token = f"{self.scene}/{int(time)}"
-        rows["instants"].append({"token": token, "scene": self.scene, "time": float(time)})
+        self.package.add("instants", {"token": token, "scene": self.scene, "time": float(time)})
         if boxes is not None:
             self.package.annotated.add(token)
             if lidar_points is None and len(boxes):
@@ -156,7 +175,7 @@ class SceneWriter:
                 "rotation": quaternion_from_rotation(boxes.rotation[i]).tolist(),
             }
             points = {"lidar_points": 0 if lidar_points is None else int(lidar_points[i]), "radar_points": 0}
-            rows["boxes"].append(row | {"visibility": "", "attributes": []} | points)
+            self.package.add("boxes", row | {"visibility": "", "attributes": []} | points)
         return token
 
     def frame(
@@ -219,20 +238,29 @@ class SceneWriter:
     ) -> None:
         row = {"token": name, "sensor": f"{self.scene}/{sensor}", "instant": instant, "time": float(time)}
         row |= {"annotated": instant in self.package.annotated, "file": name, "width": size[0], "height": size[1]}
-        self.package.rows["frames"].append(row | _pose(pose))
+        self.package.add("frames", row | _pose(pose))
 
     def caption(self, sensor: str, time: float, caption: Caption) -> None:
         """What is to be seen in a sensor's pictures from about this time on; of several the nearest in time counts."""
         row = {"scene": self.scene, "sensor": sensor, "at": int(time)}
-        self.package.rows["captions"].append(row | {item.name: getattr(caption, item.name) for item in fields(Caption)})
+        self.package.add("captions", row | {item.name: getattr(caption, item.name) for item in fields(Caption)})
 
 
 def write_tables(folder: Path, manifest: Manifest, tables: Mapping[str, pa.Table]) -> None:
     """The manifest and all tables of a package into a folder that is not yet in its place."""
     for name, schema in SCHEMAS.items():
-        table = tables[name].select(schema.names).cast(schema)
-        # Pages have checksums, which reading verifies: zstd alone does not notice every torn page.
-        pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
+        with table_file(folder, name, schema) as file:
+            file.write_table(tables[name].select(schema.names).cast(schema))
+    write_manifest(folder, manifest)
+
+
+def table_file(folder: Path, name: str, schema: pa.Schema) -> pq.ParquetWriter:
+    """A table's file, to be written in pieces."""
+    # Pages have checksums, which reading verifies: zstd alone does not notice every torn page.
+    return pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd", write_page_checksum=True)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

@@ -10,11 +10,15 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from dwm.conventions import CAPTION_KEYS
+from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.dataset import Finding
 from dwm.data.tables.columns import TEXT
 from dwm.data.tables.relations import lane_rows
 from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
+from dwm.errors import DwmError
 from dwm.progress import track
 from dwm.storage import cache_folder, kept_tables
 
@@ -49,12 +53,32 @@ class RowTables(SceneTables):
 
     def table(self, name: str) -> pa.Table | None:
         if name == "captions":
-            return None
+            return self._caption_rows()
         if name == "lanes":
             maps = filter(None, self._rows["scenes"]["map"].to_pylist())
             lanes = [row for scene in maps for row in lane_rows(scene, self.map(scene))]
             return pa.Table.from_pylist(lanes, SCHEMAS["lanes"]) if lanes else None
         return self._rows[name]
+
+    def captions(self, named: tuple[str, str] | None = None) -> list[CaptionFiles]:
+        """What the files say, by the format's own keys."""
+        parts = named_caption_files(self.tree, named) if named else find_caption_files(self.tree, self.version)
+        return [self.caption_files(part.name, part.captions, part.times) for part in parts]
+
+    def _caption_rows(self) -> pa.Table | None:
+        """What the caption files say of the cameras of these recordings."""
+        sensors, rows = self._rows["sensors"], []
+        cameras = pc.unique(sensors["name"].filter(pc.equal(sensors["kind"], "camera"))).to_pylist()
+        pairs = [(scene, camera) for scene in self._rows["scenes"]["token"].to_pylist() for camera in cameras]
+        for part in self.captions():
+            for scene, camera in pairs:
+                for at in part.times.get(part.camera_key(scene, camera), ()):
+                    if (key := part.key(scene, camera, at)) in part.captions:
+                        if (fault := part.fault(key)) is not None:
+                            raise DwmError(fault)
+                        words = {name: part.captions[key].get(name, "") for name in CAPTION_KEYS}
+                        rows.append({"scene": scene, "sensor": camera, "at": int(at)} | words)
+        return pa.Table.from_pylist(rows, SCHEMAS["captions"]) if rows else None
 
     def lost_rows(self) -> Iterator[Finding]:
         notes = self._rows["notes"].to_pylist()

@@ -72,11 +72,13 @@ class TableScene:
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The cameras that the scene has pictures of."""
+        """The cameras that the scene has pictures of: those that the options name, where they are the usual ones in the order
+        of the set's ring."""
         cameras = [name for name in self.rows_of if self._kinds[name] == "camera"]
-        names = self.tables.options.views
-        order = self.tables.source.views if names == NUSCENES_VIEWS else ()
-        ordered = [name for name in order or names if name in cameras]
+        names, ring = self.tables.options.views, self.tables.source.views
+        if names == NUSCENES_VIEWS and (ring or not (set(names) <= set(cameras) or set(names) >= set(cameras))):
+            names = ring  # a car that has a CAM_FRONT among cameras of its own names is no car of nuScenes'
+        ordered = [name for name in names if name in cameras]
         return tuple(ordered) or tuple(cameras)
 
     @property
@@ -99,9 +101,8 @@ class TableScene:
         views = tuple(self.views if views is None else views)
         for name in views:
             if name not in self.rows_of:
-                raise DwmError(
-                    f"{self.name}: has no camera {name}{nearest(name, self.views)}; it has others: --views {','.join(self.views)}"
-                )
+                others = f"it has others: --views {','.join(self.views)}" if self.views else "it has no pictures"
+                raise DwmError(f"{self.name}: has no camera {name}{nearest(name, self.views)}; {others}")
         lidars = [name for name in self.rows_of if self._kinds[name] == "lidar"]
         return (lidars[0], *views) if self.tables.options.lidar and lidars else views
 

@@ -85,8 +85,6 @@ class SceneTables(ABC):
 
     format: ClassVar[str]
     """What it is, in words."""
-    views: ClassVar[tuple[str, ...]] = ()
-    """Its cameras in the order in which they stand around the car; empty: as nuScenes', or as they come."""
     joined: ClassVar[tuple[str, ...]] = tuple(SCHEMAS)
     """The tables that are read, and checked, when the index is built."""
     caption_files: ClassVar[type[CaptionFiles]] = CaptionFiles
@@ -109,6 +107,11 @@ class SceneTables(ABC):
     def label(self) -> str:
         """As a `Dataset`'s."""
         return self.version
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Its cameras in the order in which they stand around the car; empty: as nuScenes', or as they come."""
+        return ()
 
     @property
     def splits(self) -> Mapping[str, Collection[str]] | None:

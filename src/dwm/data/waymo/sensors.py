@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ LARGEST_IMAGE = 64 << 20
 
 
 def matrix(values: Any, where: str) -> Float[np.ndarray, "4 4"]:
-    """A `Transform`. Raises DwmError for one that is no rigid motion."""
-    numbers = np.array(values.transform, np.float64)
+    """Sixteen numbers by rows. Raises DwmError for what is no rigid motion."""
+    numbers = np.array(values, np.float64)
     if numbers.size != 16 or not np.isfinite(numbers).all():
         raise DwmError(f"{where}: is no matrix of 4×4 finite numbers; fetch the file again")
     result = numbers.reshape(4, 4)
@@ -43,24 +44,51 @@ def sweep(frame: Any, lidar: str, name: str) -> Float32[np.ndarray, "n 5"]:
     calibration = next((item for item in frame.context.lidars if item.name == LIDARS[lidar]), None)
     if laser is None or calibration is None or not laser.first.ranges:
         raise DwmError(f"{name}: the record has no range image of {lidar}; fetch the file again")
-    ranges = _image(laser.first.ranges, 4, name)
-    extrinsic = matrix(calibration.extrinsic, f"{name}: extrinsic of {lidar}")
+    lens = LidarLens(
+        np.array(calibration.beam_inclinations, np.float64),
+        (calibration.beam_inclination_min, calibration.beam_inclination_max),
+        matrix(calibration.extrinsic.transform, f"{name}: extrinsic of {lidar}"),
+    )
+    poses = _image(laser.first.poses, name) if laser.first.poses else None
+    return points_of(_image(laser.first.ranges, name), lens, poses, matrix(frame.pose.transform, f"{name}: pose"), name)
+
+
+@dataclass(frozen=True)
+class LidarLens:
+    """Angles over the horizon of each row, rising (empty: evenly from the lowest to the highest), and ego from LiDAR."""
+
+    inclinations: Float[np.ndarray, "_"]
+    reach: tuple[float, float]
+    ego_from_lidar: Float[np.ndarray, "4 4"]
+
+
+def points_of(
+    ranges: Float32[np.ndarray, "h w c"],
+    lens: LidarLens,
+    poses: Float32[np.ndarray, "H W d"] | None,
+    world_from_car: Float[np.ndarray, "4 4"],
+    name: str,
+) -> Float32[np.ndarray, "n 5"]:
+    """The points of a range image (metres, intensity, …; nothing where 0 or less), rows then columns, where the frame's pose
+    `world_from_car` has them. poses: the car's (roll, pitch, yaw, x, y, z) at each cell. Raises DwmError where shapes differ.
+    """
+    if ranges.shape[2] < 4 or (poses is not None and (poses.shape[2] < 6 or poses.shape[:2] != ranges.shape[:2])):
+        shapes = ranges.shape if poses is None else f"{ranges.shape} with poses of {poses.shape}"
+        raise DwmError(f"{name}: a range image has the shape {shapes}; fetch the file again")
     rows, columns = ranges.shape[:2]
     row, column = np.nonzero(ranges[..., 0] > 0)
-    up = _inclinations(calibration, rows, name)[row]
-    around = _azimuths(columns, extrinsic)[column]
+    up = _inclinations(lens, rows, name)[row]
+    around = _azimuths(columns, lens.ego_from_lidar)[column]
     distance = ranges[row, column, 0].astype(np.float64)
     flat = distance * np.cos(up)
-    points = apply(extrinsic, np.stack([flat * np.cos(around), flat * np.sin(around), distance * np.sin(up)], 1))
-    if laser.first.poses:
-        poses = _image(laser.first.poses, 6, name)
-        if poses.shape[:2] != ranges.shape[:2]:
-            raise DwmError(f"{name}: {poses.shape[:2]} poses for {ranges.shape[:2]} cells; fetch the file again")
-        points = _at_the_frames_time(points, poses[row, column].astype(np.float64), matrix(frame.pose, f"{name}: pose"))
+    rays = np.stack([flat * np.cos(around), flat * np.sin(around), distance * np.sin(up)], 1)
+    points = apply(lens.ego_from_lidar, rays)
+    if poses is not None:
+        points = _at_the_frames_time(points, poses[row, column].astype(np.float64), world_from_car)
     return np.column_stack([points, ranges[row, column, 1], row]).astype(np.float32)
 
 
-def _image(packed: bytes, channels: int, name: str) -> Float32[np.ndarray, "h w c"]:
+def _image(packed: bytes, name: str) -> Float32[np.ndarray, "h w c"]:
     """A range image, or its poses: a `MatrixFloat` packed with zlib."""
     from google.protobuf.message import DecodeError
 
@@ -77,16 +105,20 @@ def _image(packed: bytes, channels: int, name: str) -> Float32[np.ndarray, "h w 
     except (zlib.error, DecodeError) as error:
         raise DwmError(f"{name}: a range image cannot be unpacked ({error}); fetch the file again") from error
     values, shape = np.array(content.data, np.float32), tuple(content.shape.dims)
-    if len(shape) != 3 or shape[2] < channels or min(shape) < 1 or np.prod(shape, dtype=object) != values.size:
+    return shaped(values, shape, name)
+
+
+def shaped(values: Float32[np.ndarray, "_"], shape: tuple[int, ...], name: str) -> Float32[np.ndarray, "h w c"]:
+    """Numbers as the image that they are said to be. Raises DwmError where they are not so many."""
+    if len(shape) != 3 or min(shape) < 1 or np.prod(shape, dtype=object) != values.size:
         raise DwmError(f"{name}: a range image has the shape {shape} and {values.size} numbers; fetch the file again")
     return values.reshape(shape)
 
 
-def _inclinations(calibration: Any, rows: int, name: str) -> Float[np.ndarray, "h"]:
+def _inclinations(lens: LidarLens, rows: int, name: str) -> Float[np.ndarray, "h"]:
     """The angle over the horizon of each row, the top one first. Short-range LiDARs state the lowest and highest only."""
-    listed = np.array(calibration.beam_inclinations, np.float64)
+    listed, (low, high) = lens.inclinations, lens.reach
     if not listed.size:
-        low, high = calibration.beam_inclination_min, calibration.beam_inclination_max
         listed = low + (np.arange(rows) + 0.5) / rows * (high - low)
     if len(listed) != rows:
         raise DwmError(f"{name}: {len(listed)} beam inclinations for {rows} rows; fetch the file again")

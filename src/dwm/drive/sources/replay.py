@@ -13,7 +13,7 @@ from shapely import STRtree
 
 from dwm.clip import Boxes, Caption, Clip, LaneMap, Rig
 from dwm.data.dataset import Scene
-from dwm.drive.bicycle import Bicycle, touched, wheel_towards
+from dwm.drive.bicycle import Bicycle, outside, touched, wheel_towards
 from dwm.drive.source import Action, Moment
 from dwm.errors import DwmError
 from dwm.geometry import inverse, rotation_z, transform
@@ -136,6 +136,7 @@ class ReplaySource:
             off_road=self.off_road,
             autopilot=self.autopilot,
             notes=self.notes,
+            pictured_from=self.recorded[self.frame],
         )
 
     def _on_the_ground(self, car: Bicycle) -> Float[np.ndarray, "4 4"]:
@@ -174,13 +175,7 @@ class ReplaySource:
 
     def _is_off_road(self, car: Bicycle) -> bool:
         """Whether a part of the car is on no drivable area; without a map nobody knows."""
-        if not self.road:
-            return False
-        outline = car.footprint
-        left = outline
-        for index in self.areas.query(outline, predicate="intersects").tolist():
-            left = left.difference(self.road[index])
-        return left.area > 0.05 * outline.area
+        return bool(self.road) and outside(car.footprint, self.road, self.areas)
 
 
 def replay_source(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Bool
 from pydantic import Field, model_validator
 
 from dwm.clip import Clip, Rig, ring_mask
@@ -39,6 +40,9 @@ class ExampleInput(Options):
         ..., description="words: one for each view, or a list of such for each frame"
     )
     cameras: tuple[CameraOptions, ...] = Field((), description="the rig; none: six cameras like those of nuScenes")
+    crossview_mask: tuple[tuple[bool, ...], ...] | None = Field(
+        None, description="which views see each other; none: as the cameras stand and look"
+    )
 
     @property
     def rows(self) -> tuple[tuple[str, ...], ...]:
@@ -57,6 +61,8 @@ class ExampleInput(Options):
                 raise ValueError(
                     f"prompts of frame {frame} are {len(row)} texts for {views} views; give one for each view"
                 )
+        if (mask := self.crossview_mask) is not None and [len(row) for row in mask] != [views] * views:
+            raise ValueError(f"crossview_mask is not {views}×{views}, one row and column for each view")
         return self
 
 
@@ -98,7 +104,9 @@ def input_values(item: Any, where: str) -> dict[str, Any]:
     intrinsics, poses, sizes = (matrix[0] for matrix in matrices)
     if {len(intrinsics), len(poses), len(sizes)} != {views}:
         raise DwmError(f"{where}: latent_shape has {views} views, the cameras are {len(intrinsics)}")
-    names = _names(batch.get("crossview_mask"), views, where)
+    mask = _mask(batch.get("crossview_mask"), views, where)
+    ring = views == len(NUSCENES_VIEWS) and np.array_equal(mask, ring_mask(views))
+    names = NUSCENES_VIEWS if ring else tuple(f"view_{view}" for view in range(views))
     cameras = [
         {
             "name": name,
@@ -114,17 +122,18 @@ def input_values(item: Any, where: str) -> dict[str, Any]:
         "size": [columns * 8, rows * 8],
         "prompts": [list(row) for row in words],
         "cameras": cameras,
+        "crossview_mask": mask.tolist(),
     }
 
 
-def _names(mask: Any, views: int, where: str) -> tuple[str, ...]:
-    """nuScenes' names where the mask is its ring of cameras; without names a mask must let every view see every other."""
-    mask_of_clip = None if mask is None else np.asarray(mask, bool)[0]
-    if views == len(NUSCENES_VIEWS) and mask_of_clip is not None and np.array_equal(mask_of_clip, ring_mask(views)):
-        return NUSCENES_VIEWS
-    if mask_of_clip is not None and not mask_of_clip.all():
-        raise DwmError(f"{where}.batch.crossview_mask: only the ring of six views is known here")
-    return tuple(f"view_{view}" for view in range(views))
+def _mask(mask: Any, views: int, where: str) -> Bool[np.ndarray, "v v"]:
+    """Which views see each other; without a mask all do."""
+    if mask is None:
+        return np.ones((views, views), bool)
+    first = np.asarray(mask, bool)[0]
+    if first.shape != (views, views):
+        raise DwmError(f"{where}.batch.crossview_mask: is of shape {first.shape} for {views} views")
+    return first
 
 
 def clip_of(item: ExampleInput) -> tuple[Clip, list[list[str]]]:
@@ -144,4 +153,6 @@ def clip_of(item: ExampleInput) -> tuple[Clip, list[list[str]]]:
         clip = Clip(scene="", fps=item.fps, rig=rig, times=times, world_from_ego=poses)
     else:
         clip = replace(plain_clip(NUSCENES_VIEWS, item.frames, fps), fps=item.fps)
+    if item.crossview_mask is not None:
+        clip = replace(clip, crossview_mask=np.array(item.crossview_mask))
     return clip, [list(item.rows[min(frame, len(item.rows) - 1)]) for frame in range(item.frames)]

@@ -15,10 +15,11 @@ from PIL import Image
 from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor
 
+from dwm.clip import ring_mask
 from dwm.clip_batch import ClipBatch
 from dwm.config.data import SourceOptions
 from dwm.config.files import read_json, validated
-from dwm.data.batch import crossview_mask
+from dwm.conventions import NUSCENES_VIEWS
 from dwm.data.pictures import open_picture
 from dwm.data.windows import frame_windows
 from dwm.errors import DwmError
@@ -160,7 +161,7 @@ class LayoutPackage:
             world_from_ego=_matrices(poses),
             image_size=torch.tensor(sizes)[None],
             captions=(tuple(tuple(row) for row in words),),
-            crossview_mask=crossview_mask(views) if mask is None else torch.tensor(mask)[None],
+            crossview_mask=_usual_mask(views) if mask is None else torch.tensor(mask)[None],
             scenes=(Path(self.name).parent.name,),
             **pictures,
         )
@@ -213,6 +214,14 @@ def package_batches(source: SourceOptions, size: tuple[int, int], as_published: 
     package = LayoutPackage.open(source.path, as_published)
     for fps, numbers in package.windows(source.frames, source.rates):
         yield package.batch(fps, numbers, source.views, size, source)
+
+
+def _usual_mask(views: Sequence[str]) -> Tensor | None:
+    """(1, v, v): nuScenes' ring where all cameras have its names, as these packages need no calibration; else None."""
+    if not set(views) <= set(NUSCENES_VIEWS):
+        return None
+    index = [NUSCENES_VIEWS.index(name) for name in views]
+    return torch.from_numpy(ring_mask(len(NUSCENES_VIEWS))[np.ix_(index, index)])[None]
 
 
 def _matrices(rows: Any) -> Tensor:

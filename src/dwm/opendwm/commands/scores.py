@@ -16,7 +16,7 @@ from dwm.runs.clips import opened, validation_clips
 from dwm.runs.evaluate import FILES, Evaluated, EvaluationRun, measured
 from dwm.runs.published import published_pipeline
 from dwm.storage import check_folder
-from dwm.training.parallel.ranks import current_ranks, group
+from dwm.training.parallel.ranks import group
 from dwm.training.saves.checkpoint import saves
 
 CLIPS = 16
@@ -28,8 +28,8 @@ def score_run(
 ) -> Evaluated | None:
     """Generates clips spread over the run's validation sets, and scores them. `tiny`: the built-in weights.
 
-    Of several processes the first does so, and the others get None: scores compare each clip with all others. Raises DwmError
-    for sets without photographs of their own (packages), or that cannot be read.
+    Several processes share the clips, and all but the first get None. Raises DwmError for sets without photographs of their own
+    (packages), or that cannot be read.
     """
     check_folder(output, FILES)
     held_out = run.data.validation
@@ -44,11 +44,9 @@ def score_run(
     count = min(len(windows), clips or run.preview.score_clips or CLIPS)
     chosen: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
     with group("auto" if tiny else run.device) as device:
-        if not current_ranks().first:
-            return None
         pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
         digests = [opened(source).digest() for source in held_out]
-        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output, digests)
+        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output, digests, device)
 
 
 def at_step(run: Recipe, output: Path, step: int | None) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dwm.errors import nearest
+from dwm.evaluation.options import DEFAULT_OPTIONAL
 from dwm.opendwm.config.names import DIT, UNET
 from dwm.opendwm.config.reader import CLASS, Section
 
@@ -235,7 +236,7 @@ def metrics(section: Section) -> dict[str, Any]:
     scores = section.maybe("metrics")
     if scores is None:
         return {}
-    values: dict[str, Any] = {"optional": []}
+    values: dict[str, Any] = {"optional": list(DEFAULT_OPTIONAL)}
     for name in scores.unread():
         score = scores.section(name)
         if score.class_name((FID, FVD)) == FID:

@@ -137,7 +137,7 @@ class LiveTraffic:
         if near or np.linalg.norm(car - at) < ROOM_BEFORE_CAR:
             return
         for i, behind in zip(train, back.tolist(), strict=True):
-            self.movers[i] = replace(self.movers[i], route=index)
+            self.movers[i] = replace(self.movers[i], route=index, trip=self.movers[i].trip + 1)
             self.people.send(i, index)
             self.state.committed[i] = False
             self.state.s[i] = self.before.s[i] = front - behind

@@ -20,12 +20,16 @@ DT = 0.2
 
 @dataclass(frozen=True)
 class Mover:
-    """Something that follows a route from station s; a trailer follows its tractor (`towed_by`, an index of movers)."""
+    """Something that follows a route from station s; a trailer follows its tractor (`towed_by`, an index of movers).
+
+    trip: how often its place in the traffic was taken anew; to everybody who looks, each is another vehicle.
+    """
 
     kind: Kind
     route: int
     s: float
     towed_by: int = -1
+    trip: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dwm.clip import Clip
-from dwm.evaluation import Tools
+from dwm.evaluation import Scores, Tools
 from dwm.evaluation.measure import evaluate
 from dwm.evaluation.options import EvaluationOptions
 from dwm.generation import DrivingPipeline
@@ -39,7 +40,8 @@ class Previews:
 class Scoring:
     """A callback of the training loop; writes `scores/STEP.json` into the stage's folder and says them.
 
-    The distance of `town_fid`, where it is asked for, decides which saves are the best and kept. The losses stay the same.
+    `imagenet_fid`'s KID, where it is asked for, decides which saves are the best and kept, else `box_pixels`: both fall under blur,
+    noise and wrong content, and neither depends on the number of clips. The losses stay the same.
     """
 
     pipe: DrivingPipeline
@@ -59,8 +61,17 @@ class Scoring:
                 scores.save(moment.folder / "scores" / f"{moment.step:06d}.json")
                 said = ", ".join(f"{line.name} {line.value}" for line in scores.lines())
                 say(f"step {moment.step}, {scores.clips} held-out clips: {said}")
-                if scores.town_fid is not None:
-                    moment.score(scores.town_fid.distance)
+                if (value := signal(scores)) is not None:
+                    moment.score(value)
+
+
+def signal(scores: Scores) -> float | None:
+    """What saves are chosen by, lower being better; None where no score serves, or the clips have no boxes."""
+    if scores.imagenet_fid is not None:
+        return scores.imagenet_fid.kid
+    if scores.box_pixels is not None and math.isfinite(scores.box_pixels.share):
+        return -scores.box_pixels.share
+    return None
 
 
 def first_frames(clip: Clip, frames: int) -> Clip:

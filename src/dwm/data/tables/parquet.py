@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dwm.data.tables.columns import unpacked
+from dwm.errors import DwmError
 from dwm.storage import limits
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 8}
@@ -16,17 +18,20 @@ LONGEST = 256
 """Bytes of a value of fixed length at most."""
 
 
-def read_parquet(file: io.BufferedIOBase, name: str) -> pa.Table:
-    """The table. Raises DwmError where it would take more than `limits.TABLE`, and pyarrow's errors where it is none."""
+def read_parquet(file: io.BufferedIOBase, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table, or some columns of it. Raises DwmError where it lacks one or would take more than `limits.TABLE`, and pyarrow's
+    errors where it is none."""
     contents = pq.ParquetFile(file)
     # What the file says of itself is known first: rows that are all alike cost nothing in it.
     limits.check_size(f"{name}: a table", declared(contents.metadata), limits.TABLE)
+    if lost := [column for column in columns or () if column not in contents.schema_arrow.names]:
+        raise DwmError(f"{name}: lacks the column {lost[0]}")
     texts = [column.path for column in contents.schema if column.physical_type == "BYTE_ARRAY"]
     # Texts stay numbers of a dictionary until it is known how long they are together.
     parquet = pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True)
     parts, size = [], 0
     for group in range(parquet.num_row_groups):
-        part = parquet.read_row_group(group)
+        part = parquet.read_row_group(group, columns)
         part.validate(full=True)
         size += sum(unpacked(column) for column in part.columns)
         limits.check_size(f"{name}: a table", size, limits.TABLE)

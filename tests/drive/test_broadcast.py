@@ -32,9 +32,9 @@ def free_port() -> int:
 
 def listening(port: int, got: list[np.ndarray], faults: list[str]) -> Callable[[], None]:
     def run() -> None:
-        options = {"rtsp_flags": "listen", "rtsp_transport": "tcp"}
+        options = {"rtsp_flags": "listen", "listen_timeout": "60"}
         try:
-            with av.open(f"rtsp://127.0.0.1:{port}/live", options=options, timeout=60) as container:
+            with av.open(f"rtsp://127.0.0.1:{port}/live", options=options) as container:
                 for frame in container.decode(video=0):
                     got.append(frame.to_ndarray(format="rgb24"))
         except av.FFmpegError as error:
@@ -43,12 +43,25 @@ def listening(port: int, got: list[np.ndarray], faults: list[str]) -> Callable[[
     return run
 
 
+def connected(url: str) -> Broadcast:
+    """A line over which a picture went, as soon as somebody listens: nothing tells when a listener of FFmpeg does."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        line = Broadcast(url, 10.0, VIEWS, burst=8)
+        line.send(picture(0))
+        while line.fault is None and not line.sent and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if line.sent:
+            return line
+        time.sleep(0.2)
+    raise AssertionError(f"nobody listens at {url}")
+
+
 def test_an_rtsp_server_gets_the_pictures() -> None:
     port, got, faults = free_port(), list[np.ndarray](), list[str]()
     server = threading.Thread(target=listening(port, got, faults), daemon=True)
     server.start()
-    time.sleep(1.0)  # until it listens
-    line = Broadcast(f"rtsp://127.0.0.1:{port}/live", 10.0, VIEWS, burst=8)
+    line = connected(f"rtsp://127.0.0.1:{port}/live")
     for _ in range(30):
         line.send(picture(0))
         time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import small_opendrive
 from shapely.geometry import Point
 
 from dwm.cli.main import app, outcome
+from dwm.data import open_dataset
 from dwm.drive import Action, Source, carla_source
 from dwm.drive.bicycle import Bicycle
 from dwm.drive.source import clip_of
 from dwm.drive.sources.carla import CarlaSource, carla_pose, default_rig, world_from
 from dwm.drive.sources.opendrive import read_opendrive
 from dwm.errors import DwmError
+from dwm.generation import DrivingPipeline
 
 GAS, AUTOPILOT = Action(throttle=1.0), Action(autopilot=True)
 
@@ -218,6 +221,26 @@ def test_a_map_and_poses_are_as_carla_itself_reads_them() -> None:
         real = carla.Transform(carla.Location(1, 2, 3), carla.Rotation(*angles))
         ours = pretended_carla.Transform(pretended_carla.Location(1, 2, 3), pretended_carla.Rotation(*angles))
         assert np.allclose(real.get_matrix(), ours.get_matrix(), atol=1e-5)
+
+
+def test_the_command_drives_in_carla_and_leaves_it_as_it_was(
+    world: pretended_carla.World, pipe: DrivingPipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dwm(*arguments: object) -> int:
+        return outcome(lambda: app(args=list(map(str, arguments)), prog_name="dwm", standalone_mode=False))
+
+    pipe.save_pretrained(tmp_path / "weights")
+    asked = ["--weights", tmp_path / "weights", "--carla", "localhost:2000"]
+    assert dwm("drive", *asked, "--prompt", "night", "--frames", 5, "-o", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["travelled"] > 0
+    assert not world.actors and not world.settings.synchronous_mode
+    dataset = open_dataset(str(tmp_path / "out" / "scenes.zip"))
+    clip = dataset["drive-000-real"].clip(0, 3, 4.0)
+    assert clip.pictures.load(0, 0)[0, 0].tolist() == pytest.approx([200, 0, 10], abs=4)
+    assert set(clip.map.layers) == {"lane", "drivable_area", "ped_crossing"} and len(clip.boxes[0][0]) == 3
+    assert dwm("drive", *asked, "--town", 3, "--frames", 2) == 1
+    assert "--carla is a world of its own; leave out --town" in capsys.readouterr().err
+    assert not world.actors, "a run that cannot be leaves nothing behind"
 
 
 def test_without_the_client_there_is_an_install_line(

@@ -30,7 +30,7 @@ def drive(
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="The same in frames.")] = None,
     to: Annotated[
-        str | None, typer.Option("--to", help="Send pictures to rtsp://… (also rtmp, srt, udp, tcp).")
+        str | None, typer.Option("--to", help="Send pictures to rtsp://… or the like.")
     ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Words for all views.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time of day.")] = None,
@@ -52,7 +52,7 @@ def drive(
     quiet: flags.Quiet = False,
     as_json: flags.Json = False,
 ) -> None:
-    """Steer a car through a world that the network draws: in a browser; by a script; for some seconds on its autopilot."""
+    """Steer through a world that the network draws, in a browser or by a script."""
     hush(quiet or as_json)
     if script is not None and replay is not None:
         raise typer.BadParameter("--script is a new drive, --replay an old one; give one of them")

@@ -114,9 +114,7 @@ def source_of(run: DriveRun) -> Source:
         named = next((name for name in ("data", "scene", "start", "town") if getattr(run, name)), None)
         if named is not None:
             raise DwmError(f"--carla is a world of its own; leave out --{named}")
-        source = carla_source(run.carla, fps)
-        source.change(run.time or None, run.weather or None)
-        return source
+        return carla_source(run.carla, fps)
     if run.data is not None:
         return replay_source(run.data, run.scene, run.start, fps, run.views, run.version)
     number = run.scene or "0"
@@ -132,6 +130,14 @@ def opened(run: DriveRun, with_real: bool = False) -> tuple[DriveRun, DrivingWor
     card = read_card(resolve(run.weights))
     run = completed(run, card)
     source = source_of(run)
+    try:
+        return _world_of(run, source, card, with_real)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _world_of(run: DriveRun, source: Source, card: WeightsCard, with_real: bool) -> tuple[DriveRun, DrivingWorld]:
     if set(run.views or ()) != set(source.rig.names):
         source = _with_views(source, run)
     if not run.force and run.size is not None:

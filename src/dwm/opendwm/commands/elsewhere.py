@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import dwm
 from dwm.errors import DwmError
 
-NOT_YET = f"is not in dwm {dwm.__version__}"
 ELSEWHERE = {
-    "carla_simulation": f"driving in CARLA {NOT_YET}; its layouts as a package (data.json) are read by python src/dwm/preview.py",
-    "carla_control": f"driving in CARLA {NOT_YET}; a world without a simulator: dwm town",
-    "make_carla_cameras": f"driving in CARLA {NOT_YET}; any rig of cameras is read from a layout package (data.json)",
+    "carla_simulation": "dwm drive --carla HOST:PORT drives the vehicle with the role name hero, or spawns one among traffic; "
+    "scenarios of your own are spawned by CARLA's tools; layouts as a package (data.json) are read by python src/dwm/preview.py",
+    "carla_control": "dwm drive --carla HOST:PORT opens a page that takes the keys; programs steer by its WebSocket "
+    "(docs/drive.md)",
+    "make_carla_cameras": "dwm drive --carla HOST:PORT has six cameras as nuScenes has them; any rig is given in Python "
+    "(dwm.drive.sources.carla.CarlaSource)",
 }
-"""Name of a script → what to do instead, as of this release."""
+"""Name of a script → what to do instead."""
 
 
 def answer() -> None:

@@ -10,10 +10,11 @@ export TOKENIZERS_PARALLELISM := false
 demo: $(VENV)/.ready
 	$(BIN)/dwm demo
 
-# Two processes of one thread each: as many as small machines have cores. JOBS=0 for one process.
+# Two processes of one thread each: as many as small machines have cores. JOBS=0 for one process. A file's tests stay in one process,
+# so that what they share is made once; files with slow tests come first (tests/conftest.py).
 JOBS ?= 2
 test: $(VENV)/.ready-test $(DEVKIT)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 quick: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m "not slow"

@@ -20,6 +20,12 @@ SHARED = Path(os.environ.get("DWM_SHARED", Path(__file__).parents[1] / ".." / "s
 VECTORS = Path(__file__).parent / "vectors"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: of several processes that take file after file, none then begins a long one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference vectors and genuine key frames; tests that need it are skipped without it."""

@@ -57,6 +57,13 @@ def test_questions_and_refusals_need_no_heavy_library(
     assert heavy == ""
 
 
+def test_a_config_that_is_refused_needs_no_library_of_networks(tmp_path: Path) -> None:
+    code = "import sys; sys.argv = ['train.py', '-c', 'absent.json', '-o', 'out']\n"
+    code += "from dwm.opendwm.commands.parse import train; from dwm.cli.main import outcome; sys.exit(outcome(train))"
+    heavy, said, status = imported(code, tmp_path, *NETWORKS)
+    assert "absent.json: no such file" in said and (heavy, status) == ("", 1)
+
+
 def test_the_pipeline_is_imported_without_the_networks_libraries(tmp_path: Path) -> None:
     heavy, said, code = imported(
         "from dwm import DrivingPipeline; DrivingPipeline.from_pretrained", tmp_path, *NETWORKS

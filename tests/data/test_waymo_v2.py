@@ -1,5 +1,6 @@
 """Waymo's Perception v2 (Parquet): the same numbers as v1 says of the same frames, by the real commands; broken files."""
 
+import multiprocessing
 import re
 import shutil
 from functools import partial
@@ -300,3 +301,19 @@ def test_a_picture_that_is_not_there_is_named(copy):
     pq.write_table(whole.slice(1), file)
     with pytest.raises(DwmError, match=r"is of another frame or camera|has no row"):
         clip.pictures.load(0, 0)
+
+
+def look(clip, view):
+    assert clip.pictures.load(0, view).shape[1] == 1920 and len(clip.lidar.points[0]) > 1000
+
+
+def test_a_forked_process_reads_on_where_its_parent_stands(waymo):
+    clip = open_dataset(waymo / "v2", options=EMPTY)[SEQUENCE].clip(0.1, 1)
+    look(clip, 0)
+    workers = [multiprocessing.get_context("fork").Process(target=look, args=(clip, view)) for view in (1, 4)]
+    for worker in workers:
+        worker.start()
+    look(clip, 2)
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]

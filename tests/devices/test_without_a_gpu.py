@@ -23,36 +23,39 @@ pytestmark = [
 ]
 
 
-def noted(name: str) -> dict:
-    """In a process of its own: the guard must be there before PyTorch is imported."""
+TRAINED = ["train_action", "train_explicit_views", "train_forcing", "train_sd21"]
+GENERATED = [
+    "generate_windows",
+    "generate_explicit_views",
+    "generate_by_forcing",
+    "generate_a_stream",
+    "generate_by_ddim",
+    "generate_by_multistep",
+]
+COUNTED = "count_operations"
+
+
+@pytest.fixture(scope="module")
+def notes() -> dict[str, dict]:
+    """What was noted of each run. In another process: the guard must be there before PyTorch is imported."""
+    names = [*TRAINED, *GENERATED, COUNTED]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, RUNS, name], env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return json.loads(ran.stdout.splitlines()[-1])
+    ran = subprocess.run([sys.executable, RUNS, *names], env=environment, capture_output=True, text=True, check=False)
+    notes = {note.pop("name"): note for note in map(json.loads, ran.stdout.splitlines())}
+    assert list(notes) == names, ran.stderr[-3000:]
+    return notes
 
 
-@pytest.mark.parametrize("name", ["train_action", "train_explicit_views", "train_forcing", "train_sd21"])
-def test_a_training_step_waits_for_nothing(name: str) -> None:
-    found = noted(name)
-    assert found["waits"] == []
-    assert found["copies"] <= COPIES
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_training_step_waits_for_nothing(notes: dict[str, dict], name: str) -> None:
+    assert notes[name]["waits"] == []
+    assert notes[name]["copies"] <= COPIES
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "generate_windows",
-        "generate_explicit_views",
-        "generate_by_forcing",
-        "generate_a_stream",
-        "generate_by_ddim",
-        "generate_by_multistep",
-    ],
-)
-def test_a_generation_waits_for_nothing(name: str) -> None:
-    assert noted(name)["waits"] == []
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generation_waits_for_nothing(notes: dict[str, dict], name: str) -> None:
+    assert notes[name]["waits"] == []
 
 
-def test_a_step_computes_no_more_than_the_log_says_that_it_needs() -> None:
-    found = noted("count_operations")
-    assert found["executed"] / found["needed"] == pytest.approx(1, abs=1e-6)
+def test_a_step_computes_no_more_than_the_log_says_that_it_needs(notes: dict[str, dict]) -> None:
+    assert notes[COUNTED]["executed"] / notes[COUNTED]["needed"] == pytest.approx(1, abs=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,6 +136,18 @@ def test_it_is_counted(network: Ribbon) -> None:
     forward = 2 * (places * (4 * 16 + 2 * 16 * 16 + 16 * 4) + 2 * 3 * 8 * 16)
     assert 2 * forward < operations(options, shape) <= 3 * forward  # no gradient flows into latents and text
     assert training_cost(options, shape).weights == 4 * sum(counts.values())
+
+
+def test_without_numbers_its_code_is_still_imported_where_there_are_some() -> None:
+    """PyTorch 2.6 computes while it imports its compiler, which the libraries of our networks ask for."""
+    devices = []
+
+    def network() -> type:
+        devices.append(torch.empty(()).device.type)
+        return Ribbon
+
+    empty = replace(RIBBON, network=network).without_numbers(RibbonOptions())
+    assert devices == ["cpu"] and {parameter.device.type for parameter in empty.parameters()} == {"meta"}
 
 
 def test_a_weights_folder_holds_it(tmp_path: Path, network: Ribbon) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from port_tree import PortTree, make_port_tree
 
+from made_once import copy_of
+
 
 @pytest.fixture(scope="session")
 def port_tree(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> PortTree:
-    return make_port_tree(tmp_path_factory.mktemp("port"), shared)
+    return PortTree(copy_of("port", lambda folder: make_port_tree(folder, shared), tmp_path_factory), shared)

@@ -69,8 +69,11 @@ class PortTree:
     folder: Path
     shared: Path
 
-    def small(self, config: str, pictures: tuple[int, int] | None = None) -> Path:
-        """A published config with nothing but sizes changed: its network's, and (width, height) of its pictures where given.
+    def small(
+        self, config: str, pictures: tuple[int, int] | None = None, frames: tuple[int, int] | None = None
+    ) -> Path:
+        """A published config with nothing but sizes changed: its network's, (width, height) of its pictures where given, and of
+        its clips where `frames` gives how many there are and how many steps make them.
 
         Its weights are made where the config wants them.
         """
@@ -79,9 +82,16 @@ class PortTree:
             path = path.with_stem(f"{path.stem}_{pictures[0]}x{pictures[1]}")
         if not path.exists():
             values = json.loads((self.shared / config).read_text(encoding="utf-8"))
-            shrink(values["pipeline"].get("model") or values["pipeline"]["DiT"])
+            pipeline = values["pipeline"]
+            shrink(pipeline.get("model") or pipeline["DiT"])
+            if (pipeline.get("model_checkpoint_path") or "").startswith(
+                "{"
+            ):  # words that stand for a file of the user's
+                pipeline["model_checkpoint_path"] = f"pretrained/{path.stem}.pth"
             if pictures is not None:
                 resize(values, [pictures[1], pictures[0]])
+            if frames is not None:
+                shorten(values, *frames)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values), encoding="utf-8")
             self._weights(path)
@@ -172,12 +182,32 @@ def shrink(model: dict[str, Any]) -> None:
 
 
 def resize(values: Any, size: list[int]) -> None:
-    """Gives every step of a config that brings pictures to a size this (height, width), in place."""
+    """Gives every step of a config that brings pictures to a size, and every latent, this (height, width), in place."""
     below = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
     if isinstance(values, dict) and values.get("_class_name") == "torchvision.transforms.Resize":
         values["size"] = size
+    if isinstance(values, dict) and "latent_shape" in values:
+        values["latent_shape"][-2:] = [edge // 8 for edge in size]
     for value in below:
         resize(value, size)
+
+
+def shorten(values: dict[str, Any], frames: int, steps: int) -> None:
+    """Gives a generation example's clips this many frames where they had more, made in this many sampling steps, in place.
+
+    Of several inputs that are videos the first stays.
+    """
+    values["pipeline"]["inference_config"]["inference_steps"] = steps
+    if frames > 1 and "inputs" in values:
+        del values["inputs"][1:]
+    for one in values.get("inputs", ()):
+        one["latent_shape"][1] = min(frames, one["latent_shape"][1])
+        for key in ("pts", "camera_transforms", "camera_intrinsics", "image_size", "clip_text"):
+            one["batch"][key][0] = one["batch"][key][0][:frames]
+    if "validation_dataset" in values:
+        base = values["validation_dataset"]["base_dataset"]
+        for source in base.get("datasets", [base]):
+            source["sequence_length"] = frames
 
 
 def add_opendv(shared: Path, folder: Path) -> Path:

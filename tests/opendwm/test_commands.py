@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from dwm.opendwm.commands.elsewhere import ELSEWHERE
 from dwm.opendwm.commands.info_json import below
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_a_warning_of_a_command_is_one_line_without_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert outcome(lambda: None) == 0
+    assert warnings.formatwarning("a word", UserWarning, __file__, 1) == "dwm: a word\n"
 
 
 @pytest.fixture

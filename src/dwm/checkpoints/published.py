@@ -77,8 +77,7 @@ def network_of(
     options: NetworkOptions, state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None
 ) -> tuple[Any, LoadReport]:
     """The same with a state dict that was read from `path`."""
-    with torch.device("meta"):
-        net = kind_of(options).network()(options)
+    net = kind_of(options).without_numbers(options)
     _fill(net, state, path, dtype, lambda key: False)
     return net, LoadReport(len(state), (), 0)
 

@@ -29,9 +29,7 @@ def drive(
         float | None, typer.Option("--seconds", min=0.1, help="Length of a drive without a page.")
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="The same in frames.")] = None,
-    to: Annotated[
-        str | None, typer.Option("--to", help="Send pictures to rtsp://… or the like.")
-    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Send pictures to rtsp://… or the like.")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Words for all views.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time of day.")] = None,
     weather: Annotated[str | None, typer.Option("--weather", help="Weather.")] = None,

@@ -94,7 +94,6 @@ def _outcome_of(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a ✓ or a × must not end a run where the terminal speaks ASCII
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     interrupt.watch()
-    warnings.formatwarning = _warning
     code = outcome(lambda: app(args=arguments, prog_name="dwm", standalone_mode=False))
     _flush()
     return code
@@ -107,7 +106,11 @@ def _warning(message: Any, category: type[Warning], filename: str, lineno: int, 
 
 
 def outcome(work: Callable[[], Any]) -> int:
-    """Runs a verb; whatever ends it becomes one line on stderr and an exit status. Our own bugs keep their trace."""
+    """Runs a verb, or one of OpenDWM's commands; whatever ends it becomes one line on stderr and an exit status, a warning one.
+
+    Our own bugs keep their trace.
+    """
+    warnings.formatwarning = _warning
     try:
         result = work()
         return result if isinstance(result, int) else 0

@@ -59,8 +59,7 @@ class Cost:
 
 def skeleton(options: NetworkOptions, dtype: torch.dtype = torch.float32) -> Any:
     """The driving network of these options without numbers."""
-    with torch.device("meta"):
-        return kind_of(options).network()(options).to("meta", dtype)
+    return kind_of(options).without_numbers(options).to("meta", dtype)
 
 
 def parameters(options: NetworkOptions) -> Counter[str]:

@@ -40,6 +40,16 @@ class NetworkKind:
     from_base: Callable[[Mapping[str, Any]], dict[str, Any]] = _unchanged
     at_identity: Callable[[Any], None] | None = None
 
+    def without_numbers(self, options: NetworkOptions) -> Any:
+        """A network of these options on the meta device: shapes alone, no memory."""
+        import torch
+
+        make = (
+            self.network()
+        )  # before the block: PyTorch 2.6 computes while it imports what the network's libraries ask for
+        with torch.device("meta"):
+            return make(options)
+
     def is_new(self, key: str) -> bool:
         """Whether the base model has no such parameter."""
         return self.new.search(key) is not None

@@ -119,11 +119,11 @@ def _check_views(windows: DatasetWindows, source: SourceOptions) -> None:
     """Raises DwmError where the set's cars have more or fewer cameras than the run counts on."""
     if is_drawn(source.kind) or source.clips_as_views is not None:
         return
-    scene = windows.dataset.scenes[windows.windows[0].scene]
-    if scene.views and len(scene.views) != len(source.views):
+    clip = windows[0]
+    if clip.views and len(clip.views) != len(source.views):
         raise DwmError(
-            f"{windows.dataset.describe()}: {scene.name} has the cameras {', '.join(scene.views)}, and the run counts on "
-            f"{len(source.views)}; name those that it shall read: data.train.0.views={json.dumps(scene.views)}, or {FILLED}"
+            f"{windows.dataset.describe()}: {clip.scene} has the cameras {', '.join(clip.views)}, and the run counts on "
+            f"{len(source.views)}; name those that it shall read: data.train.0.views={json.dumps(clip.views)}, or {FILLED}"
         )
 
 

@@ -83,13 +83,7 @@ class Exported:
 def export_nuscenes(run: ExportRun, output: Path) -> Exported:
     """Generates the scenes that are not there yet and, when all are, writes the set's tables around them."""
     started = time.monotonic()
-    check_folder(output)
-    check_own(output)
-    card = read_card(resolve(run.weights))
-    run = completed(run, card)
-    check(run, card)
-    dataset = opened_set(run)
-    check_names(dataset, run.edits)
+    run, dataset = begun(run, output)
     version = plain_name(dataset.version if dataset.version.startswith("v1.0-") else "v1.0-trainval", "the version")
     parts = chosen_parts(run, dataset)
     boxes = None
@@ -100,6 +94,18 @@ def export_nuscenes(run: ExportRun, output: Path) -> Exported:
         if current_ranks().first and all(mark(output, part).exists() for part in parts):
             boxes = joined(run, dataset, parts, output, version)
     return Exported(run, made, len(parts), boxes, output, time.monotonic() - started)
+
+
+def begun(run: ExportRun, output: Path) -> tuple[ExportRun, TableDataset]:
+    """The run with what its weights say, and its data set. Raises DwmError for all that can be seen to be wrong before the work."""
+    check_folder(output)
+    check_own(output)
+    card = read_card(resolve(run.weights))
+    run = completed(run, card)
+    check(run, card)
+    dataset = opened_set(run)
+    check_names(dataset, run.edits)
+    return run, dataset
 
 
 def completed(run: ExportRun, card: WeightsCard) -> ExportRun:

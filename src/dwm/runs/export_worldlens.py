@@ -11,18 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dwm import progress
-from dwm.checkpoints.folder import read_card
-from dwm.checkpoints.locations import resolve
-from dwm.config.files import check_own
-from dwm.data.edited_set import ScenePart, check_names, part_of
+from dwm.data.edited_set import ScenePart, part_of
 from dwm.data.tables.dataset import TableDataset
 from dwm.errors import DwmError
 from dwm.report.film import Film
 from dwm.runs.edits import edited
-from dwm.runs.export import Exported, ExportRun, check, claim, completed, opened_set, sampled, share
+from dwm.runs.export import Exported, ExportRun, begun, claim, sampled, share
 from dwm.runs.generate import loaded
 from dwm.screen import say
-from dwm.storage import atomic_folder, check_folder, plain_name
+from dwm.storage import atomic_folder, plain_name
 from dwm.training.parallel.ranks import current_ranks, group
 
 FOLDER = "video_submission"
@@ -33,13 +30,7 @@ FPS = 12.0
 def export_worldlens(run: ExportRun, output: Path) -> Exported:
     """Makes the films that are not there yet: `{token}_gen{k}/{token}_{CAM}.mp4`, by the first key frame's token."""
     started = time.monotonic()
-    check_folder(output)
-    check_own(output)
-    card = read_card(resolve(run.weights))
-    run = completed(run, card)
-    check(run, card)
-    dataset = opened_set(run)
-    check_names(dataset, run.edits)
+    run, dataset = begun(run, output)
     scenes = [dataset[name] for name in run.scenes] or list(dataset.scenes)
     parts = [first_frames(part_of(scene, run.views or scene.views, None, FPS), run) for scene in scenes]
     tokens = tokens_of(dataset, parts)

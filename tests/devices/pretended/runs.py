@@ -1,8 +1,10 @@
-"""What a GPU is used for, at the published sizes, on the pretended device. Run as `python runs.py NAME`: prints what was noted."""
+"""What a GPU is used for, at the published sizes, on the pretended device. Run as `python runs.py NAME …`: prints what was noted of
+each, a line for each."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -284,7 +286,15 @@ def noted(name: str) -> tuple[Device, Any]:
     return device, result
 
 
-if __name__ == "__main__":
-    found, result = noted(sys.argv[1])
+def tell(name: str) -> None:
+    device, result = noted(name)
     numbers = result if isinstance(result, dict) else {}
-    print(json.dumps({"waits": found.waits, "copies": found.copies["to"], **numbers}))
+    print(json.dumps({"name": name, "waits": device.waits, "copies": device.copies["to"], **numbers}), flush=True)
+
+
+if __name__ == "__main__":
+    # Each in a fork that has computed nothing yet: what one run keeps is not there for the next, while all is imported once.
+    for name in sys.argv[1:]:
+        run = multiprocessing.get_context("fork").Process(target=tell, args=(name,))
+        run.start()
+        run.join()

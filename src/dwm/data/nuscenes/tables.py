@@ -48,7 +48,11 @@ def _parts(content: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[s
 
 
 def rows(tree: Tree, name: str, block: int = 1 << 20) -> Iterator[dict[str, Any]]:
-    """The objects of a file that holds one JSON array, one after another, without holding the file."""
+    """The objects of a file that holds one JSON array, one after another, without holding the file.
+
+    Not ijson's work: its C library takes 0.8 to 1.05 of the time, but makes half a character a "?" without a word and has no bound
+    for the size of a row.
+    """
     decode, scan = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder().raw_decode
     with tree.open(name) as file, contextlib.closing(track(range(tree.size(name) // MB + 1), name, unit="MB")) as line:
         text, at, row, ended, read, begun = "", 0, 0, False, 0, False

@@ -1,1 +1,1 @@
-"""Waymo Open, Perception v1: TFRecords of whole frames, read without TensorFlow."""
+"""Waymo Open, Perception: v1 (TFRecords of whole frames) and v2 (Parquet components), read without TensorFlow."""

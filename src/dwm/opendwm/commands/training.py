@@ -9,7 +9,6 @@ from pathlib import Path
 from dwm.config import Recipe, read_json
 from dwm.errors import DwmError
 from dwm.opendwm.runs import ready_recipe
-from dwm.runs.train import train_run
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ def train_config(path: Path, output: Path | None, flags: Flags, root: Path | Non
     run = with_flags(ready_recipe(path, root, train=True), flags, int(os.environ.get("WORLD_SIZE", 1)))
     if flags.resume_from is not None:
         check_resume(output, flags.resume_from)
+    from dwm.runs.train import train_run  # seconds of libraries, which no refusal waits for
+
     return train_run(run, output, flags.resume_from is not None)
 
 

@@ -32,9 +32,9 @@ class SweepBatch:
 def batch_of(case: Case, grid: VoxelGrid, setup: Setup, prefix: str = "") -> SweepBatch:
     """The batch whose inputs' names begin with `prefix`."""
     poses = case.input(f"{prefix}lidar_transforms").to(setup.device, setup.dtype)
-    given = clouds(case.inputs, f"{prefix}lidar_points")
+    sweeps = clouds(case.inputs, f"{prefix}lidar_points")
     sweeps = [
-        [moved(sweep[:, :3].to(poses), poses[i, j, 0]) for j, sweep in enumerate(clip)] for i, clip in enumerate(given)
+        [moved(sweep[:, :3].to(poses), poses[i, j, 0]) for j, sweep in enumerate(clip)] for i, clip in enumerate(sweeps)
     ]
     pictures = [normalise(case.inputs[f"{prefix}{name}"]) for name in LAYOUTS if f"{prefix}{name}" in case.inputs]
     layout = torch.cat(pictures, dim=2).to(setup.device, setup.dtype) if pictures else None
@@ -52,14 +52,14 @@ def grid_of(section: Mapping[str, Any], where: str) -> VoxelGrid:
 def load_file(case: Case, setup: Setup, name: str, net: Net) -> Net:
     """The network with the weights that the case names for this attribute of the pipeline."""
     path = case.find(case.need("weights")[name])
-    found = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}
     computed = {key: value for key, value in net.state_dict().items() if key.split(".")[-1] in COMPUTED}
-    found = computed | found
+    state = computed | state
     expected = set(net.state_dict())
-    if expected != set(found):
-        lacking, surplus = sorted(expected - set(found))[:5], sorted(set(found) - expected)[:5]
+    if expected != set(state):
+        lacking, surplus = sorted(expected - set(state))[:5], sorted(set(state) - expected)[:5]
         raise DwmError(f"{path}: lacks {lacking or 'nothing'}, has in surplus {surplus or 'nothing'}")
-    net.load_state_dict(found)
+    net.load_state_dict(state)
     return net.to(setup.device, setup.dtype).eval()
 
 

@@ -29,8 +29,8 @@ def run_vq_encoder(case: Case, setup: Setup) -> Named:
 def run_vq_decoder(case: Case, setup: Setup) -> Named:
     net = load(case, setup, VqDecoder(vq_options(case.config, case.name)))
 
-    def call(given: Named) -> Named:
-        density, logits = net(given["quantized"])
+    def call(tensors: Named) -> Named:
+        density, logits = net(tensors["quantized"])
         return {"density": density, "voxel_logits": logits}
 
     return record(net, call, case, setup)
@@ -46,9 +46,9 @@ def run_variational(case: Case, setup: Setup) -> Named:
     sizes = case.config["variational_model_config"]
     net = load(case, setup, Variational(sizes["encoder_out_channels"], sizes["decoder_in_channels"]))
 
-    def call(given: Named) -> Named:
-        found = net(given["features"], seeded(case))
-        return {"z": found.sample, "mu": found.mean, "log_var": found.log_variance, "kl_loss": found.divergence()}
+    def call(tensors: Named) -> Named:
+        latent = net(tensors["features"], seeded(case))
+        return {"z": latent.sample, "mu": latent.mean, "log_var": latent.log_variance, "kl_loss": latent.divergence()}
 
     return record(net, call, case, setup)
 
@@ -56,8 +56,8 @@ def run_variational(case: Case, setup: Setup) -> Named:
 def run_vae_decoder(case: Case, setup: Setup) -> Named:
     net = load(case, setup, VaeDecoder(vae_decoder_options(case.config, case.name)))
 
-    def call(given: Named) -> Named:
-        logits, features = net(given["latent"])
+    def call(tensors: Named) -> Named:
+        logits, features = net(tensors["latent"])
         return {"pred_voxel": logits} if features is None else {"pred_voxel": logits, "grid": features}
 
     return record(net, call, case, setup)
@@ -72,8 +72,8 @@ def run_maskgit(case: Case, setup: Setup) -> Named:
         layout = case.input("context").to(setup.device, setup.dtype).transpose(1, 2).unflatten(2, (rows, columns))
     frames = int(case.input("batch_and_frames")[1])
 
-    def call(given: Named) -> Named:
-        return {"logits": net(given["x_id"].long(), given.get("x"), layout, frames, seeded(case))}
+    def call(tensors: Named) -> Named:
+        return {"logits": net(tensors["x_id"].long(), tensors.get("x"), layout, frames, seeded(case))}
 
     return record(net, call, case, setup)
 
@@ -93,33 +93,33 @@ def load(case: Case, setup: Setup, net: Net) -> Net:
 
 def record(net: nn.Module, call: Callable[[Named], Named], case: Case, setup: Setup) -> Named:
     """Results of `call`, thinned where the record is, with the gradients of the stated loss."""
-    given = {name: _to(tensor, setup) for name, tensor in case.inputs.items()}
+    tensors = {name: _to(tensor, setup) for name, tensor in case.inputs.items()}
     for name in case.call.get("gradient_inputs", ()):
-        given[name].requires_grad_()
+        tensors[name].requires_grad_()
     weights = {
-        name.removeprefix("loss_weight/"): value for name, value in given.items() if name.startswith("loss_weight/")
+        name.removeprefix("loss_weight/"): value for name, value in tensors.items() if name.startswith("loss_weight/")
     }
     if "global_seed" in case.data:
         torch.manual_seed(int(case.data["global_seed"]))  # a library drops branches by the global numbers
     with torch.set_grad_enabled(bool(weights)), intermediates(net, case.call.get("intermediate", ())) as seen:
-        found = dict(call(given))
+        results = dict(call(tensors))
         if weights:
-            parts = [(found[name] * weight).sum() / found[name].numel() ** 0.5 for name, weight in weights.items()]
-            loss = torch.stack([*parts, *(found[name] for name in case.call.get("loss_adds", ()))]).sum()
+            parts = [(results[name] * weight).sum() / results[name].numel() ** 0.5 for name, weight in weights.items()]
+            loss = torch.stack([*parts, *(results[name] for name in case.call.get("loss_adds", ()))]).sum()
             loss.backward()
-            found["loss"] = loss
-    found |= seen
-    found |= {f"grad/input/{name}": gradient(given[name]) for name in case.call.get("gradient_inputs", ())}
+            results["loss"] = loss
+    results |= seen
+    results |= {f"grad/input/{name}": gradient(tensors[name]) for name in case.call.get("gradient_inputs", ())}
     parameters = dict(net.named_parameters())
-    found |= {f"grad/param/{name}": gradient(parameters[name]) for name in case.call.get("gradient_parameters", ())}
-    return thinned(found, case)
+    results |= {f"grad/param/{name}": gradient(parameters[name]) for name in case.call.get("gradient_parameters", ())}
+    return thinned(results, case)
 
 
-def thinned(found: Named, case: Case) -> dict[str, Tensor]:
+def thinned(results: Named, case: Case) -> dict[str, Tensor]:
     """Of results that the case stores in part that part."""
     steps: Mapping[str, Any] = case.data.get("reduced_outputs", {})
     result = {}
-    for name, tensor in found.items():
+    for name, tensor in results.items():
         step = steps.get(
             name, steps.get(name.rpartition(".")[2]) if name.startswith(("step", "call", "decode")) else None
         )

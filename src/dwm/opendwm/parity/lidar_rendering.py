@@ -26,56 +26,56 @@ COARSER = (8.0, 8.0, 4.0)
 
 
 def run_render(case: Case, setup: Setup) -> Mapping[str, Tensor]:
-    given = {
+    tensors = {
         name: tensor.to(setup.device, setup.dtype) for name, tensor in case.inputs.items() if name != "coarse_mask"
     }
-    grid = given["grid"].clone().requires_grad_()
+    grid = tensors["grid"].clone().requires_grad_()
     opacity = build(case, setup, _opacity(case))
-    origins, rays = given["rays_o"], given["rays_d"]
+    origins, rays = tensors["rays_o"], tensors["rays_d"]
     call = case.call
     box = Box(tuple(call["xyz_min"]), tuple(call["xyz_max"]), call["stepsize"], call["near"], call["far"])
     occupied = _occupied(case, setup)
-    seen = render(grid[0], opacity, origins, rays, box, occupied, features=bool(call["feat_render"]))
-    loss = call["sdf_loss_weight"] * seen.empty_loss
-    if "loss_weight/output" in given:
-        loss = loss + (seen.values * given["loss_weight/output"]).sum() / seen.values.numel() ** 0.5
+    rendered = render(grid[0], opacity, origins, rays, box, occupied, features=bool(call["feat_render"]))
+    loss = call["sdf_loss_weight"] * rendered.empty_loss
+    if "loss_weight/output" in tensors:
+        loss = loss + (rendered.values * tensors["loss_weight/output"]).sum() / rendered.values.numel() ** 0.5
     loss.backward()
-    found = {
-        "output": seen.values,
-        "alphainv_last": seen.left,
-        "weights_sum": seen.weight,
-        "sdf_loss": seen.empty_loss,
+    results = {
+        "output": rendered.values,
+        "alphainv_last": rendered.left,
+        "weights_sum": rendered.weight,
+        "sdf_loss": rendered.empty_loss,
         "loss": loss,
         "grad/input/grid": gradient(grid),
     }
-    found |= {f"grad/param/{name}": gradient(parameter) for name, parameter in opacity.named_parameters()}
+    results |= {f"grad/param/{name}": gradient(parameter) for name, parameter in opacity.named_parameters()}
     if not call["feat_render"]:
-        found |= {
-            "depth_loss": depth_loss(seen.values, rays),
-            "rendered_points": rendered_points(seen.values, origins, rays),
+        results |= {
+            "depth_loss": depth_loss(rendered.values, rays),
+            "rendered_points": rendered_points(rendered.values, origins, rays),
         }
-    return found | _samples(grid[0], opacity, origins, rays, box, occupied)
+    return results | _samples(grid[0], opacity, origins, rays, box, occupied)
 
 
 def run_quantizer(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     names = {"n_e": "codes", "e_dim": "channels", "cosine_similarity": "cosine"}
-    given = arguments_of(case, "n_e", "e_dim", "beta", "cosine_similarity", "dead_limit")
-    net = build(case, setup, VectorQuantizer(**{names.get(name, name): value for name, value in given.items()}))
+    arguments = arguments_of(case, "n_e", "e_dim", "beta", "cosine_similarity", "dead_limit")
+    net = build(case, setup, VectorQuantizer(**{names.get(name, name): value for name, value in arguments.items()}))
     usage = None
     if "code_age" in case.inputs:
         usage = Usage(*(case.input(name).to(setup.device).clone() for name in ("code_age", "code_usage")))
     generator = torch.Generator().manual_seed(int(case.need("global_seed")))
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     for index, step in enumerate(case.call["steps"]):
         net.train(step["training"])
         tracked = usage if step.get("tracking") else None
-        found |= {
+        results |= {
             f"step{index}.{name}": value for name, value in _quantize(net, case, index, tracked, generator).items()
         }
     if "codebook_entry" in case.outputs:
         count = len(case.outputs["codebook_entry"])
-        found["codebook_entry"] = net.entries(torch.arange(count, device=setup.device))
-    return found
+        results["codebook_entry"] = net.entries(torch.arange(count, device=setup.device))
+    return results
 
 
 def _quantize(
@@ -88,7 +88,7 @@ def _quantize(
     result = net(z, usage, generator)
     straight = (result.codes * weight).sum() / result.codes.numel() ** 0.5
     (result.commitment_loss + result.codebook_loss + straight).backward()
-    found = {
+    results = {
         "z_q": result.codes,
         "indices": result.indices,
         "commitment_loss": result.commitment_loss,
@@ -101,8 +101,8 @@ def _quantize(
         buffers |= {"code_age": usage.age, "code_usage": usage.count, "embedding.weight": net.embedding.weight}
         buffers["reservoir_rows"] = torch.tensor(len(net.reservoir))
         buffers["reservoir_sum"] = net.reservoir.sum(0)
-        found |= buffers
-    return {name: value.detach().clone() for name, value in found.items()}
+        results |= buffers
+    return {name: value.detach().clone() for name, value in results.items()}
 
 
 def _opacity(case: Case) -> nn.Module:

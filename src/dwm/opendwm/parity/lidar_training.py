@@ -43,14 +43,14 @@ def run_vq_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net: VqAutoencoder = load_file(case, setup, "vq_point_cloud", vq_autoencoder(pipeline["vq_point_cloud"], case.name))
     shared, own = generators(case)
 
-    def loss(batch: SweepBatch, found: Found) -> Tensor:
+    def loss(batch: SweepBatch, results: Found) -> Tensor:
         sweeps = [sweep for clip in batch.sweeps for sweep in clip]
         losses = vq_losses(net, grid, batch.cells.flatten(0, 1), sweeps, _centre(pipeline), _weights(pipeline), shared)
-        found |= _vq_results(losses, batch) | _qualities(losses, batch, grid, own, net)
+        results |= _vq_results(losses, batch) | _qualities(losses, batch, grid, own, net)
         return losses.total
 
-    found = train(case, setup, net, grid, loss)
-    return thinned(found | {"code_age_after": net.code_age, "code_usage_after": net.code_usage}, case)
+    results = train(case, setup, net, grid, loss)
+    return thinned(results | {"code_age_after": net.code_age, "code_usage_after": net.code_usage}, case)
 
 
 def run_vae_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
@@ -62,11 +62,11 @@ def run_vae_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     torch.manual_seed(int(case.data.get("global_seed", 0)))
     weights = pipeline.get("training_config", {}).get("loss_coef_dict", {})
 
-    def loss(batch: SweepBatch, found: Found) -> Tensor:
+    def loss(batch: SweepBatch, results: Found) -> Tensor:
         sweeps = [clip[0] for clip in batch.sweeps]
         box = render_box(section["lidar_decoder"], grid)
         losses = vae_losses(net, grid, batch.cells[:, 0], sweeps, _centre(pipeline), box, weights)
-        found |= _vae_results(losses, batch)
+        results |= _vae_results(losses, batch)
         return losses.total
 
     return thinned(train(case, setup, net, grid, loss, divided=True), case)
@@ -91,14 +91,14 @@ def run_vq_preview(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     columns = [cells.amax(1) for cells in (batch.cells.flatten(0, 1), drawn, seen.to(drawn))]
     size = tuple(pipeline["inference_config"]["preview_image_size"])[::-1]
     columns = [nn.functional.interpolate(column[:, None], size)[:, 0] for column in columns]
-    found = {
+    results = {
         "coarse_mask": mask.unflatten(0, (b, t)),
         "depth_loss": rendered.depth_loss,
         "sdf_loss": rendered.sdf_loss,
         "rendered_voxel_count": seen.sum((1, 2, 3)).view(b, t),
         "picture": 255 * torch.cat(columns, dim=2).flatten(0, 1)[None],
     }
-    return thinned(found | _points(rendered.points, (b, t)), case)
+    return thinned(results | _points(rendered.points, (b, t)), case)
 
 
 def train(case: Case, setup: Setup, net: nn.Module, grid: VoxelGrid, loss: Loss, divided: bool = False) -> Found:
@@ -107,34 +107,34 @@ def train(case: Case, setup: Setup, net: nn.Module, grid: VoxelGrid, loss: Loss,
     `divided`: the loss of the VAE's trainer is divided by the calls of an update, that of the codebook's is not.
     """
     config, settings = case.config, pipeline_of(case).get("training_config", {})
-    given = {key: value for key, value in config["optimizer"].items() if key != "_class_name"}
+    keywords = {key: value for key, value in config["optimizer"].items() if key != "_class_name"}
     named = {name: net.get_parameter(name) for name in case.need("parameter_names")}
-    optimizer = torch.optim.AdamW(named.values(), **given)
+    optimizer = torch.optim.AdamW(named.values(), **keywords)
     schedule = Section(config, "", Ledger(str(case.folder / "case.json"))).maybe("lr_scheduler")
     rates = constant_schedule(optimizer) if schedule is None else read_schedule(schedule, optimizer)
     every = _accumulated(case)
     net.train()
     result: Found = {}
     for step in range(case.need("steps")):
-        found: Found = {}
-        value = loss(batch_of(case, grid, setup, f"step{step}."), found)
+        results: Found = {}
+        value = loss(batch_of(case, grid, setup, f"step{step}."), results)
         (value / (every if divided else 1)).backward()
         stepped = (step + 1) % every == 0
         if stepped and settings.get("max_norm_for_grad_clip") is not None:
             nn.utils.clip_grad_norm_(named.values(), settings["max_norm_for_grad_clip"])
-        found["gradient_norms"] = torch.tensor(
+        results["gradient_norms"] = torch.tensor(
             [float("nan") if p.grad is None else float(p.grad.norm()) for p in named.values()]
         )
-        found |= {f"gradient.{name}": gradient(named[name]).clone() for name in case.data.get("stored_gradients", ())}
+        results |= {f"gradient.{name}": gradient(named[name]).clone() for name in case.data.get("stored_gradients", ())}
         if stepped:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             rates.step()
-        found["optimizer_stepped"] = torch.tensor(stepped)
-        found["learning_rate_after"] = torch.tensor([group["lr"] for group in optimizer.param_groups])
+        results["optimizer_stepped"] = torch.tensor(stepped)
+        results["learning_rate_after"] = torch.tensor([group["lr"] for group in optimizer.param_groups])
         for name in case.data.get("stored_parameters", ()):
-            found[f"parameter_after.{name}"] = named[name].detach().clone()
-        result |= {f"step{step}.{name}": tensor for name, tensor in found.items()}
+            results[f"parameter_after.{name}"] = named[name].detach().clone()
+        result |= {f"step{step}.{name}": tensor for name, tensor in results.items()}
     return result
 
 
@@ -167,17 +167,17 @@ def _points(points: list[Tensor], shape: tuple[int, int]) -> Found:
 
 
 def _common(losses: SweepLosses, batch: SweepBatch) -> Found:
-    found = {f"weighted.{name}": loss for name, loss in losses.weighted.items()}
-    found |= {name: loss for name, loss in losses.raw.items() if name in ("depth_loss", "sdf_loss", "kl_loss")}
-    found["encoder_features"] = losses.seen["features"]
-    return found
+    results = {f"weighted.{name}": loss for name, loss in losses.weighted.items()}
+    results |= {name: loss for name, loss in losses.raw.items() if name in ("depth_loss", "sdf_loss", "kl_loss")}
+    results["encoder_features"] = losses.seen["features"]
+    return results
 
 
 def _vq_results(losses: SweepLosses, batch: SweepBatch) -> Found:
     assert losses.quantized is not None and losses.rendered is not None
     shape = (batch.cells.shape[0], batch.cells.shape[1])
-    found = _common(losses, batch) | _points(losses.rendered.points, shape)
-    return found | {
+    results = _common(losses, batch) | _points(losses.rendered.points, shape)
+    return results | {
         "commitment_loss": losses.quantized.commitment_loss,
         "codebook_loss": losses.quantized.codebook_loss,
         "code_indices": losses.quantized.indices,
@@ -196,23 +196,23 @@ def _qualities(
     uniform = torch.rand(cells.shape, generator=generator).to(cells)
     drawn = draw_occupancy(losses.logits.detach().view(cells.shape), uniform)
     seen = torch.stack([grid.occupancy(points) for points in losses.rendered.points]).view(cells.shape)
-    found = {"codebook_used": net.vector_quantizer.embedding.weight.detach().clone()}
+    results = {"codebook_used": net.vector_quantizer.embedding.weight.detach().clone()}
     for name, generated in (("voxel", drawn), ("lidar", seen)):
         both, any_, apart = cells * generated, torch.maximum(cells, generated), (cells - generated).abs()
-        found[f"metric.{name}_rec_iou"] = both.sum() / any_.sum()
-        found[f"metric.{name}_rec_diff"] = apart.sum((1, 2, 3, 4)).mean()
+        results[f"metric.{name}_rec_iou"] = both.sum() / any_.sum()
+        results[f"metric.{name}_rec_diff"] = apart.sum((1, 2, 3, 4)).mean()
     used = net.code_usage.sort(descending=True).values
-    found["metric.code_util"] = (net.code_age < STALE).float().mean()
-    found["metric.code_uniformity"] = used[:10].sum() / used.sum()
-    return found
+    results["metric.code_util"] = (net.code_age < STALE).float().mean()
+    results["metric.code_uniformity"] = used[:10].sum() / used.sum()
+    return results
 
 
 def _vae_results(losses: SweepLosses, batch: SweepBatch) -> Found:
     assert losses.posterior is not None
-    found = _common(losses, batch)
+    results = _common(losses, batch)
     if losses.rendered is not None:
-        found |= {f"rendered_points/{i}": cloud for i, cloud in enumerate(losses.rendered.points)}
-    return found | {
+        results |= {f"rendered_points/{i}": cloud for i, cloud in enumerate(losses.rendered.points)}
+    return results | {
         "latent": losses.posterior.sample,
         "mu": losses.posterior.mean,
         "log_var": losses.posterior.log_variance,

@@ -1,4 +1,8 @@
-"""The exponential moving average of a network's parameters: what is sampled from and shipped. Knows no files."""
+"""The exponential moving average of a network's parameters: what is sampled from and shipped. Knows no files.
+
+Ours, for parameters may be sharded: torch's `AveragedModel` makes a deep copy, which FSDP refuses; diffusers' `EMAModel` averages
+shards one tensor after another only (30 times as long as the one call below), and holds frozen parameters too.
+"""
 
 from __future__ import annotations
 

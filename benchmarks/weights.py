@@ -2,7 +2,8 @@
 
 Through the autoencoder alone and generated: Fréchet distance in EfficientNet-Lite0's ImageNet features (needs dwm[scores]) and in
 `town_fid`'s, sharpness and frame-to-frame change as multiples of the real ones; retrieval, and night against day with --night.
-`--without boxes,map,words` and `--views CAM_FRONT` generate with less. Prints a table; -o DIR adds scores.json and pictures.
+`--without boxes,map,words` and `--views CAM_FRONT` generate with less, `--fast` by the network for few steps. Prints a table;
+-o DIR adds scores.json and pictures.
 Distances depend on the number of pictures: compare runs over the same clips.
 """
 
@@ -110,7 +111,7 @@ def reconstructed(pipe: DrivingPipeline, real: Video) -> Video:
 
 def measured(options: argparse.Namespace) -> tuple[list[Row], dict, dict[str, Video]]:
     """The rows of the table, what is printed below it, and the videos."""
-    pipe = DrivingPipeline.from_pretrained(options.weights)
+    pipe = DrivingPipeline.from_pretrained(options.weights, fast=options.fast)
     card, views = pipe.card, tuple(options.views) or pipe.card.views
     town = TownDataset(TOWN, HELD_OUT + options.first, options.clips, views)
     source = DatasetWindows(town, options.frames, ((card.fps, 1.0),))
@@ -175,6 +176,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="held-out scene to begin with")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--every", type=int, default=2, help="distances look at one frame of so many")
+    parser.add_argument("--fast", action="store_true", help="the network for few steps")
     parser.add_argument("--steps", type=int, help="sampling steps; else the weights' own")
     parser.add_argument("--guidance", type=float, help="else the weights' own")
     parser.add_argument("--without", type=names, default=[], help="boxes,map,words: what is not told")

@@ -83,6 +83,8 @@ def test_an_output_behind_a_url_is_refused_and_no_folder_made(verb, tmp_path, ca
         (("generate", "--prompt", "a", "--scene", "scene-0061"), "--scene scene-0061: is of a data set's clip"),
         (("generate", "--prompt", "a", "--start", "2"), "--start 2.0: is of a data set's clip"),
         (("generate", "--prompt", "a", "--negative", "b", "--guidance", "1"), "with --guidance 1 there is none"),
+        (("generate", "--prompt", "a", "--negative", "b", "--fast"), "with --fast there is none"),
+        (("generate", "--prompt", "a", "--fast", "--steps", "8"), "--steps 8: the network for few steps knows 4 alone"),
         (("evaluate", "--split", "train"), "--split train: is of a data set, and none is given"),
         (("data", "convert", "x", "--to", "nuscenes", "--split", "val"), "--split val: a package is turned"),
         (("convert", "weights", "x", "-c", "y.json", "--as", "town"), "give either -c y.json or --as town"),

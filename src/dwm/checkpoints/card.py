@@ -43,6 +43,13 @@ class SamplingOptions(Options):
     )
 
 
+class FastOptions(Options):
+    """How the network that was distilled for few steps is sampled; other steps it never saw."""
+
+    num_inference_steps: int = Field(4, ge=1, le=1000, description="steps from noise to pictures")
+    guidance_scale: float = Field(1.0, ge=0, description="1: the guidance is in the network")
+
+
 class WeightsCard(Options):
     """What a network's weights saw. Anything else is refused unless forced."""
 
@@ -62,6 +69,10 @@ class WeightsCard(Options):
         CaptionOptions(), description="which parts of a caption are told; nothing by chance here"
     )
     sampling: SamplingOptions = Field(SamplingOptions(), description="defaults of sampling")
+    fast: FastOptions | None = Field(
+        None,
+        description="sampling of the network that was distilled for few steps; none: the folder holds no such network",
+    )
     prediction: Literal["flow", "epsilon", "v_prediction"] = Field(
         "flow", description="what the network predicts: the flow's velocity, or DDPM's noise or velocity"
     )
@@ -75,6 +86,15 @@ class WeightsCard(Options):
     def window(self) -> int | None:
         """Frames of the longest window seen; None where any length goes."""
         return max(self.lengths, default=None)
+
+    def fast_card(self) -> WeightsCard:
+        """The card of the network for few steps alone. Raises DwmError where there is none."""
+        if self.fast is None:
+            raise DwmError(
+                f"--fast: {self.name or 'the weights'} hold no network for few steps; leave it out, or distil one: "
+                "dwm train town-fast weights=FOLDER"
+            )
+        return self.with_(sampling=self.sampling.with_(**self.fast.model_dump()), fast=None)
 
     def lacking(self, names: Collection[str]) -> tuple[str, ...]:
         """The conditions that these weights were never without and that are not among the given ones."""

@@ -21,7 +21,7 @@ from dwm.base_models.text import Sd3TextEncoder, TextEncoder
 from dwm.base_models.trust import check_config, check_sizes, weights_held
 from dwm.checkpoints.card import WeightsCard
 from dwm.checkpoints.key_check import require_keys, shapes_of
-from dwm.checkpoints.locations import CARD
+from dwm.checkpoints.locations import CARD, FAST, NETWORK
 from dwm.checkpoints.tensor_files import NAME, read_tensors, write_tensors
 from dwm.errors import DwmError
 from dwm.networks.kinds import USUAL, kind_named, kind_of
@@ -36,20 +36,22 @@ def read_card(folder: Path) -> WeightsCard:
     return _options(WeightsCard, folder / CARD, read_json(folder / CARD, folder))
 
 
-def load_network(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> nn.Module:
-    """The network of `folder`/transformer on a device; its parameters are read once, straight into place."""
-    network, _ = network_skeleton(folder)
-    load_state(network, folder / "transformer", dtype, device)
+def load_network(
+    folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | None = None, part: str = NETWORK
+) -> nn.Module:
+    """The network of `folder`/`part` on a device; its parameters are read once, straight into place."""
+    network, _ = network_skeleton(folder, part)
+    load_state(network, folder / part, dtype, device)
     return network.to(device or "cpu").eval().requires_grad_(False)
 
 
-def network_skeleton(folder: Path) -> tuple[nn.Module, NetworkOptions]:
-    """The network of `folder`/transformer without numbers, and its options; sizes are checked against the files."""
-    path = folder / "transformer" / "config.json"
+def network_skeleton(folder: Path, part: str = NETWORK) -> tuple[nn.Module, NetworkOptions]:
+    """The network of `folder`/`part` without numbers, and its options; sizes are checked against the files."""
+    path = folder / part / "config.json"
     config = read_json(path, folder)
     kind = kind_named(config.pop("_class_name", USUAL.name), str(path))
     check_config(path, config)
-    check_sizes(path, config, weights_held(folder / "transformer"))
+    check_sizes(path, config, weights_held(folder / part))
     options = _options(kind.options, path, config)
     try:
         return kind.without_numbers(options), options
@@ -81,10 +83,11 @@ def write_folder(
     network: nn.Module,
     base: BaseModel | None,
     dtype: torch.dtype = torch.float16,
+    fast: nn.Module | None = None,
 ) -> None:
     """Writes everything beside and renames it; an older folder of weights is replaced, anything else is left alone.
 
-    Without `base` the card says where the base model is.
+    Without `base` the card says where the base model is. `fast`: the network for few steps that the card speaks of.
     """
     check_folder(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / CARD).is_file():
@@ -92,7 +95,9 @@ def write_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _write_network(beside / "transformer", network, dtype)
+        _write_network(beside / NETWORK, network, dtype)
+        if fast is not None:
+            _write_network(beside / FAST, fast, dtype)
         if base is not None:
             _write_base(beside, base, dtype)
         (beside / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -10,6 +10,8 @@ TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package, their base model beside them."""
 
 CARD = "dwm.json"
+NETWORK, FAST = "transformer", "transformer_fast"
+"""Where in a folder of weights the network lies, and the one that was distilled from it for few steps."""
 AUTOENCODER = "vae/config.json"
 """What makes a folder one of weights, or of a base model."""
 

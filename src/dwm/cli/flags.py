@@ -138,6 +138,7 @@ GuidanceInterval = Annotated[
 Cache = Annotated[
     float | None, typer.Option("--cache", metavar="0.15", min=0, max=1, help="First-block cache; --verify compares.")
 ]
+Fast = Annotated[bool | None, typer.Option("--fast/--no-fast", help="The network for few steps.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

@@ -44,15 +44,14 @@ def generate(
         int | None, typer.Option("--references", min=0, max=3, help="Its first frames that are given.")
     ] = None,
     image: Annotated[
-        list[str] | None, typer.Option("--image", help="A first frame of your own; once, or once for each view.")
+        list[str] | None, typer.Option("--image", help="Your first frame; once, or once for each view.")
     ] = None,
-    layout: Annotated[
-        As | None, typer.Option("--as", help="nuscenes: a data set of the scene, as `dwm export` writes it.")
-    ] = None,
+    layout: Annotated[As | None, typer.Option("--as", help="nuscenes: as `dwm export` writes a scene.")] = None,
     frames: flags.Frames = None,
     fps: flags.Fps = None,
     views: flags.Views = None,
     size: flags.Size = None,
+    fast: flags.Fast = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     interval: flags.GuidanceInterval = None,
@@ -92,6 +91,7 @@ def generate(
         "fps": fps,
         "views": flags.names(views),
         "size": flags.size(size),
+        "fast": fast,
         "steps": steps,
         "guidance": guidance,
         "verify": verify or None,

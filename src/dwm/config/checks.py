@@ -111,7 +111,7 @@ def _frames(run: Recipe) -> Iterator[str]:
     if run.data.train and objective.style == "ctsd" and most >= shortest and batch.lengths != (1,):
         yield f"training.objective.reference_frames is {most}, which leaves nothing to predict of {shortest} frames"
     for stage in run.driving_stages():
-        if stage.batch.mix and not run.autoencoder:
+        if stage.batch.mix and not run.has_own_base:
             yield f"{stage.name}: batch.mix is for runs that train their autoencoder; give data.mix instead"
         if stage.batch.mix and run.data.mix:
             yield f"{stage.name}: batch.mix and data.mix both share out the clips; give one of them"
@@ -133,4 +133,22 @@ def _frames(run: Recipe) -> Iterator[str]:
         )
 
 
-CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (_sets, _size, _layout, _cameras, _frames)
+def _distillation(run: Recipe) -> Iterator[str]:
+    if run.training.distillation is None:
+        return
+    if run.weights is None:
+        yield "training.distillation has a network learn from another; set weights to those that teach"
+    if run.network.process != "flow" or run.compatibility != "ours":
+        yield "training.distillation is for networks of a flow, sampled our way (compatibility ours); set it to null"
+    if any(stage.batch.train_text for stage in run.driving_stages()):
+        yield "training.distillation leaves text encoders as they are; set batch.train_text to false"
+
+
+CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (
+    _sets,
+    _size,
+    _layout,
+    _cameras,
+    _frames,
+    _distillation,
+)

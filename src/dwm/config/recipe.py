@@ -16,7 +16,7 @@ from dwm.networks.kinds import KINDS, USUAL, kind_of, kind_of_values
 from dwm.options import Options
 from dwm.training.loop.options import LoopOptions
 from dwm.training.objectives.options import ObjectiveOptions
-from dwm.training.stages.options import AutoencoderStage, BatchOptions, DrivingStage
+from dwm.training.stages.options import AutoencoderStage, BatchOptions, DistillationOptions, DrivingStage
 
 
 def _kind_name(values: Any) -> str:
@@ -71,6 +71,10 @@ class TrainingOptions(LoopOptions):
     references_alone: int = Field(
         0, ge=0, description="first frames that a video autoencoder also encodes by themselves, to be given"
     )
+    distillation: DistillationOptions | None = Field(
+        None,
+        description="what a copy of the network that the run starts from learns from it; none: it learns from data",
+    )
     batch: BatchOptions = Field(BatchOptions(), description="what a micro-batch is made of")
     objective: ObjectiveOptions = Field(ObjectiveOptions(), description="the mix of tasks, and what is dropped")
 
@@ -116,6 +120,11 @@ class Recipe(Options):
     preview: PreviewOptions = Field(PreviewOptions(), description="what is looked at and scored on the way")
     stream: StreamOptions | None = Field(None, description="live generation; none: not this run")
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="what is measured")
+
+    @property
+    def has_own_base(self) -> bool:
+        """Whether a base model of its own is made, or copied from the weights, with the clips and latents beside it."""
+        return self.base_model is None and bool(self.autoencoder or self.training.distillation)
 
     def autoencoder_stages(self) -> tuple[AutoencoderStage, ...]:
         """The stages of an autoencoder of its own, one after another."""

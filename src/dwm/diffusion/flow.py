@@ -25,6 +25,11 @@ def shifted(sigma: Float[Tensor, "*s"], shift: float) -> Float[Tensor, "*s"]:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
+def level(index: Int[Tensor, "*s"], steps: int, shift: float) -> Float[Tensor, "*s"]:
+    """The noise levels at which these of `steps` steps begin: even, then shifted. That of index `steps` is 0."""
+    return shifted(1 - index.to(torch.float32) / steps, shift)
+
+
 def training_sigmas(shift: float, device: torch.device | str = "cpu", count: int = STEPS) -> Float[Tensor, "count"]:
     """The noise levels of training, from 1 (pure noise) down to almost clean."""
     return shifted(torch.arange(count, 0, -1, dtype=torch.float32, device=device) / count, shift)
@@ -86,10 +91,10 @@ class FlowMatchEuler:
         """
         if double_shift:
             lowest = training_sigmas(shift, count=count)[-1].double().item()
-            even = torch.linspace(count, lowest * count, steps, dtype=torch.float64) / count
+            levels = shifted(torch.linspace(count, lowest * count, steps, dtype=torch.float64) / count, shift).float()
         else:
-            even = 1 - torch.arange(steps, dtype=torch.float32) / steps
-        return cls(torch.cat([shifted(even, shift).float(), torch.zeros(2)]).to(device), count)
+            levels = level(torch.arange(steps), steps, shift)
+        return cls(torch.cat([levels, torch.zeros(2)]).to(device), count)
 
     @property
     def steps(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dwm.devices import send
@@ -21,6 +21,7 @@ from dwm.diffusion.flow import (
     FlowMatchEuler,
     add_noise,
     draw_positions,
+    level,
     sigmas_at,
     spread,
     training_sigmas,
@@ -77,13 +78,32 @@ class Flow:
 
     def add(self, latents: Latents, noise: Latents, positions: Float[Tensor, "b *t"]) -> Noisy:
         table = training_sigmas(self.shift, latents.device)
-        sigma = _per_picture(sigmas_at(positions, table), latents)
+        sigma = per_picture(sigmas_at(positions, table), latents)
         return Noisy(add_noise(latents, noise, sigma), sigma * STEPS, latents, sigma)
 
     def solver(self, steps: int, kind: SolverKind = "usual", device: torch.device | str = "cpu") -> Solver:
         if kind != "usual":
             raise DwmError(f"sampling.solver {kind} is for SD 2.1 by windows; set it to usual")
         return FlowMatchEuler.create(steps, self.shift, double_shift=self.double_shift, device=device)
+
+
+@dataclass(frozen=True)
+class FlowGrid:
+    """The flow at those noise levels alone at which a solver of `steps` steps begins its steps. Positions are their indices."""
+
+    shift: float
+    steps: int
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
+        """Indices from 0 (pure noise) to steps − 1, all alike; from `others`."""
+        return torch.randint(self.steps, shape, generator=others)
+
+    def add(self, latents: Latents, noise: Latents, positions: Int[Tensor, "b *t"]) -> Noisy:
+        sigma = level(per_picture(send(positions, latents.device), latents), self.steps, self.shift)
+        return Noisy(add_noise(latents, noise, sigma), sigma * STEPS, latents, sigma)
+
+    def solver(self, steps: int, kind: SolverKind = "usual", device: torch.device | str = "cpu") -> Solver:
+        return Flow(self.shift).solver(steps, kind, device)
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,7 @@ class Ddpm:
         if latents.device not in self._sent:
             self._sent[latents.device] = send(self.alphas, latents.device)
         alphas = self._sent[latents.device]
-        time = _per_picture(send(positions, latents.device), latents)
+        time = per_picture(send(positions, latents.device), latents)
         target = noise if self.prediction == "epsilon" else ddpm.velocity(latents, noise, time, alphas)
         return Noisy(ddpm.add_noise(latents, noise, time, alphas), time, target)
 
@@ -130,5 +150,6 @@ def process_of(
     return Ddpm.create({**scheduler, "prediction_type": prediction})
 
 
-def _per_picture(value: Shaped[Tensor, "b *t"], latents: Latents) -> Shaped[Tensor, "b t v"]:
+def per_picture(value: Shaped[Tensor, "b *t"], latents: Latents) -> Shaped[Tensor, "b t v"]:
+    """A value of each clip, or of each of its frames, as one of each picture."""
     return spread(value, latents[..., 0, 0, 0]).expand(latents.shape[:3])

@@ -140,23 +140,27 @@ def _weights(name: str) -> Iterator[Check]:
     from safetensors import safe_open
 
     from dwm.checkpoints.folder import read_card
-    from dwm.checkpoints.locations import resolve
+    from dwm.checkpoints.locations import FAST, NETWORK, resolve
     from dwm.checkpoints.tensor_files import weight_files
     from dwm.storage import regular
 
     try:
         folder = resolve(name)
         card = read_card(folder)
-        count = 0
-        for part in weight_files(folder / "transformer"):
-            with safe_open(regular(part), "pt") as file:
-                count += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())  # noqa: SIM118
+        counts = []
+        for network in (NETWORK, *(() if card.fast is None else (FAST,))):
+            counts.append(0)
+            for part in weight_files(folder / network):
+                with safe_open(regular(part), "pt") as file:
+                    counts[-1] += sum(int(np.prod(file.get_slice(key).get_shape())) for key in file.keys())  # noqa: SIM118
     except Exception as error:  # whatever is wrong with a file is what this check is for
         fix = "install the package again" if name == "town" else "write the folder again with save_pretrained"
         yield Check("weights", State.fault, str(error).splitlines()[0], fix)
         return
     sizes = ", ".join(f"{width}x{height}" for width, height in card.sizes)
-    yield Check("weights", State.good, f"{name}: {count / 1e6:.1f} M parameters, {sizes}, up to {card.window} frames")
+    also = "" if card.fast is None else f", and a network for {card.fast.num_inference_steps} steps"
+    held = f"{name}: {counts[0] / 1e6:.1f} M parameters, {sizes}, up to {card.window} frames{also}"
+    yield Check("weights", State.good, held)
 
 
 def _base_model(folder: Path) -> Iterator[Check]:

@@ -64,6 +64,7 @@ class DrivingPipeline:
         device: torch.device | str = "cpu",
         words: Collection[str] | None = None,
         offload: bool = False,
+        fast: bool = False,
     ) -> DrivingPipeline:
         """Loads a weights folder, or the package's own by the name "town", onto a device.
 
@@ -71,13 +72,15 @@ class DrivingPipeline:
         in, "auto" for what is fastest on `device`, float32 where nothing is said; `t5=False` leaves the largest text encoder
         out; `piece`: pictures that the autoencoder takes at once (0: all, None: one on a CPU, elsewhere what fits).
         `words`: what will be said; the text encoders are then read one after another, before the network, and are gone once
-        these are encoded (they are read again for other words). `offload`: as `enable_model_cpu_offload`.
+        these are encoded (they are read again for other words). `offload`: as `enable_model_cpu_offload`. `fast`: the network
+        that was distilled for few steps, which the card then speaks of alone.
         Raises DwmError for what is missing or does not fit.
         """
         target = torch.device(device)
         dtype = default_dtype(target) if torch_dtype == "auto" else torch_dtype or torch.float32
         folder = locations.resolve(path)
         card = folders.read_card(folder)
+        card, part = (card.fast_card(), locations.FAST) if fast else (card.with_(fast=None), locations.NETWORK)
         beside = (folder / "vae").is_dir()
         source = Path(base_model) if base_model is not None else folder if beside else Path(card.base_model or folder)
         base = BaseModel.load(
@@ -92,8 +95,8 @@ class DrivingPipeline:
         if words is not None and base.text is not None:
             base.text.to(target).encode(sorted({"", *words}))
         host = torch.device("cpu") if offload else target
-        pipe = cls(folders.load_network(folder, dtype, host), base, card)
-        pipe._files = folder / "transformer"
+        pipe = cls(folders.load_network(folder, dtype, host, part), base, card)
+        pipe._files = folder / part
         return pipe.enable_model_cpu_offload(target) if offload else pipe.to(target)
 
     def save_pretrained(

@@ -51,6 +51,26 @@ class Prepared:
     conditional: Any = None
 
 
+def guided(
+    network: nn.Module,
+    sample: Latents,
+    time: Float[Tensor, "b t v"],
+    prepared: Any,
+    guidance: float | Float[Tensor, "b t 1 1 1 1"],
+) -> Latents:
+    """A network's guided prediction, float32; both halves, prepared together with the unconditional one first, go through at
+    once."""
+    return with_guidance(network(torch.cat([sample, sample]), torch.cat([time, time]), prepared).float(), guidance)
+
+
+def with_guidance(
+    both: Float[Tensor, "bb t v c h w"], guidance: float | Float[Tensor, "b t 1 1 1 1"]
+) -> Float[Tensor, "b t v c h w"]:
+    """What follows from the unconditional and the conditional half of a prediction."""
+    without, with_ = both.chunk(2)
+    return without + guidance * (with_ - without)
+
+
 @dataclass
 class Sampler:
     """The parts and settings of one generation; made anew for each.
@@ -139,12 +159,9 @@ class Sampler:
             if scale is None:
                 alone = prepared.halves if prepared.conditional is None else prepared.conditional
                 return self.network(sample, time, alone).float()
-            if self.processes.half is not None:
-                both = self.processes.both(self.network(sample, time, prepared.halves).float())
-            else:
-                both = self.network(torch.cat([sample, sample]), torch.cat([time, time]), prepared.halves).float()
-        without, with_ = both.chunk(2)
-        return without + scale * (with_ - without)
+            if self.processes.half is None:
+                return guided(self.network, sample, time, prepared.halves, scale)
+            return with_guidance(self.processes.both(self.network(sample, time, prepared.halves).float()), scale)
 
     def reference_latents(self, batch: ClipBatch, frames: int) -> Latents | None:
         """Latents of the batch's own first pictures; None where none are to be given."""

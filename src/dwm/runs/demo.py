@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from dwm.checkpoints.folder import read_card
 from dwm.checkpoints.locations import resolve
 from dwm.clip import Caption, Clip
 from dwm.config.files import save
@@ -25,10 +26,13 @@ from dwm.options import Options
 from dwm.report import Group, Report, Shown, Video, comparison, contact_sheet, real_video, write_report
 from dwm.runs.generate import beside, loaded, stepping
 from dwm.runs.precision import DtypeChoice
+from dwm.runs.steps import steps_line, with_sampling
 from dwm.storage import atomic_write, check_folder
 from dwm.town import NuScenesOptions, town_scene, write_nuscenes
 
 HOST = torch.device("cpu")
+STEPS = 12
+"""Sampling steps where nobody says otherwise: fewer than the weights like, so that it is done soon."""
 MORE = 3
 """Scenes that are not written, only drawn, so that the video has more clips to be told apart from."""
 
@@ -46,7 +50,10 @@ class DemoRun(Options):
     fps: float = Field(4.0, gt=0, description="frames a second")
     time: str = Field("night", description="the other time of day that is told")
     weather: str = Field("rain", description="the other weather that is told")
-    steps: int | None = Field(12, ge=1, description="sampling steps; null: the weights' own number")
+    fast: bool = Field(False, description="the network for few steps, without guidance; the weights must have one")
+    steps: int | None = Field(
+        None, ge=1, description="sampling steps; null: 12, or those that the network for few steps knows"
+    )
     guidance: float | None = Field(
         None, ge=0, description="how closely to follow the conditions; null: the weights' own"
     )
@@ -95,17 +102,14 @@ def demo(run: DemoRun, output: Path, say: Callable[[str], None] = lambda text: N
     check_folder(output, FILES)
     clock = Clock()
     say(f"building {run.scenes} scenes of the town as a nuScenes data set")
-    resolve(run.weights)  # what is not there is said before a town is built
+    card = read_card(resolve(run.weights))  # what is not there is said before a town is built
+    run = with_sampling(run if run.fast or run.steps else run.with_(steps=STEPS), card)
     data = town_data(run, output / "town")
     clip, others = choose_clips(run, data)
     clock.lap("town")
     say(f"loading the weights {run.weights}")
     pipe = loaded(run)
-    run = run.with_(
-        steps=run.steps or pipe.card.sampling.num_inference_steps,
-        guidance=pipe.card.sampling.guidance_scale if run.guidance is None else run.guidance,
-        dtype=pipe.computes_in,
-    )
+    run = run.with_(dtype=pipe.computes_in)
     clock.lap("weights")
     generated = sampled(pipe, clip, run, None, "generate")
     edited = sampled(
@@ -220,7 +224,7 @@ def _report(
     facts = {
         "clip": f"{clip.scene} of town {run.town_seed}: {clip.length} frames at {clip.fps:g} a second, {len(clip.views)} cameras",
         "weights": run.weights,
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}, computed in {run.dtype}",
+        "sampling": f"{steps_line(run)}, seed {run.seed}, computed in {run.dtype}",
         **{f"time: {what}": f"{seconds:.1f} s" for what, seconds in clock.seconds.items()},
         "peak memory": f"{peak_memory(HOST) / 1e9:.2f} GB",
     }

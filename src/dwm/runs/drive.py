@@ -28,6 +28,7 @@ from dwm.options import Names, Options
 from dwm.runs.drive_folder import NAMES, DriveFolder
 from dwm.runs.generate import loaded
 from dwm.runs.precision import DtypeChoice
+from dwm.runs.steps import with_sampling
 from dwm.screen import say
 from dwm.storage import check_folder
 
@@ -50,6 +51,10 @@ class DriveRun(Options):
     views: Names | None = Field(None, description="cameras")
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     fps: float | None = Field(None, ge=0.5, le=60, description="ticks of the world in a second")
+    fast: bool | None = Field(
+        None,
+        description="the network for few steps; null: where the weights have one and steps and guidance are left open",
+    )
     steps: int | None = Field(None, ge=1, le=1000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
     overlap: int | None = Field(
@@ -93,12 +98,12 @@ def run_of(script: Script, path: Path) -> DriveRun:
 
 def completed(run: DriveRun, card: WeightsCard) -> DriveRun:
     """The same run with every null that the weights answer filled in, so that its record says everything."""
-    return run.with_(
+    if run.fast is None and run.steps is None and run.guidance is None:
+        run = run.with_(fast=card.fast is not None)
+    return with_sampling(run, card).with_(
         views=run.views or card.views,
         size=run.size or (card.sizes[0] if card.sizes else None),
         fps=run.fps or card.fps,
-        steps=run.steps or card.sampling.num_inference_steps,
-        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
     )
 
 
@@ -139,6 +144,8 @@ def _world_of(run: DriveRun, source: Source, card: WeightsCard, with_real: bool)
         card.check(run.size, card.window or 1, len(source.rig.names), source.rig.names)
     pipe = loaded(run)
     run = run.with_(dtype=pipe.computes_in)
+    if run.fast and not progress.QUIET:
+        say(f"drawn in {run.steps} steps without guidance by the network for few steps (--no-fast: by the whole one)")
     world = DrivingWorld(pipe, source, run.seed, run.size, run.steps, run.guidance, run.overlap, with_real, run.force)
     begin(world, run)
     return run, world

@@ -34,6 +34,7 @@ from dwm.runs.looks import KeptClip, key_of, load_look, path_of, save_look
 from dwm.runs.precision import DtypeChoice
 from dwm.runs.protocols import FIXED, check_fixed, fixed_by, protocol_called
 from dwm.runs.score_tables import detail_tables, extremes
+from dwm.runs.steps import steps_line, with_sampling
 from dwm.storage import check_folder
 from dwm.training.parallel.ranks import current_ranks, group
 
@@ -67,6 +68,7 @@ class EvaluationRun(Options):
     fps: float | None = Field(None, ge=0, le=1000, description="frames a second; 0: as recorded")
     stride: float = Field(2.0, gt=0, description="seconds between two clips of one scene")
     views: Names | None = Field(None, description="cameras")
+    fast: bool = Field(False, description="the network for few steps, without guidance; the weights must have one")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or npu")
@@ -162,7 +164,7 @@ def origin_of(run: EvaluationRun, data: Sequence[str | None]) -> dict[str, Any]:
     weights = TOWN if is_town(run.weights) else Path(run.weights)
     about = run.model_dump(
         mode="json",
-        include={"weights", "base_model", "data", "version", "split", "steps", "guidance", "dtype"},
+        include={"weights", "base_model", "data", "version", "split", "fast", "steps", "guidance", "dtype"},
     )
     origin = score_record.origin(weights if weights.exists() else None, about)
     return {**origin, "data_digests": list(data)}
@@ -172,13 +174,11 @@ def completed(run: EvaluationRun, card: WeightsCard) -> EvaluationRun:
     """The same run with every null filled in that its protocol or the weights answer. Raises DwmError where it contradicts one."""
     check_fixed(run.protocol, {name: getattr(run, name) for name in FIXED})
     run = run.with_(**fixed_by(run.protocol))
-    return run.with_(
+    return with_sampling(run, card).with_(
         frames=run.frames or card.window or 1,
         fps=card.fps if run.fps is None else run.fps,
         views=run.views or card.views,
         references=run.references or 0,
-        steps=run.steps or card.sampling.num_inference_steps,
-        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
     )
 
 
@@ -251,7 +251,7 @@ def page_of(run: EvaluationRun, clips: Sequence[Clip], kept: Sequence[KeptClip],
         **({} if run.protocol is None else {"protocol": f"{run.protocol}: {protocol_called(run.protocol).words}"}),
         "clips": f"{scores.clips} of {run.data or f'town {run.town_seed}'}, {rate}",
         "weights": run.weights,
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, computed in {run.dtype}",
+        "sampling": f"{steps_line(run)}, computed in {run.dtype}",
         "time": f"{scores.seconds:.0f} s",
     }
     lead = f"What {run.weights} makes of {scores.clips} clips that it never saw."

@@ -33,6 +33,7 @@ from dwm.runs.first_frame import FRONT, first_frame_clip
 from dwm.runs.memory import all_words, planned
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
 from dwm.runs.shortcuts import Worth, worth_of
+from dwm.runs.steps import steps_line, with_sampling
 from dwm.screen import say
 from dwm.storage import check_folder
 from dwm.training.parallel.ranks import Ranks, current_ranks, group
@@ -67,6 +68,7 @@ class GenerationRun(Options):
     )
     edits: Edits = Field(Edits(), description="what is different from the data")
     negative: str = Field("", description="what the video should not be")
+    fast: bool = Field(False, description="the network for few steps, without guidance; the weights must have one")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions; 1: not beyond them")
     shortcuts: Shortcuts = Field(EXACT, description="what is computed less, for almost the same pictures")
@@ -141,12 +143,10 @@ def completed(run: GenerationRun, card: WeightsCard) -> GenerationRun:
     """The same run with every null that the weights answer filled in, so that its file says everything."""
     window = card.window
     views = run.views or (FRONT if len(run.image) == 1 else None) or (card.views if run.data is None else None)
-    return run.with_(
+    return with_sampling(run, card).with_(
         frames=run.frames or window or 1,
         fps=run.fps or card.fps,
         size=run.size or (card.sizes[0] if card.sizes else None),
-        steps=run.steps or card.sampling.num_inference_steps,
-        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
         views=views or card.views,
     )
 
@@ -168,9 +168,14 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
     if run.image and (run.frames or 1) < 2:
         raise DwmError("--image: is the first frame, and one is asked for; take more --frames")
     if run.negative and run.guidance == 1:
-        raise DwmError("--negative is told to the half that guidance pushes away from; with --guidance 1 there is none")
+        raise DwmError(
+            f"--negative is told to the half that guidance pushes away from; with {'--fast' if run.fast else '--guidance 1'} "
+            "there is none"
+        )
     if run.guidance == 1 and not run.shortcuts.always_guided:
-        raise DwmError("--guidance-interval says when guidance works; with --guidance 1 there is none")
+        raise DwmError(
+            f"--guidance-interval says when guidance works; with {'--fast' if run.fast else '--guidance 1'} there is none"
+        )
     if run.verify and run.shortcuts.exact:
         raise DwmError("--verify compares with an exact run, and this is one; add --cache or --guidance-interval")
     if run.edits.words and run.prompt:
@@ -238,6 +243,7 @@ def loaded(run: GenerationRun | Any, clips: Sequence[Clip] | None = None) -> Dri
         device=device,
         words=words,
         offload=plan.how == "offload",
+        fast=getattr(run, "fast", False),
     )
 
 
@@ -299,7 +305,7 @@ def written(
     facts = {
         "weights": run.weights,
         "clip": f"{clip.scene or 'words only'}, {video.length} frames at {video.fps:g} a second, {len(video.views)} views",
-        "sampling": f"{run.steps} steps, guidance {run.guidance:g}, seed {run.seed}, computed in {run.dtype}",
+        "sampling": f"{steps_line(run)}, seed {run.seed}, computed in {run.dtype}",
         "time": f"{seconds:.1f} s for {video.length * len(video.views)} pictures of {video.size[0]}×{video.size[1]}",
     }
     if not run.shortcuts.exact:

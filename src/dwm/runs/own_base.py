@@ -16,7 +16,7 @@ from dwm.base_models.base import load_autoencoder, load_text
 from dwm.base_models.tiny import create_tiny_base_model
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import load_state
-from dwm.checkpoints.locations import AUTOENCODER, CARD, resolve
+from dwm.checkpoints.locations import AUTOENCODER, CARD, FAST, NETWORK, resolve
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
@@ -91,13 +91,13 @@ def own_start(run: Recipe) -> Path | None:
 
     Raises DwmError for a folder without a base model.
     """
-    if run.weights is None or run.base_model is not None or not run.autoencoder:
+    if run.weights is None or not run.has_own_base:
         return None
     folder = resolve(run.weights)
     if not (folder / AUTOENCODER).is_file():
         raise DwmError(
-            f"weights: {folder} holds no {AUTOENCODER}; a run that trains its autoencoder goes on from that of its weights: give "
-            "weights with their base model beside them, or train on one with base_model"
+            f"weights: {folder} holds no {AUTOENCODER}; this run goes on from that of its weights: give weights with their base "
+            "model beside them, or train on one with base_model"
         )
     return folder
 
@@ -110,7 +110,7 @@ def _begin_base(run: Recipe, base: Path) -> None:
         return
     beside = base.with_name(".base-part")
     shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(start, beside, ignore=shutil.ignore_patterns("transformer", CARD))
+    shutil.copytree(start, beside, ignore=shutil.ignore_patterns(NETWORK, FAST, CARD))
     beside.rename(base)
 
 
@@ -119,7 +119,7 @@ def _first_network(run: Recipe) -> Network:
     network, start = blank_network(run), own_start(run)
     if start is None:
         return _at_identity(network)
-    load_state(network, start / "transformer", getattr(torch, run.weights_dtype))
+    load_state(network, start / NETWORK, getattr(torch, run.weights_dtype))
     return network
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
+from dwm.checkpoints.card import FastOptions
 from dwm.checkpoints.folder import read_card, write_folder
 from dwm.checkpoints.locations import AUTOENCODER, is_town
 from dwm.clip import Clip
@@ -72,25 +73,35 @@ def train_stages(run: Recipe, context: Context, source: ClipSource | None = None
     generated on the way. Every process of a run must call it.
     """
     output = context.folder
-    if run.base_model is None and not run.autoencoder:
+    if run.base_model is None and not run.has_own_base:
         run = make_base(run, output)
     if run.base_model is None:
         own = make_own_base(run, source or training_clips(run.data), context)
-        saw, material, base_is_own = card(run), own_material(run, card(run), own, context, preview), True
+        saw = card(run)
+        material, base_is_own = own_material(run, _previewed(saw), own, context, preview), True
     else:
         parts = load_parts(run)
         saw = _predicting(card(run), run, parts.base)
-        material = driving_material(run, saw, parts, context.device, preview)
+        material = driving_material(run, _previewed(saw), parts, context.device, preview)
         # Small, and nowhere else: goes with the weights.
         base_is_own = is_town(run.base_model, AUTOENCODER) or base_folder(run).parent == output
-    trainings = driving_trainings(run.driving_stages(), material, output, run.training.freeze, run.training.epochs)
+    training = run.training
+    trainings = driving_trainings(
+        run.driving_stages(), material, output, training.freeze, training.epochs, training.distillation
+    )
     run_stages(trainings, context)
     if context.ranks.first:
         network, base = material.load(output / trainings[-1].name / WEIGHTS)
         saw = saw if base_is_own else saw.with_(base_model=run.base_model)
-        write_folder(output / "weights", saw, network, base if base_is_own else None)
+        whole, fast = (network, None) if training.distillation is None else (material.start(), network)
+        write_folder(output / "weights", saw, whole, base if base_is_own else None, fast=fast)
     context.ranks.barrier()
     return output / "weights"
+
+
+def _previewed(card: WeightsCard) -> WeightsCard:
+    """The card of the network that a run trains."""
+    return card if card.fast is None else card.fast_card()
 
 
 def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
@@ -101,11 +112,15 @@ def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
 
 
 def card(run: Recipe) -> WeightsCard:
-    """What the finished weights saw."""
+    """What the finished weights saw: in a distillation what their teacher did."""
+    start, distillation = own_start(run), run.training.distillation
+    fast = None if distillation is None else FastOptions(num_inference_steps=distillation.steps)
+    if start is not None and fast is not None:
+        return read_card(start).with_(fast=fast)
     lengths = {length for stage in run.driving_stages() for length in stage.batch.lengths}
     shapes = [shape for stage in run.driving_stages() for shape in stage.batch.mix]
     counts = {run.data.views, *(shape.views or run.data.views for shape in shapes)}
-    if (start := own_start(run)) is not None:
+    if start is not None:
         before = read_card(start)
         lengths, counts = lengths | set(before.lengths), counts | set(before.view_counts)
     source = run.data.train[0]
@@ -121,5 +136,6 @@ def card(run: Recipe) -> WeightsCard:
         layout=run.data.layout,
         captions=source.words,
         sampling=run.sampling,
+        fast=fast,
         compatibility=run.compatibility,
     )

@@ -18,9 +18,10 @@ from dwm.devices import autocast
 from dwm.diffusion.process import NoiseProcess
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.networks.cost import Shape, operations
+from dwm.networks.inputs import Conditions
 from dwm.training.feed.batches import DrivingBatch
 from dwm.training.loop.task import Losses, Work
-from dwm.training.objectives.driving import box_weights, draw, losses_of, noised
+from dwm.training.objectives.driving import Draws, Noised, box_weights, draw, losses_of, noised
 from dwm.training.objectives.options import ObjectiveOptions
 
 Network = CrossviewTemporalDiT | CrossviewTemporalUNet
@@ -80,10 +81,27 @@ class DrivingTask:
         return self.feed.batches(start, every)
 
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
-        batch, settings = batch.to(self.device), self.settings
+        batch = batch.to(self.device)
+        _, inputs = self._inputs(batch, generator)
+        return self._compared(batch, inputs)
+
+    def _inputs(self, batch: DrivingBatch, generator: torch.Generator) -> tuple[Draws, Noised]:
+        """The random numbers of a micro-batch on the device, and what the network gets by them."""
+        settings = self.settings
         latents, references = self._latents(batch, generator)
         draws = draw(latents.shape, settings.objective, generator, settings.conditions, settings.noising)
-        inputs = noised(latents, draws, settings.objective, settings.noising, references)
+        return draws, noised(latents, draws, settings.objective, settings.noising, references)
+
+    def _compared(self, batch: DrivingBatch, inputs: Noised) -> Losses:
+        """The losses of the network's answer against the target of `inputs`."""
+        with autocast(self.device, self.settings.dtype):
+            prepared = self.network.prepare(self._told(batch, inputs), inputs.sample.shape)
+            predicted = self.network(inputs.sample, inputs.timestep, prepared)
+        return losses_of(predicted, inputs, self.settings.objective, self._weight(batch, inputs.sample))
+
+    def _told(self, batch: DrivingBatch, inputs: Noised, guidance: bool = False) -> Conditions:
+        """What a network is told of a micro-batch; with `guidance` 2·b clips, the unconditional ones first."""
+        settings = self.settings
         source: TextSource | None = batch.text or self.text
         if isinstance(source, TextEncoder) and settings.conditions.text and batch.clips.captions is not None:
             source.say_unread([text for clip in batch.clips.captions for row in clip for text in row])
@@ -91,20 +109,18 @@ class DrivingTask:
             batch.clips,
             self._conditions(batch),
             source,
+            guidance=guidance,
             keep=inputs.keep,
-            latent_frames=latents.shape[1],
+            latent_frames=inputs.sample.shape[1],
             gradients=settings.train_text,
         )
         apart = conditions.disable_temporal
-        conditions = replace(
+        alone = torch.cat([inputs.alone, inputs.alone]) if guidance else inputs.alone
+        return replace(
             conditions,
-            disable_temporal=inputs.alone if apart is None else apart | inputs.alone,
+            disable_temporal=alone if apart is None else apart | alone,
             any_temporal=conditions.any_temporal and inputs.any_together,
         )
-        with autocast(self.device, settings.dtype):
-            prepared = self.network.prepare(conditions, latents.shape)
-            predicted = self.network(inputs.sample, inputs.timestep, prepared)
-        return losses_of(predicted, inputs, settings.objective, self._weight(batch, latents))
 
     def work(self, batch: DrivingBatch) -> Work:
         shape = self._latent_shape(batch)

@@ -15,9 +15,10 @@ from dwm.training.feed.batches import Feed
 from dwm.training.loop.options import LoopOptions
 from dwm.training.loop.step import Callback
 from dwm.training.saves import checkpoint
+from dwm.training.stages.distillation import DistillationTask
 from dwm.training.stages.driving import DrivingSettings, DrivingTask, Network
 from dwm.training.stages.freezing import freeze
-from dwm.training.stages.options import DrivingStage
+from dwm.training.stages.options import DistillationOptions, DrivingStage
 from dwm.training.stages.stage import Context
 
 WEIGHTS = "weights.safetensors"
@@ -59,13 +60,15 @@ class DrivingMaterial:
 @dataclass(frozen=True)
 class DrivingTraining:
     """One stage. `before` is the file of the stage before, None for the first. freezing: the pattern of modules that stay as
-    they are. epochs: end after so many passes over the data where that is sooner than the stage's steps."""
+    they are. epochs: end after so many passes over the data where that is sooner than the stage's steps. distillation: what
+    the network that it starts from teaches a copy of itself, instead of learning from data."""
 
     options: DrivingStage
     material: DrivingMaterial
     before: Path | None = None
     freezing: str | None = None
     epochs: int | None = None
+    distillation: DistillationOptions | None = None
 
     @property
     def name(self) -> str:
@@ -87,9 +90,13 @@ class DrivingTraining:
         if self.material.recomputes is not None:
             network.enable_gradient_checkpointing(self.material.recomputes(self.options, base, context))
         settings = self.material.settings(self.options, context.dtype)
-        return DrivingTask(
+        task = DrivingTask(
             network, self.material.feed(self.options), settings, base.text, base.autoencoder, context.device
         )
+        if self.distillation is None:
+            return task
+        teacher, _ = self.material.load(self.before)
+        return DistillationTask(task, teacher, self.distillation, base.scheduler.get("shift", 1.0))
 
     def loop(self, task: DrivingTask) -> LoopOptions:
         loop = self.options.loop
@@ -116,8 +123,9 @@ def driving_trainings(
     folder: Path,
     freezing: str | None = None,
     epochs: int | None = None,
+    distillation: DistillationOptions | None = None,
 ) -> list[DrivingTraining]:
-    """The stages of a run below `folder`, one after another; `freezing` and `epochs` are of the last one."""
+    """The stages of a run below `folder`, one after another; `freezing`, `epochs` and `distillation` are of the last one."""
     files = [None, *(folder / stage.name / WEIGHTS for stage in stages)]
     trainings = [DrivingTraining(stage, material, before) for stage, before in zip(stages, files, strict=False)]
-    return [*trainings[:-1], replace(trainings[-1], freezing=freezing, epochs=epochs)]
+    return [*trainings[:-1], replace(trainings[-1], freezing=freezing, epochs=epochs, distillation=distillation)]

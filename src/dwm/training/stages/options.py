@@ -93,6 +93,14 @@ class AutoencoderStage(Options):
     pictures: AutoencoderStageOptions = AutoencoderStageOptions()
 
 
+class DistillationOptions(Options):
+    """What a copy of the network learns instead of data: to come as far in one step as the network itself in several."""
+
+    steps: int = Field(4, ge=1, le=100, description="sampling steps of the copy, without guidance")
+    substeps: int = Field(2, ge=1, le=100, description="guided steps of the network that one of them stands for")
+    guidance: float = Field(2.0, ge=0, description="guidance of these")
+
+
 class DrivingStage(Options):
     name: str = Field(..., description="name of the stage's folder")
     loop: LoopOptions = LoopOptions()

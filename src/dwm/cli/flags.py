@@ -136,7 +136,7 @@ GuidanceInterval = Annotated[
     str | None, typer.Option("--guidance-interval", metavar="A:B", help="Share of the steps with guidance.")
 ]
 Cache = Annotated[
-    float | None, typer.Option("--cache", metavar="0.15", min=0, max=1, help="First-block cache; --verify compares.")
+    float | None, typer.Option("--cache", metavar="0.15", min=0, max=1, help="Skip blocks where little changes.")
 ]
 Fast = Annotated[bool | None, typer.Option("--fast/--no-fast", help="The network for few steps.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT of a picture, in pixels.")]

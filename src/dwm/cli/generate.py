@@ -56,7 +56,7 @@ def generate(
     guidance: flags.Guidance = None,
     interval: flags.GuidanceInterval = None,
     cache: flags.Cache = None,
-    verify: Annotated[bool, typer.Option("--verify", hidden=True)] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Make it exactly too, and compare.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
     weights: flags.OptionalWeights = None,
     device: flags.OptionalDevice = None,

@@ -51,9 +51,9 @@ class DistillationTask(DrivingTask):
         options, sample = self.distillation, inputs.sample
         count, first = options.steps * options.substeps, begin * options.substeps
         start, end = (level(begin + further, options.steps, self.shift) for further in (0, 1))
+        conditions = self._told(batch, inputs, guidance=True)
         with autocast(self.device, self.settings.dtype):
-            told = self._told(batch, inputs, guidance=True)
-            prepared = self.teacher.prepare(told, (2 * sample.shape[0], *sample.shape[1:]))
+            prepared = self.teacher.prepare(conditions, (2 * sample.shape[0], *sample.shape[1:]))
             for ahead in range(options.substeps):
                 here, there = (level(first + ahead + further, count, self.shift) for further in (0, 1))
                 time = torch.where(inputs.is_reference, 0, here * STEPS)

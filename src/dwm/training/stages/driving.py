@@ -94,8 +94,9 @@ class DrivingTask:
 
     def _compared(self, batch: DrivingBatch, inputs: Noised) -> Losses:
         """The losses of the network's answer against the target of `inputs`."""
+        conditions = self._told(batch, inputs)  # text encoders compute in what they are held in
         with autocast(self.device, self.settings.dtype):
-            prepared = self.network.prepare(self._told(batch, inputs), inputs.sample.shape)
+            prepared = self.network.prepare(conditions, inputs.sample.shape)
             predicted = self.network(inputs.sample, inputs.timestep, prepared)
         return losses_of(predicted, inputs, self.settings.objective, self._weight(batch, inputs.sample))
 

@@ -38,6 +38,7 @@ WANTED = {
     "the name, and whose oddities are kept": r"name|compatibility|network\.compatibility",
     "the device is found": "device",
     "where the base model and weights lie": r"base_model|autoencoder_folder|weights",
+    "which of our scores stand beside the published ones": r"evaluation\.scores",
     "where the feature files lie, without which their scores are left out": r"evaluation\.(i3d_file|optional)",
     "where data lie": r"data\.(train|validation)\.\d\.(path|archives|endpoint|index|captions)",
     "sweeps have boxes": r"data\.(train|validation)\.\d\.boxes_between",

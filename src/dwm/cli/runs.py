@@ -83,6 +83,8 @@ def choose_lidar(
 
     overrides = list(overrides or ())
     if config is not None:
+        if name is not None and "=" not in name:
+            raise DwmError(f"give either the recipe {name} or -c {config}, not both")
         if not _holds_sweeps(config):
             return None
         from dwm.opendwm.runs import lidar_run
@@ -90,8 +92,6 @@ def choose_lidar(
         run = lidar_run(config, root)
         if run is None:
             return None
-        if name is not None and "=" not in name:
-            raise DwmError(f"give either the recipe {name} or -c {config}, not both")
         return resolve_lidar(run, [text for text in (name, *overrides) if text])
     if name is None or name not in lidar_recipes():
         return None

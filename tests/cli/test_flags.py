@@ -85,6 +85,7 @@ def test_an_output_behind_a_url_is_refused_and_no_folder_made(verb, tmp_path, ca
         (("generate", "--prompt", "a", "--negative", "b", "--guidance", "1"), "with --guidance 1 there is none"),
         (("generate", "--prompt", "a", "--negative", "b", "--fast"), "with --fast there is none"),
         (("generate", "--prompt", "a", "--fast", "--steps", "8"), "--steps 8: the network for few steps knows 4 alone"),
+        (("generate", "--as", "nuscenes", "--cache", "0.15"), "--cache: a data set is of a whole scene"),
         (("evaluate", "--split", "train"), "--split train: is of a data set, and none is given"),
         (("data", "convert", "x", "--to", "nuscenes", "--split", "val"), "--split val: a package is turned"),
         (("convert", "weights", "x", "-c", "y.json", "--as", "town"), "give either -c y.json or --as town"),
@@ -95,6 +96,15 @@ def test_what_cannot_be_honoured_is_said(arguments, sentence, tmp_path, capsys) 
     output = tmp_path / ("x.safetensors" if arguments[-1] == "--base" else "o")
     assert within(*arguments, "-o", str(output)) == 1
     assert sentence in line(capsys) and not output.exists()
+
+
+@pytest.mark.parametrize("flags", [("--cache", "0.15"), ("--guidance-interval", "0:0.5"), ("--fast",)])
+@pytest.mark.parametrize("name", ["town-smoke", "tiny-lidar-vq"])
+def test_what_a_training_runs_clips_are_not_made_with_is_refused(name, flags, tmp_path, capsys) -> None:
+    assert within("show", "config", name, "--json") == 0
+    (tmp_path / "run.json").write_text(capsys.readouterr().out)
+    assert within("generate", "-c", str(tmp_path / "run.json"), *flags, "-o", str(tmp_path / "o")) == 1
+    assert f"{flags[0]}: " in line(capsys)
 
 
 def test_flags_of_the_demo_hold_over_its_file(tmp_path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from dwm.checkpoints.folder import read_card
 from dwm.checkpoints.locations import resolve
 from dwm.cli.main import run
+from dwm.data import open_dataset
 from dwm.errors import DwmError
 from dwm.runs.first_frame import first_frame_clip
 from dwm.runs.generate import GenerationRun, check, completed
@@ -76,3 +78,19 @@ def test_a_data_set_of_words_alone_is_refused(capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit) as end:
             run(["generate", "--as", "nuscenes", *flags])
         assert end.value.code == 1 and words in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_scene_becomes_a_data_set_in_few_steps(tmp_path: Path) -> None:
+    town, output = tmp_path / "town", tmp_path / "out"
+    flags = ["--fast", "--frames", "2", "--views", "CAM_FRONT", "--force"]
+    for arguments in (
+        ["town", "-o", str(town), "--scenes", "1", "--seconds", "2"],
+        ["generate", "--as", "nuscenes", "--data", str(town), *flags, "-o", str(output)],
+    ):
+        with pytest.raises(SystemExit) as end:
+            run(arguments)
+        assert end.value.code == 0
+    (scene,) = open_dataset(output).scenes
+    assert scene.clip(0, frames=2, fps=2, views=("CAM_FRONT",)).length == 2
+    assert json.loads((output / "config.json").read_text())["fast"]

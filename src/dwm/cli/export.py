@@ -79,6 +79,7 @@ def nuscenes(
     fps: Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Key frames alone by default.")] = None,
     views: flags.Views = None,
     size: flags.Size = None,
+    fast: flags.Fast = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     seed: Seed = None,
@@ -96,7 +97,7 @@ def nuscenes(
     keep(f"the scenes that are done; the same command goes on (output {output})")
     run = _run(
         edits, time, weather, remove, data=data, split=split, scenes=scene, seconds=seconds, lidar=lidar, fps=fps,
-        views=views, size=size, steps=steps, guidance=guidance, seed=seed, weights=weights, part=part, device=device,
+        views=views, size=size, fast=fast, steps=steps, guidance=guidance, seed=seed, weights=weights, part=part, device=device,
         dtype=dtype, version=version, force=force,
     )  # fmt: skip
     exported(run, output, quiet, as_json)
@@ -129,6 +130,7 @@ def worldlens(
     edits: flags.Edits = None,
     views: flags.Views = None,
     size: flags.Size = None,
+    fast: flags.Fast = None,
     steps: flags.Steps = None,
     guidance: flags.Guidance = None,
     seed: Seed = None,
@@ -146,7 +148,7 @@ def worldlens(
     keep(f"the films that are done; the same command goes on (output {output})")
     run = _run(
         edits, time, weather, remove, layout="worldlens", data=data, split=split, scenes=scene, frames=frames,
-        generations=generations, views=views, size=size, steps=steps, guidance=guidance, seed=seed, weights=weights,
+        generations=generations, views=views, size=size, fast=fast, steps=steps, guidance=guidance, seed=seed, weights=weights,
         part=part, device=device, dtype=dtype, version=version, force=force,
     )  # fmt: skip
     from dwm.runs.export_worldlens import export_worldlens

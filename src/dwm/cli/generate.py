@@ -104,27 +104,30 @@ def generate(
         "key_frames_only": key_frames or None,
         "force": force or None,
     }
+    shortcuts = {"guidance_interval": flags.interval(interval), "cache": cache}
     changes = {"time": time, "weather": weather, "remove": tuple(remove) if remove else None, "ego_left": ego_left}
     if layout is not None:
-        export(options, {**changes, "edits": edits}, config, output, quiet, as_json)
+        flags.no_root(root)
+        export(options | shortcuts, {**changes, "edits": edits}, config, output, quiet, as_json)
         return
     if config is not None and (sweeps := choose_lidar(None, config, None, root)) is not None:
         from dwm.cli.lidar import with_flags
         from dwm.opendwm.runs import check_ready
         from dwm.runs.lidar.generate import generate_lidar
 
-        sweeps = check_ready(with_flags(sweeps, options | changes | {"edits": edits}, str(config)), config)
+        sweeps = check_ready(
+            with_flags(sweeps, by_flag(options | shortcuts | changes | {"edits": edits}), str(config)), config
+        )
         files = generate_lidar(sweeps, output)
         count = sum(path.suffix == ".bin" for path in files)
         finish([f"{count} sweeps written:", *written(files)], {"files": files}, quiet, as_json)
         return
     if config is not None and verb_of(config) != "generate":
-        files = training_run(config, options | changes | {"edits": edits}, output, root)
+        files = training_run(config, by_flag(options | shortcuts | changes | {"edits": edits}), output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
         return
     flags.no_root(root)
     run = saved(GenerationRun, config, options)
-    shortcuts = {"guidance_interval": flags.interval(interval), "cache": cache}
     shortcuts = {name: value for name, value in shortcuts.items() if value is not None}
     run = run.with_(edits=all_edits(run.edits, edits, **changes), shortcuts=run.shortcuts.with_(**shortcuts))
     result = run_generation(run, output)
@@ -147,6 +150,15 @@ def generate(
     )
 
 
+def by_flag(options: dict[str, Any]) -> dict[str, Any]:
+    """The same by the names that the user typed."""
+    return {flag_name(name): value for name, value in options.items()}
+
+
+def flag_name(option: str) -> str:
+    return option.replace("_", "-").removesuffix("-only")
+
+
 def export(
     options: dict[str, Any], changes: dict[str, Any], config: Path | None, output: Path, quiet: bool, as_json: bool
 ) -> None:
@@ -156,11 +168,11 @@ def export(
 
     if config is not None:
         raise DwmError("--as nuscenes: takes flags alone, no -c")
-    for name in ("prompt", "negative", "references", "image", "start", "key_frames_only", "compile", "offload"):
+    refused = ("prompt", "negative", "references", "image", "start", "key_frames_only", "compile", "offload")
+    for name in (*refused, "guidance_interval", "cache", "verify"):
         if options.pop(name):
-            flag = name.replace("_", "-").removesuffix("-only")
             raise DwmError(
-                f"--{flag}: a data set is of a whole scene by its own captions (--as nuscenes); leave it out"
+                f"--{flag_name(name)}: a data set is of a whole scene by its own captions (--as nuscenes); leave it out"
             )
     if options["data"] is None:
         raise DwmError("--as nuscenes: of which scene? give --data (and --scene)")

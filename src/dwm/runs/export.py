@@ -30,6 +30,7 @@ from dwm.runs.clips import opened_path
 from dwm.runs.edits import edited
 from dwm.runs.generate import loaded, stepping
 from dwm.runs.precision import DtypeChoice
+from dwm.runs.steps import with_sampling
 from dwm.screen import say
 from dwm.storage import atomic_folder, atomic_write, check_folder, held, plain_name
 from dwm.training.parallel.ranks import current_ranks, group
@@ -59,6 +60,7 @@ class ExportRun(Options):
     lidar: bool = Field(False, description="whether the sweeps of the scenes are copied")
     frames: int = Field(16, ge=1, le=4096, description="frames of a film (worldlens)")
     generations: int = Field(4, ge=1, le=1000, description="films of each scene (worldlens)")
+    fast: bool = Field(False, description="the network for few steps, without guidance; the weights must have one")
     steps: int | None = Field(None, ge=1, le=10_000, description="sampling steps")
     guidance: float | None = Field(None, ge=0, description="how closely to follow the conditions")
     seed: int = Field(0, ge=0, lt=2**62, description="of the first scene's noise; each further one has the next")
@@ -109,11 +111,8 @@ def begun(run: ExportRun, output: Path) -> tuple[ExportRun, TableDataset]:
 
 
 def completed(run: ExportRun, card: WeightsCard) -> ExportRun:
-    return run.with_(
-        views=run.views or card.views,
-        size=run.size or (card.sizes[0] if card.sizes else None),
-        steps=run.steps or card.sampling.num_inference_steps,
-        guidance=card.sampling.guidance_scale if run.guidance is None else run.guidance,
+    return with_sampling(run, card).with_(
+        views=run.views or card.views, size=run.size or (card.sizes[0] if card.sizes else None)
     )
 
 

@@ -27,7 +27,8 @@ from dwm.config.data import SourceOptions
 from dwm.recipes.tiny import tiny
 from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.encode import encode_run
-from dwm.runs.train import card, context
+from dwm.runs.start import context
+from dwm.runs.train import card
 from dwm.training.loop.step import step_generator
 from dwm.training.stages.driving_stage import driving_trainings
 

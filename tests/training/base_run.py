@@ -14,7 +14,8 @@ from dwm.config.recipe import PreviewOptions, TrainingOptions
 from dwm.data import CaptionOptions
 from dwm.networks import AdapterOptions, DiTOptions
 from dwm.runs.driving import driving_material, load_parts
-from dwm.runs.train import card, context
+from dwm.runs.start import context
+from dwm.runs.train import card
 from dwm.training.objectives.driving import ObjectiveOptions
 from dwm.training.stages.driving import DrivingTask
 from dwm.training.stages.driving_stage import driving_trainings

@@ -18,8 +18,9 @@ from dwm.runs import drive
 from dwm.runs.drive import DriveRun
 from dwm.runs.generate import GenerationRun
 from dwm.runs.own_base import make_own_base, own_material
+from dwm.runs.start import context
 from dwm.runs.steps import with_sampling
-from dwm.runs.train import card, context
+from dwm.runs.train import card
 from dwm.training.loop.step import step_generator
 from dwm.training.stages.driving_stage import driving_trainings
 from dwm.training.stages.options import DistillationOptions

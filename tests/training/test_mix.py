@@ -14,7 +14,8 @@ from dwm.config.checks import check
 from dwm.config.registry import find
 from dwm.errors import DwmError
 from dwm.runs.own_base import make_own_base, own_material
-from dwm.runs.train import card, context
+from dwm.runs.start import context
+from dwm.runs.train import card
 from dwm.training.stages.options import BatchOptions, BatchShape
 
 MIX = (BatchShape(share=0.25, clips=2, frames=2, views=1), BatchShape(share=0.25, clips=1, frames=3, views=1))

@@ -16,7 +16,8 @@ from dwm.errors import DwmError
 from dwm.evaluation.networks import files
 from dwm.evaluation.networks.efficientnet import DEPTH_CHANNELS, EfficientNetLite0
 from dwm.runs.own_base import make_own_base, own_material
-from dwm.runs.train import card, context, train_run
+from dwm.runs.start import context
+from dwm.runs.train import card, train_run
 from dwm.training.feed.clip_cache import ClipCache
 from dwm.training.loop.step import step_generator
 from dwm.training.perception import (

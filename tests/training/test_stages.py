@@ -12,7 +12,8 @@ from dwm.data.readers import Ask
 from dwm.errors import DwmError
 from dwm.latents.store import StoredLatents
 from dwm.runs.own_base import make_own_base, own_material
-from dwm.runs.train import card, context
+from dwm.runs.start import context
+from dwm.runs.train import card
 from dwm.training.feed.clip_cache import ClipCache, fill
 
 

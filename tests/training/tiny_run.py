@@ -23,7 +23,8 @@ from dwm.config.recipe import PreviewOptions, TrainingOptions
 from dwm.devices import pick_device
 from dwm.networks import AdapterOptions, DiTOptions
 from dwm.runs.precision import note_training_dtype, training_dtype
-from dwm.runs.train import context, train_stages
+from dwm.runs.start import context
+from dwm.runs.train import train_stages
 from dwm.training.loop.optimizers import OptimizerOptions
 from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from dwm.base_models import BaseModel
@@ -13,20 +12,15 @@ from dwm.checkpoints.folder import read_card, write_folder
 from dwm.checkpoints.locations import AUTOENCODER, is_town
 from dwm.clip import Clip
 from dwm.config.recipe import Recipe
-from dwm.devices import pick_device
 from dwm.diffusion.process import Ddpm
-from dwm.errors import DwmError
 from dwm.runs.base import base_folder, make_base
-from dwm.runs.claim import claimed
 from dwm.runs.clips import check_kinds, training_clips, validation_clips
 from dwm.runs.driving import driving_material, load_parts
 from dwm.runs.fetch import require_networks
 from dwm.runs.own_base import check_own_base, make_own_base, own_material, own_start
-from dwm.runs.precision import note_training_dtype, training_dtype
+from dwm.runs.start import started
 from dwm.training.feed.clip_cache import ClipSource
-from dwm.training.loop.reduction import REDUCTIONS
 from dwm.training.loop.step import Callback
-from dwm.training.parallel.ranks import current_ranks, group, restarted
 from dwm.training.stages.driving_stage import WEIGHTS, driving_trainings
 from dwm.training.stages.stage import Context, run_stages
 
@@ -37,33 +31,15 @@ def train_run(run: Recipe, output: Path, resume: bool, callbacks: Sequence[Callb
     Several processes that a launcher started share it. Raises DwmError where `output` holds another run, or this one and
     `resume` was not given.
     """
-    if not run.data.train:
-        raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
-    with group(run.device):
-        resume = resume or restarted()
-        with ExitStack() as stack:
-            ranks, refused = current_ranks(), None
-            if ranks.first:
-                try:
-                    require_networks(run, run.name or "config")
-                    check_own_base(run)
-                    check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
-                    stack.enter_context(claimed(run, output, resume))
-                    device = pick_device(run.device)
-                    note_training_dtype(training_dtype(run.autocast, device, output), device, output)
-                except DwmError as error:
-                    refused = error
-            if ranks.any(refused is not None)[0]:
-                raise refused or SystemExit(1)  # the first process says it for all
-            preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
-            return train_stages(run, context(run, output, resume, callbacks), preview=preview)
 
+    def check() -> None:
+        require_networks(run, run.name or "config")
+        check_own_base(run)
+        check_kinds((*run.data.train, *(run.data.validation if run.preview.every else ())))
 
-def context(run: Recipe, output: Path, resume: bool = True, callbacks: Sequence[Callback] = ()) -> Context:
-    """What all stages of a run have in common."""
-    device = pick_device(run.device)
-    dtype = training_dtype(run.autocast, device, output)
-    return Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), REDUCTIONS[run.compatibility])
+    with started(run, output, resume, callbacks, check) as context:
+        preview = validation_clips(run.data)[0] if run.preview.every and run.data.validation else None
+        return train_stages(run, context, preview=preview)
 
 
 def train_stages(run: Recipe, context: Context, source: ClipSource | None = None, preview: Clip | None = None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from dwm.checkpoints.tensor_files import read_tensors
 from dwm.clip_batch import ClipBatch
 from dwm.config.files import save
 from dwm.config.lidar import AUTOENCODER, GENERATOR, LatentGenerator, LidarRecipe, LidarTraining
-from dwm.devices import pick_device
 from dwm.errors import DwmError
 from dwm.generation.sweeps import SweepPipeline
 from dwm.networks.lidar.build import SweepAutoencoder, grid_of
@@ -26,7 +24,6 @@ from dwm.networks.lidar.tokens import TokenNetwork
 from dwm.networks.lidar.vae import VaeAutoencoder
 from dwm.networks.lidar.vq import VqAutoencoder
 from dwm.report.sweeps import save_picture, sheet
-from dwm.runs.claim import claimed
 from dwm.runs.clips import check_kinds
 from dwm.runs.lidar.parts import (
     PACKAGE,
@@ -39,14 +36,12 @@ from dwm.runs.lidar.parts import (
     text_of,
     training_sweeps,
 )
-from dwm.runs.precision import note_training_dtype, training_dtype
+from dwm.runs.start import started
 from dwm.training.feed.concatenation import Joined
 from dwm.training.feed.plan import Bucket, Plan
 from dwm.training.feed.sweeps import SweepFeed
-from dwm.training.loop.reduction import REDUCTIONS
 from dwm.training.loop.step import Callback, Moment
 from dwm.training.objectives.sweeps import corners
-from dwm.training.parallel.ranks import current_ranks, group, restarted
 from dwm.training.stages.codes import StepOfCodes
 from dwm.training.stages.stage import Context, run_stages
 from dwm.training.stages.sweep_stage import WEIGHTS, SweepStage
@@ -59,29 +54,14 @@ def train_lidar(run: LidarRecipe, output: Path, resume: bool, callbacks: Sequenc
     Several processes that a launcher started share it. Raises DwmError where `output` holds another run, or this one and
     `resume` was not given.
     """
-    if not run.data.train:
-        raise DwmError(f"{run.name or 'config'}: data.train is empty; there is nothing to train on")
-    with group(run.device):
-        resume = resume or restarted()
-        with ExitStack() as stack:
-            ranks, refused = current_ranks(), None
-            if ranks.first:
-                try:
-                    _require(run)
-                    check_kinds(run.data.train)
-                    check_kinds(run.data.validation if run.preview.every else (), also=(PACKAGE,))
-                    stack.enter_context(claimed(run, output, resume))
-                    device = pick_device(run.device)
-                    note_training_dtype(training_dtype(run.autocast, device, output), device, output)
-                except DwmError as error:
-                    refused = error
-            if ranks.any(refused is not None)[0]:
-                raise refused or SystemExit(1)  # the first process says it for all
-            device = pick_device(run.device)
-            dtype = training_dtype(run.autocast, device, output)
-            reduction = REDUCTIONS[run.compatibility]
-            context = Context(output, device, dtype, resume, run.data.workers, tuple(callbacks), reduction)
-            return _Training(run, context).run_all()
+
+    def check() -> None:
+        _require(run)
+        check_kinds(run.data.train)
+        check_kinds(run.data.validation if run.preview.every else (), also=(PACKAGE,))
+
+    with started(run, output, resume, callbacks, check) as context:
+        return _Training(run, context).run_all()
 
 
 def _require(run: LidarRecipe) -> None:

@@ -243,7 +243,7 @@ def loaded(run: GenerationRun | Any, clips: Sequence[Clip] | None = None) -> Dri
         device=device,
         words=words,
         offload=plan.how == "offload",
-        fast=getattr(run, "fast", False),
+        fast=run.fast,
     )
 
 

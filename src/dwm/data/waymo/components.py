@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dwm.data.tables.made_files import MadeFiles
 from dwm.data.tables.parquet import declared, read_parquet
 from dwm.data.waymo.sensors import CAMERAS, LIDARS, LidarLens, matrix, points_of, shaped
 from dwm.errors import DwmError
@@ -144,33 +145,20 @@ def _cursor(tree: Tree, file: str, columns: tuple[str, ...]) -> Cursor:
 
 
 @dataclass(frozen=True)
-class ComponentTree:
+class ComponentTree(MadeFiles):
     """A tree with the pictures and sweeps in its component files as files. Picklable."""
 
-    base: Tree
+    def is_made(self, name: str) -> bool:
+        return MEMBER.fullmatch(name) is not None
 
-    @property
-    def where(self) -> str:
-        return self.base.where
-
-    @property
-    def beside(self) -> Any:
-        return self.base.beside
-
-    def exists(self, name: str) -> bool:
-        """A picture where its file is: rows are counted when it is read."""
-        return self.base.exists(self._stored(name))
-
-    def read(self, name: str, most: int = limits.FILE) -> bytes:
+    def stored(self, name: str) -> str:
         member = MEMBER.fullmatch(name)
-        if member is None:
-            return self.base.read(name, most)
-        data = self._picture(member, name) if member[2] == IMAGES else self._sweep(member, name)
-        limits.check_size(name, len(data), most)
-        return data
+        return name if member is None else f"{member[1]}{member[2]}/{member[3]}{ENDING}"
 
-    def open(self, name: str) -> io.BufferedIOBase:
-        return self.base.open(name) if MEMBER.fullmatch(name) is None else io.BytesIO(self.read(name))
+    def make(self, name: str, most: int) -> bytes:
+        member = MEMBER.fullmatch(name)
+        assert member is not None
+        return self._picture(member, name) if member[2] == IMAGES else self._sweep(member, name)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Below a component's file those of all its rows' sensors."""
@@ -184,21 +172,8 @@ class ComponentTree:
         all_names = (f"{file}/{i}-{row[TIME]}/{called.get(row[sensor], 'UNKNOWN')}.{ending}" for i, row in rows)
         return iter(sorted(name for name in all_names if name.startswith(prefix)))
 
-    def folders(self, within: str = "") -> set[str]:
-        return self.base.folders(within)
-
-    def stamp(self, name: str) -> str:
-        return self.base.stamp(self._stored(name))
-
-    def size(self, name: str) -> int:
-        return self.base.size(name) if MEMBER.fullmatch(name) is None else len(self.read(name))
-
-    def _stored(self, name: str) -> str:
-        member = MEMBER.fullmatch(name)
-        return name if member is None else f"{member[1]}{member[2]}/{member[3]}{ENDING}"
-
     def _picture(self, member: re.Match[str], name: str) -> bytes:
-        row = _cursor(self.base, self._stored(name), (TIME, CAMERA, PICTURE)).row(int(member[4]))
+        row = _cursor(self.base, self.stored(name), (TIME, CAMERA, PICTURE)).row(int(member[4]))
         if (row[TIME].as_py(), row[CAMERA].as_py()) != (int(member[5]), CAMERAS.get(member[6])):
             raise DwmError(f"{name}: the row is of another frame or camera; {ADVICE}")
         if not (data := row[PICTURE].as_py()):
@@ -207,7 +182,7 @@ class ComponentTree:
 
     def _sweep(self, member: re.Match[str], name: str) -> bytes:
         laser, time = LIDARS.get(member[6]), int(member[5])
-        row = _cursor(self.base, self._stored(name), (TIME, LASER, f"{RETURN}.values", f"{RETURN}.shape")).row(
+        row = _cursor(self.base, self.stored(name), (TIME, LASER, f"{RETURN}.values", f"{RETURN}.shape")).row(
             int(member[4])
         )
         if laser is None or (row[TIME].as_py(), row[LASER].as_py()) != (time, laser):

@@ -6,7 +6,6 @@ one is reached without reading what lies before it. Knows nothing of tables.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import struct
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dwm.data.tables.made_files import MadeFiles
 from dwm.data.waymo.sensors import CAMERAS, LIDARS, sweep
 from dwm.errors import DwmError
 from dwm.storage import Tree, limits
@@ -102,18 +102,8 @@ def read_frame(tree: Tree, file: str, offset: int, size: int) -> Any:
 
 
 @dataclass(frozen=True)
-class RecordTree:
+class RecordTree(MadeFiles):
     """A tree with the pictures and sweeps in its TFRecord files as files. Picklable."""
-
-    base: Tree
-
-    @property
-    def where(self) -> str:
-        return self.base.where
-
-    @property
-    def beside(self) -> Any:
-        return self.base.beside
 
     def exists(self, name: str) -> bool:
         member = MEMBER.fullmatch(name)
@@ -121,17 +111,16 @@ class RecordTree:
             return self.base.exists(name)
         return self.base.exists(member[1]) and int(member[2]) + int(member[3]) + 4 <= self.base.size(member[1])
 
-    def read(self, name: str, most: int = limits.FILE) -> bytes:
-        member = MEMBER.fullmatch(name)
-        if member is None:
-            return self.base.read(name, most)
-        frame = self._frame(member[1], int(member[2]), int(member[3]))
-        data = self._part(frame, member[4], name)
-        limits.check_size(name, len(data), most)
-        return data
+    def is_made(self, name: str) -> bool:
+        return MEMBER.fullmatch(name) is not None
 
-    def open(self, name: str) -> io.BufferedIOBase:
-        return self.base.open(name) if MEMBER.fullmatch(name) is None else io.BytesIO(self.read(name))
+    def stored(self, name: str) -> str:
+        return name if (member := MEMBER.fullmatch(name)) is None else member[1]
+
+    def make(self, name: str, most: int) -> bytes:
+        member = MEMBER.fullmatch(name)
+        assert member is not None
+        return self._part(self._frame(member[1], int(member[2]), int(member[3])), member[4], name)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Below a TFRecord file those of all sensors, whether a frame has them or not."""
@@ -142,15 +131,6 @@ class RecordTree:
         sensors = [f"{name}.jpg" for name in CAMERAS] + [f"{name}.bin" for name in LIDARS]
         all_names = (f"{file}/{offset}-{size}/{name}" for offset, size in self._spans(file, rest) for name in sensors)
         return iter(sorted(name for name in all_names if name.startswith(prefix)))
-
-    def folders(self, within: str = "") -> set[str]:
-        return self.base.folders(within)
-
-    def stamp(self, name: str) -> str:
-        return self.base.stamp(name if (member := MEMBER.fullmatch(name)) is None else member[1])
-
-    def size(self, name: str) -> int:
-        return self.base.size(name) if MEMBER.fullmatch(name) is None else len(self.read(name))
 
     def _spans(self, file: str, rest: str) -> Iterator[tuple[int, int]]:
         record = re.match(r"([0-9]{1,15})-([0-9]{1,10})/", rest)

@@ -13,6 +13,7 @@ from dwm.evaluation.details import mean
 from dwm.evaluation.networks.segmenter import NOTHING, Segmenter
 from dwm.evaluation.score import Kept, Pair, Values
 from dwm.report import ScoreLine
+from dwm.report.video import spread_frames
 
 FRAMES = 4
 """Instants of a clip that are looked at, spread over it."""
@@ -50,9 +51,7 @@ class BoxPixelsScore:
         self._network = network
 
     def keep(self, pair: Pair) -> Kept:
-        frames = np.unique(
-            np.linspace(0, pair.real.length - 1, min(FRAMES, pair.real.length)).round().astype(int)
-        ).tolist()
+        frames = spread_frames(pair.real.length, FRAMES)
         views = len(pair.real.views)
         cells = np.stack([[box_cells(pair.clip, frame, view) for view in range(views)] for frame in frames])
         boxes = torch.from_numpy(cells)

@@ -20,6 +20,7 @@ from dwm.evaluation.prompts import luma
 from dwm.evaluation.score import Kept, Pair, Values
 from dwm.evaluation.sweep import Sweep, camera, correlation, patch_variance, shrunk, sweep
 from dwm.report import ScoreLine, Video
+from dwm.report.video import spread_frames
 
 FRAMES = 2
 """Instants of a clip that are looked at, spread over it."""
@@ -65,9 +66,9 @@ class ViewAgreementScore:
         kept = {f"{side}_{what}": torch.zeros(views) for side in sides for what in ("hits", "patches")}
         bright = {side: luma(video)[0].float() for side, video in sides.items()}
         size = sides["real"].size
-        for frame in np.unique(np.linspace(0, pair.real.length - 1, min(FRAMES, pair.real.length)).round().astype(int)):
+        for frame in spread_frames(pair.real.length, FRAMES):
             for one in range(views):
-                for overlap in overlaps(pair.clip, int(frame), one, size):
+                for overlap in overlaps(pair.clip, frame, one, size):
                     for side, pictures in bright.items():
                         hits, patches = overlap.hits(pictures[frame])
                         kept[f"{side}_hits"][[one, overlap.other]] += hits

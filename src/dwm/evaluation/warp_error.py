@@ -19,6 +19,7 @@ from dwm.evaluation.details import mean
 from dwm.evaluation.score import Kept, Pair, Values
 from dwm.evaluation.sweep import camera, patch_mean, shrunk, sweep
 from dwm.report import ScoreLine, Video
+from dwm.report.video import spread_frames
 
 STEPS = 2
 """Pairs of neighbouring frames of a clip that are looked at, spread over it."""
@@ -66,11 +67,9 @@ def warp_error(clip: Clip, video: Video) -> Float[Tensor, "k v"]:
     """The mean absolute difference (of RGB in 0 … 1) of frames to what the next frames make of them, pair by pair of frames."""
     small = shrunk(video)
     pictures = small.frames[0]
-    last = video.length - 2
-    starts = np.unique(np.linspace(0, last, min(STEPS, last + 1)).round().astype(int)).tolist()
     errors = [
         [_error(clip, pictures[:, view], frame, view, small.size) for view in range(len(video.views))]
-        for frame in starts
+        for frame in spread_frames(video.length - 1, STEPS)
     ]
     return torch.tensor(errors)
 

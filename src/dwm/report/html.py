@@ -11,13 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
 from dwm.errors import DwmError
 from dwm.report import draw
-from dwm.report.video import Video, mosaic_order
+from dwm.report.video import Video, mosaic_order, spread_frames
 from dwm.screen import plain
 from dwm.storage import atomic_write
 
@@ -119,17 +119,13 @@ def _plain(value: object) -> object:
     return "\n".join(map(plain, value.split("\n"))) if isinstance(value, str) else value
 
 
-def _chosen(length: int) -> Int[np.ndarray, "k"]:
-    return np.unique(np.linspace(0, length - 1, min(length, MOST_FRAMES)).round().astype(int))
-
-
 def _times(video: Video) -> list[float]:
     """Seconds of each frame on the page."""
-    return [round(video.seconds(int(frame)), 3) for frame in _chosen(video.length)]
+    return [round(video.seconds(frame), 3) for frame in spread_frames(video.length, MOST_FRAMES)]
 
 
 def _strips(video: Video) -> list[Strip]:
-    pictures = video.pictures()[_chosen(video.length)]
+    pictures = video.pictures()[spread_frames(video.length, MOST_FRAMES)]
     smallest, largest = STRIP_WIDTHS
     width = min(max(video.size[0], smallest), largest)
     size = (width, round(width * video.size[1] / video.size[0]))

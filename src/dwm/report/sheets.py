@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from dwm.errors import DwmError
 from dwm.report import draw
 from dwm.report.film import Film
-from dwm.report.video import Video
+from dwm.report.video import Video, spread_frames
 
 SHEET_WIDTH = 1920
 MARGIN = 10
@@ -39,10 +39,9 @@ def contact_sheet(videos: Mapping[str, Video], frames: int = 4, width: int = SHE
     """One picture: `frames` instants spread over the clip, at each of them a row of every video, a column for each view."""
     first = _same_shape(videos)
     height = max(14, width // 100)
-    chosen = np.unique(np.linspace(0, first.length - 1, min(frames, first.length)).round().astype(int))
     rows = [
-        (f"{name} {first.seconds(int(frame)):.2f} s", video.pictures()[frame])
-        for frame in chosen
+        (f"{name} {first.seconds(frame):.2f} s", video.pictures()[frame])
+        for frame in spread_frames(first.length, frames)
         for name, video in videos.items()
     ]
     left = max(draw.text_width(name, height) for name, _ in rows) + 2 * MARGIN

@@ -120,6 +120,11 @@ class Video:
         )
 
 
+def spread_frames(length: int, most: int) -> list[int]:
+    """Indices of at most `most` of `length` frames, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, length - 1, min(most, length)).round().astype(int)).tolist()
+
+
 def mosaic_order(views: Sequence[str]) -> list[int]:
     """The order in which views are shown: nuScenes' cameras as one looks around, all others after them as they come."""
     indices = [views.index(name) for name in MOSAIC_ORDER if name in views]

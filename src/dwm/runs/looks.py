@@ -26,6 +26,7 @@ from dwm.clip import Clip
 from dwm.errors import DwmError
 from dwm.evaluation.measure import Look
 from dwm.report import Video
+from dwm.report.video import spread_frames
 from dwm.storage import atomic_write, regular
 
 FOLDER = "clips"
@@ -116,7 +117,7 @@ class InFile(Mapping[str, Tensor]):
 
 def preview(video: Video) -> Video:
     """A clip's video as it is kept to be shown: fewer frames, evenly spread, and smaller pictures."""
-    chosen = np.unique(np.linspace(0, video.length - 1, min(FRAMES, video.length)).round().astype(int)).tolist()
+    chosen = spread_frames(video.length, FRAMES)
     fps = video.fps * (len(chosen) - 1) / (video.length - 1) if video.length > 1 else video.fps
     frames = torch.nan_to_num(video.frames[:1, chosen])
     width, height = video.size

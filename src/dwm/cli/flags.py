@@ -49,9 +49,14 @@ def local_path(path: Path | None) -> Path | None:
     return path
 
 
+DRAWN = re.compile(r"[a-z][a-z0-9-]*:(?!/)[a-z]+=")
+
+
 def data_there(data: str | None) -> str | None:
-    """Refuses a data set that is not there before the libraries are imported that would read it: they take seconds."""
-    if data is not None:
+    """Refuses a data set that is not there before the libraries are imported that would read it: they take seconds.
+
+    What is drawn (`town:seed=7`) has no path."""
+    if data is not None and not DRAWN.match(data):
         from dwm.storage.tree import require
 
         require(data)

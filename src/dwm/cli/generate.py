@@ -50,6 +50,10 @@ def generate(
     frames: flags.Frames = None,
     fps: flags.Fps = None,
     views: flags.Views = None,
+    sensors: Annotated[str | None, typer.Option("--sensors", help="cameras,lidar: sweeps too; cameras by default.")] = None,
+    lidar_weights: Annotated[
+        str | None, typer.Option("--lidar-weights", help="Of a LiDAR run; `town_lidar` by default.")
+    ] = None,
     size: flags.Size = None,
     fast: flags.Fast = None,
     steps: flags.Steps = None,
@@ -90,6 +94,8 @@ def generate(
         "frames": frames,
         "fps": fps,
         "views": flags.names(views),
+        "sensors": flags.names(sensors),
+        "lidar_weights": lidar_weights,
         "size": flags.size(size),
         "fast": fast,
         "steps": steps,

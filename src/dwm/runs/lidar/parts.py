@@ -58,11 +58,12 @@ def held_out_sweeps(run: LidarRecipe) -> list[SweepReader | PackageSweeps]:
             raise DwmError(
                 f"data.validation: the package of sweeps {source.path} is not here; give the path of its JSON"
             )
-        readers.append(PackageSweeps(Path(source.path), source.frames, source.rates, _used(run, points)))
+        readers.append(PackageSweeps(Path(source.path), source.frames, source.rates, used_points(run, points)))
     return readers
 
 
-def _used(run: LidarRecipe, points: int) -> SweepPreparation:
+def used_points(run: LidarRecipe, points: int) -> SweepPreparation:
+    """What of sweeps of `points` points at most a run sees, and how it is told of boxes and map."""
     data = run.data
     rays = run.autoencoder.rays if isinstance(run.autoencoder, RayCodecOptions) else None
     return SweepPreparation(data.nearest, data.farthest, points, data.boxes, data.map, data.birdseye, rays)
@@ -73,7 +74,7 @@ def _readers(
 ) -> list[SweepReader]:
     """`scenes`: those of a world that is drawn. Raises DwmError for a set that is not there, cannot be read, or has no sweeps."""
     check_kinds(sources)
-    data, used = run.data, _used(run, points)
+    data, used = run.data, used_points(run, points)
     readers = []
     for source in sources:
         dataset = opened(source, scenes, cameras=False, maps=data.map)

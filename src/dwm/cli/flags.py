@@ -132,6 +132,8 @@ OptionalDtype = Annotated[
     Dtype | None,
     typer.Option("--dtype", metavar="<dtype>", help="auto (fastest), float32, bfloat16, float16."),
 ]
+Sensors = Annotated[str | None, typer.Option("--sensors", help="cameras,lidar: sweeps too; cameras by default.")]
+LidarWeights = Annotated[str | None, typer.Option("--lidar-weights", help="Of a LiDAR run; `town_lidar` by default.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]

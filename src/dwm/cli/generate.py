@@ -50,10 +50,8 @@ def generate(
     frames: flags.Frames = None,
     fps: flags.Fps = None,
     views: flags.Views = None,
-    sensors: Annotated[str | None, typer.Option("--sensors", help="cameras,lidar: sweeps too; cameras by default.")] = None,
-    lidar_weights: Annotated[
-        str | None, typer.Option("--lidar-weights", help="Of a LiDAR run; `town_lidar` by default.")
-    ] = None,
+    sensors: flags.Sensors = None,
+    lidar_weights: flags.LidarWeights = None,
     size: flags.Size = None,
     fast: flags.Fast = None,
     steps: flags.Steps = None,

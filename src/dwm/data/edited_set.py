@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,9 @@ from dwm.errors import DwmError, nearest
 from dwm.geometry import quaternion_from_rotation, rotation_from_quaternion
 from dwm.storage import atomic_write, inside, limits
 from dwm.strict_json import parse_json
+
+if TYPE_CHECKING:
+    from dwm.data.edited_sweeps import SweepFiles
 
 QUALITY = 95
 """Of JPEGs."""
@@ -138,10 +141,12 @@ def write_tables_of(
     size: tuple[int, int],
     edits: Edits = Edits(),
     lidar: bool = False,
+    generated: SweepFiles | None = None,
 ) -> int:
     """Writes maps, captions and, last, the thirteen tables. size: of the pictures that were put in place. Returns boxes.
 
-    `lidar` copies the sweeps of the scenes' instants; it cannot go with edits that change what stands where.
+    `lidar` copies the sweeps of the scenes' instants; it cannot go with edits that change what stands where. generated: sweeps
+    of the key frames that were put in place, whose points are then counted in the boxes.
     """
     if lidar and edits.scenery:
         raise DwmError(f"--lidar: sweeps know nothing of the edits ({', '.join(edits.scenery)}); leave one out")
@@ -167,6 +172,9 @@ def write_tables_of(
     copy_files(dataset.tables.tree, sweeps["file"], folder)
     if edits.scenery:
         cameras, boxes = _edited_rows(parts, cameras, boxes, neutral["instants"], edits)
+    if generated is not None:
+        sweeps = generated.frames(frames)
+        boxes = generated.counted(boxes, sweeps)
     used = pc.unique(pa.concat_tables([cameras, sweeps])["sensor"])
     neutral["sensors"] = _with_size(_where(sensors, "token", used), cameras, size)
     neutral["frames"], neutral["boxes"] = pa.concat_tables([_of_size(cameras, size), sweeps]), boxes
@@ -237,7 +245,10 @@ def _edited_rows(
     for part in parts:
         tokens = part.column("token")
         of_frame = [poses[line[0]]["instant"] if key else "" for line, key in zip(tokens, part.keys, strict=True)]
-        whole = _with_instants(part.clip(), of_frame, times, by_instant)
+        clip = part.clip()
+        stamps = [times[name] if name else clip.times[frame, 0] for frame, name in enumerate(of_frame)]
+        annotated = [_boxes_of(by_instant.get(name, [])) if name else None for name in of_frame]
+        whole = with_annotated(clip, stamps, annotated)
         edited = edits.fitting(whole.instances).edit(whole)
         for frame, line in enumerate(tokens):
             for view, name in enumerate(line):
@@ -257,10 +268,8 @@ def _edited_rows(
     )
 
 
-def _with_instants(
-    clip: Clip, of_frame: Sequence[str], times: dict[str, float], by_instant: dict[str, list[dict[str, Any]]]
-) -> Clip:
-    """The clip with one more view, which has the boxes that were annotated, at the times at which they were."""
+def with_annotated(clip: Clip, stamps: Sequence[float], annotated: Sequence[Boxes | None]) -> Clip:
+    """The clip with one more view, which has the boxes that were annotated, at the times (µs) at which they were."""
     rig = clip.rig
     sizes, inner, outer = (
         np.concatenate(
@@ -268,8 +277,6 @@ def _with_instants(
         )
         for values, extra in ((rig.image_size, 2), (rig.intrinsics, 3), (rig.ego_from_camera, 3))
     )
-    stamps = [times[name] if name else clip.times[frame, 0] for frame, name in enumerate(of_frame)]
-    annotated = [_boxes_of(by_instant.get(name, [])) if name else None for name in of_frame]
     known = clip.boxes or ((None,) * len(clip.views),) * clip.length
     return replace(
         clip,

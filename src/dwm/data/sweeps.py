@@ -76,7 +76,11 @@ def prepare_sweeps(clip: Clip, preparation: SweepPreparation, generator: torch.G
         times[None].float(),
         torch.from_numpy(track.world_from_ego.astype(np.float64))[None],
         torch.from_numpy(mounting.astype(np.float32))[None],
-        **(_from_above(clip, preparation) if preparation.rays is None else _along_rays(clip, preparation, clouds, mounting)),
+        **(
+            _from_above(clip, preparation)
+            if preparation.rays is None
+            else _along_rays(clip, preparation, clouds, mounting)
+        ),
     )
     return ClipBatch(
         fps=torch.tensor([clip.fps], dtype=torch.float32),

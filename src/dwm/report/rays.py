@@ -58,5 +58,6 @@ def _frame(clip: Clip, frame: int, rays: RayOptions, recorded: Clip | None) -> U
 
 def _named(picture: UInt8[np.ndarray, "h w 3"], name: str) -> UInt8[np.ndarray, "h w 3"]:
     image = Image.fromarray(picture)
-    ImageDraw.Draw(image).text((6, 2), name, fill="white", stroke_width=2, stroke_fill="black")
+    draw = ImageDraw.Draw(image)  # at the right: the mosaic writes the view's name at the left
+    draw.text((SIDE - 6, 2), name, anchor="ra", fill="white", stroke_width=2, stroke_fill="black")
     return np.asarray(image)

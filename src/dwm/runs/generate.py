@@ -72,9 +72,14 @@ class GenerationRun(Options):
     fps: float | None = Field(None, ge=0.01, le=1000, description="frames a second")
     views: Names | None = Field(None, description="cameras")
     sensors: tuple[Sensor, ...] = Field(
-        (CAMERAS,), min_length=1, max_length=2, description="lidar: sweeps of the same scene beside the cameras' pictures"
+        (CAMERAS,),
+        min_length=1,
+        max_length=2,
+        description="lidar: sweeps of the same scene beside the cameras' pictures",
     )
-    lidar_weights: str = Field(TOWN_LIDAR, description="folder of a LiDAR run's weights, or town_lidar for the built-in ones")
+    lidar_weights: str = Field(
+        TOWN_LIDAR, description="folder of a LiDAR run's weights, or town_lidar for the built-in ones"
+    )
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     prompt: tuple[str, ...] = Field(
         (), description="words for all views, or one entry for each; none: the clip's captions"
@@ -194,7 +199,9 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
         if run.edits.names:
             raise DwmError(f"{asked(run.edits.names)}: of a data set's clip, and none is given; add --data")
     if CAMERAS not in run.sensors:
-        raise DwmError("--sensors lidar: sweeps come beside pictures (cameras,lidar); alone: dwm generate -c of a LiDAR run")
+        raise DwmError(
+            "--sensors lidar: sweeps come beside pictures (cameras,lidar); alone: dwm generate -c of a LiDAR run"
+        )
     if LIDAR in run.sensors and run.data is None:
         raise DwmError("--sensors lidar: sweeps are made of a clip's boxes and map; give --data (and --scene)")
     if run.image and run.data is not None:
@@ -332,7 +339,7 @@ def written(
     worth: Worth | None = None,
     sweeps: MadeSweeps | None = None,
 ) -> Iterator[Path]:
-    """Writes pictures or videos, the comparison with what is known of the clip, sweeps, the page and the run; yields their paths."""
+    """Writes pictures or videos, the comparison with what is known of the clip, sweeps, the page and the run; gives their paths."""
     kind = "png" if video.length == 1 else "mp4"
     yield from video.save(output / f"generated.{kind}")
     rows = beside(clip, video, card)

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dwm.clip_batch import SweepBatch
-
 from dwm.data.rays import NOWHERE, RayOptions, directions
 
 SLACK = 0.15

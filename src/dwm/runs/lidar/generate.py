@@ -99,7 +99,9 @@ def made_clips(run: LidarRecipe, pipe: SweepPipeline | RayPipeline, count: int, 
         yield _made(number, reader, index, pipe, seed)
 
 
-def _made(number: int, reader: SweepReader | PackageSweeps, index: int, pipe: SweepPipeline | RayPipeline, seed: int) -> MadeClip:
+def _made(
+    number: int, reader: SweepReader | PackageSweeps, index: int, pipe: SweepPipeline | RayPipeline, seed: int
+) -> MadeClip:
     batch = reader.read(index, generator=step_generator(seed + 1, number))
     assert batch.lidar is not None
     cells = list(pipe.grid.stack(batch.lidar.points)[0])

@@ -69,9 +69,7 @@ def used_points(run: LidarRecipe, points: int) -> SweepPreparation:
     return SweepPreparation(data.nearest, data.farthest, points, data.boxes, data.map, data.birdseye, rays)
 
 
-def _readers(
-    run: LidarRecipe, sources: Sequence[SourceOptions], points: int, scenes: range
-) -> list[SweepReader]:
+def _readers(run: LidarRecipe, sources: Sequence[SourceOptions], points: int, scenes: range) -> list[SweepReader]:
     """`scenes`: those of a world that is drawn. Raises DwmError for a set that is not there, cannot be read, or has no sweeps."""
     check_kinds(sources)
     data, used = run.data, used_points(run, points)

@@ -15,17 +15,15 @@ from dwm.config.lidar import LatentGenerator, LidarRecipe
 from dwm.config.lidar_files import load_any
 from dwm.data.points import moved
 from dwm.data.rays import RayOptions
+from dwm.data.sweep_places import sweep_places
 from dwm.data.sweeps import prepare_sweeps
 from dwm.errors import DwmError
 from dwm.generation.sweep_rays import RayPipeline
 from dwm.generation.sweeps import SweepPipeline
-from dwm.geometry import inverse, transform
+from dwm.geometry import inverse
 from dwm.networks.lidar.options import RayCodecOptions
 from dwm.runs.lidar.generate import loaded
 from dwm.runs.lidar.parts import used_points
-
-ROOF = transform(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]), np.array([0.943713, 0.0, 1.84023]))
-"""Ego from LiDAR where a data set has none: nuScenes' mounting, x to the right, y ahead, z up (metres)."""
 
 
 class LidarPipeline:
@@ -73,7 +71,9 @@ class LidarPipeline:
         """
         for name, is_told in (("boxes", self.run.data.boxes), ("map", self.run.data.map)):
             if is_told and getattr(clip, name) is None:
-                raise DwmError(f"{clip.scene or 'the clip'}: has no {name}, which sweeps are made of; take a clip with {name}")
+                raise DwmError(
+                    f"{clip.scene or 'the clip'}: has no {name}, which sweeps are made of; take a clip with {name}"
+                )
         track = sweep_places(clip, recorded)
         batch = self.conditions(replace(clip, lidar=track))
         made = self.pipe(batch, torch.Generator().manual_seed(seed))
@@ -91,23 +91,13 @@ class LidarPipeline:
         return prepare_sweeps(clip, used_points(self.run, self.run.data.held_out_points))
 
 
-def sweep_places(clip: Clip, recorded: Clip | None = None) -> LidarTrack:
-    """When and from where a clip's sweeps are taken; they are empty. What moved the car of an edited clip moves its LiDAR."""
-    before = clip if recorded is None else recorded
-    empty = (np.zeros((0, 5)),) * clip.length
-    if before.lidar is None:
-        return LidarTrack(clip.times[:, 0], clip.world_from_ego[:, 0], ROOF, empty)
-    steps = inverse(before.world_from_ego[:, 0]) @ clip.world_from_ego[:, 0]
-    return replace(before.lidar, world_from_ego=before.lidar.world_from_ego @ steps, points=empty, boxes=None)
-
-
 def weights_folder(path: str | Path) -> Path:
     """The folder of that name. Raises DwmError where there is none."""
     embedded = str(path) == TOWN_LIDAR and not (Path(TOWN_LIDAR) / "config.json").is_file()
     folder = TOWN.parent / TOWN_LIDAR if embedded else Path(path)
     if not (folder / "config.json").is_file():
-        known = "no LiDAR weights come with this installation" if embedded else "give the folder weights/ of a LiDAR run"
+        known = (
+            "no LiDAR weights come with this installation" if embedded else "give the folder weights/ of a LiDAR run"
+        )
         raise DwmError(f"{folder}: holds no config.json of a LiDAR run; {known}")
     return folder
-
-

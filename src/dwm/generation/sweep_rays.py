@@ -41,10 +41,10 @@ class RayPipeline:
         sweeps = batch.lidar.map(lambda value: value.to(self.device))
         ranges = self.ranges(sweeps, generator)
         points = [
-            [self._points(ranges[clip, frame], sweeps.ego_from_lidar[clip, frame]) for frame in range(ranges.shape[1])]
+            [self.points(ranges[clip, frame], sweeps.ego_from_lidar[clip, frame]) for frame in range(ranges.shape[1])]
             for clip in range(len(ranges))
         ]
-        return GeneratedSweeps(points, [list(clip) for clip in self.grid.stack(points)])
+        return GeneratedSweeps(points, [list(clip) for clip in self.grid.stack(points)], ranges)
 
     @torch.no_grad()
     def ranges(self, sweeps: SweepBatch, generator: torch.Generator) -> Tensor:
@@ -62,6 +62,7 @@ class RayPipeline:
             parts.append(self.codec.decode(images.float(), surfaces[:, frames]))
         return torch.cat(parts, dim=1)
 
-    def _points(self, ranges: Tensor, ego_from_lidar: Tensor) -> Tensor:
+    def points(self, ranges: Tensor, ego_from_lidar: Tensor) -> Tensor:
+        """One sweep's ranges and intensities (2, R, C) as points (n, 5) in the vehicle's frame."""
         points = ray_points(ranges, self.codec.options)
         return torch.cat([moved(points[:, :3], ego_from_lidar.float()), points[:, 3:]], dim=1)

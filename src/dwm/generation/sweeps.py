@@ -31,6 +31,8 @@ class GeneratedSweeps:
 
     points: list[list[Tensor]]
     cells: list[list[Tensor]]
+    ranges: Tensor | None = None
+    """(b, t, 2, R, C) along rays: metres and intensity."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def generate_lidar(run: LidarRecipe, output: Path, clips: int = 1) -> list[Path]
         rows += written
         files += [output / row["file"] for row in written]
         assert clip.batch.lidar is not None
-        picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0])
+        picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0], clip.made.ranges)
         files.append(save_picture(picture, output / f"{clip.number:04d}.png"))
     files.append(_write_json(output / LIST_NAME, rows))
     files.append(save(run, output))

@@ -205,7 +205,7 @@ class SweepPreviews:
                 made = self.pipe(self.clip, torch.Generator().manual_seed(0))
                 assert self.clip.lidar is not None
                 truth = self.pipe.grid.stack(self.clip.lidar.points)[0]
-                picture = sheet(self.clip.lidar, 0, list(truth), made.cells[0])
+                picture = sheet(self.clip.lidar, 0, list(truth), made.cells[0], made.ranges)
                 save_picture(picture, moment.folder / "previews" / f"{moment.step:06d}.png")
 
 

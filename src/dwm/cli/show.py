@@ -13,6 +13,7 @@ from dwm.screen import say, without_keys
 
 if TYPE_CHECKING:
     from dwm.config.cost import Estimate
+    from dwm.config.lidar_cost import LidarEstimate
     from dwm.networks.cost import Cost
 
 
@@ -83,11 +84,19 @@ def memory(
     """Parameters, memory and arithmetic of a step, from the settings alone: nothing is loaded."""
     from dataclasses import asdict
 
-    from dwm.cli.runs import choose_run
+    from dwm.cli.runs import choose_lidar, choose_run
 
-    run = choose_run(name, config, overrides)  # before PyTorch, so that a slip is told at once
+    sweeps = choose_lidar(name, config, overrides)  # before PyTorch, so that a slip is told at once
+    run = None if sweeps is not None else choose_run(name, config, overrides)
     import torch
 
+    if sweeps is not None:
+        from dwm.config.lidar_cost import estimate_lidar
+
+        lidar = estimate_lidar(sweeps, getattr(torch, dtype.value))
+        finish(lidar_memory_lines(lidar), asdict(lidar), False, as_json)
+        return
+    assert run is not None
     from dwm.config.cost import estimate
 
     estimated = estimate(run, getattr(torch, dtype.value))
@@ -136,6 +145,24 @@ def memory_lines(estimated: Estimate) -> list[str]:
         *_cost_lines(estimated.generation),
         "generation of a clip, by what is free on the device:",
         *(card.line() for card in estimated.cards),
+    ]
+
+
+def lidar_memory_lines(estimated: LidarEstimate) -> list[str]:
+    """The estimate of a LiDAR run for people."""
+    networks = [f"{name}: {count / 1e6:.1f} M parameters" for name, count in estimated.parameters.items()]
+    if estimated.training is None or estimated.generation is None:
+        least = 4 * sum(estimated.parameters.values())
+        return [
+            *networks,
+            f"weights in float32: {_bytes(least)}; a step's memory is told of generators of latents alone",
+        ]
+    return [
+        *networks,
+        f"training of the generator, {estimated.clips} clips of {estimated.frames} sweeps, computing in {estimated.dtype}:",
+        *_cost_lines(estimated.training),
+        f"generation, one sampling step of {estimated.window} sweeps:",
+        *_cost_lines(estimated.generation),
     ]
 
 

@@ -132,6 +132,6 @@ def test_sweeps_are_taken_where_the_edited_car_is(clip):
     places = sweep_places(clip.shifted(ego_left=2), clip)
     local = inverse(clip.lidar.world_from_ego) @ places.world_from_ego
     np.testing.assert_allclose(local[:, :3, 3], [[0, 2, 0]] * 2, atol=1e-6)
-    assert [len(points) for points in places.points] == [0, 0]
+    assert [len(places.points[frame]) for frame in range(2)] == [0, 0]
     untouched = sweep_places(clip.without("vehicle.car"), clip)
     np.testing.assert_array_equal(untouched.world_from_ego, clip.lidar.world_from_ego)

@@ -161,7 +161,7 @@ def _generated(run: GenerationRun, output: Path, ranks: Ranks) -> Generated:
     return Generated(run, clip, video, seconds, files, worth, sweeps)
 
 
-def sweep_pipeline(run: GenerationRun) -> LidarPipeline:
+def sweep_pipeline(run: GenerationRun | Any) -> LidarPipeline:
     """That of the run's LiDAR weights. Its libraries take seconds to import, and no picture needs them."""
     from dwm.runs.lidar.pipeline import LidarPipeline
 

@@ -9,7 +9,8 @@ from dwm.networks.lidar.vae import VaeAutoencoder, VaeDecoder, VaeEncoder
 from dwm.networks.lidar.voxels import VoxelGrid
 from dwm.networks.lidar.vq import VqAutoencoder, VqDecoder, VqEncoder
 
-SweepAutoencoder = VqAutoencoder | VaeAutoencoder | RayCodec
+SweepAutoencoder = VqAutoencoder | VaeAutoencoder
+SweepCodec = SweepAutoencoder | RayCodec
 
 
 def grid_of(options: GridOptions) -> VoxelGrid:
@@ -17,7 +18,7 @@ def grid_of(options: GridOptions) -> VoxelGrid:
     return VoxelGrid(**options.model_dump())
 
 
-def autoencoder_of(options: VqOptions | VaeOptions | RayCodecOptions) -> SweepAutoencoder:
+def autoencoder_of(options: VqOptions | VaeOptions | RayCodecOptions) -> SweepCodec:
     """The autoencoder of any kind."""
     if isinstance(options, RayCodecOptions):
         return RayCodec(options.rays)

@@ -24,7 +24,7 @@ from dwm.generation.sweeps import LatentGenerator as Denoising
 from dwm.generation.sweeps import TokenGenerator as Drawing
 from dwm.generation.tokens import TokenSampler
 from dwm.networks.kinds import kind_of
-from dwm.networks.lidar.build import SweepAutoencoder, autoencoder_of, grid_of
+from dwm.networks.lidar.build import SweepAutoencoder, SweepCodec, autoencoder_of, grid_of
 from dwm.networks.lidar.options import RayCodecOptions
 from dwm.networks.lidar.rays import RayCodec
 from dwm.networks.lidar.tokens import TokenNetwork
@@ -81,7 +81,7 @@ def _readers(run: LidarRecipe, sources: Sequence[SourceOptions], points: int, sc
     return readers
 
 
-def start_autoencoder(run: LidarRecipe) -> SweepAutoencoder:
+def start_autoencoder(run: LidarRecipe) -> SweepCodec:
     """With the weights that the run names; else with first numbers, which depend on the seed alone."""
     with _seeded(run):
         net = autoencoder_of(run.autoencoder)
@@ -122,7 +122,7 @@ def text_of(options: LatentGenerator) -> tuple[int, int | None]:
 
 def pipeline_of(
     run: LidarRecipe,
-    autoencoder: SweepAutoencoder,
+    autoencoder: SweepCodec,
     network: nn.Module | None,
     device: torch.device,
     dtype: torch.dtype,

@@ -15,7 +15,7 @@ from dwm.config.lidar import LatentGenerator, LidarRecipe
 from dwm.config.lidar_files import load_any
 from dwm.data.points import moved
 from dwm.data.rays import RayOptions
-from dwm.data.sweep_places import sweep_places
+from dwm.data.sweep_places import HeldSweeps, sweep_places
 from dwm.data.sweeps import prepare_sweeps
 from dwm.errors import DwmError
 from dwm.generation.sweep_rays import RayPipeline
@@ -84,7 +84,7 @@ class LidarPipeline:
             in_lidar = moved(cloud[:, :3], torch.from_numpy(inverse(mounting)).float()).numpy()
             rest = cloud[:, 3:].numpy() if cloud.shape[1] > 3 else np.zeros((len(cloud), 2), np.float32)
             points.append(np.column_stack([in_lidar, rest]).astype(np.float64))
-        return replace(track, points=tuple(points))
+        return replace(track, points=HeldSweeps(tuple(points)))
 
     def conditions(self, clip: Clip) -> ClipBatch:
         """What the weights are told of a clip with a LiDAR."""

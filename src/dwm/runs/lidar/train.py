@@ -18,7 +18,7 @@ from dwm.config.lidar import AUTOENCODER, GENERATOR, LatentGenerator, LidarRecip
 from dwm.errors import DwmError
 from dwm.generation.sweep_rays import RayPipeline
 from dwm.generation.sweeps import SweepPipeline
-from dwm.networks.lidar.build import SweepAutoencoder, grid_of
+from dwm.networks.lidar.build import SweepCodec, grid_of
 from dwm.networks.lidar.options import RayCodecOptions, VaeOptions
 from dwm.networks.lidar.rays import RayCodec
 from dwm.networks.lidar.rendering import Box
@@ -145,7 +145,7 @@ class _Training:
             clean=options.prediction == CLEAN,
         )
 
-    def _autoencoder(self) -> SweepAutoencoder:
+    def _autoencoder(self) -> SweepCodec:
         """As the stage before left it, or as its weights say."""
         net = start_autoencoder(self.run)
         if AUTOENCODER in self.run.stages():

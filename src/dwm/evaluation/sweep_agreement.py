@@ -13,6 +13,10 @@ from dwm.geometry import apply, points_inside
 
 SLACK = 0.15
 """Metres by which a box is taken larger, and within which a range is the ground's."""
+CLEAR = 0.2
+"""Metres above a box's lower face from which a point is the thing's, not the road's."""
+BEFORE = 0.9
+"""Share of the way to the ground up to which the end of a ray is, likewise."""
 FEW = 5
 """Points of the true sweep from which a box counts as seen."""
 
@@ -21,8 +25,8 @@ FEW = 5
 class Met:
     """Of one kind of sweep: rays by what the layout tells of them, and where they end.
 
-    in_box: share of the rays towards a box that end in it. behind: median metres from the box's surface to those ends. on_ground:
-    share of the rays towards the ground that end there.
+    in_box: share of the rays towards a box that end in it, above the road. behind: median metres from the box's surface to those
+    ends. on_ground: share of the rays towards the ground that end there.
     """
 
     in_box: float
@@ -109,13 +113,15 @@ def _inside(
         return np.zeros(0, int)
     echo = ranges < NOWHERE
     points = apply(world_from_lidar, directions(rays)[echo] * ranges[echo][:, None].astype(np.float64))
-    return points_inside(points, boxes.center, boxes.size + 2 * SLACK, boxes.rotation)
+    up = boxes.rotation[..., 2] * (CLEAR + SLACK) / 2
+    larger = np.array([2 * SLACK, 2 * SLACK, SLACK - CLEAR])
+    return points_inside(points, boxes.center + up, boxes.size + larger, boxes.rotation)
 
 
 def _met(ends: Float[np.ndarray, "n 4 R C"]) -> Met:
     distance, enter, leave, ground = np.moveaxis(ends, 1, 0)
     to_box = enter < NOWHERE
-    in_box = to_box & (distance > enter - SLACK) & (distance < leave + SLACK)
+    in_box = to_box & (distance > enter - SLACK) & (distance < np.minimum(leave + SLACK, BEFORE * ground))
     to_ground = ~to_box & (ground < NOWHERE)
     behind = float(np.median((distance - enter)[in_box])) if in_box.any() else float("nan")
     on_ground = np.abs(distance - ground) < SLACK + 0.02 * ground

@@ -80,7 +80,7 @@ def test_what_a_world_holds_does_not_grow(world: DrivingWorld) -> None:
     def held() -> int:
         video = world.video
         if isinstance(video, QueuedVideo):
-            return len(video.told) + len(world.waiting)
+            return len(video.frames) + len(world.waiting)
         frames = video.waiting + video.history if isinstance(video, WindowedVideo) else video.stream.waiting
         return len(frames) + len(world.waiting)
 

@@ -71,7 +71,7 @@ class QueuedVideo:
     def __init__(self, sampler: Sampler, length: int, finished: int, alone: bool) -> None:
         self.sampler, self.length, self.finished, self.alone = sampler, length, finished, alone
         self.spacing = spacing_of(sampler, length, finished)
-        self.told: list[ClipBatch] = []
+        self.frames: list[ClipBatch] = []
         self.latents: Latents | None = None
         self.progress: list[int] = []
         self.delay, self.burst = 0 if alone else length - 1, 1
@@ -84,17 +84,17 @@ class QueuedVideo:
             raise DwmError(f"live video takes one frame at a time, not {frame.shape[1]}")
         fresh = self.sampler.noise(self.sampler.latent_shape(frame))
         self.latents = fresh if self.latents is None else torch.cat([self.latents, fresh], 1)[:, -self.length :]
-        self.told = [*self.told, frame][-self.length :]
+        self.frames = [*self.frames, frame][-self.length :]
         self.progress = [*self.progress, 0][-self.length :]
         if self.alone and self.progress == [0]:
             return self._finish(1)
-        return self._finish(self.finished + 1) if len(self.told) == self.length else []
+        return self._finish(self.finished + 1) if len(self.frames) == self.length else []
 
     def _finish(self, count: int) -> list[Pictures]:
         """Steps until the first `count` frames are finished; the pictures of those that were not before."""
         sampler, steps = self.sampler, self.sampler.solver.steps
         assert self.latents is not None
-        prepared = sampler.prepare(joined(self.told), tuple(self.latents.shape))
+        prepared = sampler.prepare(joined(self.frames), tuple(self.latents.shape))
         head = self.progress.count(steps)
         while self.progress[count - 1] < steps:
             moving = setting_out(self.progress, steps, self.spacing)

@@ -130,7 +130,9 @@ def test_a_queue_without_finished_frames_is_a_stream(pipe: DrivingPipeline) -> N
     queue = DrivingPipeline(queue.network, queue.base, queue.card.with_(lengths=(4,)))
     stream = with_sampling(pipe, style="stream")
     one, other = (drive(DrivingWorld(each, town_source(7, 1), seed=5), 8) for each in (queue, stream))
-    assert len(one) == len(other) == 5 and all(np.array_equal(a.views, b.views) for a, b in zip(one, other))
+    assert len(one) == len(other) == 5 and all(
+        np.array_equal(a.views, b.views) for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_windows_are_asked_for_by_their_overlap_and_steps_must_divide(pipe: DrivingPipeline) -> None:

@@ -130,9 +130,7 @@ def test_noise_that_rises_is_that_of_a_queue_behind_finished_frames(frames: int)
     levels = inputs.timestep[rising, :, 0]
     assert (levels.diff(dim=1) >= 0).all() and not inputs.alone[rising].any()
     assert torch.equal(inputs.is_reference[rising].all(2), levels == 0)
-    assert torch.equal(
-        inputs.sample[rising][inputs.is_reference[rising]], latents[rising][inputs.is_reference[rising]]
-    )
+    assert torch.equal(inputs.sample[rising][inputs.is_reference[rising]], latents[rising][inputs.is_reference[rising]])
     wrong = torch.where(inputs.is_reference[..., None, None, None], 1e3, draws.noise - latents)
     assert losses_of(wrong, inputs, options).loss < 1e-6, "finished frames do not count"
     if frames == 8:
@@ -144,7 +142,7 @@ def test_noise_that_rises_is_that_of_a_queue_behind_finished_frames(frames: int)
 
 
 def test_rising_noise_is_for_given_frames_alone():
-    with pytest.raises(ValueError, match="rising: 0.2 is for style ctsd"):
+    with pytest.raises(ValueError, match=r"rising: 0\.2 is for style ctsd"):
         ObjectiveOptions(style="diffusion_forcing", rising=0.2)
 
 

@@ -96,12 +96,12 @@ def _set(section: Section, kind: str, state: State, read: ReadSweeps) -> dict[st
     section.ignore(
         ALWAYS, "enable_camera_transforms", "enable_ego_transforms", "enable_sample_data", "stub_key_data_dict"
     )
-    _drawn(section, read, "_3dbox_bev_settings", "fill_box", "fill_boxes", "box_colors")
-    _drawn(section, read, "hdmap_bev_settings", "fill_map", "fill_map", "map_colors")
+    _drawing(section, read, "_3dbox_bev_settings", "fill_box", "fill_boxes", "box_colors")
+    _drawing(section, read, "hdmap_bev_settings", "fill_map", "fill_map", "map_colors")
     return source
 
 
-def _drawn(section: Section, read: ReadSweeps, key: str, fill: str, ours: str, colors: str) -> None:
+def _drawing(section: Section, read: ReadSweeps, key: str, fill: str, ours: str, colors: str) -> None:
     """How boxes or map are drawn from above."""
     settings = section.maybe(key)
     if settings is None:
@@ -173,8 +173,8 @@ def _layout(section: Section, old: str, read: ReadSweeps) -> None:
         if name == RESIZE:
             height, width = step.take_as(list, "size")
             if [width, height] != read.birdseye.get("size", [width, height]):
-                drawn = " x ".join(map(str, read.birdseye["size"]))
-                raise step.fault("size", f"is {width} x {height}, drawn at {drawn}; draw at the size that is wanted")
+                size = " x ".join(map(str, read.birdseye["size"]))
+                raise step.fault("size", f"is {width} x {height}, drawn at {size}; draw at the size that is wanted")
         elif name == NORMALIZE and (step.take("mean"), step.take("std")) != (MEAN, DEVIATION):
             raise step.fault("mean", f"only {MEAN} with the deviations {DEVIATION} is known")
         step.close()

@@ -250,12 +250,12 @@ def intermediates(net: nn.Module, hooked: Mapping[str, str]) -> Iterator[dict[st
 
     def keep(name: str, result: Any) -> None:
         if name == "adapter":
-            named = {f"{name}.{i}": feature for i, feature in enumerate(result)}
+            outputs = {f"{name}.{i}": feature for i, feature in enumerate(result)}
         elif isinstance(result, tuple):
-            named = {f"{name}/encoder": result[0], f"{name}/hidden": result[1]}
+            outputs = {f"{name}/encoder": result[0], f"{name}/hidden": result[1]}
         else:
-            named = {name: result}
-        for key, tensor in named.items():
+            outputs = {name: result}
+        for key, tensor in outputs.items():
             tensors.setdefault(f"intermediate/{key}", tensor.detach())
 
     modules = dict(net.named_modules())

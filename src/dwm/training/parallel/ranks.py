@@ -271,10 +271,10 @@ def _fsdp(device: torch.device) -> tuple[Callable[..., Any], Callable[..., Any]]
     return fully_shard, MixedPrecisionPolicy
 
 
-def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+def _recomputed(forward: Callable[..., Any], *inputs: Any, **keywords: Any) -> Any:
     if torch.is_grad_enabled():
-        return checkpoint(forward, *inputs, use_reentrant=False, **named)
-    return forward(*inputs, **named)
+        return checkpoint(forward, *inputs, use_reentrant=False, **keywords)
+    return forward(*inputs, **keywords)
 
 
 def _distinct(blocks: Any) -> list[nn.Module]:

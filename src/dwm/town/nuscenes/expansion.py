@@ -105,12 +105,12 @@ def _border(records: MapRecords, streets: Streets, lane: Lane, side: int) -> lis
     corners = np.asarray(lane.polygon.exterior.coords)[:-1]
     along = lane.centre[-1] - lane.centre[0]
     offset = corners - lane.centre[0]
-    chosen = corners[side * (along[0] * offset[:, 1] - along[1] * offset[:, 0]) > 0]
-    chosen = chosen[np.argsort((chosen - lane.centre[0]) @ along)]
-    middle = LineString(chosen).interpolate(0.5, normalized=True)
+    border = corners[side * (along[0] * offset[:, 1] - along[1] * offset[:, 0]) > 0]
+    border = border[np.argsort((border - lane.centre[0]) @ along)]
+    middle = LineString(border).interpolate(0.5, normalized=True)
     kinds = [("SINGLE_SOLID_YELLOW", streets.road_dividers()), ("SINGLE_DASHED_WHITE", streets.lane_dividers())]
     kind = next((name for name, lines in kinds if any(line.distance(middle) < 0.1 for line in lines)), "NIL")
-    return [{"node_token": records.node(*point), "segment_type": kind} for point in chosen.tolist()]
+    return [{"node_token": records.node(*point), "segment_type": kind} for point in border.tolist()]
 
 
 def _blocks(

@@ -152,7 +152,7 @@ def checked(run: PortRun) -> PortRun:
     from dwm.devices import pick_device
     from dwm.opendwm.commands.before_start import check_devices, check_files, check_memory
     from dwm.training.parallel.meeting import check_port
-    from dwm.training.parallel.ranks import without_shards
+    from dwm.training.parallel.spread import without_shards
 
     recipe = run.recipe
     device = pick_device(recipe.device)

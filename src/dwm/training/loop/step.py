@@ -28,7 +28,8 @@ from dwm.training.loop.reduction import MEAN, Reduction
 from dwm.training.loop.scaler import Scaler
 from dwm.training.loop.task import Settling, Task
 from dwm.training.loop.watchdog import Watchdog
-from dwm.training.parallel.ranks import Ranks, Spread, current_ranks, restarted
+from dwm.training.parallel.ranks import Ranks, current_ranks, restarted
+from dwm.training.parallel.spread import Spread
 from dwm.training.saves import checkpoint
 from dwm.training.saves.checkpoint import Training
 from dwm.training.saves.saver import Saver

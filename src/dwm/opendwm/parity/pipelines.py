@@ -25,18 +25,7 @@ from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.config.pipeline import CTSD, FORCING_SOLVER, MULTISTEP_SOLVER, STREAMING
 from dwm.opendwm.parity.batches import condition_options, read_case_batch
 from dwm.opendwm.parity.cases import Case, Setup, read_tensors
-
-CONDITIONS = {
-    "encoder_hidden_states": "text",
-    "pooled_projections": "pooled",
-    "condition_image_tensor": "layout",
-    "added_time_ids": "added_ids",
-    "camera_intrinsics_norm": "intrinsics_norm",
-    "camera2referego": "ego0_from_camera",
-    "crossview_attention_mask": "crossview_mask",
-}
-"""Recorded names of conditions → fields of `Conditions`."""
-
+from dwm.opendwm.parity.networks import CONDITIONS
 
 SOLVERS_OF = {
     DIT: ("diffusers.FlowMatchEulerDiscreteScheduler", FORCING_SOLVER),

@@ -84,8 +84,7 @@ def zip_tar(
         if verify:
             _verify(temporary, target, writer.sums)
         content = sum(size for size, _ in writer.sums.values())
-        result = Zipped(target, len(writer.sums), content, temporary.stat().st_size, missing)
-    return result
+        return Zipped(target, len(writer.sums), content, temporary.stat().st_size, missing)
 
 
 class _Broken(Exception):
@@ -111,7 +110,7 @@ def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bo
 
 
 def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Path) -> None:
-    with _breaking(source):
+    with _breaking():
         writer.add(info, content)
 
 
@@ -123,7 +122,7 @@ Entry = tuple[str, Date, int, int, Readable]
 def _tar_entries(source: Path, salvage: bool) -> Generator[Entry]:
     left: list[str] = []
     with (
-        _breaking(source),
+        _breaking(),
         _progress(source, "packing") as file,
         _unpacking(source, file) as unpacked,
         contextlib.nullcontext(_Tail(unpacked)) as plain,
@@ -221,7 +220,7 @@ def _inside(source: Path, name: str) -> str:
 @contextlib.contextmanager
 def _whole(content: Readable, size: int, source: Path) -> Iterator[Readable]:
     """A copy of a large file, made before it is written into the zip, so that a half one does not stay there."""
-    with TemporaryFile() as copy, _breaking(source):
+    with TemporaryFile() as copy, _breaking():
         count = 0
         while count < size and (data := content.read(BLOCK)):
             count += copy.write(data)
@@ -267,7 +266,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _breaking(source: Path) -> Iterator[None]:
+def _breaking() -> Iterator[None]:
     """Tells a source that ends or is damaged from a disk that is full."""
     try:
         yield

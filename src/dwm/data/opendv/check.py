@@ -95,10 +95,8 @@ def _damaged(tree: Tree, files: list[str]) -> Iterator[Finding]:
     broken, uneven = [], []
     for file in track(files, "reading videos", len(files), "videos"):
         try:
-            times = []
             with open_container(tree, file) as container:
-                for frame in container.decode(container.streams.video[0]):
-                    times.append(frame.time)
+                times = [frame.time for frame in container.decode(container.streams.video[0])]
             steps = np.diff([time for time in times if time is not None])
             if len(steps) and steps.max() > 1.5 * np.median(steps):
                 uneven.append(f"{file}: pictures lie {steps.min():.3f} to {steps.max():.3f} s apart")

@@ -52,8 +52,7 @@ def write_opendv_captions(meta: Path, annotations: Sequence[Path], output: Path,
     names = {} if videos is None else _file_names(videos)
     captions: dict[str, dict[str, str]] = {}
     for path in track(annotations, "annotations", len(annotations), "files"):
-        for key, caption in _captions(path, recordings, names):
-            captions[key] = caption
+        captions.update(_captions(path, recordings, names))
     if not captions:
         raise DwmError(f"{annotations[0]}: holds no annotation of a video that {meta} lists; do they belong together?")
     with atomic_write(output) as temporary:

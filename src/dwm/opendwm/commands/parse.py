@@ -140,7 +140,7 @@ def train() -> None:
     if (sweeps := lidar_run(path, root)) is not None:
         from dwm.opendwm.commands.lidar import train_lidar_config
 
-        processes = int(os.environ.get("WORLD_SIZE", 1))
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
         folder = train_lidar_config(sweeps, path, output, Flags(**arguments), processes)
         say(f"written: {folder}", to_result=True)
         return

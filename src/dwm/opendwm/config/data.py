@@ -124,14 +124,14 @@ def read_transform(section: Section, read: Read) -> None:
     transform = section.section("transform")
     if transform.class_name((COMPOSE, COPY)) == COMPOSE:
         for step in transform.sections("transforms"):
-            _picture_step(step, old, read)
+            _picture_step(step, read)
     transform.close()
     if old in LAYOUTS:
         read.layouts.add(LAYOUTS[old])
     section.close()
 
 
-def _picture_step(step: Section, of: str, read: Read) -> None:
+def _picture_step(step: Section, read: Read) -> None:
     name = step.class_name((RESIZE, JITTER, TENSOR))
     if name == RESIZE:
         size = step.take_as(list, "size")

@@ -168,7 +168,7 @@ def _points(points: list[Tensor], shape: tuple[int, int]) -> Tensors:
     return {f"rendered_points/{i // shape[1]}/{i % shape[1]}": cloud for i, cloud in enumerate(points)}
 
 
-def _common(losses: SweepLosses, batch: SweepBatch) -> Tensors:
+def _common(losses: SweepLosses) -> Tensors:
     results = {f"weighted.{name}": loss for name, loss in losses.weighted.items()}
     results |= {name: loss for name, loss in losses.raw.items() if name in ("depth_loss", "sdf_loss", "kl_loss")}
     results["encoder_features"] = losses.seen["features"]
@@ -178,7 +178,7 @@ def _common(losses: SweepLosses, batch: SweepBatch) -> Tensors:
 def _vq_results(losses: SweepLosses, batch: SweepBatch) -> Tensors:
     assert losses.quantized is not None and losses.rendered is not None
     shape = (batch.cells.shape[0], batch.cells.shape[1])
-    results = _common(losses, batch) | _points(losses.rendered.points, shape)
+    results = _common(losses) | _points(losses.rendered.points, shape)
     return results | {
         "commitment_loss": losses.quantized.commitment_loss,
         "codebook_loss": losses.quantized.codebook_loss,
@@ -211,7 +211,7 @@ def _qualities(
 
 def _vae_results(losses: SweepLosses, batch: SweepBatch) -> Tensors:
     assert losses.posterior is not None
-    results = _common(losses, batch)
+    results = _common(losses)
     if losses.rendered is not None:
         results |= {f"rendered_points/{i}": cloud for i, cloud in enumerate(losses.rendered.points)}
     return results | {

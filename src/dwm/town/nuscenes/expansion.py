@@ -52,9 +52,8 @@ def map_records(streets: Streets, key: str, to_map: ToMap) -> MapRecords:
         records.add("walkway", polygon_token=records.polygon(piece))
     for index, (arm, bar) in enumerate(zip(streets.arms, streets.stop_lines(), strict=False)):
         block = blocks.get((index, True), "")
-        light = _traffic_light(
-            records, streets, arm, block, [t for (a, inward), t in blocks.items() if a != index and not inward]
-        )
+        onward = [token for (number, inward), token in blocks.items() if number != index and not inward]
+        light = _traffic_light(records, arm, block, onward)
         records.add(
             "stop_line",
             polygon_token=records.polygon(bar),
@@ -134,7 +133,7 @@ def _blocks(
     return blocks
 
 
-def _traffic_light(records: MapRecords, streets: Streets, arm: Arm, block: str, onward: Sequence[str]) -> str:
+def _traffic_light(records: MapRecords, arm: Arm, block: str, onward: Sequence[str]) -> str:
     """The light over an arm's incoming lanes: it stands at the right kerb, faces the traffic and has three lamps."""
     kerb = arm.street.left if arm.sign > 0 else -arm.street.right
     foot = np.array([arm.street.point(arm.at(STOP), kerb + np.sign(kerb) * 0.5)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,12 +108,11 @@ class Service:
 def trackers(options: WatchOptions, folder: Path, step: int, steps: int) -> Sequence[Tracker]:
     """Everything that the first process writes to. Raises DwmError where a library is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    trackers: list[Tracker] = [Lines(folder, steps)]
-    for name in options.trackers:
-        trackers.append(
-            TensorBoard(folder, step) if name == "tensorboard" else Service(name, options.project, options.name, folder)
-        )
-    return trackers
+    others: Iterator[Tracker] = (
+        TensorBoard(folder, step) if name == "tensorboard" else Service(name, options.project, options.name, folder)
+        for name in options.trackers
+    )
+    return [Lines(folder, steps), *others]
 
 
 def line(values: Mapping[str, float], steps: int) -> str:

@@ -209,9 +209,9 @@ def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) 
         "key", rows["is_key_frame"]
     )
     frames = frames.append_column("calibration", calibration).append_column("sample", pa.array(sample)).take(indices)
-    chosen = poses.select(["translation", "rotation"]).take(pose.take(indices))
-    for name in chosen.column_names:
-        frames = frames.append_column(name, chosen[name])
+    pose_rows = poses.select(["translation", "rotation"]).take(pose.take(indices))
+    for name in pose_rows.column_names:
+        frames = frames.append_column(name, pose_rows[name])
     spans = _spans(scene[order], channel[order])
     _check_unit(f"{version}/sample_data.json", rows["timestamp"].to_numpy()[order], spans)
     return frames.combine_chunks(), spans

@@ -6,7 +6,6 @@ by two radial and two tangential terms, and scaled to pixels. Knows no tables.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -129,9 +128,8 @@ class PinholeTree(ConvertedFiles):
 
         pixels = torch.from_numpy(part).permute(2, 0, 1)[None].float()
         view = torch.nn.functional.grid_sample(pixels, torch.from_numpy(grid), "bilinear", "border", align_corners=True)
-        shown = io.BytesIO()
-        Image.fromarray(view[0].permute(1, 2, 0).round().to(torch.uint8).numpy()).save(shown, "PPM")
-        return shown.getvalue()
+        shown = view[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+        return b"P6\n%d %d\n255\n" % SIZE + shown.tobytes()
 
 
 def pinhole_tree(tree: Tree, folder: str, lens: Lens) -> PinholeTree:

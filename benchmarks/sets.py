@@ -112,7 +112,7 @@ class Item:
         """Of another time than the last; nothing that was parsed for the last is at hand."""
         records._frames.clear()
         clip = self.scene.clip(self.starts[number % len(self.starts)], 1)
-        if self.stand_ins is None:
+        if self.stand_ins is None or not isinstance(clip.pictures, TreePictures):
             return clip
         tree = StandIns(clip.pictures.tree, self.stand_ins, sizes_of(clip))
         return replace(clip, pictures=replace(clip.pictures, tree=tree))

@@ -8,7 +8,7 @@ import torch
 
 from dwm.clip import Boxes
 from dwm.data.birdseye import BirdseyeOptions
-from dwm.data.rays import NOWHERE, RayOptions, directions, draw_map_rays, measured, surfaces
+from dwm.data.rays import NOWHERE, RayOptions, directions, draw_map_rays, range_image, surfaces
 from dwm.data.sweep_places import ROOF, sweep_places
 from dwm.data.sweeps import SweepPreparation, prepare_sweeps
 from dwm.geometry import inverse, rotation_z
@@ -39,13 +39,13 @@ def test_points_fall_into_the_pixels_of_their_rays_and_come_back():
     image = torch.from_numpy(np.stack([ranges, np.where(ranges < NOWHERE, 80.0, 0)]).astype(np.float32))
     points = ray_points(image, RAYS)
     assert len(points) == (ranges < NOWHERE).sum() and set(points[:, 4].int().tolist()) == set(range(32))
-    back = measured(points.numpy(), RAYS)
+    back = range_image(points.numpy(), RAYS)
     np.testing.assert_allclose(back, image.numpy(), rtol=1e-5)
 
 
 def test_of_several_points_of_a_ray_the_nearest_counts():
     ray = directions(RAYS)[pixel_ahead(20)]
-    image = measured(np.array([[*(30 * ray), 9, 0], [*(12 * ray), 70, 0], [*(50 * ray), 5, 0]]), RAYS)
+    image = range_image(np.array([[*(30 * ray), 9, 0], [*(12 * ray), 70, 0], [*(50 * ray), 5, 0]]), RAYS)
     assert (
         image[(slice(None), *pixel_ahead(20))].tolist() == pytest.approx([12, 70]) and (image[0] < NOWHERE).sum() == 1
     )
@@ -61,20 +61,20 @@ def test_of_several_points_of_a_ray_the_nearest_counts():
     ],
 )
 def test_what_no_ray_can_have_met_is_left_out(points):
-    image = measured(points, RAYS)
+    image = range_image(points, RAYS)
     assert (image[0] == NOWHERE).all() and not image[1].any()
 
 
 def test_sweeps_without_intensity_and_with_broken_ones_are_ranges_still():
     ray = directions(RAYS)[pixel_ahead(25)]
-    assert measured((9 * ray)[None], RAYS)[(slice(None), *pixel_ahead(25))].tolist() == pytest.approx([9, 0])
+    assert range_image((9 * ray)[None], RAYS)[(slice(None), *pixel_ahead(25))].tolist() == pytest.approx([9, 0])
     broken = np.array([[*(9 * ray), np.nan, 0]])
-    assert measured(broken, RAYS)[(slice(None), *pixel_ahead(25))].tolist() == pytest.approx([9, 0])
+    assert range_image(broken, RAYS)[(slice(None), *pixel_ahead(25))].tolist() == pytest.approx([9, 0])
 
 
 def test_rays_meet_the_box_ahead_and_the_ground_around_it():
-    told, picture = surfaces(one_box(12, 0, (4, 2, 1.6)), ROOF, ROOF, RAYS)
-    enter, leave, ground = told
+    layout, picture = surfaces(one_box(12, 0, (4, 2, 1.6)), ROOF, ROOF, RAYS)
+    enter, leave, ground = layout
     ring = 20  # 4 degrees down: 0.63 m below the sensor after 9 m, on the car's rear
     at = pixel_ahead(ring)
     ray = directions(RAYS)[at]
@@ -90,8 +90,8 @@ def test_rays_meet_the_box_ahead_and_the_ground_around_it():
 
 
 def test_a_box_around_the_lidar_hides_nothing():
-    told, _ = surfaces(one_box(0.9, 0, (6, 3, 3)), ROOF, ROOF, RAYS)
-    assert (told[0] == NOWHERE).all()
+    layout, _ = surfaces(one_box(0.9, 0, (6, 3, 3)), ROOF, ROOF, RAYS)
+    assert (layout[0] == NOWHERE).all()
 
 
 @pytest.fixture(scope="module")

@@ -174,9 +174,9 @@ def write_tables_of(
         cameras, boxes = _edited_rows(parts, cameras, boxes, neutral["instants"], edits)
     if generated is not None:
         sweeps = generated.frames(frames)
-        boxes = generated.counted(boxes, sweeps)
-    used = pc.unique(pa.concat_tables([cameras, sweeps])["sensor"])
-    neutral["sensors"] = _with_size(_where(sensors, "token", used), cameras, size)
+        boxes = generated.with_points(boxes, sweeps)
+    sensor_tokens = pc.unique(pa.concat_tables([cameras, sweeps])["sensor"])
+    neutral["sensors"] = _with_size(_where(sensors, "token", sensor_tokens), cameras, size)
     neutral["frames"], neutral["boxes"] = pa.concat_tables([_of_size(cameras, size), sweeps]), boxes
     tables = relations(neutral, dataset.tables.source.called)
     maps = []
@@ -277,13 +277,13 @@ def with_annotated(clip: Clip, stamps: Sequence[float], annotated: Sequence[Boxe
         )
         for values, extra in ((rig.image_size, 2), (rig.intrinsics, 3), (rig.ego_from_camera, 3))
     )
-    known = clip.boxes or ((None,) * len(clip.views),) * clip.length
+    rows = clip.boxes or ((None,) * len(clip.views),) * clip.length
     return replace(
         clip,
         rig=Rig((*rig.names, "annotated"), inner, outer, sizes),
         times=np.column_stack([clip.times, stamps]),
         world_from_ego=np.concatenate([clip.world_from_ego, clip.world_from_ego[:, :1]], 1),
-        boxes=tuple((*row, boxes) for row, boxes in zip(known, annotated, strict=True)),
+        boxes=tuple((*row, boxes) for row, boxes in zip(rows, annotated, strict=True)),
         captions=None,
         pictures=None,
     )

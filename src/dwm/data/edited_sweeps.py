@@ -95,9 +95,9 @@ class SweepFiles:
         """The frames' rows of these sweeps, at the places from which they were taken."""
         return _frames(frames, self.parts)
 
-    def counted(self, boxes: pa.Table, frames: pa.Table) -> pa.Table:
+    def with_points(self, boxes: pa.Table, frames: pa.Table) -> pa.Table:
         """The boxes with the number of points in each; frames: the sweeps' rows."""
-        return _counted(boxes, self.parts, frames, self.folder)
+        return _with_points(boxes, self.parts, frames, self.folder)
 
 
 def _frames(frames: pa.Table, all_sweeps: Sequence[KeySweeps]) -> pa.Table:
@@ -116,7 +116,7 @@ def _frames(frames: pa.Table, all_sweeps: Sequence[KeySweeps]) -> pa.Table:
     return pa.Table.from_pylist(kept, SCHEMAS["frames"])
 
 
-def _counted(boxes: pa.Table, all_sweeps: Sequence[KeySweeps], frames: pa.Table, folder: Path) -> pa.Table:
+def _with_points(boxes: pa.Table, all_sweeps: Sequence[KeySweeps], frames: pa.Table, folder: Path) -> pa.Table:
     instant_of = dict(zip(frames["token"].to_pylist(), frames["instant"].to_pylist(), strict=True))
     in_world = {}
     for sweeps in all_sweeps:

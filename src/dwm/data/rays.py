@@ -48,7 +48,7 @@ def directions(options: RayOptions) -> Float[np.ndarray, "R C 3"]:
     return np.stack(rays, -1)
 
 
-def measured(points: Float[np.ndarray, "n _"], options: RayOptions) -> Float32[np.ndarray, "2 R C"]:
+def range_image(points: Float[np.ndarray, "n _"], options: RayOptions) -> Float32[np.ndarray, "2 R C"]:
     """A sweep (x, y, z, intensity … in the LiDAR's frame) as range in metres (`NOWHERE`: no echo) and intensity (0 … 255).
 
     Of several points of a pixel the nearest counts. What is not finite, beside the beams or out of range is left out.

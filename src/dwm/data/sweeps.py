@@ -16,7 +16,7 @@ from dwm.clip_batch import ClipBatch, SweepBatch
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
 from dwm.data.loading import Windows
 from dwm.data.points import moved, thinned, within
-from dwm.data.rays import RayOptions, boxes_of, draw_map_rays, measured, surfaces
+from dwm.data.rays import RayOptions, boxes_of, draw_map_rays, range_image, surfaces
 from dwm.errors import DwmError
 
 FASTEST = 100.0
@@ -139,16 +139,16 @@ def _along_rays(
 ) -> dict[str, Tensor | None]:
     rays, track, t = preparation.rays, clip.lidar, len(clouds)
     assert rays is not None and track is not None
-    told = [
+    met = [
         surfaces(
             boxes_of(clip, frame) if preparation.boxes else None, track.world_from_lidar(frame), mounting[frame], rays
         )
         for frame in range(t)
     ]
     values = {
-        "ranges": [measured(cloud, rays) for cloud in clouds],
-        "surfaces": [where for where, _ in told],
-        "layout_boxes": [picture for _, picture in told] if preparation.boxes else None,
+        "ranges": [range_image(cloud, rays) for cloud in clouds],
+        "surfaces": [where for where, _ in met],
+        "layout_boxes": [picture for _, picture in met] if preparation.boxes else None,
         "layout_map": [draw_map_rays(clip, frame, mounting[frame], rays, preparation.birdseye) for frame in range(t)]
         if preparation.map
         else None,
@@ -158,8 +158,8 @@ def _along_rays(
 
 def _pictures(clip: Clip, draw: Draw, preparation: SweepPreparation) -> Tensor:
     """(1, t, 3, H, W) bytes."""
-    drawn = [draw(clip, frame, preparation.birdseye) for frame in range(clip.length)]
-    return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)[None].contiguous()
+    pictures = [draw(clip, frame, preparation.birdseye) for frame in range(clip.length)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)[None].contiguous()
 
 
 def _warn_of_jumps(track: LidarTrack, where: str) -> None:

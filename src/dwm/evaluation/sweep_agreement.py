@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dwm.clip import Boxes, Clip
-from dwm.data.rays import NOWHERE, RayOptions, boxes_of, directions, measured, surfaces
+from dwm.data.rays import NOWHERE, RayOptions, boxes_of, directions, range_image, surfaces
 from dwm.geometry import apply, points_inside
 
 SLACK = 0.15
@@ -82,12 +82,12 @@ class SweepAgreement:
             boxes = boxes_of(generated, frame)
             place = generated.lidar.world_from_lidar(frame)
             mounting = np.broadcast_to(generated.lidar.ego_from_lidar, (truth.length, 4, 4))[frame]
-            told = surfaces(boxes, place, mounting, self.rays)[0]
+            layout = surfaces(boxes, place, mounting, self.rays)[0]
             counts = []
             for name, clip in (("truth", truth), ("generated", generated)):
                 assert clip.lidar is not None
-                ranges = measured(np.asarray(clip.lidar.points[frame]), self.rays)[0]
-                self._ends.setdefault(name, []).append(np.stack([ranges, *told]))
+                ranges = range_image(np.asarray(clip.lidar.points[frame]), self.rays)[0]
+                self._ends.setdefault(name, []).append(np.stack([ranges, *layout]))
                 counts.append(_inside(ranges, place, boxes, self.rays))
             self._boxes += list(zip(*(count.tolist() for count in counts), strict=True))
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from dwm.clip import Clip
 from dwm.data.overview import DEPTH_COLORS, DEPTH_METRES, LookOptions, draw_above
-from dwm.data.rays import NOWHERE, RayOptions, boxes_of, measured, surfaces
+from dwm.data.rays import NOWHERE, RayOptions, boxes_of, range_image, surfaces
 from dwm.geometry import apply
 from dwm.report.video import Video
 
@@ -43,12 +43,12 @@ def _frame(clip: Clip, frame: int, rays: RayOptions, recorded: Clip | None) -> U
     track = clip.lidar
     assert track is not None
     mounting = track.ego_from_lidar if track.ego_from_lidar.ndim == 2 else track.ego_from_lidar[frame]
-    told = surfaces(boxes_of(clip, frame), track.world_from_lidar(frame), mounting, rays)[0]
-    rows = [("layout: boxes and ground", np.minimum(told[0], told[2]).astype(np.float64))]
+    layout = surfaces(boxes_of(clip, frame), track.world_from_lidar(frame), mounting, rays)[0]
+    rows = [("layout: boxes and ground", np.minimum(layout[0], layout[2]).astype(np.float64))]
     if recorded is not None and recorded.lidar is not None:
-        rows.insert(0, ("recorded", measured(recorded.lidar.points[frame], rays)[0].astype(np.float64)))
+        rows.insert(0, ("recorded", range_image(recorded.lidar.points[frame], rays)[0].astype(np.float64)))
     sweep = np.asarray(track.points[frame], np.float64)
-    rows.append(("sweep", measured(sweep, rays)[0].astype(np.float64)))
+    rows.append(("sweep", range_image(sweep, rays)[0].astype(np.float64)))
     in_world = apply(track.world_from_lidar(frame), sweep[:, :3])
     above = draw_above(clip, frame, SIDE, in_world, LookOptions())
     parts = [_named(range_picture(distance), name) for name, distance in rows]

@@ -70,13 +70,13 @@ def save_picture(picture: Picture, path: Path) -> Path:
 def _range_images(sweeps: SweepBatch, clip: int, frame: int, ranges: Tensor) -> Picture:
     """What the LiDAR measured, was told of boxes and map, and what was generated, one above the other."""
     assert sweeps.ranges is not None
-    true, made = (range_picture(one[0].cpu().double().numpy()) for one in (sweeps.ranges[clip, frame], ranges))
-    told = [
+    true, generated = (range_picture(one[0].cpu().double().numpy()) for one in (sweeps.ranges[clip, frame], ranges))
+    layouts = [
         _layout(layout[clip, frame], true.shape[:2])
         for layout in (sweeps.layout_boxes, sweeps.layout_map)
         if layout is not None
     ]
-    return _beside([true, *told, made], axis=0)
+    return _beside([true, *layouts, generated], axis=0)
 
 
 def _layout(picture: Tensor, size: tuple[int, int] | None) -> Picture:

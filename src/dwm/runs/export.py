@@ -231,8 +231,8 @@ def joined(run: ExportRun, dataset: TableDataset, parts: Sequence[ScenePart], ou
     try:
         with held(output), atomic_folder(output / ".tables") as folder:
             size = run.size or (1, 1)
-            made = SweepFiles.of(parts, run.edits, output) if LIDAR in run.sensors else None
-            boxes = write_tables_of(folder, version, dataset, parts, size, run.edits, run.lidar, made)
+            sweeps = SweepFiles.of(parts, run.edits, output) if LIDAR in run.sensors else None
+            boxes = write_tables_of(folder, version, dataset, parts, size, run.edits, run.lidar, sweeps)
     except DwmError:
         if (output / version).exists():  # another process was quicker
             return None

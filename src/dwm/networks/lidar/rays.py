@@ -24,14 +24,14 @@ DEPTH = 3.0
 
 
 def ray_images(
-    measured: Float[Tensor, "*n 2 R C"], surfaces: Float[Tensor, "*n 3 R C"], options: RayOptions
+    ranges: Float[Tensor, "*n 2 R C"], surfaces: Float[Tensor, "*n 3 R C"], options: RayOptions
 ) -> Float[Tensor, "*n 4 R C"]:
     """Ranges (metres) and intensities (0 … 255), and the surfaces that the layout tells of → images of -1 … 1.
 
     Channels: whether a ray meets the told box; whether it meets what nobody told of (else it is the ground, or nothing); how far
     that is; how bright.
     """
-    distance, shine = measured.unbind(-3)
+    distance, shine = ranges.unbind(-3)
     enter, leave, ground = surfaces.unbind(-3)
     in_box = (distance > enter - SLACK) & (distance < leave + SLACK) & (enter < options.farthest)
     usual = (distance - ground).abs() < SLACK + UNEVEN * ground.clamp_max(options.farthest)

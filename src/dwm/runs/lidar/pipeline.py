@@ -76,9 +76,9 @@ class LidarPipeline:
                 )
         track = sweep_places(clip, recorded)
         batch = self.conditions(replace(clip, lidar=track))
-        made = self.pipe(batch, torch.Generator().manual_seed(seed))
+        generated = self.pipe(batch, torch.Generator().manual_seed(seed))
         points = []
-        for frame, cloud in enumerate(made.points[0]):
+        for frame, cloud in enumerate(generated.points[0]):
             mounting = track.ego_from_lidar if track.ego_from_lidar.ndim == 2 else track.ego_from_lidar[frame]
             cloud = cloud.float().cpu()
             in_lidar = moved(cloud[:, :3], torch.from_numpy(inverse(mounting)).float()).numpy()

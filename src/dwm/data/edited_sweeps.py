@@ -106,14 +106,14 @@ def _frames(frames: pa.Table, all_sweeps: Sequence[KeySweeps]) -> pa.Table:
         for sweeps in all_sweeps
         for frame, token in enumerate(sweeps.column("token"))
     }
-    kept = frames.filter(pc.is_in(frames["token"], value_set=pa.array(list(places), pa.string()))).to_pylist()
-    for row in kept:
+    rows = frames.filter(pc.is_in(frames["token"], value_set=pa.array(list(places), pa.string()))).to_pylist()
+    for row in rows:
         pose = places[row["token"]]
         recorded = rotation_from_quaternion(np.array(row["rotation"]))
         if not (np.allclose(pose[:3, 3], row["translation"]) and np.allclose(pose[:3, :3], recorded)):
             turned = quaternion_from_rotation(pose[:3, :3]).tolist()
             row |= {"translation": pose[:3, 3].tolist(), "rotation": turned}
-    return pa.Table.from_pylist(kept, SCHEMAS["frames"])
+    return pa.Table.from_pylist(rows, SCHEMAS["frames"])
 
 
 def _with_points(boxes: pa.Table, all_sweeps: Sequence[KeySweeps], frames: pa.Table, folder: Path) -> pa.Table:

@@ -69,7 +69,7 @@ def lidar_town() -> LidarRecipe:
             map=True,
             birdseye=BirdseyeOptions(size=(640, 640), pixels_per_metre=4, left_is_up=False, pen_width=1),
             clips=320,
-            kept=True,
+            in_memory=True,
         ),
         centre=(0.943713, 0.0, 1.84023),
         autoencoder=RayCodecOptions(grid=GRID),

@@ -159,7 +159,7 @@ class _Training:
         plan = Plan(
             [(np.arange(len(joined)), [bucket])], training.accumulate, training.seed, data.shuffle, data.fixed_order
         )
-        return SweepFeed(readers, joined, plan, training.seed, data.workers, data.kept)
+        return SweepFeed(readers, joined, plan, training.seed, data.workers, data.in_memory)
 
     def _settings(self, training: LidarTraining) -> SweepSettings:
         run = self.run

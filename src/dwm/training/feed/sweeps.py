@@ -17,7 +17,7 @@ from dwm.training.loop.step import step_generator
 class SweepFeed(NumberedFeed[ClipBatch]):
     """Which points of a sweep are used depends on seed and number of the micro-batch alone.
 
-    kept: clips are prepared once and stay in memory, without their points.
+    in_memory: clips are prepared once and stay in memory, without their points.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class SweepFeed(NumberedFeed[ClipBatch]):
         plan: Plan,
         seed: int,
         workers: int = 0,
-        kept: bool = False,
+        in_memory: bool = False,
     ):
         super().__init__(workers)
         self.readers, self.joined, self.plan, self.seed = list(readers), joined, plan, seed
-        self.clips: dict[int, ClipBatch] | None = {} if kept else None
+        self.clips: dict[int, ClipBatch] | None = {} if in_memory else None
 
     def batch(self, number: int) -> ClipBatch:
         micro, generator = self.plan.micro(number), step_generator(self.seed + 1, number)

@@ -269,6 +269,7 @@ PLACES: dict[str, Sequence[str]] = {
     "guidance": ("sampling.guidance_scale",),
     "seed": ("training.seed",),
     "weights": ("weights",),
+    "base-model": ("base_model",),
     "device": ("device",),
 }
 """Flags of `dwm generate` → settings of a training run."""

@@ -42,6 +42,9 @@ class Arc:
     def draw(self, shape, generator, others):
         return torch.rand(shape, generator=generator) * QUARTER
 
+    def places(self, left):
+        return left * QUARTER
+
     def add(self, latents, noise, positions):
         angle = per_picture(positions, latents)
         cos, sin = angle.cos()[..., None, None, None], angle.sin()[..., None, None, None]

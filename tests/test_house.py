@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "dwm"
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-RECIPES = PAGE[PAGE.index("## To add") : PAGE.index("## Habits")]
+RECIPES = PAGE[PAGE.index("## To add") : PAGE.index("### What an addition touches")]
 INVENTED = {"NAME", "keep_NAME", "data/NAME/"}
 """What whoever adds something calls it."""
 

@@ -112,24 +112,24 @@ def _scale(run: Recipe, estimated: Estimate, devices: int, shards: int, machine:
     options, cost, shape = run.training.parallel, estimated.training, estimated.shape
     copies, micro = devices // shards, math.ceil(run.training.accumulate / devices)
     gather = dtype.itemsize if options.gather is None else getattr(torch, options.gather).itemsize
-    traffic = sent_by_one(sum(estimated.parameters.values()), copies, shards, gather)
-    compute, sending = micro * cost.flops / machine.rate, traffic / machine.link
+    sent = sent_by_one(sum(estimated.parameters.values()), copies, shards, gather)
+    compute, sending = micro * cost.flops / machine.rate, sent / machine.link
     clips = micro * shape.b * devices
     rate = clips / (compute + sending)
     pictures = shape.t * shape.v
     latents = MOMENTS * 2 * pictures * run.network.in_channels * shape.h * shape.w
-    state = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
+    held = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
     return Scale(
         devices,
         copies,
         shards,
         clips,
         compute,
-        traffic,
+        sent,
         sending,
         86400 / (compute + sending),
         rate * pictures,
         rate * latents,
-        state + cost.activations,
+        held + cost.activations,
         None if micro * devices == run.training.accumulate else micro * devices,
     )

@@ -47,9 +47,8 @@ def main() -> None:
     photograph = first_picture(usual_scene(given.sets[0]))
     items = {path.name: Item(usual_scene(path), photograph) for path in given.sets}
     rounds = 4 if given.quick else given.rounds
-    if given.workers:
-        return report_workers(items, rounds)
-    report_parts(items, rounds)
+    report = report_workers if given.workers else report_parts
+    report(items, rounds)
 
 
 def report_workers(items: dict[str, Item], rounds: int) -> None:

@@ -156,15 +156,15 @@ def town(tmp_path_factory) -> Path:
 def test_a_set_of_generated_scenes_has_generated_sweeps(town, tmp_path):
     edits, output = tmp_path / "edits.json", tmp_path / "set"
     edits.write_text(json.dumps({"move": [{"name": "vehicle.car", "left": 1}], "ego_left": 1}))
-    flags = ("--steps", "1", "--edits", edits, "--sensors", "cameras,lidar", "--version", "v1.0-trainval")
+    flags = ("--steps", "1", "--edits", edits, "--sensors", "cameras,lidar", "--version", "v1.0-mini")
     assert run("export", "nuscenes", "--data", town, "-o", output, *flags, "-q") == 0
     assert run("data", "check", output, "--files", "-q") == 0
-    before = open_dataset(town, "v1.0-trainval").scenes[0].clip(0, 2, 2)
+    before = open_dataset(town, "v1.0-mini").scenes[0].clip(0, 2, 2)
     after = open_dataset(output).scenes[0].clip(0, 2, 2)
     step = np.linalg.inv(before.lidar.world_from_ego) @ after.lidar.world_from_ego
     np.testing.assert_allclose(step[:, :3, 3], [[0, 1, 0]] * 2, atol=1e-6)
-    annotations = json.loads((output / "v1.0-trainval/sample_annotation.json").read_text())
-    samples = [row["token"] for row in json.loads((output / "v1.0-trainval/sample.json").read_text())]
+    annotations = json.loads((output / "v1.0-mini/sample_annotation.json").read_text())
+    samples = [row["token"] for row in json.loads((output / "v1.0-mini/sample.json").read_text())]
     for frame, sample in enumerate(samples[:2]):
         assert len(after.lidar.points[frame]) > 5000
         assert not np.array_equal(after.lidar.points[frame], before.lidar.points[frame])

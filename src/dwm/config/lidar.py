@@ -40,7 +40,9 @@ class LidarData(Options):
         BirdseyeOptions(left_is_up=False, pen_width=4, fill_map=False), description="how these are drawn"
     )
     clips: int | None = Field(None, ge=1, description="training clips of a world that is drawn; none: 1000")
-    in_memory: bool = Field(False, description="whether prepared clips stay in memory (a sweep along 32 x 512 rays: 0.4 MB)")
+    in_memory: bool = Field(
+        False, description="whether prepared clips stay in memory (a sweep along 32 x 512 rays: 0.4 MB)"
+    )
     shuffle: bool = Field(True, description="training clips in random order")
     fixed_order: bool = Field(False, description="the same order in every epoch")
     workers: int = Field(0, ge=0, description="processes that prepare clips; 0: the training process does")

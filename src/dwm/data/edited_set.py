@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -39,15 +39,25 @@ from dwm.geometry import quaternion_from_rotation, rotation_from_quaternion
 from dwm.storage import atomic_write, inside, limits
 from dwm.strict_json import parse_json
 
-if TYPE_CHECKING:
-    from dwm.data.edited_sweeps import SweepFiles
-
 QUALITY = 95
 """Of JPEGs."""
 MOVING = 0.3
 """Metres a second from which an added box counts as moving."""
 UNSEEN_POINTS = 1
 """LiDAR points of boxes that were moved or added: no sweep saw them there, and detectors drop boxes with none."""
+
+
+@runtime_checkable
+class PlacedSweeps(Protocol):
+    """Sweeps of another origin whose files were put in place."""
+
+    def frames(self, frames: pa.Table) -> pa.Table:
+        """Their rows among all frames' rows, with the poses at which they were taken."""
+        ...
+
+    def with_points(self, boxes: pa.Table, frames: pa.Table) -> pa.Table:
+        """The boxes with the number of points in each; frames: the sweeps' rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ def write_tables_of(
     size: tuple[int, int],
     edits: Edits = Edits(),
     lidar: bool = False,
-    generated: SweepFiles | None = None,
+    generated: PlacedSweeps | None = None,
 ) -> int:
     """Writes maps, captions and, last, the thirteen tables. size: of the pictures that were put in place. Returns boxes.
 

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
+from dwm.clip import Boxes
 from dwm.town.drawing.lidar import EGO_FROM_LIDAR, Solids, scan
 from dwm.town.drawing.lidar_solids import hulls, moved, scenery
+from dwm.town.world.streets import Streets
+from dwm.town.world.style import Style
 
-if TYPE_CHECKING:
-    from dwm.town.scene import TownScene
+
+@runtime_checkable
+class Scene(Protocol):
+    """What is asked of a `TownScene`."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def streets(self) -> Streets: ...
+    @property
+    def style(self) -> Style: ...
+    @property
+    def world_from_local(self) -> Float[np.ndarray, "4 4"]: ...
+    def things(self, time_s: float) -> Sequence[Any]: ...
+    def boxes_of(self, things: Sequence[Any]) -> Boxes: ...
+    def world_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]: ...
 
 
 @dataclass(frozen=True)
 class TownSweeps:
     """The sweeps at these seconds of a scene, all things in sight among what light meets. The same second, the same sweep."""
 
-    scene: TownScene
+    scene: Scene
     times_s: tuple[float, ...]
 
     def __len__(self) -> int:

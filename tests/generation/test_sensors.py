@@ -156,7 +156,7 @@ def town(tmp_path_factory) -> Path:
 def test_a_set_of_generated_scenes_has_generated_sweeps(town, tmp_path):
     edits, output = tmp_path / "edits.json", tmp_path / "set"
     edits.write_text(json.dumps({"move": [{"name": "vehicle.car", "left": 1}], "ego_left": 1}))
-    flags = ("--steps", "1", "--edits", edits, "--sensors", "cameras,lidar", "--version", "v1.0-mini")
+    flags = ("--steps", "1", "--force", "--edits", edits, "--sensors", "cameras,lidar", "--version", "v1.0-mini")
     assert run("export", "nuscenes", "--data", town, "-o", output, *flags, "-q") == 0
     assert run("data", "check", output, "--files", "-q") == 0
     before = open_dataset(town, "v1.0-mini").scenes[0].clip(0, 2, 2)

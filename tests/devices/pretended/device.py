@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,20 @@ def pretended() -> Iterator[Device]:
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.cuda.is_bf16_supported = lambda *_, **__: True
     torch.utils.swap_tensors = _stay
+    torch.cuda.Stream, torch.cuda.current_stream, torch.cuda.stream = Stream, Stream, nullcontext
+    Tensor.record_stream = lambda tensor, stream: None
     with FakeTensorMode(allow_non_fake_inputs=True), Device() as device:
         yield device
+
+
+class Stream:
+    """Of a device without a queue."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.device = device
+
+    def wait_stream(self, other: Stream) -> None:
+        """Nothing is queued."""
 
 
 def _stay(old: Tensor, new: Tensor) -> None:

@@ -65,6 +65,7 @@ class Numbered:
         self.queue.events.append(f"{self.number} belongs to {line.name}")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("kind", ["cuda", "npu"])
 def test_the_next_copy_is_queued_before_this_batch_is_worked_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue()

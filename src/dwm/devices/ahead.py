@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from dwm.devices.copies import FETCHING, send
 from dwm.devices.machine import vendor
 
 
+@runtime_checkable
 class Movable(Protocol):
     """What has tensors: `map` gives the same with each of them changed, `to` the same on a device."""
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self: ...
+    def map(self, change: Callable[[Tensor], Tensor]) -> Any: ...
 
-    def to(self, device: torch.device) -> Self: ...
+    def to(self, device: torch.device) -> Any: ...
 
 
 Batch = TypeVar("Batch", bound=Movable)

@@ -1,7 +1,7 @@
 """Pictures a second of a drive, whether its memory stays flat, and how a long drive decays.
 
 Run: python benchmarks/drive.py [--quick] [--frames N] [--steps N …]
-     python benchmarks/drive.py --long 1200 [--steps N] [--overlap N]     one drive: memory, drift
+     python benchmarks/drive.py --long 1200 [--steps N | --fast] [--overlap N]     one drive: memory, drift
      python benchmarks/drive.py --long 10000 --tiny                          the same session, a network that was never trained
 
 The network is counted in CPU seconds, so that other work on the machine does not matter. The source alone is driven for an hour of
@@ -138,9 +138,9 @@ def tiny_pipeline() -> DrivingPipeline:
     return DrivingPipeline(CrossviewTemporalDiT(shape).eval(), base, card)
 
 
-def long_drive(frames: int, steps: int | None, overlap: int | None, tiny: bool) -> None:
+def long_drive(frames: int, steps: int | None, overlap: int | None, tiny: bool, fast: bool) -> None:
     """One drive on the autopilot. A line each 200 frames: memory; with real weights, how near to what was really there."""
-    pipe = tiny_pipeline() if tiny else DrivingPipeline.from_pretrained("town")
+    pipe = tiny_pipeline() if tiny else DrivingPipeline.from_pretrained("town", torch_dtype="auto", fast=fast)
     world = DrivingWorld(pipe, town_source(7, 1), steps=steps, overlap=overlap, with_real=not tiny)
     print(f"{world.way}; {world.settings}", flush=True)
     span, started, settled, drawn = Span(), time.process_time(), 0.0, 0
@@ -172,9 +172,11 @@ def main() -> None:
     arguments.add_argument("--long", type=int, metavar="FRAMES", help="one long drive: memory and drift")
     arguments.add_argument("--overlap", type=int)
     arguments.add_argument("--tiny", action="store_true", help="a network that was never trained, in a stream")
+    arguments.add_argument("--fast", action="store_true", help="--long by the network for few steps")
     asked = arguments.parse_args()
     if asked.long:
-        long_drive(asked.long, None if asked.tiny else asked.steps[-1], asked.overlap, asked.tiny)
+        steps = None if asked.tiny or asked.fast else asked.steps[-1]
+        long_drive(asked.long, steps, asked.overlap, asked.tiny, asked.fast)
         return
     table = Table("drive", "pictures a CPU second", "CPU seconds a window", "memory: settled, grown since")
     table.add_row(*source(240 if asked.quick else 14_400))

@@ -51,6 +51,25 @@ def test_even_a_run_that_is_held_up_in_one_call_ends_and_says_what_is_kept() -> 
     assert seconds < 10
 
 
+def test_a_stop_in_the_middle_of_an_import_that_cannot_bear_it_waits_for_its_end() -> None:
+    pytest.importorskip("panda3d")
+    work = """
+import signal, sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("panda3d"):
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+from dwm.town.drawing import panda
+try:
+    panda.NodePath
+except KeyboardInterrupt:
+    print("panda3d.core" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, timeout=PATIENT)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_a_town_that_is_stopped_leaves_no_half_data_set(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "dwm.cli.main", "town", "-o", "data", "--scenes", "8")

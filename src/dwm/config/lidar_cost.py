@@ -69,37 +69,37 @@ def sweep_estimate(run: LidarRecipe, dtype: torch.dtype = torch.float32) -> Swee
 
 
 def _stage(run: LidarRecipe, name: str, training: LidarTraining, dtype: torch.dtype) -> SweepStage:
-    autoencoder = _made(lambda: autoencoder_of(run.autoencoder), dtype)
+    autoencoder = _built(lambda: autoencoder_of(run.autoencoder), dtype)
     moments = 1.0 if training.optimizer.kind == "muon" else 2.0
     average, count = training.ema_decay > 0, training.clips * training.frames
     if name == AUTOENCODER:
         cost = learning_cost(autoencoder, lambda: _there_and_back(autoencoder, _cells(run, count, dtype)), moments, average)
-        given, rays = _bytes(_cells(run, count, dtype)), _bytes_of_rays(run)
+        inputs, rays = _bytes(_cells(run, count, dtype)), _bytes_of_rays(run)
         learns, helps = autoencoder, None
     else:
         learns, helps = _generator_network(run, dtype), autoencoder.eval().requires_grad_(False)
         encoding = _peak(lambda: helps.lidar_encoder(_cells(run, count, dtype)))
-        ask, given = _question(run, learns, training.clips, training.frames, dtype)
+        ask, inputs = _question(run, learns, training.clips, training.frames, dtype)
         cost, rays = learning_cost(learns, ask, moments, average), 0
         cost = replace(cost, activations=max(cost.activations, encoding))
-    held = cost.weights + (0 if helps is None else 4 * _numbers(helps))
-    cost = replace(cost, weights=held, activations=cost.activations + given)
+    weights = cost.weights + (0 if helps is None else 4 * _numbers(helps))
+    cost = replace(cost, weights=weights, activations=cost.activations + inputs)
     parameters = sum(parameter.numel() for parameter in learns.parameters())
     return SweepStage(name, parameters, cost, training.clips, training.frames, rays)
 
 
 def _generation(run: LidarRecipe, window: int, dtype: torch.dtype) -> Cost:
     """Peak and arithmetic of a window's pass or, where that is more, of a sweep there and back."""
-    autoencoder = _made(lambda: autoencoder_of(run.autoencoder), dtype).eval()
+    autoencoder = _built(lambda: autoencoder_of(run.autoencoder), dtype).eval()
     with torch.no_grad():
         one = tally(lambda: _there_and_back(autoencoder, _cells(run, 1, dtype)))
         weights = 4 * _numbers(autoencoder)
         if run.generator is None:
             return Cost(weights, 0, 0, 0, one.peak, one.flops)
         network = _generator_network(run, dtype).eval()
-        ask, given = _question(run, network, _halves(run), window, dtype)
+        ask, inputs = _question(run, network, _halves(run), window, dtype)
         step = tally(ask)
-    return Cost(weights + 4 * _numbers(network), 0, 0, 0, given + max(step.peak, one.peak), step.flops)
+    return Cost(weights + 4 * _numbers(network), 0, 0, 0, inputs + max(step.peak, one.peak), step.flops)
 
 
 def _halves(run: LidarRecipe) -> int:
@@ -114,7 +114,7 @@ def _generator_network(run: LidarRecipe, dtype: torch.dtype) -> Any:
     options = run.generator
     if isinstance(options, TokenGenerator):
         # Which visible tokens are replaced by others in training depends on numbers; it costs next to nothing.
-        return _made(lambda: TokenNetwork(options.network.with_(perturbed=0.0)), dtype)
+        return _built(lambda: TokenNetwork(options.network.with_(perturbed=0.0)), dtype)
     assert isinstance(options, LatentGenerator)
     return kind_of(options.network).without_numbers(options.network).to(META, dtype).train()
 
@@ -138,10 +138,10 @@ def _question(
     shape = (clips, frames, 1, options.network.in_channels, rows, columns)
     sample = torch.empty(shape, dtype=dtype, device=META)
     pictures = None if layout is None else layout.unflatten(0, (clips, frames))
-    told = blank_conditions(sample[:, :, 0], pictures, (options.text_channels, options.pooled_channels))
-    told = replace(told, any_crossview=False, any_temporal=frames > 1)
+    conditions = blank_conditions(sample[:, :, 0], pictures, (options.text_channels, options.pooled_channels))
+    conditions = replace(conditions, any_crossview=False, any_temporal=frames > 1)
     times = torch.empty(clips, frames, 1, device=META)
-    return lambda: network(sample, times, network.prepare(told, shape)), _bytes(sample, layout)
+    return lambda: network(sample, times, network.prepare(conditions, shape)), _bytes(sample, layout)
 
 
 def _there_and_back(autoencoder: SweepAutoencoder, cells: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def _cells(run: LidarRecipe, count: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(count, *run.autoencoder.grid.shape, dtype=dtype, device=META)
 
 
-def _made(make: Callable[[], Any], dtype: torch.dtype) -> Any:
+def _built(make: Callable[[], Any], dtype: torch.dtype) -> Any:
     with META:
         return make().to(META, dtype).train()
 

@@ -148,22 +148,22 @@ def _scale(
     options, cost = training.parallel, step.cost
     copies, micro = devices // shards, math.ceil(training.accumulate / devices)
     gather = dtype.itemsize if options.gather is None else getattr(torch, options.gather).itemsize
-    sent = sent_by_one(step.parameters, copies, shards, gather)
-    compute, sending = micro * cost.flops / machine.rate, sent / machine.link
+    traffic = sent_by_one(step.parameters, copies, shards, gather)
+    compute, sending = micro * cost.flops / machine.rate, traffic / machine.link
     clips = micro * step.clips * devices
     rate = clips / (compute + sending)
-    held = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
+    state = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
     return Scale(
         devices,
         copies,
         shards,
         clips,
         compute,
-        sent,
+        traffic,
         sending,
         86400 / (compute + sending),
         rate * step.pictures,
         rate * step.stored,
-        held + cost.activations,
+        state + cost.activations,
         None if micro * devices == training.accumulate else micro * devices,
     )

@@ -42,7 +42,14 @@ MOST_FAULTS = 20
 """Messages that make no sense, after which a browser is sent away."""
 MOST_READERS = 16
 QUALITY = 88
-BIRDSEYE = BirdseyeOptions(size=(256, 256), pixels_per_metre=3.2, pen_width=1, fill_boxes=True)
+BIRDSEYE = BirdseyeOptions(
+    size=(256, 256), pixels_per_metre=3.2, pen_width=1, fill_boxes=True,
+    map_colors={"drivable_area": (66, 73, 86), "lane": (104, 114, 130), "ped_crossing": (158, 164, 174)},
+    box_colors={"human": (255, 120, 105), "vehicle.bicycle": (255, 186, 84), "vehicle.motorcycle": (255, 186, 84),
+                "vehicle": (124, 196, 255), "movable_object": (190, 160, 120)},
+)  # fmt: skip
+"""A map for people: what stands on the road differs from it."""
+GROUND = (26, 30, 36)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ORDERS = {"prompt": str, "time": str, "weather": str, "reset": int, "record": bool}
 HEADERS = {
@@ -230,14 +237,14 @@ class _Browser:
             await self.news.wait()
             self.news.clear()
             while self.texts:
-                await browser.send_text(json.dumps({"say": self.texts.popleft()}))
+                await browser.send_text(json.dumps({"say": self.texts.popleft(), "paused": self.session.paused}))
             while self.frames:
                 frame = self.frames.popleft()
-                message = await asyncio.to_thread(encoded, frame, self.session.world.source, self.session.paused)
+                message = await asyncio.to_thread(encoded, frame, self.session.world.source)
                 await browser.send_bytes(message)
 
 
-def encoded(frame: Frame, source: Source, paused: bool = False) -> bytes:
+def encoded(frame: Frame, source: Source) -> bytes:
     """One message: the length of a JSON text in four bytes, the text, a JPEG of all views, a JPEG of the map from above.
 
     The views stand side by side; below them, where there is one, what is really there, and then the layout.
@@ -259,11 +266,12 @@ def encoded(frame: Frame, source: Source, paused: bool = False) -> bytes:
         "offRoad": moment.off_road,
         "autopilot": moment.autopilot,
         "caption": moment.caption.text(),
+        "timeOfDay": moment.caption.time,
+        "weather": moment.caption.weather,
         "rate": frame.rate,
         "latency": frame.latency,
         "answers": frame.answers,
         "recording": frame.recording,
-        "paused": paused,
     }
     head = json.dumps(facts).encode()
     return len(head).to_bytes(4, "little") + head + strip + above
@@ -272,8 +280,10 @@ def encoded(frame: Frame, source: Source, paused: bool = False) -> bytes:
 def birdseye(moment: Moment, source: Source) -> np.ndarray:
     """The map and the boxes from above, ahead is up; the car is in the middle."""
     clip = clip_of([moment], source)
-    area, boxes = draw_map_birdseye(clip, 0, BIRDSEYE) // 2, draw_boxes_birdseye(clip, 0, BIRDSEYE)
-    return np.ascontiguousarray(np.rot90(np.where(boxes.any(-1, keepdims=True), boxes, area)))
+    picture = np.broadcast_to(np.array(GROUND, np.uint8), (*reversed(BIRDSEYE.size), 3))
+    for drawn in (draw_map_birdseye(clip, 0, BIRDSEYE), draw_boxes_birdseye(clip, 0, BIRDSEYE)):
+        picture = np.where(drawn.any(-1, keepdims=True), drawn, picture)
+    return np.ascontiguousarray(np.rot90(picture))
 
 
 def _jpeg(pixels: np.ndarray, quality: int) -> bytes:

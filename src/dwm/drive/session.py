@@ -39,7 +39,7 @@ class Frame:
 
 @runtime_checkable
 class Reader(Protocol):
-    """Who looks. Both are called from the session's thread and must not wait."""
+    """Who looks. Both are called from any thread and must not wait."""
 
     def show(self, frame: Frame) -> None: ...
 
@@ -125,13 +125,16 @@ class Session:
 
     def pause(self, paused: bool) -> None:
         with self.changed:
-            self.paused = paused
+            news, self.paused = self.paused != paused, paused
             self.changed.notify()
+        if news:
+            self._say("paused" if paused else "goes on")
 
     def one_step(self) -> None:
         """A single tick of a world that stands."""
+        self.pause(True)
         with self.changed:
-            self.paused, self.single = True, 1
+            self.single = 1
             self.changed.notify()
 
     def stop(self) -> None:
@@ -157,9 +160,9 @@ class Session:
                 try:
                     self._tick(*taken)
                 except DwmError as error:
-                    self._say(str(error))
                     with self.changed:
                         self.paused = True
+                    self._say(str(error))
                 # Never faster than the world's clock; what was lost by a slow network is not made up for.
                 due = max(due + 1 / self.world.source.fps, time.monotonic())
                 self._wait_until(due)

@@ -61,7 +61,7 @@ class Count(TorchDispatchMode):
         super().__init__()
         self.flops = self.now = self.peak = 0
         self._alive: dict[weakref.ref[Any], int] = {}
-        self._known: dict[Any, _Made] = {}
+        self._outcomes: dict[Any, _Outcome] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -71,16 +71,16 @@ class Count(TorchDispatchMode):
             self._follow(result, before)
             return result
         key = func, _form(args), _form(tuple(kwargs.items()))
-        if (made := self._known.get(key)) is None:
+        if (outcome := self._outcomes.get(key)) is None:
             result = func(*args, **kwargs)
             formula = FORMULAS.get(func.overloadpacket)
             flops = 0 if formula is None else formula(*args, **kwargs, out_val=result)
-            made = _Made(flops, isinstance(result, (tuple, list)), _form(result))
-            if all(leaf.is_meta for leaf in _tensors(result if made.several else (result,))):
-                self._known[key] = made  # whoever has numbers wants them computed each time
+            outcome = _Outcome(flops, isinstance(result, (tuple, list)), _form(result))
+            if all(leaf.is_meta for leaf in _tensors(result if outcome.several else (result,))):
+                self._outcomes[key] = outcome  # whoever has numbers wants them computed each time
         else:
-            result = made.again()
-        self.flops += made.flops
+            result = outcome.again()
+        self.flops += outcome.flops
         self._follow(result, ())
         return result
 
@@ -101,7 +101,7 @@ class Count(TorchDispatchMode):
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Outcome:
     """What an operation makes of given shapes: its arithmetic, and the form of its result or, with `several`, results."""
 
     flops: int

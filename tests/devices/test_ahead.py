@@ -13,7 +13,6 @@ import pytest
 from dwm.devices import ahead
 from dwm.devices.machine import pick_device
 
-
 room = sys.modules["dwm.devices.ahead"]  # the package's name `ahead` is the function
 
 

@@ -64,7 +64,9 @@ def test_the_commands_tell_of_a_recipe_of_sweeps(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lidar-vq-nwa", "lidar-vae-nwak", "lidar-maskgit-temporal-kitti360", "lidar-unet-temporal-nuscenes"])
+@pytest.mark.parametrize(
+    "name", ["lidar-vq-nwa", "lidar-vae-nwak", "lidar-maskgit-temporal-kitti360", "lidar-unet-temporal-nuscenes"]
+)
 def test_published_sizes_are_counted_in_moments(name: str) -> None:
     run = find_lidar(name)
     scale = scales(run, [8], Machine())[0]

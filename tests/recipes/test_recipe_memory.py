@@ -37,6 +37,8 @@ def _measured(options: DiTOptions, training: bool, recompute: bool = False) -> t
     """(arithmetic of the step, peak of live bytes) of the network with real numbers."""
     network = CrossviewTemporalDiT(options).train(training)
     network.enable_gradient_checkpointing(recompute)
+    for parameter in network.parameters() if training else ():
+        parameter.grad = torch.zeros_like(parameter)
     sample, times, conditions = (
         _real(item) if isinstance(item, torch.Tensor) else item for item in inputs(skeleton(options), SHAPE)
     )
@@ -61,16 +63,15 @@ def test_a_sampling_steps_arithmetic_is_exact(options: DiTOptions) -> None:
 def test_a_training_steps_arithmetic_and_memory_are_within_a_few_percent(options: DiTOptions) -> None:
     told = training_cost(options, SHAPE)
     flops, peak = _measured(options, training=True)
-    gradients = told.gradients
     assert told.flops == pytest.approx(flops, rel=0.05)
-    assert told.activations + gradients == pytest.approx(peak, rel=0.1)
+    assert told.activations == pytest.approx(peak, rel=0.1)
 
 
 def test_memory_of_a_step_that_recomputes_is_what_it_holds(options: DiTOptions) -> None:
     told = training_cost(options, SHAPE, recompute=True)
     _, peak = _measured(options, training=True, recompute=True)
-    # Plain attention, which is measured, holds tables of scores in the block that is computed again.
-    assert 0.75 * peak < told.activations + told.gradients < 1.05 * peak
+    # Plain attention, which is measured, keeps other tensors of a block than fused kernels do.
+    assert 0.75 * peak < told.activations < 1.15 * peak
 
 
 def test_recomputing_trades_memory_for_arithmetic(options: DiTOptions) -> None:

@@ -73,7 +73,9 @@ def _stage(run: LidarRecipe, name: str, training: LidarTraining, dtype: torch.dt
     moments = 1.0 if training.optimizer.kind == "muon" else 2.0
     average, count = training.ema_decay > 0, training.clips * training.frames
     if name == AUTOENCODER:
-        cost = learning_cost(autoencoder, lambda: _there_and_back(autoencoder, _cells(run, count, dtype)), moments, average)
+        cost = learning_cost(
+            autoencoder, lambda: _there_and_back(autoencoder, _cells(run, count, dtype)), moments, average
+        )
         inputs, rays = _bytes(_cells(run, count, dtype)), _bytes_of_rays(run)
         learns, helps = autoencoder, None
     else:

@@ -142,9 +142,7 @@ def _shards(training: LoopOptions, devices: int) -> int:
     return shards
 
 
-def _scale(
-    training: LoopOptions, step: Step, devices: int, shards: int, machine: Machine, dtype: torch.dtype
-) -> Scale:
+def _scale(training: LoopOptions, step: Step, devices: int, shards: int, machine: Machine, dtype: torch.dtype) -> Scale:
     options, cost = training.parallel, step.cost
     copies, micro = devices // shards, math.ceil(training.accumulate / devices)
     gather = dtype.itemsize if options.gather is None else getattr(torch, options.gather).itemsize

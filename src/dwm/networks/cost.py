@@ -109,17 +109,15 @@ def training_cost(
     return replace(cost, activations=cost.activations + _bytes_of_inputs(sample, conditions))
 
 
-def learning_cost(
-    network: nn.Module, answer: Callable[[], Tensor], moments: float = 2.0, average: bool = True
-) -> Cost:
+def learning_cost(network: nn.Module, answer: Callable[[], Tensor], moments: float = 2.0, average: bool = True) -> Cost:
     """One micro-batch of any network on the meta device, forward and backward from `answer`; memory as in `training_cost`,
     without the inputs."""
-    spent = tally(lambda: answer().float().square().mean().backward())
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learned:  # there since the micro-batch before: all are held beside the most that a pass holds
+        parameter.grad = torch.empty_like(parameter)
+    spent = tally(lambda: answer().float().square().mean().backward())
     count, all_of_it = (sum(parameter.numel() for parameter in some) for some in (learned, network.parameters()))
-    gradients = sum(parameter.grad.nbytes for parameter in learned if parameter.grad is not None)
-    activations = max(0, spent.peak - gradients)
-    return Cost(4 * all_of_it, 4 * count, int(4 * count * moments), 4 * count * average, activations, spent.flops)
+    return Cost(4 * all_of_it, 4 * count, int(4 * count * moments), 4 * count * average, spent.peak, spent.flops)
 
 
 def inputs(network: Any, shape: Shape) -> tuple[Tensor, Tensor, Conditions]:

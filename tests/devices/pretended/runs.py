@@ -26,8 +26,8 @@ from torch import Tensor  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers import CLIPTextConfig, T5Config  # noqa: E402
 
-from dwm.base_models import base as base_models  # noqa: E402
 from dwm.base_models import Autoencoder, Moments, StoredText, TextEmbedding  # noqa: E402
+from dwm.base_models import base as base_models  # noqa: E402
 from dwm.checkpoints import WeightsCard, locations  # noqa: E402
 from dwm.checkpoints import folder as folders  # noqa: E402
 from dwm.clip_batch import ClipBatch  # noqa: E402
@@ -314,7 +314,13 @@ def load_and_generate() -> Work:
         assert pictures.shape == (1, 19, 6, 3, SIZE[1], SIZE[0])
         need = generation_memory(sd35(), None, Request(19, 6, SIZE, 19), BFLOAT16)
         plan = need.plan("text first")
-        return {**words_known, "peak": device.peak, "estimate": plan.peak, "t5": max(need.text), "resident": plan.resident}
+        return {
+            **words_known,
+            "peak": device.peak,
+            "estimate": plan.peak,
+            "t5": max(need.text),
+            "resident": plan.resident,
+        }
 
     return work
 

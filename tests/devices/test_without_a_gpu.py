@@ -14,8 +14,8 @@ from pretended import compiler
 
 RUNS = Path(__file__).parent / "pretended" / "runs.py"
 COPIES = 30
-"""Copies of a first step: twelve fields of its batch and of the next one, which is on its way, and what was drawn (one for each kind
-of number)."""
+"""Copies of a first step: twelve fields of its batch and of the next one, which is on its way; what was drawn (one for each kind of
+number)."""
 
 pytestmark = [
     pytest.mark.slow,

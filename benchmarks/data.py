@@ -52,10 +52,23 @@ class Repeated:
         return self.clips(index)
 
 
-def feed(clips: Repeated, workers: int) -> Feed:
+def feed(clips: Repeated, workers: int, views: int = 6) -> Feed:
     """The training's feed, clip by clip in order."""
     plan = Plan([(np.arange(len(clips)), [Bucket(SIZE, 1, 1)])], 1, seed=0, shuffle=False)
-    return Feed([WindowReader(clips, 1, 6)], Joined.of([len(clips)]), plan, seed=0, workers=workers)
+    return Feed([WindowReader(clips, 1, views)], Joined.of([len(clips)]), plan, seed=0, workers=workers)
+
+
+def loaded(clips: Repeated, workers: int, views: int) -> tuple[float, float]:
+    """Items a second of a running loader, and the processor seconds that each costs its processes."""
+    skip, loader = 2 * workers, feed(clips, workers, views).batches(0)
+    for _ in range(skip):
+        next(loader)
+    pids = [worker.pid for worker in active_children()]
+    started, before = time.perf_counter(), sum(map(processor_seconds, pids))
+    for _ in range(len(clips) - 2 * skip):
+        next(loader)
+    count = len(clips) - 2 * skip
+    return count / (time.perf_counter() - started), (sum(map(processor_seconds, pids)) - before) / count
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What a sampling step costs, and what each way of making it faster is worth: variants take turns in one process.
 
-    python benchmarks/generate.py [--compare now,own_gelu,…] [--case images|video|long|wide] [--rounds 9] [--json FILE]
+    python benchmarks/generate.py [--compare now,own_linear,…] [--case images|video|long|wide] [--rounds 9] [--json FILE]
     python benchmarks/generate.py --as-reference [--case images|video|long] [--dtype bfloat16]
 
 Each round runs every variant once; processor time, its median and p90, the ratio to the first variant (the median of the
@@ -44,9 +44,9 @@ def now() -> Iterator[None]:
 
 
 @contextmanager
-def own_gelu() -> Iterator[None]:
-    """GELU after its product, by PyTorch's kernel."""
-    with patch.object(feed_forward, "has_gelu_kernel", lambda x, weight: False):
+def own_linear() -> Iterator[None]:
+    """Linear layers, and GELU after its product, by PyTorch's kernels."""
+    with patch.object(feed_forward, "has_linear_kernel", lambda x, weight: False):
         yield
 
 
@@ -57,7 +57,7 @@ def compiled() -> Iterator[None]:
         yield
 
 
-VARIANTS = {variant.__name__: variant for variant in (now, own_gelu, compiled)}
+VARIANTS = {variant.__name__: variant for variant in (now, own_linear, compiled)}
 COMPILER = Compiler()
 COMPILED: dict[nn.Module, Callable[..., Any]] = {}
 
@@ -181,7 +181,7 @@ def as_reference(case: str, rounds: int, device: torch.device, dtype: str, path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--compare", default="now,own_gelu", help=f"of {', '.join(VARIANTS)}; the first is the yardstick"
+        "--compare", default="now,own_linear", help=f"of {', '.join(VARIANTS)}; the first is the yardstick"
     )
     parser.add_argument("--case", default="long", choices=CASES)
     parser.add_argument("--rounds", type=int, default=9)

@@ -31,7 +31,7 @@ from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions, step_generator, train_task
 from dwm.training.loop.task import Losses, Work
 from dwm.training.parallel import ranks as parallel
-from dwm.training.parallel.ranks import ParallelOptions
+from dwm.training.parallel.options import ParallelOptions
 from dwm.training.saves import checkpoint
 
 WIDTH, SAVE_EVERY, PATIENCE = 384, 5, 120.0

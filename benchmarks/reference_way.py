@@ -24,7 +24,7 @@ def reference_way() -> Iterator[None]:
     """Within this block networks compute so; what they give is the same but for rounding."""
     with ExitStack() as stack:
         for owner, name, value in (
-            (feed_forward, "has_gelu_kernel", lambda x, weight: False),
+            (feed_forward, "has_linear_kernel", lambda x, weight: False),
             (autoencoder, "_laid_out", lambda piece: piece),
             (attentions, "attention", _plain_attention),
             (CrossviewTemporalDiT, "_runs", _every_block),

@@ -42,21 +42,21 @@ def _live(items: Iterable[Item], what: str, total: int | None, unit: str) -> Ite
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(escape(plain(what)), total=total, rate="")
         started = time.monotonic()
-        for done, item in enumerate(items, 1):
+        for count, item in enumerate(items, 1):
             yield item
-            bar.update(task, completed=done, rate=_rate(done, time.monotonic() - started, unit))
+            bar.update(task, completed=count, rate=_rate(count, time.monotonic() - started, unit))
 
 
 def _plain(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
-    started = said = time.monotonic()
-    for done, item in enumerate(items, 1):
+    started = reported_at = time.monotonic()
+    for count, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - said >= PLAIN_INTERVAL:
-            said = now
-            left = "" if total is None else f", {(total - done) * (now - started) / done:.0f} s left"
-            say(f"{what}: {done}/{total or '?'}, {_rate(done, now - started, unit)}{left}")
+        if now - reported_at >= PLAIN_INTERVAL:
+            reported_at = now
+            left = "" if total is None else f", {(total - count) * (now - started) / count:.0f} s left"
+            say(f"{what}: {count}/{total or '?'}, {_rate(count, now - started, unit)}{left}")
 
 
-def _rate(done: int, seconds: float, unit: str) -> str:
-    return f"{done / max(seconds, 1e-9):.3g} {unit}/s".replace("  ", " ")
+def _rate(count: int, seconds: float, unit: str) -> str:
+    return f"{count / max(seconds, 1e-9):.3g} {unit}/s".replace("  ", " ")

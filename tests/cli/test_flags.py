@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from dwm.checkpoints.locations import TOWN
 from dwm.cli.main import app, outcome
 from dwm.config import resolve
 from dwm.config.own_data import others, with_data
@@ -151,3 +154,19 @@ def test_a_config_json_that_no_run_wrote_is_not_replaced(verb, tmp_path, capsys)
     assert within(*verb, "-o", str(tmp_path)) == 1
     assert "config.json: is no run that dwm wrote" in line(capsys)
     assert (tmp_path / "config.json").read_text() == '{"auths": {}}'
+
+
+def test_a_base_model_that_lies_elsewhere_than_the_weights_say(tmp_path: Path, capsys) -> None:
+    base, weights = tmp_path / "base", tmp_path / "weights"
+    shutil.copytree(TOWN, base, ignore=shutil.ignore_patterns("transformer*", "dwm.json"))
+    shutil.copytree(TOWN / "transformer", weights / "transformer")
+    card = json.loads((TOWN / "dwm.json").read_text()) | {
+        "base_model": "base_model/stable-diffusion-3.5-medium",
+        "fast": None,
+    }
+    (weights / "dwm.json").write_text(json.dumps(card))
+    words = ("--prompt", "day. clear", "--frames", "1", "--steps", "1", "-o", str(tmp_path / "out"), "-q")
+    assert within("generate", "--weights", str(weights), *words) == 1
+    assert "base_model/stable-diffusion-3.5-medium: is missing; fetch https://huggingface.co/" in line(capsys)
+    assert within("generate", "--weights", str(weights), "--base-model", str(base), *words) == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["base_model"] == str(base)

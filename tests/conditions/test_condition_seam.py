@@ -21,7 +21,7 @@ class Minute:
     dropped_with_all = True
     fields: ClassVar = {"added_ids": -1}
 
-    def used(self, options):
+    def is_used(self, options):
         return options.added_time_ids is not None
 
     def is_drawn(self, options):

@@ -224,14 +224,3 @@ def test_a_drive_without_boxes_is_read_and_said(copy, capsys):
 
 def test_the_ego_frame_is_level_and_looks_ahead():
     assert np.allclose(EGO_FROM_IMU @ inverse(EGO_FROM_IMU), np.eye(4)) and EGO_FROM_IMU[2, 2] == -1
-
-
-def test_fisheyes_are_never_read_as_pinholes(copy, source, capsys):
-    folder = copy / "data_2d_raw" / MADE / "image_02" / "data_rgb"
-    folder.mkdir(parents=True)
-    shutil.copyfile(next((source / "data_2d_raw").rglob("*.png")), folder / "0000000004.png")
-    shutil.copytree(source / "calibration", copy / "calibration")
-    code, said = run(capsys, "data", "check", copy)
-    assert code == 0 and "fisheye image_02, which are not read: its lens is no pinhole" in said
-    code, said = run(capsys, "data", "show", MADE, "--data", copy, "--views", "image_02", "-o", copy / "look.png")
-    assert code == 1 and "has no camera image_02" in said and not (copy / "look.png").exists()

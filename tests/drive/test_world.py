@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from dwm.checkpoints import SamplingOptions
+from dwm.checkpoints.card import QueueOptions
 from dwm.drive import Action, DrivingWorld, town_source
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
-from dwm.generation.live import RememberedText, StreamedVideo, WindowedVideo, live_video
+from dwm.generation.live import QueuedVideo, RememberedText, StreamedVideo, WindowedVideo, live_video
 from dwm.generation.streaming import joined
 
 AUTOPILOT = Action(autopilot=True)
@@ -21,9 +22,18 @@ def with_sampling(pipe: DrivingPipeline, **changes) -> DrivingPipeline:
     return DrivingPipeline(pipe.network, pipe.base, card)
 
 
-@pytest.fixture(params=["windows", "stream"])
+def with_queue(pipe: DrivingPipeline, **changes) -> DrivingPipeline:
+    pipe = with_sampling(pipe)
+    return DrivingPipeline(pipe.network, pipe.base, pipe.card.with_(queue=QueueOptions(**changes), lengths=(1, 4, 8)))
+
+
+@pytest.fixture(params=["windows", "stream", "queue"])
 def world(pipe: DrivingPipeline, request: pytest.FixtureRequest) -> DrivingWorld:
-    return DrivingWorld(with_sampling(pipe, style=request.param, reference_frames=2), town_source(7, 1), seed=5)
+    if request.param == "queue":
+        pipe = with_queue(pipe)
+    else:
+        pipe = with_sampling(pipe, style=request.param, reference_frames=2)
+    return DrivingWorld(pipe, town_source(7, 1), seed=5)
 
 
 def drive(world: DrivingWorld, count: int, action: Action = AUTOPILOT) -> list:
@@ -69,6 +79,8 @@ def test_steering_and_words_show_in_the_pictures(world: DrivingWorld) -> None:
 def test_what_a_world_holds_does_not_grow(world: DrivingWorld) -> None:
     def held() -> int:
         video = world.video
+        if isinstance(video, QueuedVideo):
+            return len(video.frames) + len(world.waiting)
         frames = video.waiting + video.history if isinstance(video, WindowedVideo) else video.stream.waiting
         return len(frames) + len(world.waiting)
 
@@ -100,6 +112,33 @@ def test_streaming_is_what_the_stream_gives(pipe: DrivingPipeline) -> None:
     live = np.stack([picture.views for picture in drive(world, 8)])
     whole = pipe(joined(frames), seed=5, output_type="np")[0]
     assert np.abs(live - whole[: len(live)] * 255).max() < 1.5, "but for how many texts are encoded at once"
+
+
+def test_a_queue_draws_the_first_frame_at_once_and_then_one_for_each(pipe: DrivingPipeline) -> None:
+    world = DrivingWorld(with_queue(pipe), town_source(7, 1), seed=5)
+    assert isinstance(world.video, QueuedVideo) and "2 frames behind 2 finished ones" in world.way
+    asked: list[tuple[int, int]] = []
+    world.video.sampler.network.register_forward_pre_hook(lambda module, given: asked.append(given[0].shape[:2]))
+    counts = [len(world.step(AUTOPILOT)[0]) for _ in range(8)]
+    assert counts == [1, 0, 0, 2, 1, 1, 1, 1]
+    # Both halves of guidance: four steps of the first frame, six of the first queue, then two for each frame.
+    assert asked == [(2, 1)] * 4 + [(2, 4)] * (6 + 4 * 2)
+
+
+def test_a_queue_without_finished_frames_is_a_stream(pipe: DrivingPipeline) -> None:
+    queue = with_queue(pipe, length=4, finished=0)
+    queue = DrivingPipeline(queue.network, queue.base, queue.card.with_(lengths=(4,)))
+    stream = with_sampling(pipe, style="stream")
+    one, other = (drive(DrivingWorld(each, town_source(7, 1), seed=5), 8) for each in (queue, stream))
+    assert len(one) == len(other) == 5 and all(
+        np.array_equal(a.views, b.views) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_windows_are_asked_for_by_their_overlap_and_steps_must_divide(pipe: DrivingPipeline) -> None:
+    assert isinstance(live_video(with_queue(pipe), overlap=2), WindowedVideo)
+    with pytest.raises(DwmError, match="3 steps do not divide among the 2 unfinished frames"):
+        live_video(with_queue(pipe), num_inference_steps=3)
 
 
 def test_remembered_texts_are_the_encoders_own(pipe: DrivingPipeline) -> None:

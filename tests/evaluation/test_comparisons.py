@@ -54,16 +54,16 @@ def test_what_is_kept_of_a_clip_comes_back(tmp_path: Path) -> None:
     look, pair = look_at(scores, TRUTH, clip(0), 0)
     save_look(tmp_path / "a.safetensors", look, {"generated": pair.generated})
     again = load_look(tmp_path / "a.safetensors")
-    assert (again.look.size, again.look.left_out, list(again.look.kept)) == ((32, 16), "", list(NAMES))
+    assert (again.look.size, again.look.left_out, list(again.look.statistics)) == ((32, 16), "", list(NAMES))
     for name in NAMES:
-        assert {key: value.tolist() for key, value in again.look.kept[name].items()} == {
-            key: value.tolist() for key, value in look.kept[name].items()
+        assert {key: value.tolist() for key, value in again.look.statistics[name].items()} == {
+            key: value.tolist() for key, value in look.statistics[name].items()
         }
     shown = again.videos["generated"]
     assert (shown.size, shown.length, shown.views) == ((32, 16), 2, NUSCENES_VIEWS)
     assert (shown.frames - pair.generated.frames).abs().mean() < 0.1
     with pytest.raises(KeyError):
-        again.look.kept["town_fid"]["elsewhere"]
+        again.look.statistics["town_fid"]["elsewhere"]
 
 
 @pytest.mark.parametrize("content", [b"", b"cut", b'\x10\0\0\0\0\0\0\0{"a": {}}       '])

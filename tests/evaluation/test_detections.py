@@ -50,6 +50,24 @@ def test_a_missing_devkit_is_one_line(tmp_path: Path) -> None:
         judged([tmp_path / "a.json"], tmp_path, "val", None, tmp_path / "python", tmp_path / "out")
 
 
+@pytest.mark.parametrize("says", ["", "17", '{"mAP": 1}', '{"mAP": 1, "NDS": 1, "errors": null, "classes": {}}'])
+def test_another_program_in_the_devkits_place_is_one_line(tmp_path: Path, says: str) -> None:
+    program, results = tmp_path / "python", tmp_path / "a.json"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    results.write_text("{}")
+    with pytest.raises(DwmError, match="is this the devkit's Python"):
+        judged([results], tmp_path, "val", "v1.0-mini", program, tmp_path / "out")
+
+
+def test_data_that_the_devkit_cannot_read_are_one_line(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.touch()
+    for data, reason in ((tmp_path / "absent", "no such folder"), (tmp_path, "holds no unpacked nuScenes tables")):
+        with pytest.raises(DwmError, match=reason):
+            judged([], data, "val", None, program, tmp_path / "out")
+
+
 def test_results_stand_side_by_side() -> None:
     one = Detections("a.json", 0.5, 0.4, {"trans_err": 0.1}, {"car": None})
     rows = table([one, one], ["a", "b"])

@@ -21,7 +21,7 @@ from dwm.evaluation.imagenet_fid import ImagenetFidScore, SetFacts
 from dwm.evaluation.kid import KidScore
 from dwm.evaluation.networks.i3d import I3D
 from dwm.evaluation.precision_recall_score import PrecisionRecallScore
-from dwm.evaluation.score import Kept, Pair
+from dwm.evaluation.score import Pair, Statistics
 from dwm.evaluation.score_names import score_names
 from dwm.opendwm.parity.score_inputs import clip as drawn_clip
 from dwm.opendwm.parity.score_inputs import fill, floats
@@ -59,11 +59,11 @@ class Reds:
 class RedScore:
     """A score of somebody else's."""
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         return {"red": pair.generated.frames[:, :, :, 0].mean()}
 
-    def result(self, kept: Sequence[Kept]) -> Reds:
-        return Reds(float(torch.stack([clip["red"] for clip in kept]).mean()))
+    def result(self, statistics: Sequence[Statistics]) -> Reds:
+        return Reds(float(torch.stack([clip["red"] for clip in statistics]).mean()))
 
 
 REDS = ScoreKind(lambda tools: RedScore(), "picture", 2)

@@ -22,7 +22,7 @@ from dwm.training.loop.options import ScheduleOptions
 from dwm.training.loop.step import LoopOptions, step_generator, train_task
 from dwm.training.loop.task import Losses, Work
 from dwm.training.parallel import ranks as parallel
-from dwm.training.parallel.ranks import ParallelOptions
+from dwm.training.parallel.options import ParallelOptions
 
 WIDTH, ODD = 12, 7
 

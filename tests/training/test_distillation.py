@@ -49,6 +49,20 @@ def task_of(run, folder):
     return training.task(where)
 
 
+def test_noise_that_rises_is_taught_from_frame_to_frame(teacher, tmp_path):
+    run = distilling(teacher, rising=1, style="ctsd", drop_all=0)
+    task = task_of(run.with_(autocast="float32"), tmp_path)
+    batch = next(task.batches(0)).to(task.device)
+    draws, inputs = task._inputs(batch, step_generator(0, 3))
+    assert draws.positions.shape == inputs.timestep.shape[:2]
+    begin = draws.positions[:, :, None].expand(inputs.timestep.shape)
+    target = task._target(batch, inputs, begin)
+    given = inputs.is_reference[..., None, None, None].expand(target.shape)
+    assert torch.equal(target[given], inputs.sample[given]) and not torch.equal(target[~given], inputs.sample[~given])
+    assert torch.isfinite(task.losses(batch, step_generator(0, 3)).loss)
+    assert card(run).fast_card().queue is not None and card(distilling(teacher)).fast_card().queue is None
+
+
 @pytest.mark.parametrize("references", [0, 1])
 def test_the_target_is_where_the_teachers_guided_steps_lead(teacher, tmp_path, references):
     whole = {

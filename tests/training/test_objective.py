@@ -116,6 +116,36 @@ def test_given_frames_are_clean_told_time_zero_and_may_be_left_out_of_the_loss()
     assert velocity.grad[inputs.is_reference].abs().max() == 0
 
 
+@pytest.mark.parametrize("frames", [1, 4, 8])
+def test_noise_that_rises_is_that_of_a_queue_behind_finished_frames(frames: int):
+    options = ObjectiveOptions(
+        style="ctsd", rising=0.5, generation_tasks=0.7, weighting="velocity", disable_reference_loss=True
+    )
+    shape = (200, frames, *SHAPE[2:])
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    draws = draw(shape, options, torch.Generator().manual_seed(0))
+    assert draws.rising is not None and 70 < draws.rising.sum() < 130
+    inputs = noised(latents, draws, options)
+    rising = draws.rising.nonzero().flatten()
+    levels = inputs.timestep[rising, :, 0]
+    assert (levels.diff(dim=1) >= 0).all() and not inputs.alone[rising].any()
+    assert torch.equal(inputs.is_reference[rising].all(2), levels == 0)
+    assert torch.equal(inputs.sample[rising][inputs.is_reference[rising]], latents[rising][inputs.is_reference[rising]])
+    wrong = torch.where(inputs.is_reference[..., None, None, None], 1e3, draws.noise - latents)
+    assert losses_of(wrong, inputs, options).loss < 1e-6, "finished frames do not count"
+    if frames == 8:
+        moving = ((levels > 0) & (levels < 1000)).sum(1)
+        assert moving.max() == 4 and (levels[:, 0] == 0).float().mean() > 0.4
+    others = (~draws.rising).nonzero().flatten()
+    plain = inputs.timestep[others, :, 0].where(~inputs.is_reference[others, :, 0], torch.nan)
+    assert (plain.nan_to_num(-1).amax(1, keepdim=True) == plain).logical_or(plain.isnan()).all()
+
+
+def test_rising_noise_is_for_given_frames_alone():
+    with pytest.raises(ValueError, match=r"rising: 0\.2 is for style ctsd"):
+        ObjectiveOptions(style="diffusion_forcing", rising=0.2)
+
+
 def test_latents_under_and_beside_drawn_boxes_weigh_more():
     layout = torch.zeros(1, 1, 1, 3, 96, 160)
     layout[..., 1, 40, 80] = 1

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import processes
 
 from dwm.errors import DwmError
-from dwm.training.parallel.ranks import ParallelOptions, without_shards
+from dwm.training.parallel.options import ParallelOptions
+from dwm.training.parallel.spread import Spread, without_shards
 from dwm.training.saves import checkpoint
 
 PRELOADED = ["torch.distributed.fsdp", "torch.nn.parallel", "dwm.training.loop.step", "dwm.training.saves.shard_files"]
@@ -115,7 +116,7 @@ def test_recomputed_blocks_give_the_same_and_are_left_as_they_were(tmp_path):
     processes.train(tmp_path, "recompute")
     same(tmp_path / "recompute", tmp_path / "plain")
     task = processes.Stacked()
-    spread = processes.parallel.Spread(task, ParallelOptions(recompute=True), processes.parallel.current_ranks())
+    spread = Spread(task, ParallelOptions(recompute=True), processes.parallel.current_ranks())
     assert all("forward" in vars(block) for block in task.blocks())
     spread.close()
     assert not any("forward" in vars(block) for block in task.blocks())

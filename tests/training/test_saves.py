@@ -32,6 +32,16 @@ def test_the_best_saves_are_kept_beside_the_last(tmp_path):
     assert steps_saved(tmp_path) == [10, 15, 24]
 
 
+def test_a_preview_that_fails_leaves_the_module_in_training():
+    module = nn.Linear(1, 1)
+    before = module.weight.item()
+    training = Training(module, [], Ema(nn.Linear(1, 1), 0))
+    with pytest.raises(DwmError), training.sampled():
+        assert not module.training
+        raise DwmError("the preview's folder is full")
+    assert module.training and module.weight.item() == before
+
+
 def test_a_save_holds_tensors_and_text_alone(tmp_path):
     train_task(Regression(), OPTIONS.with_(steps=2), tmp_path)
     (save,) = checkpoint.saves(tmp_path / "checkpoints")

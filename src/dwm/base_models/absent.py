@@ -60,9 +60,9 @@ class RememberedText(TextEncoder):
     def length(self) -> int:
         return self.encoder.length
 
-    def _apply(self, *inputs: Any, **named: Any) -> Any:
+    def _apply(self, *inputs: Any, **keywords: Any) -> Any:
         before = self._held_as()
-        super()._apply(*inputs, **named)
+        super()._apply(*inputs, **keywords)
         if self._held_as() != before:
             self.rows.clear()
         return self

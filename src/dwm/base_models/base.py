@@ -141,7 +141,7 @@ def _absent(folder: Path, dtype: torch.dtype, kind: Any, name: str, tokenizer: A
     _require(folder / name / "config.json", folder)
     check_pointers(folder / name)
     _fitting(tokenizer, None, path)
-    return Absent(lambda held: _load_part(folder, held, kind, name, tokenizer, path), dtype)
+    return Absent(lambda weights: _load_part(folder, weights, kind, name, tokenizer, path), dtype)
 
 
 def _fitting(tokenizer: Any, model: nn.Module | None, path: Path) -> Any:

@@ -104,28 +104,32 @@ class TextEncoder(nn.Module):
         """
         lengths = {name: _length(tokenizer) for name, tokenizer in self.tokenizers.items()}
         longest = max(lengths.values())
-        cut: dict[str, str] = {}
+        remainders: dict[str, str] = {}
         for name, tokenizer in self.tokenizers.items():
             if lengths[name] < longest:
                 continue
             for prompt, ids in zip(prompts, tokenizer(list(prompts), verbose=False)["input_ids"], strict=True):
                 if len(ids) > longest:
                     rest = tokenizer.decode(ids[longest - 1 : -1], skip_special_tokens=True).strip()
-                    cut[prompt] = max(cut.get(prompt, ""), rest, key=len)
-        if not cut:
+                    remainders[prompt] = max(remainders.get(prompt, ""), rest, key=len)
+        if not remainders:
             return None
-        prompt, rest = next(iter(cut.items()))
-        which = f"the text {_shown(prompt)!r}" if len(cut) == 1 else f"{len(cut)} texts, the first {_shown(prompt)!r},"
+        prompt, rest = next(iter(remainders.items()))
+        count, start = len(remainders), _excerpt(prompt)
+        which = f"the text {start!r}" if count == 1 else f"{count} texts, the first {start!r},"
         limits = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        return f"{which} is longer than what is read (tokens: {limits}): not read of it is {_shown(rest)!r}; say it in fewer words"
+        return (
+            f"{which} is longer than what is read (tokens: {limits}): not read of it is {_excerpt(rest)!r}; "
+            "say it in fewer words"
+        )
 
     def say_unread(self, prompts: Sequence[str]) -> None:
         """Warns of what is not read, for the first of many calls in which something is not: every caption would be a line."""
-        if not self._said and (unread := self.unread(sorted(set(prompts)))) is not None:
-            self._said = True
+        if not self._has_warned and (unread := self.unread(sorted(set(prompts)))) is not None:
+            self._has_warned = True
             warnings.warn(f"{unread} (said of the first captions only)", stacklevel=3)
 
-    _said = False
+    _has_warned = False
 
     @property
     def length(self) -> int:
@@ -260,7 +264,7 @@ def _device_of(part: nn.Module) -> torch.device:
     return next(part.parameters()).device
 
 
-def _shown(text: str) -> str:
+def _excerpt(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from dwm.errors import DwmError
 from dwm.storage import read_file, regular
-from dwm.storage.names import fault, shown
+from dwm.storage.names import fault, printable
 from dwm.strict_json import parse_json
 
 CODE = {
@@ -51,7 +51,7 @@ DEEPEST = 64
 
 
 @dataclass(frozen=True)
-class Held:
+class WeightCount:
     """What the weights of a folder hold: how many tensors, and how many numbers in them."""
 
     tensors: int
@@ -69,8 +69,8 @@ def check_model(kind: Any, folder: Path, values: dict[str, Any]) -> None:
         raise DwmError(f"{adapter}: an adapter changes weights of another model; merge the two, and remove this file")
     for index in folder.glob("*.index.json"):
         check_parts(index)
-    held = weights_held(folder)
-    check_sizes(path, values, held)
+    weights = count_weights(folder)
+    check_sizes(path, values, weights)
     try:
         with torch.device("meta"):
             empty = (
@@ -83,9 +83,9 @@ def check_model(kind: Any, folder: Path, values: dict[str, Any]) -> None:
         ) from None
     numbers = sum(parameter.numel() for parameter in empty.parameters())
     # Tied tensors are counted twice in some versions of the library, and lie once in the file.
-    if held is not None and numbers > 2 * held.numbers:
+    if weights is not None and numbers > 2 * weights.numbers:
         raise DwmError(
-            f"{path}: describes {numbers} numbers, of which the weights beside it hold {held.numbers}; fetch both again"
+            f"{path}: describes {numbers} numbers, of which the weights beside it hold {weights.numbers}; fetch both again"
         )
 
 
@@ -97,17 +97,19 @@ def check_config(path: Path, values: Any) -> None:
         if key in CHOICES and (
             not isinstance(value, str | None) or (value or "").removeprefix("torch.") not in _names(key)
         ):
-            known = ", ".join(name for name in CHOICES[key] if name)
-            raise DwmError(f"{path}: {key} is {shown(str(value))}; known are {known}: remove the key")
+            choices = ", ".join(name for name in CHOICES[key] if name)
+            raise DwmError(f"{path}: {key} is {printable(str(value))}; known are {choices}: remove the key")
         if key in FILES and isinstance(value, str) and fault(value.removeprefix("./")) is not None:
-            raise DwmError(f"{path}: {key} {shown(value)} is no file of this folder; remove the key")
+            raise DwmError(f"{path}: {key} {printable(value)} is no file of this folder; remove the key")
 
 
-def check_sizes(path: Path, values: Any, held: Held | None) -> None:
+def check_sizes(path: Path, values: Any, weights: WeightCount | None) -> None:
     """Raises DwmError where a config counts more layers than its weights have tensors, or more of anything than numbers."""
-    layers = max(16, held.tensors) if held is not None else LAYERS
-    most = max(SMALLEST, held.numbers) if held is not None else 1 << 31
-    beside = f"the weights beside it hold {held.tensors} tensors" if held is not None else "there are no such models"
+    layers = max(16, weights.tensors) if weights is not None else LAYERS
+    most = max(SMALLEST, weights.numbers) if weights is not None else 1 << 31
+    beside = (
+        f"the weights beside it hold {weights.tensors} tensors" if weights is not None else "there are no such models"
+    )
     for key, value in _entries(path, values):
         if isinstance(value, list) and len(value) > layers:
             raise DwmError(f"{path}: {key} has {len(value)} entries, but {beside}; fetch both again")
@@ -131,11 +133,11 @@ def check_parts(index: Path) -> list[str]:
     names = sorted(set(parts.values()))
     for name in names:
         if "/" in name or fault(name) is not None:
-            raise DwmError(f"{index}: names files outside its folder ({shown(name)}); fetch it again")
+            raise DwmError(f"{index}: names files outside its folder ({printable(name)}); fetch it again")
     return names
 
 
-def weights_held(folder: Path) -> Held | None:
+def count_weights(folder: Path) -> WeightCount | None:
     """Of all safetensors files of a folder, by their headers; None where there are none that can be read."""
     tensors = numbers = 0
     for path in sorted(folder.glob("*.safetensors")):
@@ -150,7 +152,7 @@ def weights_held(folder: Path) -> Held | None:
                     numbers += count
         except (OSError, SafetensorError):
             return None  # said in full by whoever loads it
-    return Held(tensors, numbers) if tensors else None
+    return WeightCount(tensors, numbers) if tensors else None
 
 
 def check_folder_configs(folder: Path) -> None:

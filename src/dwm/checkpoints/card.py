@@ -43,11 +43,19 @@ class SamplingOptions(Options):
     )
 
 
+class QueueOptions(Options):
+    """The queue that frames sent one by one are made in: noise rises from frame to frame."""
+
+    length: int = Field(4, ge=1, le=64, description="frames that are seen together")
+    finished: int = Field(2, ge=0, le=63, description="of these, finished ones that stay to be looked at")
+
+
 class FastOptions(Options):
     """How the network that was distilled for few steps is sampled; other steps it never saw."""
 
     num_inference_steps: int = Field(4, ge=1, le=1000, description="steps from noise to pictures")
     guidance_scale: float = Field(1.0, ge=0, description="1: the guidance is in the network")
+    queue: QueueOptions | None = Field(None, description="as of the card")
 
 
 class WeightsCard(Options):
@@ -73,6 +81,10 @@ class WeightsCard(Options):
         None,
         description="sampling of the network that was distilled for few steps; none: the folder holds no such network",
     )
+    queue: QueueOptions | None = Field(
+        None,
+        description="queue of weights that know noise of any level in each frame; none: they are driven by windows",
+    )
     prediction: Literal["flow", "epsilon", "v_prediction"] = Field(
         "flow", description="what the network predicts: the flow's velocity, or DDPM's noise or velocity"
     )
@@ -94,7 +106,8 @@ class WeightsCard(Options):
                 f"--fast: {self.name or 'the weights'} hold no network for few steps; leave it out, or distil one: "
                 "dwm train town-fast weights=FOLDER"
             )
-        return self.with_(sampling=self.sampling.with_(**self.fast.model_dump()), fast=None)
+        sampling = self.sampling.with_(**self.fast.model_dump(exclude={"queue"}))
+        return self.with_(sampling=sampling, queue=self.fast.queue, fast=None)
 
     def lacking(self, names: Collection[str]) -> tuple[str, ...]:
         """The conditions that these weights were never without and that are not among the given ones."""

@@ -18,7 +18,7 @@ from dwm.base_models import BaseModel
 from dwm.base_models.absent import RememberedText
 from dwm.base_models.base import quiet, read_json
 from dwm.base_models.text import Sd3TextEncoder, TextEncoder
-from dwm.base_models.trust import check_config, check_sizes, weights_held
+from dwm.base_models.trust import check_config, check_sizes, count_weights
 from dwm.checkpoints.card import WeightsCard
 from dwm.checkpoints.key_check import require_keys, shapes_of
 from dwm.checkpoints.locations import CARD, FAST, NETWORK
@@ -51,7 +51,7 @@ def network_skeleton(folder: Path, part: str = NETWORK) -> tuple[nn.Module, Netw
     config = read_json(path, folder)
     kind = kind_named(config.pop("_class_name", USUAL.name), str(path))
     check_config(path, config)
-    check_sizes(path, config, weights_held(folder / part))
+    check_sizes(path, config, count_weights(folder / part))
     options = _options(kind.options, path, config)
     try:
         return kind.without_numbers(options), options
@@ -69,12 +69,12 @@ def load_state(network: nn.Module, folder: Path, dtype: torch.dtype, device: tor
 @torch.no_grad()
 def restore(module: nn.Module, stored: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     """Gives what a narrower dtype rounded the digits of `stored` again, in `dtype`; what was changed since stays."""
-    for name, held in (*module.named_parameters(), *module.named_buffers()):
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         value = stored.get(name)
-        if value is None or value.shape != held.shape or not value.dtype.is_floating_point:
+        if value is None or value.shape != tensor.shape or not value.dtype.is_floating_point:
             continue
-        if torch.equal(value.to(held.dtype), held.cpu()):
-            held.data = value.to(held.device, dtype)
+        if torch.equal(value.to(tensor.dtype), tensor.cpu()):
+            tensor.data = value.to(tensor.device, dtype)
 
 
 def write_folder(
@@ -126,9 +126,9 @@ def _write_base(folder: Path, base: BaseModel, dtype: torch.dtype) -> None:
     _copy_part(base.folder / "scheduler", folder / "scheduler")
     if base.autoencoder is not None:
         _save_part(base.autoencoder.model, folder / "vae", dtype)
-    written = _write_text(folder, base.text, dtype) if base.text is not None else set()
+    names = _write_text(folder, base.text, dtype) if base.text is not None else set()
     for name in ("vae", *TEXT_PARTS):
-        if name not in written and not (folder / name).exists() and (base.folder / name).is_dir():
+        if name not in names and not (folder / name).exists() and (base.folder / name).is_dir():
             _copy_part(base.folder / name, folder / name)
 
 

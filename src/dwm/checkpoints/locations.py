@@ -27,8 +27,8 @@ def resolve(name: str | Path) -> Path:
         raise DwmError(f"{name}: weights are read from folders of this machine; fetch them first")
     folder = TOWN if is_town(name) else Path(name)
     if not (folder / CARD).is_file():
-        known = "no weights come with this installation" if folder == TOWN else 'give a folder with one, or "town"'
-        raise DwmError(f"{folder}: holds no {CARD}; {_deeper(folder) or known}")
+        advice = "no weights come with this installation" if folder == TOWN else 'give a folder with one, or "town"'
+        raise DwmError(f"{folder}: holds no {CARD}; {_deeper(folder) or advice}")
     return folder
 
 

@@ -148,8 +148,9 @@ def check(
     report = check_dataset(data, version, files, key_frames)
     lines = [f"{report.format or report.version}: {report.scenes} scenes, {report.frames} frames, {report.boxes} boxes"]
     width = max((len(one.kind) for one in report.findings), default=0)
-    for one in report.findings:
-        lines.append(f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}")
+    lines.extend(
+        f"{'×' if one.is_fault else ' '} {one.kind:{width}}  {one.count:>8}  {one.example}" for one in report.findings
+    )
     finish([*lines, *([] if report.faults else ["no faults"])], asdict(report), quiet, as_json)
     if report.faults:
         raise CheckFailed(

@@ -25,6 +25,7 @@ def evaluate(
     output: flags.Output = Path("output/evaluate"),
     data: flags.Data = None,
     weights: flags.OptionalWeights = None,
+    base_model: flags.BaseModel = None,
     split: Annotated[str | None, typer.Option("--split", help="val (the default), train, mini_val, …")] = None,
     scores: Annotated[
         str | None,
@@ -65,6 +66,7 @@ def evaluate(
     options = {
         "data": data,
         "weights": weights,
+        "base_model": None if base_model is None else str(base_model),
         "split": split,
         "protocol": protocol,
         "clips": clips,
@@ -87,10 +89,10 @@ def evaluate(
         compare(records, config, options, choices, output, quiet, as_json)
         return
     if config is not None and (sweeps := choose_lidar(None, config, None, root)) is not None:
-        lidar_scores(sweeps, options | choices, config, output, quiet, as_json)
+        lidar_scores(sweeps, flags.by_flag(options | choices), config, output, quiet, as_json)
         return
     if config is not None and verb_of(config) != "evaluate":
-        result = training_run(config, options, choices, output, root)
+        result = training_run(config, flags.by_flag(options), choices, output, root)
         if result is None:
             return
         finish(_lines(result), {"scores": result.scores.values(), "files": result.files}, quiet, as_json)

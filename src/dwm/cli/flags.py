@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,15 @@ from dwm.errors import DwmError
 def example(*lines: str) -> str:
     """The closing lines of a verb's --help."""
     return "\b\nFor example:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def by_flag(options: dict[str, Any]) -> dict[str, Any]:
+    """The same by the names that the user typed."""
+    return {flag_name(name): value for name, value in options.items()}
+
+
+def flag_name(option: str) -> str:
+    return option.replace("_", "-").removesuffix("-only")
 
 
 def size(text: str | None) -> tuple[int, int] | None:
@@ -95,6 +104,11 @@ def no_root(root: Path | None) -> None:
 Weights = Annotated[str, typer.Option("--weights", help="A folder of weights, or `town` for the built-in ones.")]
 OptionalWeights = Annotated[
     str | None, typer.Option("--weights", help="A folder, or `town` (the default).", callback=weights_there)
+]
+# Weights name their base model themselves, and a screen is full of what is asked for more often.
+BaseModel = Annotated[
+    Path | None,
+    typer.Option("--base-model", help="The base model's folder, where it is not as the weights say.", hidden=True),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or npu.")]

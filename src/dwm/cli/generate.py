@@ -59,6 +59,7 @@ def generate(
     verify: Annotated[bool, typer.Option("--verify", help="Make it exactly too, and compare.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same video.")] = None,
     weights: flags.OptionalWeights = None,
+    base_model: flags.BaseModel = None,
     device: flags.OptionalDevice = None,
     dtype: flags.OptionalDtype = None,
     offload: flags.Offload = None,
@@ -97,6 +98,7 @@ def generate(
         "verify": verify or None,
         "seed": seed,
         "weights": weights,
+        "base_model": None if base_model is None else str(base_model),
         "device": device,
         "dtype": dtype and dtype.value,
         "offload": offload,
@@ -116,14 +118,14 @@ def generate(
         from dwm.runs.lidar.generate import generate_lidar
 
         sweeps = check_ready(
-            with_flags(sweeps, by_flag(options | shortcuts | changes | {"edits": edits}), str(config)), config
+            with_flags(sweeps, flags.by_flag(options | shortcuts | changes | {"edits": edits}), str(config)), config
         )
         files = generate_lidar(sweeps, output)
         count = sum(path.suffix == ".bin" for path in files)
         finish([f"{count} sweeps written:", *written(files)], {"files": files}, quiet, as_json)
         return
     if config is not None and verb_of(config) != "generate":
-        files = training_run(config, by_flag(options | shortcuts | changes | {"edits": edits}), output, root)
+        files = training_run(config, flags.by_flag(options | shortcuts | changes | {"edits": edits}), output, root)
         finish([f"{len(files)} files written:", *written(files)], {"files": files}, quiet, as_json)
         return
     flags.no_root(root)
@@ -150,15 +152,6 @@ def generate(
     )
 
 
-def by_flag(options: dict[str, Any]) -> dict[str, Any]:
-    """The same by the names that the user typed."""
-    return {flag_name(name): value for name, value in options.items()}
-
-
-def flag_name(option: str) -> str:
-    return option.replace("_", "-").removesuffix("-only")
-
-
 def export(
     options: dict[str, Any], changes: dict[str, Any], config: Path | None, output: Path, quiet: bool, as_json: bool
 ) -> None:
@@ -172,7 +165,7 @@ def export(
     for name in (*refused, "guidance_interval", "cache", "verify"):
         if options.pop(name):
             raise DwmError(
-                f"--{flag_name(name)}: a data set is of a whole scene by its own captions (--as nuscenes); leave it out"
+                f"--{flags.flag_name(name)}: a data set is of a whole scene by its own captions (--as nuscenes); leave it out"
             )
     if options["data"] is None:
         raise DwmError("--as nuscenes: of which scene? give --data (and --scene)")

@@ -89,7 +89,7 @@ def _encoded(request: Request) -> dict[str, Any]:
     parts: dict[str, list[Tensor]] = {}
     axes: dict[str, int] = {}
     for condition in CONDITIONS:
-        if condition.used(request.options):
+        if condition.is_used(request.options):
             axes |= condition.fields
             for name, value in condition.encode(request).items():
                 parts.setdefault(name, []).append(value)

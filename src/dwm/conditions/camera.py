@@ -23,7 +23,7 @@ class Camera:
     dropped_with_all: ClassVar[bool] = False
     fields: ClassVar[Mapping[str, int]] = {"added_ids": -1}
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         return options.added_time_ids is not None
 
     def is_drawn(self, options: ConditionOptions) -> bool:
@@ -41,7 +41,7 @@ class ExplicitView:
     dropped_with_all: ClassVar[bool] = False
     fields: ClassVar[Mapping[str, int]] = {"intrinsics_norm": -1, "ego0_from_camera": -1}
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         return options.explicit_view_modeling
 
     def is_drawn(self, options: ConditionOptions) -> bool:

@@ -60,7 +60,7 @@ class Condition(Protocol):
     fields: ClassVar[Mapping[str, int]]
     """The fields of `networks.Conditions` that it fills, and the axis of their channels."""
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         """Whether a network of these options is told it."""
         ...
 

@@ -25,7 +25,7 @@ class Boxes:
     dropped_with_all: ClassVar[bool] = True
     fields: ClassVar[Mapping[str, int]] = {"layout": CHANNELS}
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         return options.boxes
 
     def is_drawn(self, options: ConditionOptions) -> bool:
@@ -42,7 +42,7 @@ class Map:
     dropped_with_all: ClassVar[bool] = True
     fields: ClassVar[Mapping[str, int]] = {"layout": CHANNELS}
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         return options.map
 
     def is_drawn(self, options: ConditionOptions) -> bool:
@@ -53,8 +53,8 @@ class Map:
 
 
 def _layout(request: Request, pictures: Tensor | None, name: str) -> Fields:
-    shown = request.at_latents(_pictures(request, pictures, name))
-    return {"layout": doubled(shown, request.options.uncondition_image_color, request)}
+    layout = request.at_latents(_pictures(request, pictures, name))
+    return {"layout": doubled(layout, request.options.uncondition_image_color, request)}
 
 
 def _pictures(request: Request, pictures: Tensor | None, name: str) -> Float[Tensor, "b t v 3 H W"]:

@@ -33,7 +33,7 @@ class Action:
     dropped_with_all: ClassVar[bool] = False
     fields: ClassVar[Mapping[str, int]] = {"added_ids": -1}
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         return options.action
 
     def is_drawn(self, options: ConditionOptions) -> bool:

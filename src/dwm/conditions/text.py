@@ -17,7 +17,7 @@ class Text:
     dropped_with_all: ClassVar[bool] = True
     fields: ClassVar[Mapping[str, int]] = {"text": -1, "pooled": -1}
 
-    def used(self, options: ConditionOptions) -> bool:
+    def is_used(self, options: ConditionOptions) -> bool:
         return options.text
 
     def is_drawn(self, options: ConditionOptions) -> bool:

@@ -56,14 +56,16 @@ def cards(run: Recipe, dtype: torch.dtype, free: Sequence[float] = CARDS) -> tup
     base, (width, height) = base_model_folder(run.base_model or "town"), run.data.size
     text = (text_tokens(base) if base.is_dir() else SD3_TOKENS) if run.conditions.text else 0
     network, name = run.driving_network(), str(dtype).removeprefix("torch.")
-    found: dict[float, Card] = {}
+    by_memory: dict[float, Card] = {}
     for frames in sorted({run.data.frames, 1}, reverse=True):
-        waiting = [memory for memory in free if memory not in found or found[memory].plan is None]
+        waiting = [memory for memory in free if memory not in by_memory or by_memory[memory].plan is None]
         if waiting:
             request = Request(frames, run.data.views, (width, height), frames, text=text)
             need = generation_memory(network, base, request, dtype)
-            found |= {one: Card(int(one), frames, name, need.fitting(int(one), known_words=True)) for one in waiting}
-    return tuple(found[memory] for memory in free)
+            by_memory |= {
+                one: Card(int(one), frames, name, need.fitting(int(one), known_words=True)) for one in waiting
+            }
+    return tuple(by_memory[memory] for memory in free)
 
 
 def estimate(run: Recipe, dtype: torch.dtype = torch.float32, on_cards: bool = True) -> Estimate:

@@ -113,7 +113,7 @@ def _sentence(fault: Any, root: type[Options]) -> str:
         return f"{where} is missing"
     if fault["type"] == "value_error":
         return f"{where}: {_reason(fault)}" if where else _reason(fault)
-    return f"{where} = {_shown(fault['input'])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    return f"{where} = {_excerpt(fault['input'])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
 def _field_path(root: type[Options], location: Location) -> str:
@@ -133,6 +133,6 @@ def _reason(fault: Any) -> str:
     return str(fault["msg"]).removeprefix("Value error, ").replace("\n", " ")
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"

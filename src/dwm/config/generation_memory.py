@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from dwm.base_models.autoencoder import working_bytes
-from dwm.base_models.trust import weights_held
+from dwm.base_models.trust import count_weights
 from dwm.config.files import read_json
 from dwm.networks.cost import Shape, generation_cost
 from dwm.networks.options import NetworkOptions
@@ -163,12 +163,12 @@ def around(
     widths, height, width = config.get("block_out_channels") or WIDTHS, request.size[1], request.size[0]
     videos = bool(config.get("temporal_compression_ratio"))
     pixels = height * width * (request.window if videos else 1)
-    held = None if autoencoder is None else weights_held(autoencoder / "vae")
+    weights = None if autoencoder is None else count_weights(autoencoder / "vae")
     return GenerationMemory(
         network,
         activations,
         _encoders(base, dtype) if request.text else (),
-        4 * (SD3_AUTOENCODER if held is None else held.numbers),
+        4 * (SD3_AUTOENCODER if weights is None else weights.numbers),
         working_bytes(widths, pixels, 4),
         4 * CHANNELS * request.frames * request.views * height * width,
     )
@@ -177,8 +177,8 @@ def around(
 def _encoders(base: Path | None, dtype: torch.dtype) -> tuple[int, ...]:
     if base is None:
         return tuple(dtype.itemsize * count for count in SD3_ENCODERS)
-    held = (weights_held(base / name) for name in ENCODERS if (base / name).is_dir())
-    return tuple(dtype.itemsize * one.numbers for one in held if one is not None)
+    weights = (count_weights(base / name) for name in ENCODERS if (base / name).is_dir())
+    return tuple(dtype.itemsize * one.numbers for one in weights if one is not None)
 
 
 def _autoencoder_config(folder: Path | None) -> dict[str, Any]:

@@ -22,9 +22,9 @@ def _autoencoder(run: LidarRecipe) -> Iterator[str]:
     for part in ("encoder", "decoder"):
         sizes = getattr(options, part)
         if (sizes.layers, *sizes.size) != shape:
-            found = " x ".join(map(str, (*sizes.size, sizes.layers)))
+            cells = " x ".join(map(str, (*sizes.size, sizes.layers)))
             yield (
-                f"autoencoder.{part} is for {found} cells (rows, columns, layers), autoencoder.grid has "
+                f"autoencoder.{part} is for {cells} cells (rows, columns, layers), autoencoder.grid has "
                 f"{shape[1]} x {shape[2]} x {shape[0]}"
             )
     if isinstance(options, VqOptions):

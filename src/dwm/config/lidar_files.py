@@ -43,10 +43,10 @@ def is_lidar(values: Any) -> bool:
 
 def find_lidar(name: str) -> LidarRecipe:
     """The recipe of that name. Raises DwmError naming the nearest one."""
-    known = lidar_recipes()
-    if name not in known:
-        raise DwmError(f"no LiDAR recipe is named {name!r}{nearest(name, known)}; `dwm show recipes` lists them")
-    return known[name]().with_(name=name)
+    catalogue = lidar_recipes()
+    if name not in catalogue:
+        raise DwmError(f"no LiDAR recipe is named {name!r}{nearest(name, catalogue)}; `dwm show recipes` lists them")
+    return catalogue[name]().with_(name=name)
 
 
 def lidar_from(values: Any, source: str) -> LidarRecipe:

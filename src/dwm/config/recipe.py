@@ -137,8 +137,8 @@ class Recipe(Options):
     def _placed(self, stage: Stage) -> Stage:
         """A stage that says nothing of processes or trackers follows `training`."""
         plain = LoopOptions()
-        said = {name: getattr(stage.loop, name) for name in ("parallel", "watch")}
-        follow = {name: getattr(self.training, name) for name in said if said[name] == getattr(plain, name)}
+        own = {name: getattr(stage.loop, name) for name in ("parallel", "watch")}
+        follow = {name: getattr(self.training, name) for name in own if own[name] == getattr(plain, name)}
         return stage.with_(loop=stage.loop.with_(**follow))
 
     def driving_network(self) -> NetworkOptions:

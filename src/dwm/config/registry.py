@@ -63,13 +63,13 @@ def recipes() -> Mapping[str, Maker]:
 
 def find(name: str) -> Recipe:
     """The recipe of that name, or a variant of it (`-tiny`: its twin on the town). Raises DwmError naming the nearest one."""
-    known = recipes()
+    catalogue = recipes()
     parent, suffix = without_variant(name)
-    if name not in known and suffix and parent in known:
+    if name not in catalogue and suffix and parent in catalogue:
         return _VARIANTS[suffix](find(parent))
-    if name not in known:
-        raise DwmError(f"no recipe is named {name!r}{nearest(name, known)}; `dwm show recipes` lists them")
-    return known[name]().with_(name=name)
+    if name not in catalogue:
+        raise DwmError(f"no recipe is named {name!r}{nearest(name, catalogue)}; `dwm show recipes` lists them")
+    return catalogue[name]().with_(name=name)
 
 
 def summary(maker: Callable[[], object]) -> str:

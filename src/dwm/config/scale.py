@@ -112,24 +112,24 @@ def _scale(run: Recipe, estimated: Estimate, devices: int, shards: int, machine:
     options, cost, shape = run.training.parallel, estimated.training, estimated.shape
     copies, micro = devices // shards, math.ceil(run.training.accumulate / devices)
     gather = dtype.itemsize if options.gather is None else getattr(torch, options.gather).itemsize
-    sent = sent_by_one(sum(estimated.parameters.values()), copies, shards, gather)
-    compute, sending = micro * cost.flops / machine.rate, sent / machine.link
+    traffic = sent_by_one(sum(estimated.parameters.values()), copies, shards, gather)
+    compute, sending = micro * cost.flops / machine.rate, traffic / machine.link
     clips = micro * shape.b * devices
     rate = clips / (compute + sending)
     pictures = shape.t * shape.v
     latents = MOMENTS * 2 * pictures * run.network.in_channels * shape.h * shape.w
-    held = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
+    state = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
     return Scale(
         devices,
         copies,
         shards,
         clips,
         compute,
-        sent,
+        traffic,
         sending,
         86400 / (compute + sending),
         rate * pictures,
         rate * latents,
-        held + cost.activations,
+        state + cost.activations,
         None if micro * devices == run.training.accumulate else micro * devices,
     )

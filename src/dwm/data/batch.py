@@ -55,7 +55,7 @@ def prepare(
 ) -> ClipBatch:
     """One clip as a batch of one; what a loader's worker does, which leaves pictures `as_bytes` until `ClipBatch.to`."""
     t = clip.length
-    said = None if clip.captions is None else (words(clip.captions, captions, random),)
+    texts = None if clip.captions is None else (words(clip.captions, captions, random),)
     draw = partial(_pictures, clip, size, as_bytes)
     photographs = clip.pictures.load if pictures and clip.pictures is not None else None
     boxes = partial(_draw_layout, draw_boxes, clip, layout) if layout is not None and clip.boxes is not None else None
@@ -70,7 +70,7 @@ def prepare(
         frames=draw(photographs),
         layout_boxes=draw(boxes),
         layout_map=draw(lanes),
-        captions=said,
+        captions=texts,
         crossview_mask=crossview_mask(clip),
         scenes=(clip.scene,),
     )
@@ -93,9 +93,9 @@ def merge(batches: Sequence[ClipBatch]) -> ClipBatch:
         if item.name not in ("captions", "scenes", "lidar")
     }
     captions = None
-    said = [batch.captions for batch in batches if batch.captions is not None]
-    if len(said) == len(batches):
-        captions = tuple(clip for words in said for clip in words)
+    texts = [batch.captions for batch in batches if batch.captions is not None]
+    if len(texts) == len(batches):
+        captions = tuple(clip for words in texts for clip in words)
     sweeps = [batch.lidar for batch in batches if batch.lidar is not None]
     lidar = merge_lidar(sweeps) if len(sweeps) == len(batches) else None
     names = tuple(name for batch in batches for name in batch.scenes)

@@ -81,7 +81,7 @@ def make_caption_files(table: Path, dataset: CaptionedDataset, output: Path) -> 
     """
     check_folder(output, ("captions.json", "caption_times.json"))
     rows = _read(table)
-    said: dict[tuple[str, str], dict[float | None, Parts]] = {}
+    parts_by_view: dict[tuple[str, str], dict[float | None, Parts]] = {}
     scenes = {key: scene for scene in dataset.scenes for key in (scene.name, scene.token)}
     for number, row in enumerate(rows, 1):
         where = f"{table}: row {number}"
@@ -96,25 +96,25 @@ def make_caption_files(table: Path, dataset: CaptionedDataset, output: Path) -> 
                     f"{where}: {scene.name} has no camera {view!r}; it has {names}{nearest(view, scene.views)}"
                 )
             stamp = _stamp(where, scene, view, span, row)
-            parts = said.setdefault((scene.name, view), {}).setdefault(stamp, {})
+            parts = parts_by_view.setdefault((scene.name, view), {}).setdefault(stamp, {})
             # A row about one camera is more special than one about all, whichever comes first.
             rank = {key: row[key] for key in CAPTION_KEYS if row.get(key)}
-            said[scene.name, view][stamp] = parts | rank if row.get("camera") else rank | parts
-    captions, times = _files(dataset, said)
+            parts_by_view[scene.name, view][stamp] = parts | rank if row.get("camera") else rank | parts
+    captions, times = _files(dataset, parts_by_view)
     files = (output / "captions.json", output / "caption_times.json")
     for path, content in zip(files, (captions, times), strict=True):
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
     cameras = sum(len(scene.views) for scene in dataset.scenes)
-    return CaptionsMade(files, len(rows), len(captions), cameras - len(said))
+    return CaptionsMade(files, len(rows), len(captions), cameras - len(parts_by_view))
 
 
 def _files(
-    dataset: CaptionedDataset, said: Mapping[tuple[str, str], Mapping[float | None, Parts]]
+    dataset: CaptionedDataset, parts_by_view: Mapping[tuple[str, str], Mapping[float | None, Parts]]
 ) -> tuple[dict[str, Parts], dict[str, list[int]]]:
     keys, by_camera = dataset.caption_keys, {}
     scenes = {scene.name: (number, scene) for number, scene in enumerate(dataset.scenes)}
-    for (name, view), by_time in sorted(said.items(), key=lambda item: (scenes[item[0][0]][0], item[0][1])):
+    for (name, view), by_time in sorted(parts_by_view.items(), key=lambda item: (scenes[item[0][0]][0], item[0][1])):
         scene = scenes[name][1]
         general, span = by_time.get(None, {}), scene.caption_span(view)
         stamps = {stamp: general | parts for stamp, parts in by_time.items() if stamp is not None}
@@ -127,7 +127,7 @@ def _files(
         times[camera] = sorted({count for _, _, counts in views for count in counts})
         for scene, view, counts in views:
             for count in times[camera]:  # cameras whose times stand together have words at each: those nearest in time
-                parts = counts[min(counts, key=lambda known: (abs(known - count), known))]
+                parts = counts[min(counts, key=lambda other: (abs(other - count), other))]
                 captions[keys.key(scene.caption_name, view, count)] = {
                     part: parts.get(part, "") for part in CAPTION_KEYS
                 }

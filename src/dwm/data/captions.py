@@ -93,9 +93,9 @@ def find_caption_files(tree: Tree, version: str) -> list[CaptionFiles]:
     if tree.exists("captions.json"):
         return [read_caption_files(tree, "captions.json", "caption_times.json")]
     pairs = [match for name in tree.names("nuscenes_") if (match := PAIR.fullmatch(name))]
-    chosen = [match for match in pairs if match[1] == version] or pairs
+    matches = [match for match in pairs if match[1] == version] or pairs
     return [
-        read_caption_files(tree, match[0], f"nuscenes_{match[1]}_caption_v2_times_{match[2]}.json") for match in chosen
+        read_caption_files(tree, match[0], f"nuscenes_{match[1]}_caption_v2_times_{match[2]}.json") for match in matches
     ]
 
 

@@ -29,12 +29,12 @@ def picture_keys(clip: Clip, label: str = "") -> Int[np.ndarray, "t v 2"]:
 
     `label` tells data sets apart whose scenes have the same names and times.
     """
-    named = [
+    names = [
         key_of(f"{label}|{clip.scene}|{view}|{time!r}")
         for row in clip.times.tolist()
         for view, time in zip(clip.views, row, strict=True)
     ]
-    return as_keys(named).reshape(*clip.times.shape, 2)
+    return as_keys(names).reshape(*clip.times.shape, 2)
 
 
 def window_keys(keys: Int[np.ndarray, "t v 2"]) -> Int[np.ndarray, "v 2"]:

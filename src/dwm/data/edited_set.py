@@ -167,8 +167,8 @@ def write_tables_of(
     copy_files(dataset.tables.tree, sweeps["file"], folder)
     if edits.scenery:
         cameras, boxes = _edited_rows(parts, cameras, boxes, neutral["instants"], edits)
-    used = pc.unique(pa.concat_tables([cameras, sweeps])["sensor"])
-    neutral["sensors"] = _with_size(_where(sensors, "token", used), cameras, size)
+    sensor_tokens = pc.unique(pa.concat_tables([cameras, sweeps])["sensor"])
+    neutral["sensors"] = _with_size(_where(sensors, "token", sensor_tokens), cameras, size)
     neutral["frames"], neutral["boxes"] = pa.concat_tables([_of_size(cameras, size), sweeps]), boxes
     tables = relations(neutral, dataset.tables.source.called)
     maps = []
@@ -270,13 +270,13 @@ def _with_instants(
     )
     stamps = [times[name] if name else clip.times[frame, 0] for frame, name in enumerate(of_frame)]
     annotated = [_boxes_of(by_instant.get(name, [])) if name else None for name in of_frame]
-    known = clip.boxes or ((None,) * len(clip.views),) * clip.length
+    rows = clip.boxes or ((None,) * len(clip.views),) * clip.length
     return replace(
         clip,
         rig=Rig((*rig.names, "annotated"), inner, outer, sizes),
         times=np.column_stack([clip.times, stamps]),
         world_from_ego=np.concatenate([clip.world_from_ego, clip.world_from_ego[:, :1]], 1),
-        boxes=tuple((*row, boxes) for row, boxes in zip(known, annotated, strict=True)),
+        boxes=tuple((*row, boxes) for row, boxes in zip(rows, annotated, strict=True)),
         captions=None,
         pictures=None,
     )

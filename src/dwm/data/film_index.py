@@ -21,12 +21,12 @@ WITH_TIMES = ("mov", "matroska")
 class FilmIndex:
     """The pictures of a film's first video stream.
 
-    shown: the packet of each picture, in the order of display. places: byte position and stamp of each packet; None where
+    display_order: the packet of each picture, in the order of display. places: byte position and stamp of each packet; None where
     these do not tell them apart, and only decoding from the start will do. keys: (picture, packet) of those that need no
     others and after which every picture shown later can be decoded, rising.
     """
 
-    shown: tuple[int, ...]
+    display_order: tuple[int, ...]
     numbers: dict[int, int]
     packet_at: dict[tuple[int, int | None], int] | None
     stamps: tuple[int | None, ...]
@@ -44,24 +44,24 @@ class FilmIndex:
         is_key = [packet.is_keyframe for packet in packets]
         if _times_tell(container, stream, packets):
             visible = [i for i, packet in enumerate(packets) if not packet.is_discard]
-            shown = sorted(visible, key=lambda i: packets[i].pts)
+            display_order = sorted(visible, key=lambda i: packets[i].pts)
             distinct = True
         else:
-            shown = [packet for packet, _ in _decode(_counted(open_again()))]
-            distinct = len(set(shown)) == len(shown)
-        numbers = {packet: number for number, packet in enumerate(shown)}
+            display_order = [packet for packet, _ in _decode(_counted(open_again()))]
+            distinct = len(set(display_order)) == len(display_order)
+        numbers = {packet: number for number, packet in enumerate(display_order)}
         packet_numbers = dict(zip(identities, range(len(packets)), strict=True))
         return cls(
-            tuple(shown),
+            tuple(display_order),
             numbers,
             packet_numbers if distinct and len(packet_numbers) == len(packets) else None,
             tuple(packet.pts if packet.dts is None else packet.dts for packet in packets),
-            _ways_in(shown, is_key),
+            _ways_in(display_order, is_key),
         )
 
     @property
     def count(self) -> int:
-        return len(self.shown)
+        return len(self.display_order)
 
     def pictures(self, container: Any) -> Iterator[tuple[int, Any]]:
         """Numbers and pictures of a container that stands at its start."""
@@ -121,17 +121,17 @@ def _is_progressive(codec: Any) -> bool:
     return str(getattr(codec, "field_order", "progressive")).rpartition(".")[2] in ("progressive", "unknown", "0", "1")
 
 
-def _ways_in(shown: list[int], is_key: list[bool]) -> tuple[tuple[int, int], ...]:
+def _ways_in(display_order: list[int], is_key: list[bool]) -> tuple[tuple[int, int], ...]:
     """(picture, packet) of key pictures that all later pictures follow in the film too.
 
     A picture may be shown after a key one and yet stand before it in the film only where the stamps are odd: such a key is
     no way in.
     """
     ways, latest_first = [], len(is_key)
-    for number in range(len(shown) - 1, -1, -1):
-        latest_first = min(latest_first, shown[number])
-        if is_key[shown[number]] and shown[number] == latest_first:
-            ways.append((number, shown[number]))
+    for number in range(len(display_order) - 1, -1, -1):
+        latest_first = min(latest_first, display_order[number])
+        if is_key[display_order[number]] and display_order[number] == latest_first:
+            ways.append((number, display_order[number]))
     return tuple(reversed(ways))
 
 

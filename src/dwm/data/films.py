@@ -128,11 +128,11 @@ class _Film:
         ahead = 0 <= number - self.next_picture <= AHEAD
         for attempt in ([self._go_on] if ahead else []) + [self._seek, self._start_again]:
             attempt(number)
-            for shown, frame in self.frames:
-                self.next_picture = shown + 1
-                if shown == number:
+            for position, frame in self.frames:
+                self.next_picture = position + 1
+                if position == number:
                     return frame.to_ndarray(format="rgb24")
-                if shown > number:
+                if position > number:
                     break
         raise DwmError(f"{self.name}: ends before its picture {number}; write the film again")
 

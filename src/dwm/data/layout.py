@@ -140,10 +140,10 @@ def _clip_depth(edges: Float[np.ndarray, "n 2 3"], colors: UInt8[np.ndarray, "n 
         edges, colors = edges[keep], colors[keep]
         for plane, beyond in ((NEAR, edges[..., 2] < NEAR), (far, edges[..., 2] > far)):
             for end in (0, 1):
-                cut = np.flatnonzero(beyond[:, end])
-                cut_ends, other_ends = edges[cut, end], edges[cut, 1 - end]
+                crossing = np.flatnonzero(beyond[:, end])
+                cut_ends, other_ends = edges[crossing, end], edges[crossing, 1 - end]
                 share = (plane - cut_ends[:, 2]) / (other_ends[:, 2] - cut_ends[:, 2])
-                edges[cut, end] = cut_ends + share[:, None] * (other_ends - cut_ends)
+                edges[crossing, end] = cut_ends + share[:, None] * (other_ends - cut_ends)
     return _Lines((edges[..., :2] / edges[..., 2:]).reshape(-1, 4), colors)
 
 

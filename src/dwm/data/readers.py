@@ -124,11 +124,11 @@ class WindowReader:
         clip = self.windows[index]
         if clip.pictures is None:
             raise DwmError(f"{where(clip)}: has no pictures to encode")
-        said = clip.captions
+        captions = clip.captions
         return Material(
             picture_keys(clip, self.label),
             clip.pictures.load,
-            lambda: [] if said is None else variants(said, self.words),
+            lambda: [] if captions is None else variants(captions, self.words),
             where(clip),
         )
 

@@ -37,8 +37,8 @@ class SideBySide:
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        chosen = self.order[index * self.views : (index + 1) * self.views]
-        return side_by_side([self.source[number] for number in chosen])
+        numbers = self.order[index * self.views : (index + 1) * self.views]
+        return side_by_side([self.source[number] for number in numbers])
 
 
 def side_by_side(clips: Sequence[Clip]) -> Clip:
@@ -53,7 +53,7 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
                 f"{clip.scene}: {clip.length} frames at {clip.fps:g} a second of {len(clip.views)} views cannot stand beside "
                 f"{first.length} at {first.fps:g} of one"
             )
-    said = [clip.captions for clip in clips]
+    captions = [clip.captions for clip in clips]
     return Clip(
         scene="+".join(f"{clip.scene}@{int(clip.times[0, 0])}" for clip in clips),
         fps=first.fps,
@@ -62,7 +62,7 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
         world_from_ego=np.concatenate([clip.world_from_ego for clip in clips], 1),
         pictures=Beside(tuple(clip.pictures for clip in clips if clip.pictures is not None)),
         crossview_mask=np.eye(len(clips), dtype=bool),
-        captions=None if None in said else tuple(sum(row, ()) for row in zip(*filter(None, said), strict=True)),
+        captions=None if None in captions else tuple(sum(row, ()) for row in zip(*filter(None, captions), strict=True)),
     )
 
 

@@ -80,16 +80,16 @@ class PackageSweeps:
     def windows(self) -> list[tuple[float, list[int]]]:
         """(frames a second, numbers of the frames). Raises DwmError where there is none."""
         stamps = np.array([instant.timestamp * 1e6 for instant in self.instants])
-        found = [
+        windows = [
             (fps, window[:, 0].tolist())
             for fps, stride in self.rates
             for window in frame_windows([stamps], [np.ones(len(stamps), bool)], self.length, fps, stride, check=False)
         ]
-        if not found:
+        if not windows:
             raise DwmError(
                 f"{self.path}: its {len(stamps)} frames hold no window of {self.length}; ask for fewer frames"
             )
-        return found
+        return windows
 
     def read(self, index: int, frames: slice = slice(None), generator: torch.Generator | None = None) -> ClipBatch:
         fps, numbers = self.windows[index]

@@ -124,8 +124,8 @@ def _sweep(
 
 def _pictures(clip: Clip, draw: Draw, preparation: SweepPreparation) -> Tensor:
     """(1, t, 3, H, W) bytes."""
-    drawn = [draw(clip, frame, preparation.birdseye) for frame in range(clip.length)]
-    return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)[None].contiguous()
+    pictures = [draw(clip, frame, preparation.birdseye) for frame in range(clip.length)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)[None].contiguous()
 
 
 def _warn_of_jumps(track: LidarTrack, where: str) -> None:

@@ -3,7 +3,7 @@
 from dwm.devices.attention import attention, rms_norm
 from dwm.devices.compiling import Compiler, compile_blocks
 from dwm.devices.copies import send, send_numbers, send_together
-from dwm.devices.gelu import has_gelu_kernel, linear_geglu, linear_gelu
+from dwm.devices.linear import has_linear_kernel, linear, linear_geglu, linear_gelu
 from dwm.devices.machine import (
     autocast,
     default_dtype,
@@ -37,7 +37,8 @@ __all__ = [
     "full_float32",
     "group_backend",
     "has_fused_adamw",
-    "has_gelu_kernel",
+    "has_linear_kernel",
+    "linear",
     "linear_geglu",
     "linear_gelu",
     "mark",

@@ -54,6 +54,10 @@ class NoiseProcess(Protocol):
         """Places in the schedule, one per clip (b) or frame (b, t). Each kind uses one of the two generators."""
         ...
 
+    def places(self, left: Float[Tensor, "*s"]) -> Tensor:
+        """Places in the schedule by the share (0, 1] of the way from noise to pictures that is left."""
+        ...
+
     def add(self, latents: Latents, noise: Latents, positions: Shaped[Tensor, "b *t"]) -> Noisy:
         """Noisy latents at these places, and what the network shall answer."""
         ...
@@ -76,6 +80,9 @@ class Flow:
         """Places in [0, 1], 0 being pure noise; from `others`."""
         return draw_positions(shape, self.times, others)
 
+    def places(self, left: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        return 1 - left
+
     def add(self, latents: Latents, noise: Latents, positions: Float[Tensor, "b *t"]) -> Noisy:
         table = training_sigmas(self.shift, latents.device)
         sigma = per_picture(sigmas_at(positions, table), latents)
@@ -97,6 +104,9 @@ class FlowGrid:
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Indices from 0 (pure noise) to steps − 1, all alike; from `others`."""
         return torch.randint(self.steps, shape, generator=others)
+
+    def places(self, left: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+        return self.steps - (left * self.steps).ceil().long().clamp(1, self.steps)
 
     def add(self, latents: Latents, noise: Latents, positions: Int[Tensor, "b *t"]) -> Noisy:
         sigma = level(per_picture(send(positions, latents.device), latents), self.steps, self.shift)
@@ -127,6 +137,9 @@ class Ddpm:
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, others: torch.Generator) -> Tensor:
         """Integer times; from `generator`."""
         return torch.randint(len(self.alphas), shape, generator=generator)
+
+    def places(self, left: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+        return ((left * len(self.alphas)).ceil().long() - 1).clamp(0, len(self.alphas) - 1)
 
     def add(self, latents: Latents, noise: Latents, positions: Shaped[Tensor, "b *t"]) -> Noisy:
         if latents.device not in self._sent:

@@ -159,8 +159,8 @@ def _weights(name: str) -> Iterator[Check]:
         return
     sizes = ", ".join(f"{width}x{height}" for width, height in card.sizes)
     also = "" if card.fast is None else f", and a network for {card.fast.num_inference_steps} steps"
-    held = f"{name}: {counts[0] / 1e6:.1f} M parameters, {sizes}, up to {card.window} frames{also}"
-    yield Check("weights", State.good, held)
+    summary = f"{name}: {counts[0] / 1e6:.1f} M parameters, {sizes}, up to {card.window} frames{also}"
+    yield Check("weights", State.good, summary)
 
 
 def _base_model(folder: Path) -> Iterator[Check]:

@@ -38,11 +38,11 @@ def box_cells(clip: Clip, frame: int, view: int) -> Int[np.ndarray, "h w"]:
 def _hulls(camera: Camera, boxes: Boxes) -> list[tuple[Polygon, int]]:
     """The outlines of boxes in the picture of the segmenter's size, the farthest first."""
     corners = box_corners(boxes.center, boxes.size, boxes.rotation)
-    seen = camera.see(corners)
+    projection = camera.see(corners)
     scale = np.array(SIZE) / np.array(camera.size)
     hulls = []
-    for number in np.argsort(-seen[..., 2].mean(1)):
-        points, kind = seen[number], class_of(boxes.category[number])
+    for number in np.argsort(-projection[..., 2].mean(1)):
+        points, kind = projection[number], class_of(boxes.category[number])
         if kind == NOTHING or points[:, 2].min() < NEAR or points[:, 2].mean() > FARTHEST:
             continue
         hull = MultiPoint(points[:, :2] / points[:, 2:] * scale).convex_hull

@@ -11,7 +11,7 @@ import torch
 from dwm.evaluation.box_cells import box_cells
 from dwm.evaluation.details import mean
 from dwm.evaluation.networks.segmenter import NOTHING, Segmenter
-from dwm.evaluation.score import Kept, Pair, Values
+from dwm.evaluation.score import Pair, Statistics, Values
 from dwm.report import ScoreLine
 from dwm.report.video import spread_frames
 
@@ -50,41 +50,41 @@ class BoxPixelsScore:
     def __init__(self, network: Segmenter) -> None:
         self._network = network
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         frames = spread_frames(pair.real.length, FRAMES)
         views = len(pair.real.views)
         cells = np.stack([[box_cells(pair.clip, frame, view) for view in range(views)] for frame in frames])
         boxes = torch.from_numpy(cells)
         inside = boxes != NOTHING
-        kept = {"boxes": _by_view(inside), "empty": _by_view(~inside)}
+        statistics = {"boxes": _by_view(inside), "empty": _by_view(~inside)}
         device = next(self._network.parameters()).device
         for side, video in (("generated", pair.generated), ("real", pair.real)):
-            named = self._network.classes(video.frames[0, frames].flatten(0, 1).to(device)).cpu().view_as(boxes)
-            kept[side] = _by_view(inside & (named == boxes))
-            kept[f"{side}_stray"] = _by_view(~inside & (named != NOTHING))
-        return kept
+            classes = self._network.classes(video.frames[0, frames].flatten(0, 1).to(device)).cpu().view_as(boxes)
+            statistics[side] = _by_view(inside & (classes == boxes))
+            statistics[f"{side}_stray"] = _by_view(~inside & (classes != NOTHING))
+        return statistics
 
-    def result(self, kept: Sequence[Kept]) -> BoxPixels:
+    def result(self, statistics: Sequence[Statistics]) -> BoxPixels:
         def share(part: str, whole: str) -> float:
-            return mean(_shares(kept, part, whole).clips)
+            return mean(_shares(statistics, part, whole).clips)
 
         return BoxPixels(
             share("generated", "boxes"),
             share("real", "boxes"),
             share("generated_stray", "empty"),
             share("real_stray", "empty"),
-            len(kept),
+            len(statistics),
         )
 
-    def values(self, kept: Sequence[Kept]) -> Values:
-        return _shares(kept, "generated", "boxes")
+    def values(self, statistics: Sequence[Statistics]) -> Values:
+        return _shares(statistics, "generated", "boxes")
 
 
 def _by_view(cells: torch.Tensor) -> torch.Tensor:
     return cells.sum(dim=(0, 2, 3)).float()
 
 
-def _shares(kept: Sequence[Kept], part: str, whole: str) -> Values:
+def _shares(statistics: Sequence[Statistics], part: str, whole: str) -> Values:
     """Not a number where a clip or view has no such cells."""
-    parts, wholes = (torch.stack([clip[name] for clip in kept]).double() for name in (part, whole))
+    parts, wholes = (torch.stack([clip[name] for clip in statistics]).double() for name in (part, whole))
     return Values((parts.sum(dim=1) / wholes.sum(dim=1)).numpy(), (parts / wholes).numpy())

@@ -13,7 +13,7 @@ from dwm.clip import Clip
 from dwm.errors import DwmError
 from dwm.evaluation.intervals import Interval, interval_of_mean, interval_of_set
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.score import Kept, PerClip, Score
+from dwm.evaluation.score import PerClip, Score, Statistics
 from dwm.evaluation.words import conditions_of
 
 
@@ -21,7 +21,7 @@ from dwm.evaluation.words import conditions_of
 class OfSets(Protocol):
     """A score of whole sets that has its headline alone in a quick way."""
 
-    def headline(self, kept: Sequence[Kept]) -> float: ...
+    def headline(self, statistics: Sequence[Statistics]) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -36,45 +36,50 @@ class Detail:
 
 
 def details_of(
-    scores: Mapping[str, Score], kept: Mapping[str, Sequence[Kept]], clips: Sequence[Clip], options: EvaluationOptions
+    scores: Mapping[str, Score],
+    statistics: Mapping[str, Sequence[Statistics]],
+    clips: Sequence[Clip],
+    options: EvaluationOptions,
 ) -> dict[str, Detail]:
     """The details of every score over the clips that it looked at."""
-    return {name: _detail(score, kept[name], clips, options) for name, score in scores.items()}
+    return {name: _detail(score, statistics[name], clips, options) for name, score in scores.items()}
 
 
-def headline(score: Score, kept: Sequence[Kept]) -> float:
+def headline(score: Score, statistics: Sequence[Statistics]) -> float:
     """The score's one number over these clips."""
-    return score.headline(kept) if isinstance(score, OfSets) else score.result(kept).headline
+    return score.headline(statistics) if isinstance(score, OfSets) else score.result(statistics).headline
 
 
-def _detail(score: Score, kept: Sequence[Kept], clips: Sequence[Clip], options: EvaluationOptions) -> Detail:
+def _detail(
+    score: Score, statistics: Sequence[Statistics], clips: Sequence[Clip], options: EvaluationOptions
+) -> Detail:
     if isinstance(score, PerClip):
-        values = score.values(kept)
-        known = np.flatnonzero(np.isfinite(values.clips))
+        values = score.values(statistics)
+        finite = np.flatnonzero(np.isfinite(values.clips))
         return Detail(
             mean(values.clips),
-            interval_of_mean(values.clips[known]),
+            interval_of_mean(values.clips[finite]),
             tuple(values.clips.tolist()),
             None if values.views is None else _by_view(values.views, clips[0].views),
             _by_condition(values.clips, clips),
         )
 
-    features = [dict(clip) for clip in kept]  # in memory: they are looked at again and again
+    features = [dict(clip) for clip in statistics]  # in memory: they are looked at again and again
 
-    def of_clips(chosen: np.ndarray) -> float:
-        return headline(score, [features[number] for number in chosen])
+    def of_clips(numbers: np.ndarray) -> float:
+        return headline(score, [features[number] for number in numbers])
 
-    whole = score.result(kept).headline
+    whole = score.result(statistics).headline
     try:
-        return Detail(whole, interval_of_set(whole, of_clips, len(kept), options.draws))
+        return Detail(whole, interval_of_set(whole, of_clips, len(statistics), options.draws))
     except DwmError:  # half of the clips have too few samples
         return Detail(whole)
 
 
 def mean(values: Float[np.ndarray, "*n"]) -> float:
     """The mean of what is a number; not a number where nothing is."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _by_view(values: Float[np.ndarray, "n v"], views: Sequence[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dwm.evaluation.features import FeatureExtractor
-from dwm.evaluation.score import Kept, Pair
+from dwm.evaluation.score import Pair, Statistics
 
 GENERATED, REAL = "generated", "real"
 
@@ -20,10 +20,10 @@ class FeatureScore:
     def __init__(self, features: FeatureExtractor) -> None:
         self._features = features
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         return {GENERATED: self._features(pair.generated), REAL: self._features(pair.real)}
 
 
-def features_of(kept: Sequence[Kept], side: str) -> Float[Tensor, "n d"]:
+def features_of(statistics: Sequence[Statistics], side: str) -> Float[Tensor, "n d"]:
     """One side's features of all clips, one after another."""
-    return torch.cat([clip[side] for clip in kept])
+    return torch.cat([clip[side] for clip in statistics])

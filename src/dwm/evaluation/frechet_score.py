@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_of
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.frechet import FeatureSums, frechet_distance, sample_distance
-from dwm.evaluation.score import Kept
+from dwm.evaluation.score import Statistics
 from dwm.report import ScoreLine
 
 
@@ -54,11 +54,11 @@ class FrechetScore(FeatureScore, Generic[Kind]):
         super().__init__(features)
         self._width = features.width
 
-    def result(self, kept: Sequence[Kept]) -> Kind:
+    def result(self, statistics: Sequence[Statistics]) -> Kind:
         """Raises DwmError where a side has fewer than two samples."""
         empty = FeatureSums.empty(self._width)
         generated, halves = empty, [empty, empty]
-        for number, clip in enumerate(kept):
+        for number, clip in enumerate(statistics):
             generated = generated.with_features(clip[GENERATED])
             halves[number % 2] = halves[number % 2].with_features(clip[REAL])
         first, second = halves
@@ -69,6 +69,6 @@ class FrechetScore(FeatureScore, Generic[Kind]):
         distance = frechet_distance(generated.gaussian(), real.gaussian())
         return self.kind(distance, generated.count, real.count, apart)
 
-    def headline(self, kept: Sequence[Kept]) -> float:
+    def headline(self, statistics: Sequence[Statistics]) -> float:
         """The distance alone, quickly where there are fewer samples than features."""
-        return sample_distance(features_of(kept, GENERATED), features_of(kept, REAL))
+        return sample_distance(features_of(statistics, GENERATED), features_of(statistics, REAL))

@@ -16,7 +16,7 @@ from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.frechet import sample_distance
 from dwm.evaluation.kernel_distance import kernel_distance
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.score import Kept, Pair
+from dwm.evaluation.score import Pair, Statistics
 from dwm.report import ScoreLine
 
 
@@ -65,24 +65,24 @@ class ImagenetFidScore(FeatureScore):
         super().__init__(features)
         self._options = options
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         """Raises DwmError where the sides' sizes differ."""
         refuse_unlike(SetFacts(pair.generated.size), SetFacts(pair.real.size))
         return {**super().keep(pair), "size": torch.tensor(pair.generated.size)}
 
-    def result(self, kept: Sequence[Kept]) -> ImagenetFid:
+    def result(self, statistics: Sequence[Statistics]) -> ImagenetFid:
         """Raises DwmError where clips differ in size or a side has fewer than two pictures."""
-        first, *others = [tuple(clip["size"].tolist()) for clip in kept]
+        first, *others = [tuple(clip["size"].tolist()) for clip in statistics]
         for size in others:
             refuse_unlike(SetFacts(size), SetFacts(first))
-        generated, real = (features_of(kept, side) for side in (GENERATED, REAL))
+        generated, real = (features_of(statistics, side) for side in (GENERATED, REAL))
         kernel = kernel_distance(generated, real, self._options.kid_subsets, self._options.kid_subset_size)
         distance = sample_distance(generated, real)
         return ImagenetFid(distance, kernel.mean, kernel.deviation, len(generated), len(real), first)
 
-    def headline(self, kept: Sequence[Kept]) -> float:
+    def headline(self, statistics: Sequence[Statistics]) -> float:
         """The Fréchet distance alone."""
-        return sample_distance(features_of(kept, GENERATED), features_of(kept, REAL))
+        return sample_distance(features_of(statistics, GENERATED), features_of(statistics, REAL))
 
 
 def refuse_unlike(generated: SetFacts, real: SetFacts) -> None:

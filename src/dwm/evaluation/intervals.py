@@ -52,8 +52,8 @@ def interval_of_mean(values: Float[np.ndarray, "n"]) -> Interval | None:
     """Bootstrap percentiles of the mean; None for fewer than four clips."""
     if len(values) < FEWEST:
         return None
-    chosen = np.random.default_rng(SEED).integers(len(values), size=(DRAWS, len(values)))
-    low, high = np.quantile(values[chosen].mean(axis=1), [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    resamples = np.random.default_rng(SEED).integers(len(values), size=(DRAWS, len(values)))
+    low, high = np.quantile(values[resamples].mean(axis=1), [(1 - SHARE) / 2, (1 + SHARE) / 2])
     return Interval(float(low), float(high))
 
 

@@ -9,7 +9,7 @@ from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.kernel_distance import kernel_distance, whole_distance
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.score import Kept
+from dwm.evaluation.score import Statistics
 from dwm.report import ScoreLine
 
 
@@ -42,12 +42,12 @@ class KidScore(FeatureScore):
         super().__init__(features)
         self._options = options
 
-    def result(self, kept: Sequence[Kept]) -> Kid:
+    def result(self, statistics: Sequence[Statistics]) -> Kid:
         """Raises DwmError where a side has fewer than two pictures."""
-        generated, real = (features_of(kept, side) for side in (GENERATED, REAL))
+        generated, real = (features_of(statistics, side) for side in (GENERATED, REAL))
         kernel = kernel_distance(generated, real, self._options.kid_subsets, self._options.kid_subset_size)
         return Kid(kernel.mean, kernel.deviation, kernel.subsets, kernel.subset_size, len(generated), len(real))
 
-    def headline(self, kept: Sequence[Kept]) -> float:
+    def headline(self, statistics: Sequence[Statistics]) -> float:
         """The distance over all pictures at once."""
-        return whole_distance(features_of(kept, GENERATED), features_of(kept, REAL))
+        return whole_distance(features_of(statistics, GENERATED), features_of(statistics, REAL))

@@ -19,7 +19,7 @@ from dwm.errors import DwmError
 from dwm.evaluation.details import Detail, details_of
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.options import EvaluationOptions
-from dwm.evaluation.score import AsksForVersions, Kept, Pair, Plan, Result, Score, TakesCandidates, Tools
+from dwm.evaluation.score import AsksForVersions, Pair, Plan, Result, Score, Statistics, TakesCandidates, Tools
 from dwm.evaluation.table import known_scores
 from dwm.progress import note, track
 from dwm.report import ScoreLine, Video, real_video
@@ -145,7 +145,7 @@ class Look:
     """What the scores keep of one clip, by score; nothing where its pictures were not numbers (`left_out` says so)."""
 
     size: tuple[int, int]
-    kept: Mapping[str, Kept] = field(default_factory=dict)
+    statistics: Mapping[str, Statistics] = field(default_factory=dict)
     left_out: str = ""
 
 
@@ -162,7 +162,7 @@ def look_at(
     # already, is not made twice.
     if clip.captions is not None:
         videos[repr(clip.captions)] = generated
-    kept: dict[str, Kept] = {}
+    statistics: dict[str, Statistics] = {}
     for name, score in scores.items():
         versions = []
         for other in score.versions(clip) if isinstance(score, AsksForVersions) else ():
@@ -172,8 +172,8 @@ def look_at(
             versions.append(videos[key])
         if left_out := broken(clip, "re-prompted", versions):
             return Look(generated.size, left_out=left_out), pair
-        kept[name] = score.keep(replace(pair, versions=tuple(versions)))
-    return Look(generated.size, kept), pair
+        statistics[name] = score.keep(replace(pair, versions=tuple(versions)))
+    return Look(generated.size, statistics), pair
 
 
 def add_candidates(scores: Mapping[str, Score], candidates: Sequence[Clip], size: tuple[int, int]) -> None:
@@ -196,13 +196,13 @@ def summed_up(
     for clip, look in zip(clips, looks, strict=True):
         require_size(clip, look, looks[0])
     left_out = tuple(look.left_out for look in looks if look.left_out)
-    chosen = [number for number, look in enumerate(looks) if not look.left_out]
-    if not chosen:
+    numbers = [number for number, look in enumerate(looks) if not look.left_out]
+    if not numbers:
         raise DwmError(f"evaluate: nothing can be scored: {left_out[0]}")
-    kept = {name: [looks[number].kept[name] for number in chosen] for name in scores}
-    results: dict[str, Result] = {name: score.result(kept[name]) for name, score in scores.items()}
-    details = details_of(scores, kept, [clips[number] for number in chosen], options)
-    return Scores(len(looks), seconds, results, left_out, missing or {}, details, tuple(chosen))
+    statistics = {name: [looks[number].statistics[name] for number in numbers] for name in scores}
+    results: dict[str, Result] = {name: score.result(statistics[name]) for name, score in scores.items()}
+    details = details_of(scores, statistics, [clips[number] for number in numbers], options)
+    return Scores(len(looks), seconds, results, left_out, missing or {}, details, tuple(numbers))
 
 
 def require_size(clip: Clip, look: Look, first: Look) -> None:

@@ -65,8 +65,8 @@ class EvaluationOptions(Options):
 
     @field_validator("scores", "optional")
     @classmethod
-    def _known(cls, names: tuple[str, ...], _: Any) -> tuple[str, ...]:
+    def _check_names(cls, names: tuple[str, ...], _: Any) -> tuple[str, ...]:
         for name in names:
-            if name not in (*DEFAULT_SCORES, *DEFAULT_OPTIONAL) and name not in (known := score_names()):
-                raise ValueError(f"score {name} is not known{nearest(name, known)}; known: {', '.join(known)}")
+            if name not in (*DEFAULT_SCORES, *DEFAULT_OPTIONAL) and name not in (choices := score_names()):
+                raise ValueError(f"score {name} is not known{nearest(name, choices)}; known: {', '.join(choices)}")
         return tuple(dict.fromkeys(names))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dwm.evaluation.feature_sets import GENERATED, REAL, FeatureScore, features_of
 from dwm.evaluation.features import FeatureExtractor
 from dwm.evaluation.precision_recall import precision_recall
-from dwm.evaluation.score import Kept
+from dwm.evaluation.score import Statistics
 from dwm.report import ScoreLine
 
 
@@ -38,9 +38,9 @@ class PrecisionRecallScore(FeatureScore):
         super().__init__(features)
         self._neighbours = neighbours
 
-    def result(self, kept: Sequence[Kept]) -> PrecisionRecallResult:
+    def result(self, statistics: Sequence[Statistics]) -> PrecisionRecallResult:
         """Raises DwmError where a side has no more pictures than neighbours are asked for."""
-        generated, real = (features_of(kept, side) for side in (GENERATED, REAL))
+        generated, real = (features_of(statistics, side) for side in (GENERATED, REAL))
         shares = precision_recall(generated, real, self._neighbours)
         return PrecisionRecallResult(
             shares.precision, shares.recall, shares.f_score, self._neighbours, len(generated), len(real)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm.errors import DwmError
-from dwm.evaluation.score import Kept, Pair, Values
+from dwm.evaluation.score import Pair, Statistics, Values
 from dwm.report import ScoreLine, Video
 
 THUMBNAIL = (28, 16)
@@ -57,19 +57,19 @@ class RetrievalScore:
     def __init__(self) -> None:
         self._candidates: list[Tensor] = []
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         return {"generated": thumbnails(pair.generated), "real": thumbnails(pair.real)}
 
     def add_candidate(self, real: Video) -> None:
         self._candidates.append(thumbnails(real))
 
-    def result(self, kept: Sequence[Kept]) -> Retrieval:
-        generated, real = (torch.cat([clip[side] for clip in kept]) for side in ("generated", "real"))
+    def result(self, statistics: Sequence[Statistics]) -> Retrieval:
+        generated, real = (torch.cat([clip[side] for clip in statistics]) for side in ("generated", "real"))
         return layout_retrieval(generated, torch.cat([real, *self._candidates]))
 
-    def values(self, kept: Sequence[Kept]) -> Values:
+    def values(self, statistics: Sequence[Statistics]) -> Values:
         """1 for a hit, else 0, by the ranks without colour."""
-        return Values(np.array([float(rank == 1) for rank in self.result(kept).ranks_without_colour]))
+        return Values(np.array([float(rank == 1) for rank in self.result(statistics).ranks_without_colour]))
 
 
 def thumbnails(video: Video, size: tuple[int, int] = THUMBNAIL) -> Thumbnails:

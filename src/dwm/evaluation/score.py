@@ -29,7 +29,7 @@ from dwm.report import ScoreLine, Video
 Network = TypeVar("Network", bound=nn.Module)
 
 
-Kept = Mapping[str, Tensor]
+Statistics = Mapping[str, Tensor]
 """What a score keeps of one clip, by name: features, sums or tiny pictures, never videos. It may lie in a file meanwhile."""
 
 
@@ -69,16 +69,16 @@ class Result(Protocol):
 class Score(Protocol):
     """Looks at clips one by one, in any order and process, and says what all that was kept comes to."""
 
-    def keep(self, pair: Pair) -> Kept: ...
+    def keep(self, pair: Pair) -> Statistics: ...
 
-    def result(self, kept: Sequence[Kept]) -> Result: ...
+    def result(self, statistics: Sequence[Statistics]) -> Result: ...
 
 
 @runtime_checkable
 class PerClip(Protocol):
     """A score whose headline is the mean of a number for each clip; without it a score is of the set as a whole."""
 
-    def values(self, kept: Sequence[Kept]) -> Values: ...
+    def values(self, statistics: Sequence[Statistics]) -> Values: ...
 
 
 @runtime_checkable
@@ -161,8 +161,8 @@ class Blind:
 
 def feature_paths(options: EvaluationOptions, name: str) -> tuple[Path | None, Path | None]:
     """The folder and the file that options name for a feature network."""
-    named = options.i3d_file if name == "i3d" else None
-    return (None if options.features is None else Path(options.features)), (None if named is None else Path(named))
+    path = options.i3d_file if name == "i3d" else None
+    return (None if options.features is None else Path(options.features)), (None if path is None else Path(path))
 
 
 class Memory:

@@ -45,7 +45,7 @@ class Sweep:
     grid: Float[Tensor, "k h w 2"]
     inside: Bool[Tensor, "k h w"]
 
-    def seen(self, pictures: Float[Tensor, "n c H W"]) -> Float[Tensor, "n k c h w"]:
+    def warp(self, pictures: Float[Tensor, "n c H W"]) -> Float[Tensor, "n k c h w"]:
         """Other pictures as this one's camera would see them at each depth."""
         k, (n, c) = len(self.grid), pictures.shape[:2]
         many = pictures[:, None].expand(n, k, *pictures.shape[1:]).flatten(0, 1)

@@ -73,7 +73,7 @@ class SweepScores:
 
     reaches: Sequence[float] = (30.0, 40.0)
     origin: Sequence[float] = (1.0, 0.0, 2.0)
-    _found: dict[str, list[float]] = field(default_factory=dict)
+    _values: dict[str, list[float]] = field(default_factory=dict)
     _sweeps: int = 0
 
     def add(
@@ -97,7 +97,7 @@ class SweepScores:
             self._keep("differing", float(differing(one_cells, other_cells)))
 
     def result(self) -> SweepResult:
-        means = {name: finite_mean(values) for name, values in self._found.items()}
+        means = {name: finite_mean(values) for name, values in self._values.items()}
         within = {name.partition("/")[2]: value for name, value in means.items() if name.startswith("chamfer/")}
         depth = {
             name: means.get(f"depth/{name}", math.nan)
@@ -125,7 +125,7 @@ class SweepScores:
             self._keep(f"depth/{name}", getattr(errors, name))
 
     def _keep(self, name: str, value: float) -> None:
-        self._found.setdefault(name, []).append(value)
+        self._values.setdefault(name, []).append(value)
 
 
 def _number(value: float) -> float | None:

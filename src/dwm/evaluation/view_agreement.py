@@ -17,7 +17,7 @@ from torch import Tensor
 from dwm.clip import Clip
 from dwm.evaluation.details import mean
 from dwm.evaluation.prompts import luma
-from dwm.evaluation.score import Kept, Pair, Values
+from dwm.evaluation.score import Pair, Statistics, Values
 from dwm.evaluation.sweep import Sweep, camera, correlation, patch_variance, shrunk, sweep
 from dwm.report import ScoreLine, Video
 from dwm.report.video import spread_frames
@@ -60,10 +60,10 @@ class ViewAgreement:
 class ViewAgreementScore:
     """Counts patches and hits by view; a pair of neighbours counts in both."""
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         sides = {"generated": shrunk(pair.generated), "real": shrunk(pair.real)}
         views = len(pair.real.views)
-        kept = {f"{side}_{what}": torch.zeros(views) for side in sides for what in ("hits", "patches")}
+        statistics = {f"{side}_{what}": torch.zeros(views) for side in sides for what in ("hits", "patches")}
         bright = {side: luma(video)[0].float() for side, video in sides.items()}
         size = sides["real"].size
         for frame in spread_frames(pair.real.length, FRAMES):
@@ -71,15 +71,17 @@ class ViewAgreementScore:
                 for overlap in overlaps(pair.clip, frame, one, size):
                     for side, pictures in bright.items():
                         hits, patches = overlap.hits(pictures[frame])
-                        kept[f"{side}_hits"][[one, overlap.other]] += hits
-                        kept[f"{side}_patches"][[one, overlap.other]] += patches
-        return kept
+                        statistics[f"{side}_hits"][[one, overlap.other]] += hits
+                        statistics[f"{side}_patches"][[one, overlap.other]] += patches
+        return statistics
 
-    def result(self, kept: Sequence[Kept]) -> ViewAgreement:
-        return ViewAgreement(mean(self.values(kept).clips), mean(_shares(kept, "real").clips), len(kept))
+    def result(self, statistics: Sequence[Statistics]) -> ViewAgreement:
+        return ViewAgreement(
+            mean(self.values(statistics).clips), mean(_shares(statistics, "real").clips), len(statistics)
+        )
 
-    def values(self, kept: Sequence[Kept]) -> Values:
-        return _shares(kept, "generated")
+    def values(self, statistics: Sequence[Statistics]) -> Values:
+        return _shares(statistics, "generated")
 
 
 @dataclass(frozen=True)
@@ -99,28 +101,28 @@ class Overlap:
         textured = self.shared & (patch_variance(own) > TEXTURE)
         if not textured.any():
             return 0.0, 0
-        seen = self.sweep.seen(pictures[[self.other, *self.others], None])[:, :, 0]
-        alike = correlation(own, seen)
+        candidates = self.sweep.warp(pictures[[self.other, *self.others], None])[:, :, 0]
+        alike = correlation(own, candidates)
         best = torch.where(self.sweep.inside, alike, -1.0).amax(dim=1)
-        found = (best[:1] > best[1:]).float().mean(dim=0)
-        return float(found[textured].sum()), int(textured.sum())
+        share = (best[:1] > best[1:]).float().mean(dim=0)
+        return float(share[textured].sum()), int(textured.sum())
 
 
 def overlaps(clip: Clip, frame: int, one: int, size: tuple[int, int]) -> list[Overlap]:
     """The strips of a view that later cameras see too, where there are also cameras that see nothing of it."""
     coarse = (size[0] // COARSE, size[1] // COARSE)
     views = [view for view in range(len(clip.views)) if view != one]
-    seen = {view: shared(sweep_of(clip, frame, one, view, coarse)) for view in views}
-    apart = tuple(view for view, mask in seen.items() if not mask.any())
+    masks = {view: shared(sweep_of(clip, frame, one, view, coarse)) for view in views}
+    apart = tuple(view for view, mask in masks.items() if not mask.any())
     apart = apart[:: max(1, len(apart) // OTHERS)][:OTHERS]
     strips = []
     for view in views:
-        if view < one or seen[view].float().mean() < LEAST or not apart:
+        if view < one or masks[view].float().mean() < LEAST or not apart:
             continue
         whole = sweep_of(clip, frame, one, view, size)
         mask = shared(whole)
-        used = mask.any(dim=0).nonzero().flatten()
-        columns = slice(max(0, int(used[0]) - MARGIN), int(used[-1]) + MARGIN + 1)
+        inside = mask.any(dim=0).nonzero().flatten()
+        columns = slice(max(0, int(inside[0]) - MARGIN), int(inside[-1]) + MARGIN + 1)
         part = Sweep(whole.grid[:, :, columns], whole.inside[:, :, columns])
         strips.append(Overlap(one, view, apart, columns, part, mask[:, columns]))
     return strips
@@ -140,6 +142,8 @@ def view_agreement(clip: Clip, video: Video) -> float:
     return float(_shares([ViewAgreementScore().keep(Pair(clip, video, video))], "generated").clips[0])
 
 
-def _shares(kept: Sequence[Kept], side: str) -> Values:
-    hits, patches = (torch.stack([clip[f"{side}_{what}"] for clip in kept]).double() for what in ("hits", "patches"))
+def _shares(statistics: Sequence[Statistics], side: str) -> Values:
+    hits, patches = (
+        torch.stack([clip[f"{side}_{what}"] for clip in statistics]).double() for what in ("hits", "patches")
+    )
     return Values((hits.sum(dim=1) / patches.sum(dim=1)).numpy(), (hits / patches).numpy())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dwm.clip import Clip
 from dwm.evaluation.details import mean
-from dwm.evaluation.score import Kept, Pair, Values
+from dwm.evaluation.score import Pair, Statistics, Values
 from dwm.evaluation.sweep import camera, patch_mean, shrunk, sweep
 from dwm.report import ScoreLine, Video
 from dwm.report.video import spread_frames
@@ -49,17 +49,17 @@ class WarpError:
 
 
 class WarpErrorScore:
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         return {
             "generated": warp_error(pair.clip, pair.generated).mean(dim=0),
             "real": warp_error(pair.clip, pair.real).mean(dim=0),
         }
 
-    def result(self, kept: Sequence[Kept]) -> WarpError:
-        return WarpError(mean(self.values(kept).clips), 2 ** mean(_logs(kept)), len(kept))
+    def result(self, statistics: Sequence[Statistics]) -> WarpError:
+        return WarpError(mean(self.values(statistics).clips), 2 ** mean(_logs(statistics)), len(statistics))
 
-    def values(self, kept: Sequence[Kept]) -> Values:
-        deviations = np.abs(_logs(kept))
+    def values(self, statistics: Sequence[Statistics]) -> Values:
+        deviations = np.abs(_logs(statistics))
         return Values(np.array([mean(row) for row in deviations]), deviations)
 
 
@@ -76,13 +76,15 @@ def warp_error(clip: Clip, video: Video) -> Float[Tensor, "k v"]:
 
 def _error(clip: Clip, pictures: Float[Tensor, "t 3 h w"], frame: int, view: int, size: tuple[int, int]) -> float:
     moved = sweep(camera(clip, frame, view, size), camera(clip, frame + 1, view, size), size)
-    again = moved.seen(pictures[frame + 1][None])[0]
+    again = moved.warp(pictures[frame + 1][None])[0]
     difference = patch_mean((again - pictures[frame]).abs().mean(dim=1))
     best = torch.where(moved.inside, difference, torch.inf).amin(dim=0)
     inside = moved.inside.any(dim=0)
     return float(best[inside].mean()) if inside.any() else float("nan")
 
 
-def _logs(kept: Sequence[Kept]) -> Float[np.ndarray, "n v"]:
-    generated, real = (torch.stack([clip[side] for clip in kept]).double().numpy() for side in ("generated", "real"))
+def _logs(statistics: Sequence[Statistics]) -> Float[np.ndarray, "n v"]:
+    generated, real = (
+        torch.stack([clip[side] for clip in statistics]).double().numpy() for side in ("generated", "real")
+    )
     return np.log2(np.maximum(generated, SMALLEST) / np.maximum(real, SMALLEST))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dwm.clip import Clip
 from dwm.evaluation.prompts import luma
-from dwm.evaluation.score import Kept, Pair, Values
+from dwm.evaluation.score import Pair, Statistics, Values
 from dwm.report import ScoreLine, Video
 
 DARKEST = 0.05
@@ -55,19 +55,19 @@ class WeatherScore:
     def versions(self, clip: Clip) -> tuple[Clip, ...]:
         return tuple(clip.with_words(weather=weather) for weather in self._weathers)
 
-    def keep(self, pair: Pair) -> Kept:
+    def keep(self, pair: Pair) -> Statistics:
         clear, rain, fog = pair.versions
         return {"colour": colour(rain) / colour(clear), "edges": edges(fog) / edges(clear)}
 
-    def result(self, kept: Sequence[Kept]) -> WeatherResponse:
-        ratios = {name: torch.cat([clip[name] for clip in kept]) for name in ("colour", "edges")}
+    def result(self, statistics: Sequence[Statistics]) -> WeatherResponse:
+        ratios = {name: torch.cat([clip[name] for clip in statistics]) for name in ("colour", "edges")}
         greyer, flatter = (int((values < 1).sum()) for values in ratios.values())
         means = (float(values.mean()) for values in ratios.values())
-        return WeatherResponse(greyer, flatter, len(kept), *means)
+        return WeatherResponse(greyer, flatter, len(statistics), *means)
 
-    def values(self, kept: Sequence[Kept]) -> Values:
+    def values(self, statistics: Sequence[Statistics]) -> Values:
         """The share of right answers of each clip: 0, a half or 1."""
-        return Values(np.array([float(clip["colour"] < 1) / 2 + float(clip["edges"] < 1) / 2 for clip in kept]))
+        return Values(np.array([float(clip["colour"] < 1) / 2 + float(clip["edges"] < 1) / 2 for clip in statistics]))
 
 
 def colour(video: Video) -> Float[Tensor, "b"]:

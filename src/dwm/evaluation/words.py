@@ -20,5 +20,5 @@ def conditions_of(clip: Clip) -> tuple[str, ...]:
     """The conditions of a clip's first caption; `day` where it says neither night nor dusk; none where it has no words."""
     if not clip.captions or not (text := clip.captions[0][0].text().lower()):
         return ()
-    named = tuple(name for name, words in CONDITIONS.items() if re.search(rf"\b({'|'.join(words)})", text))
-    return named if {"night", "dusk"} & set(named) else ("day", *named)
+    conditions = tuple(name for name, words in CONDITIONS.items() if re.search(rf"\b({'|'.join(words)})", text))
+    return conditions if {"night", "dusk"} & set(conditions) else ("day", *conditions)

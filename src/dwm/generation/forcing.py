@@ -43,13 +43,13 @@ def force_frames(
             start, head = start + 1, head - 1
             prepared = sampler.prepare(batch.frames_from(start, start + length), tuple(queue.shape))
         while progress[head] < steps:
-            queue = _advance(sampler, queue, progress, _setting_out(progress, steps, spacing), prepared, counter)
+            queue = _advance(sampler, queue, progress, setting_out(progress, steps, spacing), prepared, counter)
             counter += 1
         yield sampler.decode(queue[:, head : head + 1])[:, 0]
         head += 1
 
 
-def _setting_out(progress: list[int], steps: int, spacing: int) -> list[bool]:
+def setting_out(progress: list[int], steps: int, spacing: int) -> list[bool]:
     """Which frames move in this step: the unfinished whose predecessor is finished or at least `spacing` steps ahead."""
     return [
         done < steps and (j == 0 or progress[j - 1] == steps or progress[j - 1] - done >= spacing)

@@ -1,7 +1,7 @@
 """Video that is made while it is looked at: conditions go in frame by frame, pictures come out as soon as there are any.
 
-Weights that were trained for it stream; others roll out by short windows, whose first frames are the last ones made. Both hold a
-fixed number of frames however long it goes on.
+Weights that were trained for it stream, or draw in a queue behind what is finished; others roll out by short windows, whose first
+frames are the last ones made. All hold a fixed number of frames however long it goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dwm.base_models.text import TextEmbedding
 from dwm.checkpoints.card import Size, WeightsCard
 from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
+from dwm.generation.forcing import setting_out, spacing_of
 from dwm.generation.pipeline import DrivingPipeline
 from dwm.generation.sampler import Latents, Sampler, require_numbers
 from dwm.generation.streaming import Advance, Stream, advance_at_rest, joined
@@ -60,6 +61,48 @@ class StreamedVideo:
         return [] if picture is None else [_fetched(picture)]
 
 
+class QueuedVideo:
+    """A queue whose noise rises from frame to frame behind `finished` frames, which stay to be looked at: one picture for each
+    frame that comes in.
+
+    `alone`: as for windows. Raises DwmError where the steps do not divide among the frames that move.
+    """
+
+    def __init__(self, sampler: Sampler, length: int, finished: int, alone: bool) -> None:
+        self.sampler, self.length, self.finished, self.alone = sampler, length, finished, alone
+        self.spacing = spacing_of(sampler, length, finished)
+        self.frames: list[ClipBatch] = []
+        self.latents: Latents | None = None
+        self.progress: list[int] = []
+        self.delay, self.burst = 0 if alone else length - 1, 1
+        moving = length - finished
+        self.way = f"a queue of {moving} frames behind {finished} finished ones, one picture for each frame"
+
+    @torch.no_grad()
+    def send(self, frame: ClipBatch) -> list[Pictures]:
+        if frame.shape[1] != 1:
+            raise DwmError(f"live video takes one frame at a time, not {frame.shape[1]}")
+        fresh = self.sampler.noise(self.sampler.latent_shape(frame))
+        self.latents = fresh if self.latents is None else torch.cat([self.latents, fresh], 1)[:, -self.length :]
+        self.frames = [*self.frames, frame][-self.length :]
+        self.progress = [*self.progress, 0][-self.length :]
+        if self.alone and self.progress == [0]:
+            return self._finish(1)
+        return self._finish(self.finished + 1) if len(self.frames) == self.length else []
+
+    def _finish(self, count: int) -> list[Pictures]:
+        """Steps until the first `count` frames are finished; the pictures of those that were not before."""
+        sampler, steps = self.sampler, self.sampler.solver.steps
+        assert self.latents is not None
+        prepared = sampler.prepare(joined(self.frames), tuple(self.latents.shape))
+        head = self.progress.count(steps)
+        while self.progress[count - 1] < steps:
+            moving = setting_out(self.progress, steps, self.spacing)
+            self.latents = sampler.step_frames(self.latents, self.progress, moving, prepared, 0)
+            self.progress = [done + moves for done, moves in zip(self.progress, moving, strict=True)]
+        return list(_fetched(sampler.decode(self.latents[:, head:count])).unbind(1))
+
+
 class WindowedVideo:
     """Windows of `length` frames, the first `overlap` of which are the last that were made.
 
@@ -74,9 +117,7 @@ class WindowedVideo:
         self.history: list[ClipBatch] = []
         self.latents: Latents | None = None
         self.delay, self.burst = 0 if alone else length - 1, length - overlap
-        self.way = (
-            f"these weights cannot stream; rolled out by windows of {length} frames, {self.burst} new ones in each"
-        )
+        self.way = f"rolled out by windows of {length} frames, {self.burst} new ones in each"
 
     @torch.no_grad()
     def send(self, frame: ClipBatch) -> list[Pictures]:
@@ -121,8 +162,8 @@ def live_video(
 ) -> LiveVideo:
     """What makes video of frames that are sent one by one, from the noise of `seed`.
 
-    `overlap`: frames that each window takes over, where weights cannot stream (None: as the weights like it); more answer
-    sooner and cost more. Raises DwmError where the weights can do neither.
+    `overlap`: frames that each window takes over, which asks for windows where weights have a queue (None: as the weights like
+    it); more answer sooner and cost more. Raises DwmError where the weights can do neither.
     """
     card = pipe.card
     if size is None and not card.sizes:
@@ -134,6 +175,8 @@ def live_video(
     if card.sampling.style != "windows":
         length = card.window or sampler.solver.steps
         return StreamedVideo(sampler, length, card.sampling.text_every, pipe.conventions.advance)
+    if card.queue is not None and overlap is None:
+        return QueuedVideo(sampler, card.queue.length, card.queue.finished, 1 in card.lengths)
     return _windowed(sampler, card, overlap)
 
 
@@ -150,7 +193,10 @@ def _windowed(sampler: Sampler, card: WeightsCard, overlap: int | None) -> Windo
             f"{card.name or 'the weights'}: know windows of {', '.join(map(str, card.lengths))} frames, none longer than the "
             f"{overlap} that are taken over; there is no video to drive in"
         )
-    return WindowedVideo(sampler, length, overlap, not card.lengths or 1 in card.lengths)
+    video = WindowedVideo(sampler, length, overlap, not card.lengths or 1 in card.lengths)
+    if card.queue is None:
+        video.way = f"these weights cannot stream; {video.way}"
+    return video
 
 
 def _fetched(pictures: Float[Tensor, "b *t v 3 H W"]) -> Float[Tensor, "b *t v 3 H W"]:

@@ -22,11 +22,12 @@ class ExtraBlock(nn.Module):
         inner = width if inner is None else inner
         self.adds = inner == width
         self.norm_in = nn.LayerNorm(width)
-        self.ff_in = use_our_kernels(FeedForward(width, dim_out=inner, activation_fn="geglu"))
+        self.ff_in = FeedForward(width, dim_out=inner, activation_fn="geglu")
         self.norm1 = nn.LayerNorm(inner)
         self.attn1 = attention
         self.norm3 = nn.LayerNorm(inner)
-        self.ff = use_our_kernels(FeedForward(inner, activation_fn="geglu"))
+        self.ff = FeedForward(inner, activation_fn="geglu")
+        use_our_kernels(self)
 
     def forward(
         self,

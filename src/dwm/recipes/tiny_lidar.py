@@ -60,14 +60,14 @@ TOWN = SourceOptions(
 )
 
 
-def _data(told: bool) -> LidarData:
+def _data(has_layout: bool) -> LidarData:
     return LidarData(
         train=(TOWN,),
         validation=(TOWN.with_(rates=((0.0, 4.0),)),),
         points=400,
         held_out_points=20_000,
-        boxes=told,
-        map=told,
+        boxes=has_layout,
+        map=has_layout,
         birdseye=BirdseyeOptions(
             size=(CELLS, CELLS), pixels_per_metre=1, left_is_up=False, pen_width=1, fill_map=False
         ),
@@ -97,7 +97,7 @@ def tiny_lidar_vq() -> LidarRecipe:
     """VQ-VAE of 64 codes on a written town: seconds, on two cores."""
     sampling = SAMPLING.with_(known=0)
     return LidarRecipe(
-        data=_data(told=False),
+        data=_data(has_layout=False),
         autoencoder=VQ,
         training=_training(40),
         sampling=sampling,
@@ -128,7 +128,7 @@ def tiny_lidar_maskgit() -> LidarRecipe:
     )
     base = tiny_lidar_vq()
     return base.with_(
-        data=_data(told=True),
+        data=_data(has_layout=True),
         generator=TokenGenerator(network=network, sampling=TokenSampling(steps=8)),
         autoencoder_training=base.training,
         training=_training(20, FRAMES).with_(objective=SweepObjective(prediction=0.5)),
@@ -163,7 +163,7 @@ def tiny_lidar_dit() -> LidarRecipe:
     )
     base = tiny_lidar_vae()
     return base.with_(
-        data=_data(told=True),
+        data=_data(has_layout=True),
         generator=generator,
         autoencoder_training=base.training,
         training=_training(20, FRAMES),

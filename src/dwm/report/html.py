@@ -90,15 +90,15 @@ class Strip:
 
 def write_report(path: str | Path, report: Report) -> Path:
     """Writes the page. All videos must have one frame rate. Raises DwmError where there is nothing to show."""
-    shown = [item for group in report.groups for item in group.shown]
-    if not shown:
+    items = [item for group in report.groups for item in group.shown]
+    if not items:
         raise DwmError(f"{path}: a report needs at least one video")
     page = _template().render(
         report=report,
         groups=[(group, [(item, _strips(item.video)) for item in group.shown]) for group in report.groups],
         films={name: _data_uri(Path(film).read_bytes(), "video/mp4") for name, film in report.films.items()},
-        views=[shown[0].video.views[index] for index in mosaic_order(shown[0].video.views)],
-        times=_times(shown[0].video),
+        views=[items[0].video.views[index] for index in mosaic_order(items[0].video.views)],
+        times=_times(items[0].video),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

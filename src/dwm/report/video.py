@@ -104,9 +104,9 @@ class Video:
         path = Path(path)
         if len(self) > 1:
             return tuple(
-                written
+                file
                 for clip in range(len(self))
-                for written in self[clip].save(path.with_name(f"{path.stem}-{clip}{path.suffix}"))
+                for file in self[clip].save(path.with_name(f"{path.stem}-{clip}{path.suffix}"))
             )
         if not path.suffix:
             return self._save_pictures(path)

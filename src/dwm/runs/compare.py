@@ -20,7 +20,7 @@ from dwm.evaluation import EvaluationOptions, known_scores
 from dwm.evaluation.details import Detail, headline
 from dwm.evaluation.intervals import Interval, PairedTest, paired_means, paired_sets
 from dwm.evaluation.measure import finite_or_null
-from dwm.evaluation.score import Kept, NoLooking
+from dwm.evaluation.score import NoLooking, Statistics
 from dwm.report import Group, Report, Shown, Table, write_report
 from dwm.runs import score_record
 from dwm.runs.evaluate import EvaluationRun, evaluate
@@ -157,8 +157,8 @@ def _test(
     if values[0] is not None and values[1] is not None:
         known = np.isfinite(values[0]) & np.isfinite(values[1])
         return paired_means(values[0][known], values[1][known]) if known.any() else None
-    looks: list[list[Kept]] = [
-        [dict(one.look.kept[name]) for one in side if one and name in one.look.kept] for side in kept
+    looks: list[list[Statistics]] = [
+        [dict(one.look.statistics[name]) for one in side if one and name in one.look.statistics] for side in kept
     ]
     if not both or any(len(side) != len(both) for side in looks):
         return None

@@ -48,9 +48,13 @@ def judged(
 
 
 def _version(data: Path) -> str:
+    if not data.is_dir():
+        raise DwmError(f"{data}: no such folder; the devkit reads unpacked nuScenes alone")
     there = sorted(path.name for path in data.glob("v1.0-*") if (path / "sample.json").is_file())
-    if len(there) != 1:
-        raise DwmError(f"{data}: has {', '.join(there) or 'no tables'}; say which by --version")
+    if not there:
+        raise DwmError(f"{data}: holds no unpacked nuScenes tables (v1.0-…/sample.json), which the devkit reads alone")
+    if len(there) > 1:
+        raise DwmError(f"{data}: has {', '.join(there)}; say which by --version")
     return there[0]
 
 
@@ -64,12 +68,14 @@ def _judged(file: Path, data: Path, split: str, version: str, python: Path) -> D
     if process.returncode:
         lines = process.stderr.strip().splitlines() or ["it said nothing"]
         raise DwmError(f"{file}: the devkit refuses it: {lines[-1][:300]}")
-    values = parse_json(
-        process.stdout.strip().splitlines()[-1].encode(), str(python), "is this the devkit's Python?", empty_cells=True
-    )
-    return Detections(
-        str(file), float(values["mAP"]), float(values["NDS"]), _known(values["errors"]), _known(values["classes"])
-    )
+    if not (said := process.stdout.strip().splitlines()):
+        raise DwmError(f"{python}: says nothing; is this the devkit's Python?")
+    values = parse_json(said[-1].encode(), str(python), "is this the devkit's Python?", empty_cells=True)
+    try:
+        means, parts = (values["mAP"], values["NDS"]), (values["errors"], values["classes"])
+        return Detections(str(file), float(means[0]), float(means[1]), *map(_known, parts))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DwmError(f"{python}: its last line is no result; is this the devkit's Python?") from error
 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float | None]:

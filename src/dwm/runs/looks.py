@@ -62,8 +62,8 @@ def save_look(path: Path, look: Look, videos: Mapping[str, Video]) -> None:
     tensors: dict[str, Tensor] = {}
     places: dict[str, dict[str, str]] = {}
     first: dict[int, str] = {}  # features that several scores share are written once
-    for score, kept in look.kept.items():
-        for name, tensor in kept.items():
+    for score, statistics in look.statistics.items():
+        for name, tensor in statistics.items():
             place = first.setdefault(id(tensor), f"{score}/{name}")
             places.setdefault(score, {})[name] = place
             tensors.setdefault(place, tensor.detach().cpu().contiguous().clone())

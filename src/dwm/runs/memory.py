@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dwm.base_models.trust import weights_held
+from dwm.base_models.trust import count_weights
 from dwm.checkpoints.card import WeightsCard
 from dwm.checkpoints.folder import network_skeleton, read_card
 from dwm.checkpoints.locations import resolve
@@ -41,7 +41,7 @@ def needed(
     """What a generation by the weights of this folder needs; where a rough bound is far below `free`, that bound."""
     base = base_folder(weights, card, base_model)
     autoencoder = None if card.autoencoder_folder is None else Path(card.autoencoder_folder)
-    held = weights_held(weights / "transformer")
+    held = count_weights(weights / "transformer")
     if free is not None and held is not None:
         rough = at_most(held.numbers, base, request, dtype, autoencoder)
         if rough.plan("whole").peak < NEAR * free:

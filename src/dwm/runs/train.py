@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dwm.base_models import BaseModel
 from dwm.checkpoints import WeightsCard
-from dwm.checkpoints.card import FastOptions
+from dwm.checkpoints.card import FastOptions, QueueOptions
 from dwm.checkpoints.folder import read_card, write_folder
 from dwm.checkpoints.locations import AUTOENCODER, is_town
 from dwm.clip import Clip
@@ -90,7 +90,8 @@ def _predicting(card: WeightsCard, run: Recipe, base: BaseModel) -> WeightsCard:
 def card(run: Recipe) -> WeightsCard:
     """What the finished weights saw: in a distillation what their teacher did."""
     start, distillation = own_start(run), run.training.distillation
-    fast = None if distillation is None else FastOptions(num_inference_steps=distillation.steps)
+    queue = QueueOptions() if run.training.objective.rising else None
+    fast = None if distillation is None else FastOptions(num_inference_steps=distillation.steps, queue=queue)
     if start is not None and fast is not None:
         return read_card(start).with_(fast=fast)
     lengths = {length for stage in run.driving_stages() for length in stage.batch.lengths}
@@ -113,5 +114,6 @@ def card(run: Recipe) -> WeightsCard:
         captions=source.words,
         sampling=run.sampling,
         fast=fast,
+        queue=queue,
         compatibility=run.compatibility,
     )

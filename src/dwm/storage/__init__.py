@@ -1,7 +1,7 @@
 """Folders, zips, tars, S3 read as one tree; atomic writes. It never parses what it reads."""
 
 from dwm.storage.atomic import atomic_folder, atomic_write, working_folder
-from dwm.storage.cache import cache_folder, kept_tables, load_tables
+from dwm.storage.cache import KeptParts, cache_folder, kept_tables, load_tables
 from dwm.storage.files import open_binary, read_file, regular
 from dwm.storage.folder import Files
 from dwm.storage.lock import held
@@ -13,6 +13,7 @@ from dwm.storage.tree import Tree, open_tree, union
 
 __all__ = [
     "Files",
+    "KeptParts",
     "SortedNames",
     "Tree",
     "Zipped",

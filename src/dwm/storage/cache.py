@@ -8,11 +8,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -119,9 +121,42 @@ def _save(entry: Path, tables: Tables) -> None:
 
 def _remove_older(folder: Path, name: str, entry: Path) -> None:
     """What was computed from earlier versions of the same files. Processes that have it mapped keep it until they end."""
-    for other in folder.glob(f"{name}-" + "[0-9a-f]" * DIGITS):
+    digits = "[0-9a-f]" * DIGITS
+    for other in (*folder.glob(f"{name}-{digits}"), *folder.glob(f"{name}.part-*-{digits}")):
         if other != entry:
             shutil.rmtree(other, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class KeptParts:
+    """What a long build of the tables called `name` has read so far: one that was stopped goes on behind its last part.
+
+    A part is the tables of so many items of a list, from the end of the part before. The whole tables, once kept, replace them.
+    """
+
+    folder: Path
+    name: str
+    key: str
+
+    def load(self) -> Iterator[tuple[int, Tables]]:
+        """The parts in their order, each with the number of its items."""
+        first, count = 0, 1
+        while count:
+            count, tables = next(self._parts_from(first), (0, {}))
+            if count:
+                yield count, tables
+            first += count
+
+    def keep(self, first: int, count: int, tables: Tables) -> None:
+        """The tables of items `first` to `first + count`. Where nothing can be written nothing is kept."""
+        with suppress(OSError, DwmError):
+            _save(self.folder / f"{self.name}.part-{first}-{count}-{_digest(self.key)}", tables)
+
+    def _parts_from(self, first: int) -> Iterator[tuple[int, Tables]]:
+        for entry in self.folder.glob(f"{self.name}.part-{first}-*-{_digest(self.key)}"):
+            count = entry.name.split("-")[-2]
+            if re.fullmatch("[1-9][0-9]{0,8}", count) and (tables := load_tables(entry)) is not None:
+                yield int(count), tables
 
 
 @contextmanager

@@ -33,7 +33,7 @@ ODD = (
 def inside(name: str, where: str) -> str:
     """The same name, as a path below some folder. Raises DwmError, naming `where` it stands, for one that is none."""
     if (wrong := fault(name)) is not None:
-        raise DwmError(f"{where}: the name {shown(name)} {wrong}; correct it where it comes from")
+        raise DwmError(f"{where}: the name {printable(name)} {wrong}; correct it where it comes from")
     return name
 
 
@@ -41,7 +41,7 @@ def plain_name(name: str, where: str) -> str:
     """The same for a name that shall be one file or folder, without separators."""
     inside(name, where)
     if "/" in name:
-        raise DwmError(f"{where}: the name {shown(name)} holds a separator; rename it where it comes from")
+        raise DwmError(f"{where}: the name {printable(name)} holds a separator; rename it where it comes from")
     return name
 
 
@@ -91,7 +91,7 @@ def check_inside(folder: Path, paths: Iterable[Path]) -> None:
             raise DwmError(f"{path}: leads out of {folder}; nothing is written there")
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name for a message: quoted, escaped, its middle left out where it is long."""
     text = repr(name)
     return text if len(text) <= 80 else f"{text[:50]}…{text[-20:]}"

@@ -25,7 +25,7 @@ from dwm.storage.atomic import atomic_write
 from dwm.storage.files import open_binary
 from dwm.storage.limits import words
 from dwm.storage.members import Members, Readable
-from dwm.storage.names import fault, shown
+from dwm.storage.names import fault, printable
 from dwm.storage.output import check_file
 from dwm.storage.source import LocalSource, seems
 from dwm.storage.tars import Forward, open_tar
@@ -84,8 +84,7 @@ def zip_tar(
         if verify:
             _verify(temporary, target, writer.sums)
         content = sum(size for size, _ in writer.sums.values())
-        result = Zipped(target, len(writer.sums), content, temporary.stat().st_size, missing)
-    return result
+        return Zipped(target, len(writer.sums), content, temporary.stat().st_size, missing)
 
 
 class _Broken(Exception):
@@ -111,7 +110,7 @@ def _copy(source: Path, endings: tuple[str, ...], writer: ZipWriter, salvage: bo
 
 
 def _add(writer: ZipWriter, info: zipfile.ZipInfo, content: Readable, source: Path) -> None:
-    with _breaking(source):
+    with _breaking():
         writer.add(info, content)
 
 
@@ -123,7 +122,7 @@ Entry = tuple[str, Date, int, int, Readable]
 def _tar_entries(source: Path, salvage: bool) -> Generator[Entry]:
     left: list[str] = []
     with (
-        _breaking(source),
+        _breaking(),
         _progress(source, "packing") as file,
         _unpacking(source, file) as unpacked,
         contextlib.nullcontext(_Tail(unpacked)) as plain,
@@ -133,7 +132,7 @@ def _tar_entries(source: Path, salvage: bool) -> Generator[Entry]:
             tar.members = []  # type: ignore[attr-defined]  # else each stays an object of a kilobyte
             if member.issparse():
                 raise DwmError(
-                    f"{source}: member {shown(member.name)} is sparse ({words(member.size)} from a few); unpack it and pack it "
+                    f"{source}: member {printable(member.name)} is sparse ({words(member.size)} from a few); unpack it and pack it "
                     "again without --sparse"
                 )
             if member.isreg() and (content := tar.extractfile(member)) is not None:
@@ -141,14 +140,15 @@ def _tar_entries(source: Path, salvage: bool) -> Generator[Entry]:
                 yield name, _date(member.mtime), member.mode, member.size, content
             elif member.islnk() and not salvage:
                 raise DwmError(
-                    f"{source}: member {shown(member.name)} is a hard link to {shown(member.linkname)}, so that its bytes do not "
-                    "stand there again; unpack it and pack it again with --hard-dereference, or leave it out with --salvage"
+                    f"{source}: member {printable(member.name)} is a hard link to {printable(member.linkname)}, so that its bytes "
+                    "do not stand there again; unpack it and pack it again with --hard-dereference, or leave it out with --salvage"
                 )
             elif not member.isdir():
                 left.append(member.name)
         if left:
             warnings.warn(
-                f"{source}: {len(left)} links, pipes or devices are not in the zip, which holds files only ({shown(left[0])}, …)",
+                f"{source}: {len(left)} links, pipes or devices are not in the zip, which holds files only "
+                f"({printable(left[0])}, …)",
                 stacklevel=2,
             )
         while plain.read(BLOCK):  # the checksum of what was packed stands at its end
@@ -213,19 +213,19 @@ def _zip_entries(source: Path) -> Generator[Entry]:
 
 def _inside(source: Path, name: str) -> str:
     if (wrong := fault(name)) is not None:
-        raise DwmError(f"{source}: member {shown(name)} {wrong}; such a tar is not trusted")
+        raise DwmError(f"{source}: member {printable(name)} {wrong}; such a tar is not trusted")
     return name
 
 
 @contextlib.contextmanager
 def _whole(content: Readable, size: int, source: Path) -> Iterator[Readable]:
     """A copy of a large file, made before it is written into the zip, so that a half one does not stay there."""
-    with TemporaryFile() as copy, _breaking(source):
-        done = 0
-        while done < size and (data := content.read(BLOCK)):
-            done += copy.write(data)
-        if done < size:
-            raise EOFError(f"the last file has {done} of {size} bytes")
+    with TemporaryFile() as copy, _breaking():
+        count = 0
+        while count < size and (data := content.read(BLOCK)):
+            count += copy.write(data)
+        if count < size:
+            raise EOFError(f"the last file has {count} of {size} bytes")
         copy.seek(0)
         yield copy
 
@@ -266,7 +266,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _breaking(source: Path) -> Iterator[None]:
+def _breaking() -> Iterator[None]:
     """Tells a source that ends or is damaged from a disk that is full."""
     try:
         yield

@@ -161,8 +161,8 @@ def union(trees: Sequence[Tree], where: str | None = None) -> Tree:
 
 def _names(trees: Sequence[Tree]) -> str:
     """Several trees in words, short enough for a line."""
-    shown = " + ".join(tree.where for tree in trees[:SHOWN])
-    return shown if len(trees) <= SHOWN else f"{shown} + {len(trees) - SHOWN} more"
+    names = " + ".join(tree.where for tree in trees[:SHOWN])
+    return names if len(trees) <= SHOWN else f"{names} + {len(trees) - SHOWN} more"
 
 
 def warn_of_packed(folder: Path) -> None:

@@ -59,8 +59,8 @@ def learn_segmenter(
     shares = torch.bincount(cells.flatten(), minlength=len(CLASSES)).double() / cells.numel()
     weights = (1 / shares.clamp(min=1e-6)).sqrt()
     weights = (weights / (weights * shares).sum()).float()
-    for chosen in track(_batches(len(pictures), steps, learning.batch, generator), "segmenter", steps, unit="steps"):
-        changed, targets = _changed(pictures[chosen], cells[chosen], learning.brightness, generator)
+    for rows in track(_batches(len(pictures), steps, learning.batch, generator), "segmenter", steps, unit="steps"):
+        changed, targets = _changed(pictures[rows], cells[rows], learning.brightness, generator)
         loss = F.cross_entropy(network(changed), targets, weights)
         optimizer.zero_grad()
         loss.backward()
@@ -73,11 +73,11 @@ def overlap(
     network: Segmenter, pictures: Float[Tensor, "n 3 H W"], cells: Int[Tensor, "n h w"]
 ) -> dict[str, tuple[float, float]]:
     """Of each class the share of its cells that are named so, and the share of the cells named so that are."""
-    named = network.classes(pictures)
+    classes = network.classes(pictures)
     shares = {}
     for kind, name in enumerate(CLASSES):
-        both = int(((named == kind) & (cells == kind)).sum())
-        shares[name] = both / max(1, int((cells == kind).sum())), both / max(1, int((named == kind).sum()))
+        both = int(((classes == kind) & (cells == kind)).sum())
+        shares[name] = both / max(1, int((cells == kind).sum())), both / max(1, int((classes == kind).sum()))
     return shares
 
 

@@ -18,7 +18,7 @@ from dwm.data.argoverse.maps import read_map
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.tables.row_tables import Rows, RowTables
 from dwm.data.tables.scene_tables import SCHEMAS
-from dwm.data.tables.sweeps import SweepTree
+from dwm.data.tables.sweeps import sweep_tree
 from dwm.errors import DwmError, nearest
 from dwm.storage import Tree
 
@@ -34,7 +34,7 @@ def open_argoverse(tree: Tree, version: str | None) -> ArgoverseTables:
     logs = find_logs(tree)
     if twice := [name for name, count in Counter(log.name for log in logs).items() if count > 1]:
         raise DwmError(f"{tree.where}: the log {twice[0]} lies in two places; remove one")
-    sweeps = SweepTree(tree, f"/{SENSORS}/{LIDAR}/", ".feather", decode_sweep)
+    sweeps = sweep_tree(tree, f"/{SENSORS}/{LIDAR}/", ".feather", decode_sweep)
     return ArgoverseTables(sweeps, VERSION, tuple(logs))
 
 

@@ -1,4 +1,4 @@
-"""KITTI-360's calibration files: how its rectified forward cameras are mounted, and their lenses."""
+"""KITTI-360's calibration files: how its cameras are mounted, and the lenses of the rectified forward ones."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ def read_camera(
     """Ego from the rectified camera (x right, y down, z ahead), its intrinsics, and (width, height); None without the files."""
     if not (tree.exists(MOUNTING) and tree.exists(LENS)):
         return None
-    mountings, lenses = _numbers(tree, MOUNTING), _numbers(tree, LENS)
-    number = camera.rpartition("_")[2]
-    imu_from_camera = _of(mountings, MOUNTING, camera, 12).reshape(3, 4)
+    lenses, number = _numbers(tree, LENS), camera.rpartition("_")[2]
     turn = _of(lenses, LENS, f"R_rect_{number}", 9).reshape(3, 3)
     projection = _of(lenses, LENS, f"P_rect_{number}", 12).reshape(3, 4)
     width, height = _of(lenses, LENS, f"S_rect_{number}", 2)
     camera_from_rectified = inverse(transform(turn, np.zeros(3)))
-    mounted = transform(imu_from_camera[:, :3], imu_from_camera[:, 3])
-    return EGO_FROM_IMU @ mounted @ camera_from_rectified, projection[:, :3], (int(width), int(height))
+    return read_mounting(tree, camera) @ camera_from_rectified, projection[:, :3], (int(width), int(height))
+
+
+def read_mounting(tree: Tree, camera: str) -> Float[np.ndarray, "4 4"]:
+    """Ego from the camera (x right, y down, z along the lens's axis), before rectification."""
+    imu_from_camera = _of(_numbers(tree, MOUNTING), MOUNTING, camera, 12).reshape(3, 4)
+    return EGO_FROM_IMU @ transform(imu_from_camera[:, :3], imu_from_camera[:, 3])
 
 
 def _numbers(tree: Tree, name: str) -> dict[str, list[float]]:

@@ -15,13 +15,20 @@ from dwm.geometry import quaternion_from_rotation, rotation_from_quaternion, tra
 from dwm.storage import Tree, limits
 
 DRIVE = re.compile(r"[0-9]{4}_[0-9]{2}_[0-9]{2}_drive_[0-9]{4}_sync")
-SWEEPS, CAMERAS = "velodyne_points/data/", ("image_00", "image_01")
+SWEEPS = "velodyne_points/data/"
+PICTURES = {
+    "image_02": "image_02/data_rgb/",
+    "image_00": "image_00/data_rect/",
+    "image_01": "image_01/data_rect/",
+    "image_03": "image_03/data_rgb/",
+}
+"""The cameras from left to right, and the folders of their pictures."""
 FISHEYES = ("image_02", "image_03")
-"""Cameras to both sides whose lenses see half a turn: no pinhole shows that, so that they are not read."""
+"""To the left and to the right; they see half a turn."""
 ROOTS = ("", "data_3d_raw/", "data_2d_raw/")
 """Where folders of drives lie: in archives as downloaded, and unpacked as the documentation says."""
 POSE_ROOTS, BOX_ROOTS = ("", "data_poses/"), ("data_3d_bboxes/train/", "data_3d_bboxes/train_full/")
-NUMBER = re.compile(r"([0-9]{1,10})\.(?:bin|png|jpg)")
+NUMBER = re.compile(r"([0-9]{1,10})\.(?:bin|png|jpg|ppm)")
 PERIOD = 100_000
 """µs from one frame to the next where no file says when they were taken."""
 ADVICE = "fetch it again"
@@ -41,10 +48,7 @@ class Drive:
         return self.frames(tree, SWEEPS)
 
     def pictures(self, tree: Tree, camera: str) -> dict[int, str]:
-        return self.frames(tree, f"{camera}/data_rect/")
-
-    def has_fisheye(self, tree: Tree, camera: str) -> bool:
-        return any("data_rgb" in tree.folders(f"{root}{self.name}/{camera}/") for root in ROOTS)
+        return self.frames(tree, PICTURES[camera])
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -97,11 +101,7 @@ class Drive:
         return rows[:, 0].astype(np.int64), transform(turns, matrices[:, :, 3])
 
 
-FOLDERS = (
-    SWEEPS,
-    *(f"{camera}/data_rect/" for camera in CAMERAS),
-    *(f"{camera}/data_rgb/" for camera in FISHEYES),
-)
+FOLDERS = (SWEEPS, *PICTURES.values())
 
 
 def find_drives(tree: Tree) -> list[Drive]:
@@ -115,7 +115,7 @@ def has_drives(tree: Tree) -> bool:
 def _names(tree: Tree, root: str) -> Iterator[str]:
     """Of drives with sweeps or pictures: archives of poses have folders of the same names."""
     for name in tree.folders(root):
-        if DRIVE.fullmatch(name) and {"velodyne_points", *CAMERAS} & tree.folders(f"{root}{name}/"):
+        if DRIVE.fullmatch(name) and {"velodyne_points", *PICTURES} & tree.folders(f"{root}{name}/"):
             yield name
 
 

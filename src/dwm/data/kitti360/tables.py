@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from dwm.data.kitti360.calibration import EGO_FROM_IMU, EGO_FROM_LIDAR, read_camera
-from dwm.data.kitti360.drives import CAMERAS, FISHEYES, Drive, between, decode_sweep, find_drives
+from dwm.data.kitti360 import fisheye
+from dwm.data.kitti360.calibration import EGO_FROM_IMU, EGO_FROM_LIDAR, LENS, MOUNTING, read_camera, read_mounting
+from dwm.data.kitti360.drives import FISHEYES, PICTURES, Drive, between, decode_sweep, find_drives
 from dwm.data.kitti360.objects import Objects, read_objects
 from dwm.data.tables.row_tables import Rows, RowTables
-from dwm.data.tables.sweeps import SweepTree
+from dwm.data.tables.sweeps import sweep_tree
 from dwm.errors import DwmError, nearest
 from dwm.geometry import inverse, quaternion_from_rotation
 from dwm.storage import Tree
@@ -23,6 +24,7 @@ VERSION = "drives"
 LIDAR = "velodyne"
 HELD_OUT = ("0000", "0002")
 """Numbers of the drives that OpenDWM holds out."""
+LENSES = {camera: f"calibration/{camera}.yaml" for camera in FISHEYES}
 REACH = 100.0
 """Metres from the car to the middles of boxes: those that stand are in the file once for the whole drive."""
 
@@ -31,8 +33,11 @@ def open_kitti360(tree: Tree, version: str | None) -> Kitti360Tables:
     """All drives of a tree. Raises DwmError for another version than "drives"."""
     if version not in (None, VERSION):
         raise DwmError(f"{tree.where}: KITTI-360 has no version {version}{nearest(version, (VERSION,))}; leave it out")
-    sweeps = SweepTree(tree, "/velodyne_points/data/", ".bin", decode_sweep)
-    return Kitti360Tables(sweeps, VERSION, tuple(find_drives(tree)))
+    shown = sweep_tree(tree, "/velodyne_points/data/", ".bin", decode_sweep)
+    for camera, file in LENSES.items():
+        if (lens := fisheye.read_lens(tree, file)) is not None:
+            shown = fisheye.pinhole_tree(shown, f"/{PICTURES[camera]}", lens)
+    return Kitti360Tables(shown, VERSION, tuple(find_drives(tree)))
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,9 @@ class Kitti360Tables(RowTables):
     """Drives of both splits."""
 
     format = "KITTI-360"
-    views = CAMERAS
+    views = tuple(PICTURES)
     recording = "drive"
-    kept_as = "kitti360 2"
+    kept_as = "kitti360 3"
     drives: tuple[Drive, ...] = ()
 
     @property
@@ -58,7 +63,13 @@ class Kitti360Tables(RowTables):
 
     @cached_property
     def files(self) -> Sequence[str]:
-        return ("calibration/", *(file for drive in self.drives for file in drive.files))
+        return (
+            "calibration/",
+            MOUNTING,
+            LENS,
+            *LENSES.values(),
+            *(file for drive in self.drives for file in drive.files),
+        )
 
     @property
     def recordings(self) -> Sequence[Drive]:
@@ -116,20 +127,26 @@ class _DriveRows:
         if sweeps := self.drive.sweeps(self.tree):
             sensors.append(self._sensor(LIDAR, "lidar", EGO_FROM_LIDAR, []))
             files[LIDAR] = sweeps
-        for camera in CAMERAS:
+        for camera in PICTURES:
             if not (pictures := self.drive.pictures(self.tree, camera)):
                 continue
-            if (found := read_camera(self.tree, camera)) is None:
-                self._note(f"has no calibration of {camera}, which is left out; fetch calibration.zip")
+            if (found := self._camera(camera)) is None:
+                named = f" ({LENSES[camera]})" if camera in LENSES else ""
+                self._note(f"has no calibration of {camera}{named}, which is left out; fetch calibration.zip")
                 continue
             mounting, intrinsics, size = found
             row = self._sensor(camera, "camera", mounting, intrinsics.ravel().tolist())
             sensors.append(row | {"width": size[0], "height": size[1]})
             files[camera] = pictures
-        for camera in FISHEYES:
-            if self.drive.has_fisheye(self.tree, camera):
-                self._note(f"has pictures of the fisheye {camera}, which are not read: its lens is no pinhole")
         return sensors, files
+
+    def _camera(self, camera: str) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"], tuple[int, int]] | None:
+        """As `read_camera`; of a fisheye those of the pinhole view that is cut out of it."""
+        if camera not in LENSES:
+            return read_camera(self.tree, camera)
+        if not (self.tree.exists(LENSES[camera]) and self.tree.exists(MOUNTING)):
+            return None
+        return read_mounting(self.tree, camera), fisheye.INTRINSICS, fisheye.SIZE
 
     def _sensor(self, name: str, kind: str, mounting: Float[np.ndarray, "4 4"], lens: list[float]) -> dict[str, Any]:
         return {"token": f"{self.drive.name}|{name}", "name": name, "kind": kind, "intrinsics": lens} | _pose(mounting)

@@ -52,8 +52,8 @@ def _broken(version: str, tables: dict[str, pa.Table], links: tuple[tuple[str, s
     for name, field, target in links:
         if name not in tables or target not in tables:
             continue
-        lost = pc.invert(pc.is_in(tables[name][field], value_set=tables[target]["token"].combine_chunks()))
-        rows = tables[name].filter(lost)
+        is_broken = pc.invert(pc.is_in(tables[name][field], value_set=tables[target]["token"].combine_chunks()))
+        rows = tables[name].filter(is_broken)
         if len(rows):
             example = f"row {rows['token'][0]}: {field} {rows[field][0]} is not in {target}.json"
             yield Finding(f"broken links {name}.{field}", len(rows), f"{version}/{name}.json: {example}")

@@ -96,7 +96,7 @@ def interpolate(
         samples = write_json(folder / "sample.json", source.sample_rows())
         if frames.mostly_repeated:
             (folder / REPEATS).write_text(json.dumps({"repeated": frames.repeated, "made": frames.count}) + "\n")
-        written = write_json(folder / "sample_data.json", frames.rows())
+        frame_count = write_json(folder / "sample_data.json", frames.rows())
         boxes = _Boxes(source)
         annotated = write_json(folder / "sample_annotation.json", boxes.rows())
         write_json(folder / "instance.json", _recounted(tree, version, "instance", "nbr_annotations", boxes.counts))
@@ -104,7 +104,7 @@ def interpolate(
             folder / "scene.json", _recounted(tree, version, "scene", "nbr_samples", source.samples_by_scene())
         )
     return Interpolation(
-        output, scenes, samples, written, annotated, dict(sorted(frames.gaps.items())), frames.repeated, frames.lag
+        output, scenes, samples, frame_count, annotated, dict(sorted(frames.gaps.items())), frames.repeated, frames.lag
     )
 
 
@@ -184,20 +184,20 @@ class _Frames:
         key = table["is_key_frame"].to_numpy()
         gaps = between.find_gaps(group[order], key[order], sample[order])
         self.sources = np.full((len(table), STEPS - 1), -1)
-        chosen = between.choose_frames(stamps[order], gaps, grouping)
+        choice = between.choose_frames(stamps[order], gaps, grouping)
         first = order[gaps[:, 0]]
-        self.sources[first] = order[chosen]
+        self.sources[first] = order[choice]
         self.keys = np.flatnonzero(key)
         self.previous, self.following = _neighbours(order[key[order]], group)
         self.sample, self.stamps = sample, stamps
-        self._tell(names, gaps, chosen, first)
+        self._tell(names, gaps, choice, first)
 
-    def _tell(self, names: list[str], gaps: np.ndarray, chosen: np.ndarray, first: np.ndarray) -> None:
+    def _tell(self, names: list[str], gaps: np.ndarray, choice: np.ndarray, first: np.ndarray) -> None:
         camera = next((i for i, name in enumerate(names) if name == "CAM_FRONT"), 0)
         of_camera = self.channel[first] == camera
         self.gaps = {int(n): int(c) for n, c in Counter((gaps[of_camera, 1] - gaps[of_camera, 0] - 1).tolist()).items()}
-        self.count = chosen.size
-        self.repeated = int((np.diff(np.concatenate([gaps[:, :1], chosen], 1), axis=1) == 0).sum())
+        self.count = choice.size
+        self.repeated = int((np.diff(np.concatenate([gaps[:, :1], choice], 1), axis=1) == 0).sum())
         off = np.abs(self.stamps[self.sources[first]] - self.source.gap_stamps(self.sample[first])) / 1000
         self.lag = {
             name: round(float(off[self.channel[first] == i].max(initial=0)), 3)

@@ -62,11 +62,11 @@ def _layers(name: str, content: Any) -> LaneMap:
     polygons = {row.token: row for row in rows.of("polygon")}
 
     def ring(row: _Row, tokens: Any) -> list[tuple[float, float]]:
-        named = _list(row, "nodes", tokens)
-        for token in named:
+        corners = _list(row, "nodes", tokens)
+        for token in corners:
             if not isinstance(token, str) or token not in nodes:
                 raise row.wrong(f"names the node {str(token)[:40]!r}, which is not in node")
-        return [nodes[token] for token in named]
+        return [nodes[token] for token in corners]
 
     def shape(owner: _Row, token: Any) -> Polygon | None:
         row = polygons.get(token) if isinstance(token, str) else None

@@ -37,16 +37,16 @@ class FilmCaptions(CaptionFiles):
         return (self.key(film, "", stamp) for film, stamps in self.times.items() for stamp in stamps)
 
 
-def film_captions(tree: Tree, named: tuple[str, str] | None = None) -> FilmCaptions | None:
+def film_captions(tree: Tree, files: tuple[str, str] | None = None) -> FilmCaptions | None:
     """Files that were named, as plain files or URLs; else those of the usual names in the tree, where there are any.
 
     The second name may be empty: the times then come from the keys. Raises DwmError for a file that is missing or no such file.
     """
-    if named:
-        for name in filter(None, named):
+    if files:
+        for name in filter(None, files):
             if "://" not in name and not Path(name).is_file():
                 raise DwmError(f"captions {name}: no such file (seen from {Path.cwd()})")
-        return _read(Files(tuple(filter(None, named))), named[0], named[1] or None)
+        return _read(Files(tuple(filter(None, files))), files[0], files[1] or None)
     for folder in FOLDERS:
         for captions, times in NAMES:
             if tree.exists(folder + captions):

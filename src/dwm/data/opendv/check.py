@@ -24,13 +24,18 @@ Listed = Mapping[str, Recording | None]
 
 
 def findings(
-    tree: Tree, known: Mapping[str, Recording], listed: Listed, facts: Facts, options: ReadOptions, read_files: bool
+    tree: Tree,
+    recordings: Mapping[str, Recording],
+    listed: Listed,
+    facts: Facts,
+    options: ReadOptions,
+    read_files: bool,
 ) -> Iterator[Finding]:
     """listed: what the list says of each video; facts: what its header says, or why it cannot be opened."""
     broken = [fact for file, fact in facts.items() if isinstance(fact, str) and listed[file] is not None]
     if broken:
         yield Finding("videos that cannot be opened", len(broken), broken[0])
-    yield from _unlisted(known, listed)
+    yield from _unlisted(recordings, listed)
     yield from _too_short(listed, facts)
     yield from _captions(tree, listed, options)
     if read_files:
@@ -44,12 +49,12 @@ def findings(
     )
 
 
-def _unlisted(known: Mapping[str, Recording], listed: Listed) -> Iterator[Finding]:
+def _unlisted(recordings: Mapping[str, Recording], listed: Listed) -> Iterator[Finding]:
     alone = [file for file, recording in listed.items() if recording is None]
     if alone:
         yield Finding("videos that are not listed", len(alone), f"{alone[0]}; they are not read", False)
     there = {recording.name for recording in listed.values() if recording is not None}
-    absent = [name for name in known if name not in there]
+    absent = [name for name in recordings if name not in there]
     if absent:
         yield Finding("listed videos that are not here", len(absent), absent[0], False)
 
@@ -79,19 +84,19 @@ def _captions(tree: Tree, listed: Listed, options: ReadOptions) -> Iterator[Find
     if faults:
         yield Finding("captions missing or not of texts", len(faults), faults[0])
     names = [posixpath.basename(file) for file, recording in listed.items() if recording is not None]
-    lost = [name for name in names if not files.times.get(files.camera_key(name, ""))]
-    if lost:
-        yield Finding("videos without captions", len(lost), f"{lost[0]}; add them, or read with missing_captions=empty")
+    missing = [name for name in names if not files.times.get(files.camera_key(name, ""))]
+    if missing:
+        yield Finding(
+            "videos without captions", len(missing), f"{missing[0]}; add them, or read with missing_captions=empty"
+        )
 
 
 def _damaged(tree: Tree, files: list[str]) -> Iterator[Finding]:
     broken, uneven = [], []
     for file in track(files, "reading videos", len(files), "videos"):
         try:
-            times = []
             with open_container(tree, file) as container:
-                for frame in container.decode(container.streams.video[0]):
-                    times.append(frame.time)
+                times = [frame.time for frame in container.decode(container.streams.video[0])]
             steps = np.diff([time for time in times if time is not None])
             if len(steps) and steps.max() > 1.5 * np.median(steps):
                 uneven.append(f"{file}: pictures lie {steps.min():.3f} to {steps.max():.3f} s apart")

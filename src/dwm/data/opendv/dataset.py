@@ -63,27 +63,29 @@ def open_opendv(tree: Tree, version: str | None, split: Split, options: ReadOpti
     """
     if version is not None:
         raise DwmError(f"{tree.where}: OpenDV has no version {version}; leave it out")
-    known = read_list(tree, options)
+    recordings = read_list(tree, options)
     files = _by_name(tree)
-    listed = {name: known[_id(name, known)] for name in files if _id(name, known) in known}
+    listed = {name: recordings[_id(name, recordings)] for name in files if _id(name, recordings) in recordings}
     facts = header_facts(tree, [files[name] for name in listed])
-    chosen = _chosen(listed, split, options.left_out, tree.where)
-    broken = [name for name in chosen if isinstance(facts[files[name]], str)]
+    names = _names_of(listed, split, options.left_out, tree.where)
+    broken = [name for name in names if isinstance(facts[files[name]], str)]
     if broken:
         warnings.warn(
-            f"{tree.where}: {len(broken)} of {len(chosen)} videos cannot be opened and are left out "
+            f"{tree.where}: {len(broken)} of {len(names)} videos cannot be opened and are left out "
             f"({facts[files[broken[0]]]})",
             stacklevel=2,
         )
     captions = film_captions(tree, options.captions)
     scenes = tuple(
         FilmScene(tree, files[name], listed[name], fact, captions, options.missing_captions, options.exact_pictures)
-        for name in chosen
+        for name in names
         if isinstance(fact := facts[files[name]], FilmFacts)
     )
     if not scenes:
-        held = f"it holds {few(list(listed))}" if listed else "no video in it is listed"
-        raise DwmError(f"{tree.where}: holds no video of split {split} that can be opened ({held}); splits: train, val")
+        contents = f"it holds {few(list(listed))}" if listed else "no video in it is listed"
+        raise DwmError(
+            f"{tree.where}: holds no video of split {split} that can be opened ({contents}); splits: train, val"
+        )
     return OpenDV(tree, scenes, options)
 
 
@@ -104,10 +106,10 @@ def read_list(tree: Tree, options: ReadOptions) -> dict[str, Recording]:
 def header_facts(tree: Tree, files: Sequence[str]) -> dict[str, FilmFacts | str]:
     """What each video's header says, or why it cannot be opened; read once and kept beside the data."""
     key = " ".join((FORMAT, *(f"{file} {tree.stamp(file)}" for file in files)))
-    kept = kept_tables(
+    table = kept_tables(
         cache_folder(tree.beside), "opendv.videos", key, lambda: {"videos": _table(_headers(tree, files))}
     )[0]["videos"]
-    rows = ({name: row[name] for name in row} for row in kept.to_pylist())
+    rows = ({name: row[name] for name in row} for row in table.to_pylist())
     return {row.pop("file"): (fault if (fault := row.pop("fault")) else FilmFacts(**row)) for row in rows}
 
 
@@ -135,12 +137,12 @@ def _by_name(tree: Tree) -> dict[str, str]:
     return files
 
 
-def _id(name: str, known: dict[str, Recording]) -> str:
+def _id(name: str, recordings: dict[str, Recording]) -> str:
     """A video's id: its file's name, without its ending."""
-    return name if name in known else posixpath.splitext(name)[0]
+    return name if name in recordings else posixpath.splitext(name)[0]
 
 
-def _chosen(listed: dict[str, Recording], split: Split, left_out: Sequence[str], where: str) -> list[str]:
+def _names_of(listed: dict[str, Recording], split: Split, left_out: Sequence[str], where: str) -> list[str]:
     ids = {recording.name for recording in listed.values()}
     for name in left_out:
         if name not in (*ids, *listed):
@@ -193,11 +195,11 @@ class OpenDV:
             window for window in windows if self.scenes[window.scene].holds(window.start, window.frames, window.fps)
         ]
         if len(whole) < len(windows):
-            lost = next(window for window in windows if window not in set(whole))
-            scene = self.scenes[lost.scene]
+            missing = next(window for window in windows if window not in set(whole))
+            scene = self.scenes[missing.scene]
             summary = (
                 f"{self.tree.where}: {len(windows) - len(whole)} of {len(windows)} windows lie behind the end of their video "
-                f"(as {scene.name} at {lost.start:g} s, which lasts {scene.seconds:.1f} s)"
+                f"(as {scene.name} at {missing.start:g} s, which lasts {scene.seconds:.1f} s)"
             )
             if not whole:
                 raise DwmError(f"{summary}; is the list of videos that of these files?")
@@ -224,10 +226,10 @@ class OpenDV:
 
 def check_opendv(tree: Tree, options: ReadOptions, read_files: bool = False) -> Checked:
     """Walks the list, the videos' headers and the captions; with `read_files` every picture is decoded."""
-    known, files = read_list(tree, options), _by_name(tree)
-    listed = {file: known.get(_id(name, known)) for name, file in files.items()}
+    recordings, files = read_list(tree, options), _by_name(tree)
+    listed = {file: recordings.get(_id(name, recordings)) for name, file in files.items()}
     facts = header_facts(tree, list(listed))
     whole = {file: fact for file, fact in facts.items() if isinstance(fact, FilmFacts)}
-    results: list[Finding] = list(findings(tree, known, listed, facts, options, read_files))
+    results: list[Finding] = list(findings(tree, recordings, listed, facts, options, read_files))
     frames = sum(round((fact.end - fact.first) * fact.rate) for file, fact in whole.items() if listed[file])
     return Checked("OpenDV", sum(listed[file] is not None for file in whole), frames, 0, tuple(results), "OpenDV")

@@ -121,8 +121,8 @@ class FilmScene:
                 f"{self.facts.end:.2f} s; fetch it again"
             )
         times = np.array(stamps) * second
-        chosen = nearest_index(times, start + np.arange(frames) / fps)
-        micros = np.round(times[chosen] * 1e6).astype(np.int64)[:, None]
+        indices = nearest_index(times, start + np.arange(frames) / fps)
+        micros = np.round(times[indices] * 1e6).astype(np.int64)[:, None]
         width, height = self.facts.width, self.facts.height
         focal = (width + height) / 2
         intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], np.float64)
@@ -132,7 +132,7 @@ class FilmScene:
             rig=Rig(self.views, intrinsics[None], FORWARD[None], np.array([[width, height]])),
             times=micros,
             world_from_ego=np.tile(np.eye(4), (frames, 1, 1, 1)),
-            pictures=FilmPictures(self.tree, self.file, tuple(stamps[index] for index in chosen), self.exact),
+            pictures=FilmPictures(self.tree, self.file, tuple(stamps[index] for index in indices), self.exact),
             captions=None if self.captions is None else tuple((self._caption(t),) for t in micros[:, 0].tolist()),
         )
 

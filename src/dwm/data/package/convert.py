@@ -88,12 +88,12 @@ def _in_ring_order(sensors: pa.Table, views: Sequence[str]) -> pa.Table:
 def write_captions(folder: Path, captions: pa.Table) -> None:
     if not len(captions):
         return
-    said, times = {}, {}
+    texts, times = {}, {}
     for row in captions.to_pylist():
         key = f"{row['scene']}|{row['sensor']}"
-        said[f"{key}|{row['at']}"] = {name: row[name] for name in CAPTION_KEYS}
+        texts[f"{key}|{row['at']}"] = {name: row[name] for name in CAPTION_KEYS}
         times.setdefault(key, []).append(row["at"])
-    write_json(folder / "captions.json", said)
+    write_json(folder / "captions.json", texts)
     write_json(folder / "caption_times.json", {key: sorted(stamps) for key, stamps in times.items()})
 
 

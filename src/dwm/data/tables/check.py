@@ -76,12 +76,12 @@ def _missing_files(tables: IndexedTables) -> Iterator[Finding]:
     for folder in track(sorted(set(pc.unique(folders).to_pylist())), "looking for files", unit="folders"):
         in_folder = names.filter(pc.equal(folders, folder))
         there = pa.array(tables.tree.names(folder), pa.string())
-        lost = in_folder.filter(pc.invert(pc.is_in(in_folder, value_set=there)))
-        if len(lost):
+        missing = in_folder.filter(pc.invert(pc.is_in(in_folder, value_set=there)))
+        if len(missing):
             yield Finding(
                 f"missing files in {folder}",
-                len(lost),
-                f"{lost[0]}; is an archive missing? (or --key-frames)",
+                len(missing),
+                f"{missing[0]}; is an archive missing? (or --key-frames)",
             )
 
 
@@ -92,9 +92,11 @@ def _missing_cameras(tables: IndexedTables, scenes: Sequence[TableScene]) -> Ite
     if blind:
         example = f"{blind[0]}: no camera has a row in sample_data.json, so that there are no clips"
         yield Finding("scenes without pictures", len(blind), example)
-    lost = [f"{scene.name} {name}" for scene in scenes for name in cameras if name not in scene.rows_of]
-    if lost:
-        yield Finding("cameras without pictures", len(lost), f"{lost[0]}; clips have the scene's other cameras", False)
+    missing = [f"{scene.name} {name}" for scene in scenes for name in cameras if name not in scene.rows_of]
+    if missing:
+        yield Finding(
+            "cameras without pictures", len(missing), f"{missing[0]}; clips have the scene's other cameras", False
+        )
 
 
 def _broken_files(tables: IndexedTables) -> Iterator[Finding]:
@@ -183,7 +185,7 @@ def _captions(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[F
     if not files:
         yield Finding("captions", 0, "there are no caption files; scenes are described by a sentence only", False)
         return
-    lost = [
+    missing = [
         f"{scene.name} {view}"
         for scene in scenes
         for view in scene.views
@@ -192,17 +194,21 @@ def _captions(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[F
     faults = [fault for part in files for key in part.all_keys() if (fault := part.fault(key)) is not None]
     if faults:
         yield Finding("captions missing or not of texts", len(faults), faults[0])
-    if lost:
-        yield Finding("cameras without captions", len(lost), f"{lost[0]}; read with missing_captions=empty or add them")
+    if missing:
+        yield Finding(
+            "cameras without captions", len(missing), f"{missing[0]}; read with missing_captions=empty or add them"
+        )
 
 
 def _colourless(tables: IndexedTables) -> Iterator[Finding]:
     """Categories of boxes that layouts do not draw: a few of nuScenes' are meant so, a car of another name is not."""
-    used = np.unique(numbers(tables.index.boxes, "category")) if len(tables.index.boxes) else []
-    names = [tables.index.categories["name"][int(number)].as_py() for number in used]
-    lost = [name for name in names if color_of(name, BOX_COLORS) is None]
-    if lost:
-        yield Finding("categories that layouts do not draw", len(lost), f"{', '.join(lost[:4])}; see box_colors", False)
+    categories = np.unique(numbers(tables.index.boxes, "category")) if len(tables.index.boxes) else []
+    names = [tables.index.categories["name"][int(number)].as_py() for number in categories]
+    missing = [name for name in names if color_of(name, BOX_COLORS) is None]
+    if missing:
+        yield Finding(
+            "categories that layouts do not draw", len(missing), f"{', '.join(missing[:4])}; see box_colors", False
+        )
 
 
 def _unseen_boxes(tables: IndexedTables, scenes: Sequence[TableScene]) -> Iterator[Finding]:

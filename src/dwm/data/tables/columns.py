@@ -35,7 +35,7 @@ def checked(name: str, table: pa.Table) -> pa.Table:
     for field in table.schema:
         if table[field.name].null_count and field.name not in MAY_BE_EMPTY:
             row = pc.index(pc.is_null(table[field.name]), True).as_py()
-            raise DwmError(f"{name}: row {_called(table, row)}: {field.name} is null, not {in_words(field.type)}")
+            raise DwmError(f"{name}: row {_row_name(table, row)}: {field.name} is null, not {in_words(field.type)}")
     _check_tokens(name, table)
     for column in PATHS & set(table.column_names):
         check_column(name, table, column)
@@ -50,7 +50,7 @@ def checked(name: str, table: pa.Table) -> pa.Table:
     return table
 
 
-def _called(table: pa.Table, row: int) -> str:
+def _row_name(table: pa.Table, row: int) -> str:
     """A row by its token where it has one, else by its number."""
     token = table["token"][row].as_py() if "token" in table.column_names else None
     return str(row) if token is None else token
@@ -91,8 +91,8 @@ def _check_numbers(name: str, table: pa.Table, column: str, values: Float[np.nda
     if bad.any():
         row = int(np.argmax(bad))
         row_values = values[row].tolist()
-        shown = row_values if len(row_values) > 1 else row_values[0]
-        raise DwmError(f"{name}: row {_called(table, row)}: {column} {shown} {words}; correct the table")
+        value = row_values if len(row_values) > 1 else row_values[0]
+        raise DwmError(f"{name}: row {_row_name(table, row)}: {column} {value} {words}; correct the table")
 
 
 def vectors(table: pa.Table, column: str) -> np.ndarray:

@@ -96,9 +96,9 @@ def open_tables(source: SceneTables, split: Split = None, options: ReadOptions =
 def _numbers(source: SceneTables, index: Index, split: Split) -> tuple[int, ...]:
     where, version, own = source.tree.where, source.version, source.splits
     names, complete = index.scenes["name"].to_pylist(), index.scenes["complete"].to_pylist()
-    chosen = set(names) if split is None else scene_names(split, set(names), own)
-    numbers = tuple(i for i, name in enumerate(names) if name in chosen and complete[i])
-    broken = [name for i, name in enumerate(names) if name in chosen and not complete[i]]
+    names_of_split = set(names) if split is None else scene_names(split, set(names), own)
+    numbers = tuple(i for i, name in enumerate(names) if name in names_of_split and complete[i])
+    broken = [name for i, name in enumerate(names) if name in names_of_split and not complete[i]]
     if split is not None and broken:
         raise DwmError(
             f"{where}: {version}/sample.json lacks samples of {len(broken)} scenes of split {split} ({few(broken)}); "

@@ -33,8 +33,8 @@ def read_feather(data: bytes, name: str, schema: pa.Schema, most: int = limits.R
         # What was measured is what is read: not what the list at the file's end points to.
         table = pa.ipc.open_stream(stream).read_all()
         table.validate(full=True)
-        if lost := [column for column in schema.names if column not in table.column_names]:
-            raise DwmError(f"{name}: lacks the column {lost[0]}; it needs {', '.join(schema.names)}")
+        if missing := [column for column in schema.names if column not in table.column_names]:
+            raise DwmError(f"{name}: lacks the column {missing[0]}; it needs {', '.join(schema.names)}")
         table = table.select(schema.names)
         limits.check_size(f"{name}: a table", sum(map(unpacked, table.columns)), most)
         table = table.cast(schema).combine_chunks()
@@ -66,8 +66,8 @@ def _of_message(metadata: pa.Buffer, body: pa.Buffer | None) -> int:
     rows = root.child(2) if kind == RECORDS else root.child(2).child(1)
     is_packed, total = rows.has(3), 0
     for offset, size in rows.pairs(2):
-        said = struct.unpack_from("<q", body or b"", offset)[0] if size and is_packed else -1
-        total += size if said < 0 else said
+        length = struct.unpack_from("<q", body or b"", offset)[0] if size and is_packed else -1
+        total += size if length < 0 else length
     return max(total, 8 * rows.long(0))
 
 

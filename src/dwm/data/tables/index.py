@@ -209,22 +209,25 @@ def _frames(read: Read, version: str, walk: SampleWalk, calibrations: pa.Table) 
         "key", rows["is_key_frame"]
     )
     frames = frames.append_column("calibration", calibration).append_column("sample", pa.array(sample)).take(indices)
-    chosen = poses.select(["translation", "rotation"]).take(pose.take(indices))
-    for name in chosen.column_names:
-        frames = frames.append_column(name, chosen[name])
+    pose_rows = poses.select(["translation", "rotation"]).take(pose.take(indices))
+    for name in pose_rows.column_names:
+        frames = frames.append_column(name, pose_rows[name])
     spans = _spans(scene[order], channel[order])
     _check_unit(f"{version}/sample_data.json", rows["timestamp"].to_numpy()[order], spans)
     return frames.combine_chunks(), spans
 
 
 def _check_unit(name: str, stamps: np.ndarray, spans: pa.Table) -> None:
-    """Raises DwmError for times that cannot be µs: frames of most channels lie less than 1 ms, or more than 8 s, apart."""
+    """Raises DwmError for times that cannot be µs: frames of most channels lie less than 1 ms, or more than 8 s
+    (30 s where dates are sound), apart."""
     first, stop = spans["start"].to_numpy(), spans["stop"].to_numpy()
     several = stop - first > 1
     first, last = first[several], stop[several] - 1
     steps = (stamps[last] - stamps[first]) / np.maximum(1, last - first)
     steps = steps[steps > 0]
-    if not len(steps) or SHORTEST <= (step := float(np.median(steps))) <= LONGEST:
+    since_1970 = bool(len(stamps)) and OURS[0] <= float(np.median(stamps)) <= OURS[1]
+    longest = LONGEST_OURS if since_1970 else LONGEST
+    if not len(steps) or SHORTEST <= (step := float(np.median(steps))) <= longest:
         return
     unit = "nanoseconds" if step > LONGEST else "milliseconds" if step > 1 else "seconds"
     raise DwmError(
@@ -235,6 +238,9 @@ def _check_unit(name: str, stamps: np.ndarray, spans: pa.Table) -> None:
 
 SHORTEST, LONGEST = 1e3, 8e6
 """µs between frames beyond which times are of another unit: from 1000 pictures a second to one in 8 seconds."""
+OURS, LONGEST_OURS = (1e15, 4e15), 3e7
+"""Times that as µs since 1970 lie between 2001 and 2096, as no other unit's do, are µs: there a part of a recording may have one
+picture in 30 seconds. Nanoseconds since a computer was switched on may be such numbers too, but lie farther apart."""
 
 
 def _spans(scene: np.ndarray, channel: np.ndarray) -> pa.Table:

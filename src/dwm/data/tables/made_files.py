@@ -61,3 +61,34 @@ class MadeFiles(ABC):
 
     def size(self, name: str) -> int:
         return len(self.read(name)) if self.is_made(name) else self.base.size(name)
+
+
+@dataclass(frozen=True)
+class ConvertedFiles(MadeFiles):
+    """Files whose names hold `folder` and end in `ending` are shown as ones that end in `shown`, with another content."""
+
+    folder: str
+    ending: str
+    shown: str
+
+    @abstractmethod
+    def convert(self, data: bytes, name: str) -> bytes:
+        """The content that is shown of a stored file's; `name` is for errors."""
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        return iter(sorted(map(self._shown, self.base.names(prefix.removesuffix(self.shown)))))
+
+    def is_made(self, name: str) -> bool:
+        return name.endswith(self.shown) and self.folder in name
+
+    def stored(self, name: str) -> str:
+        return name.removesuffix(self.shown) + self.ending if self.is_made(name) else name
+
+    def make(self, name: str, most: int) -> bytes:
+        stored = self.stored(name)
+        return self.convert(self.base.read(stored, most), stored)
+
+    def _shown(self, name: str) -> str:
+        return (
+            name.removesuffix(self.ending) + self.shown if name.endswith(self.ending) and self.folder in name else name
+        )

@@ -45,10 +45,10 @@ def choose_frames(
         sweeps = gaps[:, 1] - gaps[:, 0] - 1
         return gaps[:, :1] + np.minimum(np.arange(1, STEPS), sweeps[:, None])
     target_times = nominal(stamps[gaps[:, 0]], stamps[gaps[:, 1]])
-    chosen = np.empty(target_times.shape, np.int64)
-    for line, (first, last), times in zip(chosen, gaps.tolist(), target_times, strict=True):
+    indices = np.empty(target_times.shape, np.int64)
+    for line, (first, last), times in zip(indices, gaps.tolist(), target_times, strict=True):
         line[:] = first + nearest_index(stamps[first : last + 1], times)
-    return chosen
+    return indices
 
 
 def partners(

@@ -24,8 +24,8 @@ def read_parquet(file: io.BufferedIOBase, name: str, columns: Sequence[str] | No
     contents = pq.ParquetFile(file)
     # What the file says of itself is known first: rows that are all alike cost nothing in it.
     limits.check_size(f"{name}: a table", declared(contents.metadata), limits.TABLE)
-    if lost := [column for column in columns or () if column not in contents.schema_arrow.names]:
-        raise DwmError(f"{name}: lacks the column {lost[0]}")
+    if missing := [column for column in columns or () if column not in contents.schema_arrow.names]:
+        raise DwmError(f"{name}: lacks the column {missing[0]}")
     texts = [column.path for column in contents.schema if column.physical_type == "BYTE_ARRAY"]
     # Texts stay numbers of a dictionary until it is known how long they are together.
     parquet = pq.ParquetFile(file, read_dictionary=texts, page_checksum_verification=True)

@@ -44,11 +44,11 @@ def with_pictures(tables: IndexedTables, windows: Sequence[Window]) -> list[Wind
     there = present(tables, rows)
     if there.all():
         return list(windows)
-    lost = set(rows[~there].tolist())
-    whole = [window for window, part in zip(windows, cameras, strict=True) if lost.isdisjoint(part.ravel().tolist())]
+    missing = set(rows[~there].tolist())
+    whole = [window for window, part in zip(windows, cameras, strict=True) if missing.isdisjoint(part.ravel().tolist())]
     summary = (
         f"{tables.tree.where}: {len(windows) - len(whole)} of {len(windows)} windows lack pictures "
-        f"({len(lost)} of {len(rows)} files are not there, the first {_name(tables, rows[~there][0])})"
+        f"({len(missing)} of {len(rows)} files are not there, the first {_name(tables, rows[~there][0])})"
     )
     if not whole:
         raise DwmError(f"{summary}; {ADVICE}")
@@ -73,22 +73,22 @@ def nearest_present(tables: IndexedTables, scene: str, cameras: Sequence[Choice]
     if all(_is_there(tables, row) for camera in cameras for row in camera.rows[np.unique(camera.indices)]):
         return [camera.indices for camera in cameras]
     there = [present(tables, camera.rows) for camera in cameras]
-    lost, total = sum(int((~mask).sum()) for mask in there), sum(len(mask) for mask in there)
-    meant = [
+    missing, total = sum(int((~mask).sum()) for mask in there), sum(len(mask) for mask in there)
+    nearest = [
         row
         for camera, mask in zip(cameras, there, strict=True)
         for row in camera.rows[camera.indices]
         if not mask.all()
     ]
-    first = next(_name(tables, row) for row in meant if not _is_there(tables, row))
+    first = next(_name(tables, row) for row in nearest if not _is_there(tables, row))
     choice_indices, furthest = [], 0.0
     for camera, mask in zip(cameras, there, strict=True):
         # A camera without any: tables alone serve for boxes, map and cameras.
         indices = np.where(mask, camera.distance, np.inf).argmin(1) if mask.any() else camera.indices
         furthest = max(furthest, float(camera.distance[np.arange(len(indices)), indices].max()) / 1000)
         choice_indices.append(indices)
-    stand = f"; the nearest that are stand for them, up to {furthest:.0f} ms from their time" if lost < total else ""
-    warnings.warn(f"{scene}: {lost} of {total} pictures are not there (as {first}){stand}", stacklevel=4)
+    stand = f"; the nearest that are stand for them, up to {furthest:.0f} ms from their time" if missing < total else ""
+    warnings.warn(f"{scene}: {missing} of {total} pictures are not there (as {first}){stand}", stacklevel=4)
     return choice_indices
 
 

@@ -56,10 +56,10 @@ RELATIONS: dict[str, pa.Schema] = {
 """The ten tables that the index joins, and their columns. They have the names of nuScenes, whose own tables go in as they are."""
 
 
-def relations(neutral: Tables, called: Callable[[str], str]) -> dict[str, pa.Table]:
+def relations(neutral: Tables, label: Callable[[str], str]) -> dict[str, pa.Table]:
     """All tables of nuScenes by name, with all columns that the format has (links between rows made anew).
 
-    neutral: `SCHEMAS` by name; called: a neutral table as errors name it.
+    neutral: `SCHEMAS` by name; label: a neutral table as errors name it.
     """
     scenes, sensors, frames, boxes = (neutral[name] for name in ("scenes", "sensors", "frames", "boxes"))
     instants = neutral["instants"]
@@ -73,9 +73,9 @@ def relations(neutral: Tables, called: Callable[[str], str]) -> dict[str, pa.Tab
     kinds = sensors["kind"].take(pc.index_in(names, value_set=sensors["name"]))
     maps = pc.unique(scenes["map"])
     return {
-        "scene": _scenes(scenes, instants, called),
+        "scene": _scenes(scenes, instants, label),
         "sample": sample,
-        "sample_data": _frames(frames, sensors, instants, called),
+        "sample_data": _frames(frames, sensors, instants, label),
         "ego_pose": pa.table(
             {"token": frames["token"], "timestamp": frames["time"]}
             | {name: frames[name] for name in ("rotation", "translation")}
@@ -106,14 +106,14 @@ def chain(groups: list[pa.ChunkedArray], tokens: pa.ChunkedArray) -> tuple[pa.Ar
     return tuple(pc.fill_null(tokens.take(index), "").combine_chunks() for index in (before, after))
 
 
-def _scenes(scenes: pa.Table, instants: pa.Table, called: Callable[[str], str]) -> pa.Table:
+def _scenes(scenes: pa.Table, instants: pa.Table, label: Callable[[str], str]) -> pa.Table:
     """instants are sorted by scene and time."""
     codes = pc.index_in(instants["scene"], value_set=scenes["token"])
     if codes.null_count:
         row = pc.index(pc.is_null(codes), True).as_py()
         raise DwmError(
-            f"{called('instants')}: row {instants['token'][row]}: scene {instants['scene'][row]} is not in "
-            f"{called('scenes')}"
+            f"{label('instants')}: row {instants['token'][row]}: scene {instants['scene'][row]} is not in "
+            f"{label('scenes')}"
         )
     count = np.bincount(codes.to_numpy(), minlength=len(scenes))
     first = np.full(len(scenes), -1)
@@ -122,7 +122,7 @@ def _scenes(scenes: pa.Table, instants: pa.Table, called: Callable[[str], str]) 
     empty = np.flatnonzero(first < 0)
     if len(empty):
         raise DwmError(
-            f"{called('instants')}: scene {scenes['name'][int(empty[0])]} has no instants; each needs one at least"
+            f"{label('instants')}: scene {scenes['name'][int(empty[0])]} has no instants; each needs one at least"
         )
     tokens = instants["token"]
     return pa.table(
@@ -135,14 +135,14 @@ def _scenes(scenes: pa.Table, instants: pa.Table, called: Callable[[str], str]) 
     )
 
 
-def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table, called: Callable[[str], str]) -> pa.Table:
+def _frames(frames: pa.Table, sensors: pa.Table, instants: pa.Table, label: Callable[[str], str]) -> pa.Table:
     sensor = pc.index_in(frames["sensor"], value_set=sensors["token"])
     instant = pc.index_in(frames["instant"], value_set=instants["token"])
     for name, targets, table in (("sensor", sensor, "sensors"), ("instant", instant, "instants")):
         if targets.null_count:
             row = pc.index(pc.is_null(targets), True).as_py()
             raise DwmError(
-                f"{called('frames')}: row {frames['token'][row]}: {name} {frames[name][row]} is not in {called(table)}"
+                f"{label('frames')}: row {frames['token'][row]}: {name} {frames[name][row]} is not in {label(table)}"
             )
     frames = frames.append_column("scene", instants["scene"].take(instant))
     frames = frames.append_column("channel", sensors["name"].take(sensor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dwm import progress
 from dwm.conventions import CAPTION_KEYS
 from dwm.data.captions import CaptionFiles, find_caption_files, named_caption_files
 from dwm.data.dataset import Finding
@@ -19,12 +21,14 @@ from dwm.data.tables.columns import TEXT
 from dwm.data.tables.relations import lane_rows
 from dwm.data.tables.scene_tables import SCHEMAS, SceneTables
 from dwm.errors import DwmError
-from dwm.progress import track
-from dwm.storage import cache_folder, kept_tables
+from dwm.storage import KeptParts, cache_folder, kept_tables
 
 NOTES = pa.schema({"scene": TEXT, "cause": TEXT})
 """What of a recording could not be taken over, and why."""
 KEPT = ("scenes", "sensors", "instants", "frames", "boxes")
+ROW_SCHEMAS = {name: SCHEMAS[name] for name in KEPT} | {"notes": NOTES}
+PART_SECONDS = 20.0
+"""How much work a build that is stopped may lose."""
 Rows = Mapping[str, "list[dict[str, Any]] | pa.Table"]
 """Rows of `KEPT` and of the notes, of one recording; a table that is not there has none."""
 
@@ -93,12 +97,39 @@ class RowTables(SceneTables):
     def _rows(self) -> Mapping[str, pa.Table]:
         """All that the recordings say."""
         key = " ".join((self.kept_as, *(f"{file} {self.tree.stamp(file)}" for file in self.files)))
-        return kept_tables(cache_folder(self.tree.beside), f"{self.version}.rows", key, self._read_all)[0]
+        parts = KeptParts(cache_folder(self.tree.beside), f"{self.version}.rows", key)
+        return kept_tables(parts.folder, parts.name, key, lambda: self._read_all(parts))[0]
 
-    def _read_all(self) -> dict[str, pa.Table]:
-        schemas = {name: SCHEMAS[name] for name in KEPT} | {"notes": NOTES}
-        parts = {name: [schema.empty_table()] for name, schema in schemas.items()}
-        for recording in track(self.recordings, f"{self.tree.where}: {self.title}", unit=f"{self.recording}s"):
-            for name, rows in self.rows_of(recording).items():
-                parts[name].append(rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schemas[name]))
-        return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+    def _read_all(self, kept: KeptParts) -> dict[str, pa.Table]:
+        """What was read is kept every `PART_SECONDS`: of a thousand recordings none is read again where a build was stopped."""
+        recordings, parts, done = self.recordings, [], 0
+        for count, part in kept.load():
+            if {name: table.schema for name, table in part.items()} != ROW_SCHEMAS:
+                break
+            parts.append(part)
+            done += count
+        what, of = f"{self.tree.where}: {self.title}", len(recordings)
+        if done:
+            progress.note(f"{what}: {done} of {of} {self.recording}s were read before; going on from there")
+        fresh, since = [], time.monotonic()
+        for number, recording in enumerate(
+            progress.track(recordings[done:], what, unit=f"{self.recording}s"), done + 1
+        ):
+            fresh.append(_as_tables(self.rows_of(recording)))
+            if time.monotonic() - since >= PART_SECONDS and number < of:
+                parts.append(_joined(fresh))
+                kept.keep(number - len(fresh), len(fresh), parts[-1])
+                fresh, since = [], time.monotonic()
+        return _joined([*parts, *fresh])
+
+
+def _as_tables(rows: Rows) -> dict[str, pa.Table]:
+    return {
+        name: value if isinstance(value := rows.get(name, []), pa.Table) else pa.Table.from_pylist(value, schema)
+        for name, schema in ROW_SCHEMAS.items()
+    }
+
+
+def _joined(parts: Sequence[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
+    empty = {name: schema.empty_table() for name, schema in ROW_SCHEMAS.items()}
+    return {name: pa.concat_tables([table, *(part[name] for part in parts)]) for name, table in empty.items()}

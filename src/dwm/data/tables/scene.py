@@ -223,10 +223,10 @@ class TableScene:
     def _rig(self, views: tuple[str, ...], rows: Int[np.ndarray, "t v"]) -> Rig:
         """The cameras at these pictures: (v, …) where all frames have the first one's calibration and size, as usual."""
         columns = self.tables.columns
-        used, sizes = columns.calibration[rows], self._sizes(rows)
-        if (used == used[0]).all() and (sizes == sizes[0]).all():
-            used, sizes = used[0], sizes[0]
-        intrinsics = vectors(self._index.calibrations, "intrinsics")[used].reshape(*used.shape, 3, 3)
+        calibrations, sizes = columns.calibration[rows], self._sizes(rows)
+        if (calibrations == calibrations[0]).all() and (sizes == sizes[0]).all():
+            calibrations, sizes = calibrations[0], sizes[0]
+        intrinsics = vectors(self._index.calibrations, "intrinsics")[calibrations].reshape(*calibrations.shape, 3, 3)
         blind = np.argwhere(np.isnan(intrinsics).any((-2, -1)))
         if len(blind):
             raise DwmError(
@@ -235,7 +235,7 @@ class TableScene:
         flat = np.argwhere((sizes <= 0).any(-1))
         if len(flat):
             raise DwmError(f"sample_data.json: pictures of {views[flat[0, -1]]} of {self.name} have no width or height")
-        return Rig(views, intrinsics, self._mounting(used), sizes)
+        return Rig(views, intrinsics, self._mounting(calibrations), sizes)
 
     def _sizes(self, rows: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n 2"]:
         """Width and height that the tables say of pictures."""
@@ -288,8 +288,8 @@ class TableScene:
         )
 
     def _lidar(self, rows: Int[np.ndarray, "t"]) -> LidarTrack:
-        used = self.tables.columns.calibration[rows]
-        mounting = self._mounting(used[0] if (used == used[0]).all() else used)
+        calibrations = self.tables.columns.calibration[rows]
+        mounting = self._mounting(calibrations[0] if (calibrations == calibrations[0]).all() else calibrations)
         files = tuple(self._index.frames["filename"][int(row)].as_py() for row in rows)
         boxes = None if self.views else tuple(row[0] for row in self._boxes(rows[:, None]))
         return LidarTrack(self._times(rows), self._poses(rows), mounting, TreePoints(self.tables.tree, files), boxes)

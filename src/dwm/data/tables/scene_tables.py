@@ -220,9 +220,9 @@ def _among(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
 def _neutral(name: str, kind: str, table: pa.Table) -> pa.Table:
     """A table with the columns of `SCHEMAS`, checked."""
     schema = SCHEMAS[kind]
-    lost = [column for column in schema.names if column not in table.column_names]
-    if lost:
-        raise DwmError(f"{name}: lacks the column {lost[0]}; {kind} have {', '.join(schema.names)}")
+    missing = [column for column in schema.names if column not in table.column_names]
+    if missing:
+        raise DwmError(f"{name}: lacks the column {missing[0]}; {kind} have {', '.join(schema.names)}")
     try:
         plain = _without_nulls(name, kind, table.select(schema.names).cast(schema).combine_chunks())
     except (pa.ArrowException, ValueError) as error:

@@ -92,16 +92,17 @@ class _Segment:
         first = next(iter(self._component(STATS, STATS_COLUMNS)), {})
         self.rows.begin([first.get(name) or "" for name in STATS_COLUMNS], has_map=False)
         self._cameras()
-        for time in poses:
-            self.rows.instant(time)
+        for time, pose in poses.items():
+            self.rows.instant(time, pose)
         self._frames(SWEEPS, LASER, LIDARS, "bin", poses)
         self._frames(IMAGES, CAMERA, {name: CAMERAS[name] for name in self.rows.sizes}, "jpg", poses)
         for row in self._component(BOXES, (TIME, "key.laser_object_id", *BOX_COLUMNS)):
             values = [row[name] for name in BOX_COLUMNS]
             if not np.isfinite(np.array([np.nan if value is None else value for value in values[:7]])).all():
                 raise DwmError(f"{self._file(BOXES)}: a box at {row[TIME]} µs is not finite; fetch it again")
-            name, pose = row["key.laser_object_id"], self._pose_at(row[TIME], poses, BOXES)
-            self.rows.box(name, values[7], row[TIME], values[:3], values[3:6], values[6], values[8] or 0, pose)
+            self._check_time(row[TIME], poses, BOXES)
+            name = row["key.laser_object_id"]
+            self.rows.box(name, values[7], row[TIME], values[:3], values[3:6], values[6], values[8] or 0)
         return self.rows.tables()
 
     def _file(self, component: str) -> str:
@@ -123,15 +124,12 @@ class _Segment:
             raise DwmError(f"{file}: holds no pose; fetch it again")
         return dict(sorted(poses.items()))
 
-    def _pose_at(
-        self, time: int, poses: Mapping[int, Float[np.ndarray, "4 4"]], component: str
-    ) -> Float[np.ndarray, "4 4"]:
+    def _check_time(self, time: int, poses: Mapping[int, Float[np.ndarray, "4 4"]], component: str) -> None:
         if time not in poses:
             raise DwmError(
                 f"{self._file(component)}: has a row at {time} µs, at which {POSES} has no pose; the files do not belong "
                 "together: fetch both again"
             )
-        return poses[time]
 
     def _cameras(self) -> None:
         columns = (CAMERA, *LENS_COLUMNS, *(f"{LENS}{name}" for name in ("extrinsic.transform", "width", "height")))
@@ -156,9 +154,9 @@ class _Segment:
         called, seen = {number: name for name, number in sensors.items()}, dict.fromkeys(sensors, 0)
         for number, row in enumerate(self._component(component, (TIME, key))):
             if (name := called.get(row[key])) is not None:
-                pose = self._pose_at(row[TIME], poses, component)
+                self._check_time(row[TIME], poses, component)
                 place = f"{self._file(component)}/{number}-{row[TIME]}/{name}.{ending}"
-                self.rows.frame(name, row[TIME], pose, place)
+                self.rows.frame(name, row[TIME], place)
                 seen[name] += 1
         for name, count in seen.items():
             if count < len(poses) and component == IMAGES:

@@ -5,6 +5,7 @@ A frame's sensors share its time and pose, and boxes hold there: that is how the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from dwm.data.tables.row_tables import Rows
 from dwm.data.waymo.sensors import CAMERA_FROM_SENSOR, LIDARS
 from dwm.errors import DwmError
-from dwm.geometry import quaternion_from_rotation, rotation_z
+from dwm.geometry import quaternion_from_rotation
 
 CATEGORIES = {
     1: "vehicle.car",
@@ -38,6 +39,8 @@ class SegmentRows:
     boxes: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _places: dict[int, tuple[list[list[float]], dict[str, list[float]]]] = field(default_factory=dict)
+    """World from the car by time: the matrix, and as a row has it."""
 
     def tables(self) -> Rows:
         """Frames are not annotated where the segment has no box at all."""
@@ -75,37 +78,43 @@ class SegmentRows:
         row = {"token": f"{self.scene}|{name}", "name": name, "kind": kind, "intrinsics": intrinsics}
         self.sensors.append(row | _pose(pose))
 
-    def instant(self, time: int) -> None:
+    def instant(self, time: int, world_from_car: Float[np.ndarray, "4 4"]) -> None:
+        """A moment (µs) at which there are frames and boxes, and where the car is then."""
         self.instants.append({"token": f"{self.scene}|{time}", "scene": self.scene, "time": time})
+        self._places[time] = (world_from_car.tolist(), _pose(world_from_car))
 
-    def frame(self, sensor: str, time: int, world_from_car: Float[np.ndarray, "4 4"], file: str) -> None:
+    def frame(self, sensor: str, time: int, file: str) -> None:
         token, (width, height) = f"{self.scene}|{time}", self.sizes.get(sensor, (0, 0))
         self.frames.append(
             {"token": f"{token}|{sensor}", "sensor": f"{self.scene}|{sensor}", "instant": token, "time": time}
-            | {"annotated": True, "width": width, "height": height, "file": file, **_pose(world_from_car)}
+            | {"annotated": True, "width": width, "height": height, "file": file, **self._places[time][1]}
         )
 
     def box(
-        self,
-        name: str,
-        kind: int,
-        time: int,
-        center: list[float],
-        size: list[float],
-        heading: float,
-        points: int,
-        world_from_car: Float[np.ndarray, "4 4"],
+        self, name: str, kind: int, time: int, center: list[float], size: list[float], heading: float, points: int
     ) -> None:
-        """A labelled box in the car's frame at a frame's time: centre, (length, width, height) in metres, yaw in radians."""
-        token = f"{self.scene}|{time}"
-        placed = world_from_car @ [*center, 1]
-        turn = world_from_car[:3, :3] @ rotation_z(heading)
+        """A labelled box in the car's frame at an instant: centre, (length, width, height) in metres, yaw in radians.
+
+        Plain numbers: there are a hundred a frame. Raises DwmError for one that is not finite.
+        """
+        if not all(map(math.isfinite, (*center, *size, heading))):
+            raise DwmError(f"{self.scene}: a box at {time} µs is not finite; fetch the file again")
+        token, (matrix, pose) = f"{self.scene}|{time}", self._places[time]
+        x, y, z = center
         self.boxes.append(
             {"token": f"{token}|{name}", "instant": token, "instance": f"{self.scene}|{name}"}
-            | {"category": CATEGORIES.get(kind, UNKNOWN), "size": size, "translation": placed[:3].tolist()}
-            | {"rotation": quaternion_from_rotation(turn).tolist(), "visibility": "", "attributes": []}
-            | {"lidar_points": points, "radar_points": 0}
+            | {"category": CATEGORIES.get(kind, UNKNOWN), "size": size, "visibility": "", "attributes": []}
+            | {"translation": [row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix[:3]]}
+            | {"rotation": _turned(pose["rotation"], heading), "lidar_points": points, "radar_points": 0}
         )
+
+
+def _turned(quaternion: list[float], yaw: float) -> list[float]:
+    """The rotation (w, x, y, z), w ≥ 0, that turns by `yaw` radians about z first."""
+    w, x, y, z = quaternion
+    c, s = math.cos(yaw / 2), math.sin(yaw / 2)
+    turned = [w * c - z * s, x * c + y * s, y * c - x * s, z * c + w * s]
+    return turned if turned[0] >= 0 else [-value for value in turned]
 
 
 def _pose(matrix: Float[np.ndarray, "4 4"]) -> dict[str, list[float]]:

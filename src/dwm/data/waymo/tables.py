@@ -175,21 +175,21 @@ class _Segment:
 
     def _frame(self, frame: Any, where: str, folder: str) -> None:
         time, pose = frame.timestamp_micros, matrix(frame.pose.transform, f"{where}: pose")
-        self.rows.instant(time)
+        self.rows.instant(time, pose)
         pictures = {image.name for image in frame.images if image.image}
         sweeps = {laser.name for laser in frame.lasers if laser.first.ranges}
         for name, number in LIDARS.items():
             if number in sweeps:
-                self.rows.frame(name, time, pose, f"{folder}/{name}.bin")
+                self.rows.frame(name, time, f"{folder}/{name}.bin")
         for name, number in CAMERAS.items():
             if name in self.rows.sizes and number not in pictures:
                 self.rows.note(f"lacks a picture of {name} in some frame")
             elif name in self.rows.sizes:
-                self.rows.frame(name, time, pose, f"{folder}/{name}.jpg")
+                self.rows.frame(name, time, f"{folder}/{name}.jpg")
         for label in frame.laser_labels:
             box = label.box
             center, size = [box.center_x, box.center_y, box.center_z], [box.length, box.width, box.height]
-            self.rows.box(label.id, label.type, time, center, size, box.heading, label.lidar_points, pose)
+            self.rows.box(label.id, label.type, time, center, size, box.heading, label.lidar_points)
 
 
 def _lane_map(frame: Any, file: str) -> LaneMap:

@@ -81,30 +81,30 @@ FILES = {
 """Name in `dwm fetch` → file. Sizes and checksums are of the published files; a None is unknown, not unchecked."""
 
 
-def find(name: str, folder: Path | None = None, named: Path | None = None) -> Path:
-    """The file's place: `named` itself where that is there, then by its published names in `folder` and the usual places.
+def find(name: str, folder: Path | None = None, path: Path | None = None) -> Path:
+    """The file's place: `path` itself where that is there, then by its published names in `folder` and the usual places.
 
     Raises DwmError saying what is missing, how large it is, its checksum, and where to put it.
     """
     file = FILES[name]
-    if named is not None and named.is_file():
-        return named
+    if path is not None and path.is_file():
+        return path
     folders = list(_folders(file, folder))
     for folder_tried in folders:
-        for called in file.names:
-            if (folder_tried / called).is_file():
-                return folder_tried / called
+        for alias in file.names:
+            if (folder_tried / alias).is_file():
+                return folder_tried / alias
     get = f"`dwm fetch {name}`" if file.install is None else f"`{file.install}`"
-    folders = folders if named is None else [named, *folders]
+    folders = folders if path is None else [path, *folders]
     raise DwmError(
         f"{file.scores}: the feature file {file.description()} is not here; get it by {get}, or put it into {folder or HERE}/; "
         f"not in: {', '.join(map(str, folders))}"
     )
 
 
-def load_features(network: Network, name: str, folder: Path | None = None, named: Path | None = None) -> Network:
+def load_features(network: Network, name: str, folder: Path | None = None, path: Path | None = None) -> Network:
     """The network with its published weights, ready to look. Raises DwmError for a file that is missing, cut short or another's."""
-    return load_file(network, find(name, folder, named), FILES[name])
+    return load_file(network, find(name, folder, path), FILES[name])
 
 
 def load_file(network: Network, path: Path, file: FeatureFile) -> Network:

@@ -301,13 +301,10 @@ def _spatial_block(o: DiTOptions, i: int) -> JointTransformerBlock:
         qk_norm=o.qk_norm,
         use_dual_attention=i in o.dual_attention_layers,
     )
-    for ff in (block.ff, block.ff_context):
-        if ff is not None:
-            use_our_kernels(ff)
     block.attn.set_processor(JointAttention())
     if block.use_dual_attention:
         block.attn2.set_processor(JointAttention())
-    return block
+    return use_our_kernels(block)
 
 
 def _extra_blocks(o: DiTOptions, axis: str, count: int) -> nn.ModuleList:

@@ -108,10 +108,9 @@ class TransformerModel(nn.Module):
 
 def _spatial_block(channels: int, heads: int, o: UNetOptions) -> BasicTransformerBlock:
     block = BasicTransformerBlock(channels, heads, channels // heads, cross_attention_dim=o.cross_attention_dim)
-    use_our_kernels(block.ff)
     block.attn1.set_processor(PlainAttention())
     block.attn2.set_processor(PlainAttention())
-    return block
+    return use_our_kernels(block)
 
 
 def _extra_blocks(channels: int, heads: int, kind: tuple[str, str], count: int) -> nn.ModuleList:

@@ -49,7 +49,7 @@ def export_generated(
                 f"{source}: {part.path} is a package of layouts, which names no photographs; preview.py shows it"
             )
     check_folder(output, empty=True)
-    written: set[str] = set()
+    pictures: set[str] = set()
     with group("auto" if tiny else run.device) as device:
         preview, ranks = Preview(tiny=tiny), current_ranks()
         pipe = pipeline_of(run.with_(device=str(device)), preview, source)
@@ -60,10 +60,10 @@ def export_generated(
                 continue
             names = _names(clip, clip.pictures)
             generated = generate_clip(pipe, with_conditions(batch, pipe, preview), run, draws.of(number))
-            before = len(written)
-            _write(clip, names, generated[0], output, written)
-            say(f"{clip.scene}: {len(written) - before} pictures → {output}")
-    return len(written)
+            before = len(pictures)
+            _write(clip, names, generated[0], output, pictures)
+            say(f"{clip.scene}: {len(pictures) - before} pictures → {output}")
+    return len(pictures)
 
 
 def _clips(run: Recipe, size: tuple[int, int], count: int | None) -> Iterator[tuple[Clip, ClipBatch]]:
@@ -98,7 +98,7 @@ def _write(
     names: tuple[tuple[str, ...], ...],
     generated: Float[Tensor, "t v 3 h w"],
     output: Path,
-    written: set[str],
+    pictures: set[str],
 ) -> None:
     """A photograph that several clips show is written once, by the first of them."""
     levels = (generated.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
@@ -106,9 +106,9 @@ def _write(
         sizes = clip.rig.at(frame).image_size
         for view, picture in enumerate(row):
             name = inside(names[frame][view], f"{clip.scene}: a picture")
-            if name in written:
+            if name in pictures:
                 continue
-            written.add(name)
+            pictures.add(name)
             with atomic_write(output / name) as temporary:
                 _picture(picture, tuple(sizes[view].tolist())).save(
                     temporary, FORMATS[Path(name).suffix.lower()], quality=QUALITY

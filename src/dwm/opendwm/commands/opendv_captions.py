@@ -48,12 +48,11 @@ def write_opendv_captions(meta: Path, annotations: Sequence[Path], output: Path,
     entry and field that is wrong.
     """
     check_file(output)
-    known = parse_meta(read_file(meta, limits.TEXT), str(meta))
+    recordings = parse_meta(read_file(meta, limits.TEXT), str(meta))
     names = {} if videos is None else _file_names(videos)
     captions: dict[str, dict[str, str]] = {}
     for path in track(annotations, "annotations", len(annotations), "files"):
-        for key, caption in _captions(path, known, names):
-            captions[key] = caption
+        captions.update(_captions(path, recordings, names))
     if not captions:
         raise DwmError(f"{annotations[0]}: holds no annotation of a video that {meta} lists; do they belong together?")
     with atomic_write(output) as temporary:
@@ -69,7 +68,7 @@ def _file_names(videos: str) -> dict[str, str]:
 
 
 def _captions(
-    path: Path, known: Mapping[str, Recording], names: Mapping[str, str]
+    path: Path, recordings: Mapping[str, Recording], names: Mapping[str, str]
 ) -> Iterator[tuple[str, dict[str, str]]]:
     entries = parse_json(read_file(path, limits.TEXT), str(path), empty_cells=True)
     if not isinstance(entries, list):
@@ -85,9 +84,9 @@ def _captions(
             raise DwmError(
                 f"{where}: folder is {str(folder)[:60]!r}, not the folder of a video's frames; fetch it again"
             )
-        if name not in known:
+        if name not in recordings:
             raise DwmError(f"{where}: {name} is no video of the meta file; do they belong together?")
-        ms = round((_frame(entry, where) / RATE + known[name].start_discard) * 1000)
+        ms = round((_frame(entry, where) / RATE + recordings[name].start_discard) * 1000)
         yield (
             f"{names.get(name, name + ENDING)}.{ms}",
             {"image_description": _words(entry, where), "action": _action(entry, where)},

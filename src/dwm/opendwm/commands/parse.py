@@ -140,9 +140,9 @@ def train() -> None:
     if (sweeps := lidar_run(path, root)) is not None:
         from dwm.opendwm.commands.lidar import train_lidar_config
 
-        processes = int(os.environ.get("WORLD_SIZE", 1))
-        said = train_lidar_config(sweeps, path, output, Flags(**arguments), processes)
-        say(f"written: {said}", to_result=True)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        folder = train_lidar_config(sweeps, path, output, Flags(**arguments), processes)
+        say(f"written: {folder}", to_result=True)
         return
     say(f"written: {train_config(path, output, Flags(**arguments), root)}", to_result=True)
 
@@ -262,10 +262,10 @@ def transcode_video() -> None:
 
     from dwm.opendwm.commands.transcode import transcode_folder
 
-    written, failed = transcode_folder(
+    films, failed = transcode_folder(
         arguments.config_path, arguments.input_path, arguments.output_path, arguments.first, arguments.end
     )
-    for path in written:
+    for path in films:
         say(path, to_result=True)
     if failed:
         raise CheckFailed(f"{len(failed)} films could not be written: {failed[0]}")

@@ -85,9 +85,9 @@ class PortRun:
         overrides += [text for text in words if "=" in text]
         folder = _due(Path(environment.get("OUTPUT", "output/train_out")), kind)
         root = Path(environment["ROOT"]) if environment.get("ROOT") else None
-        named = (RECIPE + "-tiny" * tiny,) if config is None else ("-c", str(config))
+        source = (RECIPE + "-tiny" * tiny,) if config is None else ("-c", str(config))
         below = () if root is None else ("--root", str(root))
-        arguments = (*named, *overrides, "--resume", "-o", str(folder), *below)
+        arguments = (*source, *overrides, "--resume", "-o", str(folder), *below)
         node = _count(environment, "NODE_RANK", 0, least=0)
         if node >= nodes:
             raise DwmError(f"NODE_RANK={node}, but NNODES={nodes}: machines count from 0 to {nodes - 1}")
@@ -107,8 +107,8 @@ class PortRun:
         from dwm.opendwm.config.port_paths import with_root
 
         words = self.arguments[: self.arguments.index("--resume")]
-        named = find(words[0]) if self.config is None else _of(self.config)
-        values = named if self.root is None else with_root(named, self.root)
+        recipe = find(words[0]) if self.config is None else _of(self.config)
+        values = recipe if self.root is None else with_root(recipe, self.root)
         return resolve(values=values, overrides=words[1 if self.config is None else 2 :])
 
     def with_copies(self) -> PortRun:
@@ -152,7 +152,7 @@ def checked(run: PortRun) -> PortRun:
     from dwm.devices import pick_device
     from dwm.opendwm.commands.before_start import check_devices, check_files, check_memory
     from dwm.training.parallel.meeting import check_port
-    from dwm.training.parallel.ranks import without_shards
+    from dwm.training.parallel.spread import without_shards
 
     recipe = run.recipe
     device = pick_device(recipe.device)
@@ -188,8 +188,8 @@ def start(run: PortRun) -> None:
         )
         assert process.stdout is not None
         for line in process.stdout:
-            for shown in (line, *_as_the_port(line)):
-                log.write(shown)
+            for text in (line, *_as_the_port(line)):
+                log.write(text)
             sys.stdout.write(line)
             sys.stdout.flush()
             log.flush()
@@ -208,8 +208,8 @@ LOGGED = re.compile(
 def _as_the_port(line: str) -> Iterator[str]:
     """A log step's line as OpenDWM's trainer writes it, for the scripts of its users that look for `s/step` and `loss:`."""
     if match := LOGGED.match(line):
-        named = re.sub(r"(\w+) (?=[\d.])", r"\1: ", match["parts"] or "")
-        rest = f", {named}" if named else ""
+        parts = re.sub(r"(\w+) (?=[\d.])", r"\1: ", match["parts"] or "")
+        rest = f", {parts}" if parts else ""
         yield f"Step {match['step']} ({float(match['seconds']):.1f} s/step), loss: {match['loss']}{rest}\n"
 
 

@@ -256,7 +256,7 @@ def changed_run(run: Recipe, flags: dict[str, Any], source: str) -> Recipe:
     """A training run with the flags of `dwm generate` laid over it. Raises DwmError for a flag that such a run has no place for."""
     from dwm.config import resolve
 
-    overrides = list(_overrides(run, {key: value for key, value in flags.items() if value is not None}, source))
+    overrides = list(_overrides({key: value for key, value in flags.items() if value is not None}, source))
     return resolve(values=run, overrides=overrides)
 
 
@@ -269,12 +269,13 @@ PLACES: dict[str, Sequence[str]] = {
     "guidance": ("sampling.guidance_scale",),
     "seed": ("training.seed",),
     "weights": ("weights",),
+    "base-model": ("base_model",),
     "device": ("device",),
 }
 """Flags of `dwm generate` → settings of a training run."""
 
 
-def _overrides(run: Recipe, flags: dict[str, Any], source: str) -> Iterator[str]:
+def _overrides(flags: dict[str, Any], source: str) -> Iterator[str]:
     for flag, value in flags.items():
         if flag in ("prompt", "force"):
             continue

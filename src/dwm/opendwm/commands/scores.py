@@ -43,11 +43,11 @@ def score_run(
         )
     windows = validation_clips(run.data)
     count = min(len(windows), clips or run.preview.score_clips or CLIPS)
-    chosen: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
+    selection: list[Clip] = [windows[int(number * len(windows) / count)] for number in range(count)]
     with group("auto" if tiny else run.device) as device:
         pipe = _tiny(device) if tiny else published_pipeline(run.with_(device=str(device)), source)
         digests = [opened(source).digest() for source in held_out]
-        return measured(_as_evaluation(run, pipe, count), chosen, pipe, output, digests, device)
+        return measured(_as_evaluation(run, pipe, count), selection, pipe, output, digests, device)
 
 
 def at_step(run: Recipe, output: Path, step: int | None) -> Recipe:
@@ -89,8 +89,8 @@ def _tiny(device: torch.device) -> DrivingPipeline:
 
 def _as_evaluation(run: Recipe, pipe: DrivingPipeline, count: int) -> EvaluationRun:
     first, sampling = run.data.validation[0], pipe.card.sampling
-    given = run.sampling.reference_frames if run.preview.given_frames and first.frames > 1 else 0
-    references = min(given, 3, (run.preview.window or first.frames) - 1)
+    most = run.sampling.reference_frames if run.preview.given_frames and first.frames > 1 else 0
+    references = min(most, 3, (run.preview.window or first.frames) - 1)
     fps, stride = first.rates[0]
     return EvaluationRun(
         protocol=protocol_of(first.frames, fps, stride, references, first.views),

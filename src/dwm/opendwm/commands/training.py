@@ -32,7 +32,7 @@ def train_config(path: Path, output: Path | None, flags: Flags, root: Path | Non
     `root`: the folder that its files lie below. Raises DwmError for flags that no run can follow.
     """
     output = output or output_of(path)
-    run = with_flags(ready_recipe(path, root, train=True), flags, int(os.environ.get("WORLD_SIZE", 1)))
+    run = with_flags(ready_recipe(path, root, train=True), flags, int(os.environ.get("WORLD_SIZE", "1")))
     if flags.resume_from is not None:
         check_resume(output, flags.resume_from)
     from dwm.runs.train import train_run  # seconds of libraries, which no refusal waits for

@@ -79,9 +79,9 @@ def read_how(path: Path) -> tuple[How, str | None]:
             how = SWITCHES[name](how)
             continue
         if name not in ARGUMENTS:
-            known = [*ARGUMENTS, *SWITCHES]
+            names = [*ARGUMENTS, *SWITCHES]
             raise DwmError(
-                f"{path}: ffmpeg_args: {name} is not known{nearest(name, known)} (known: {', '.join(known)})"
+                f"{path}: ffmpeg_args: {name} is not known{nearest(name, names)} (known: {', '.join(names)})"
             )
         if not words:
             raise DwmError(f"{path}: ffmpeg_args: {name} lacks its value")
@@ -135,9 +135,9 @@ def _whole(value: str, least: int, most: int) -> int:
     return int(value)
 
 
-def _one_of(value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ValueError(f"is not known{nearest(value, known)} (known: {', '.join(known)})")
+def _one_of(value: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise ValueError(f"is not known{nearest(value, choices)} (known: {', '.join(choices)})")
     return value
 
 
@@ -186,22 +186,22 @@ def transcode_folder(
     names = sorted(name for name in tree.names("") if Path(name).suffix.lower() in MUXERS and "/" not in name)
     if not names:
         raise DwmError(f"{source}: holds no films ({', '.join(MUXERS)})")
-    if first < 0 or end < -1 or not (chosen := names[first : None if end == -1 else end]):
+    if first < 0 or end < -1 or not (films := names[first : None if end == -1 else end]):
         raise DwmError(f"-f {first} -t {end}: leaves none of the {len(names)} films in {source}; they count from 0")
     if Path(source).is_dir() and Path(source).resolve() == target.resolve():
         raise DwmError(f"{target}: films would take the place of their own sources; choose another folder")
-    written, failed = [], []
-    for name in track(chosen, "transcode", len(chosen), "films"):
+    paths, failed = [], []
+    for name in track(films, "transcode", len(films), "films"):
         path = target / (Path(name).stem + (ending or Path(name).suffix.lower()))
         if path.exists() and not how.overwrite:
             note(f"{path}: is there already and stays as it is; -y in ffmpeg_args writes it anew")
             continue
         try:
             transcode(tree, name, path, how)
-            written.append(path)
+            paths.append(path)
         except DwmError as error:
             failed.append(str(error))
-    return written, failed
+    return paths, failed
 
 
 def transcode(tree: Tree, name: str, path: Path, how: How) -> None:

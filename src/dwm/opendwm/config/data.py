@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,22 +88,29 @@ class Read:
 def read_dataset(section: Section, state: State) -> Read:
     """The sources of `training_dataset` or `validation_dataset`."""
     read = Read()
-    _walk(section, state, read)
+
+    def add(part: Section, name: str) -> None:
+        read.sources.append(_package(part) if name == PREVIEW else _motion(part, KINDS[name], state))
+
+    walk_sets(section, SETS, lambda transform: read_transform(transform, read), add)
     return read
 
 
-def _walk(section: Section, state: State, read: Read) -> None:
-    name = section.class_name((ADAPTER, CONCAT, *SETS))
+def walk_sets(
+    section: Section, classes: Iterable[str], transform: Callable[[Section], None], add: Callable[[Section, str], None]
+) -> None:
+    """Hands each set of a tree of adapters and lists to `add`, with its class, and the adapters' lines to `transform`."""
+    name = section.class_name((ADAPTER, CONCAT, *classes))
     if name == ADAPTER:
-        _walk(section.section("base_dataset"), state, read)
-        for transform in section.sections("transform_list"):
-            read_transform(transform, read)
+        walk_sets(section.section("base_dataset"), classes, transform, add)
+        for line in section.sections("transform_list"):
+            transform(line)
         section.ignore(TYPED, "pop_list")
     elif name == CONCAT:
         for part in section.sections("datasets"):
-            _walk(part, state, read)
+            walk_sets(part, classes, transform, add)
     else:
-        read.sources.append(_package(section) if name == PREVIEW else _motion(section, KINDS[name], state))
+        add(section, name)
     section.close()
 
 
@@ -116,14 +124,14 @@ def read_transform(section: Section, read: Read) -> None:
     transform = section.section("transform")
     if transform.class_name((COMPOSE, COPY)) == COMPOSE:
         for step in transform.sections("transforms"):
-            _picture_step(step, old, read)
+            _picture_step(step, read)
     transform.close()
     if old in LAYOUTS:
         read.layouts.add(LAYOUTS[old])
     section.close()
 
 
-def _picture_step(step: Section, of: str, read: Read) -> None:
+def _picture_step(step: Section, read: Read) -> None:
     name = step.class_name((RESIZE, JITTER, TENSOR))
     if name == RESIZE:
         size = step.take_as(list, "size")

@@ -275,7 +275,7 @@ def _sampling(inference: Section, run: dict[str, Any], common: dict[str, Any]) -
             "separate": inference.take_as(bool, "separate_forward", False),
         }
     follows = inference.take_as(bool, "enable_autoregressive_inference", False)
-    given = inference.take_as(bool, "use_ground_truth_as_reference", True)
+    references = inference.take_as(bool, "use_ground_truth_as_reference", True)
     inference.ignore(UNREAD, *(key for key in UNREAD_SWITCHES if key in inference))
     inference.ignore(WRITTEN, *(f"save_{part}" for part in ("preview", "pred_results", "raw_results", "gt_results")))
     inference.ignore(WRITTEN, "save_vq_results")
@@ -284,7 +284,7 @@ def _sampling(inference: Section, run: dict[str, Any], common: dict[str, Any]) -
         inference.ledger.note(
             "OpenDWM draws by chance whether a clip's first sweeps are given; here sampling.known says so (0: none)"
         )
-    return {"window": common["frames"] or 8, "known": common["carried"] if follows and given else 0} | {
+    return {"window": common["frames"] or 8, "known": common["carried"] if follows and references else 0} | {
         "carried": common["carried"]
     }
 

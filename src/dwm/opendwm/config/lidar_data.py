@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwm.opendwm.config.data import ADAPTER, CONCAT, KINDS, LAYOUT_PACKAGE, PREVIEW, SPLITS, TYPED
+from dwm.opendwm.config.data import KINDS, LAYOUT_PACKAGE, PREVIEW, SPLITS, TYPED, walk_sets
 from dwm.opendwm.config.files import State, read_files
 from dwm.opendwm.config.reader import Section
 
@@ -50,25 +50,14 @@ def read_sweeps(section: Section, state: State, before: ReadSweeps | None = None
     if before is not None and before.sources:
         read.common = {key: before.common[key] for key in SHARED if key in before.common}
         read.birdseye = dict(before.birdseye)
-    _walk(section, state, read)
+
+    def add(part: Section, name: str) -> None:
+        read.sources.append(_package(part) if name == PREVIEW else _set(part, LIDAR_KINDS[name], state, read))
+
+    walk_sets(section, (PREVIEW, *LIDAR_KINDS), lambda transform: _transform(transform, read), add)
     if before is not None and before.sources and read.birdseye != before.birdseye:
         raise section.fault("", "boxes or map from above are drawn otherwise than in training_dataset; draw both alike")
     return read
-
-
-def _walk(section: Section, state: State, read: ReadSweeps) -> None:
-    name = section.class_name((ADAPTER, CONCAT, PREVIEW, *LIDAR_KINDS))
-    if name == ADAPTER:
-        _walk(section.section("base_dataset"), state, read)
-        for transform in section.sections("transform_list"):
-            _transform(transform, read)
-        section.ignore(TYPED, "pop_list")
-    elif name == CONCAT:
-        for part in section.sections("datasets"):
-            _walk(part, state, read)
-    else:
-        read.sources.append(_package(section) if name == PREVIEW else _set(section, LIDAR_KINDS[name], state, read))
-    section.close()
 
 
 def _set(section: Section, kind: str, state: State, read: ReadSweeps) -> dict[str, Any]:
@@ -96,12 +85,12 @@ def _set(section: Section, kind: str, state: State, read: ReadSweeps) -> dict[st
     section.ignore(
         ALWAYS, "enable_camera_transforms", "enable_ego_transforms", "enable_sample_data", "stub_key_data_dict"
     )
-    _drawn(section, read, "_3dbox_bev_settings", "fill_box", "fill_boxes", "box_colors")
-    _drawn(section, read, "hdmap_bev_settings", "fill_map", "fill_map", "map_colors")
+    _drawing(section, read, "_3dbox_bev_settings", "fill_box", "fill_boxes", "box_colors")
+    _drawing(section, read, "hdmap_bev_settings", "fill_map", "fill_map", "map_colors")
     return source
 
 
-def _drawn(section: Section, read: ReadSweeps, key: str, fill: str, ours: str, colors: str) -> None:
+def _drawing(section: Section, read: ReadSweeps, key: str, fill: str, ours: str, colors: str) -> None:
     """How boxes or map are drawn from above."""
     settings = section.maybe(key)
     if settings is None:
@@ -173,8 +162,8 @@ def _layout(section: Section, old: str, read: ReadSweeps) -> None:
         if name == RESIZE:
             height, width = step.take_as(list, "size")
             if [width, height] != read.birdseye.get("size", [width, height]):
-                drawn = " x ".join(map(str, read.birdseye["size"]))
-                raise step.fault("size", f"is {width} x {height}, drawn at {drawn}; draw at the size that is wanted")
+                size = " x ".join(map(str, read.birdseye["size"]))
+                raise step.fault("size", f"is {width} x {height}, drawn at {size}; draw at the size that is wanted")
         elif name == NORMALIZE and (step.take("mean"), step.take("std")) != (MEAN, DEVIATION):
             raise step.fault("mean", f"only {MEAN} with the deviations {DEVIATION} is known")
         step.close()

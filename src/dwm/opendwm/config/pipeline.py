@@ -255,12 +255,12 @@ def metrics(section: Section) -> dict[str, Any]:
 
 def dtype(section: Section, key: str, default: str = "float32") -> str:
     """A number type that is written as `{"_class_name": "get_class", "class_name": "torch.float16"}`."""
-    named = section.maybe(key)
-    if named is None:
+    part = section.maybe(key)
+    if part is None:
         return default
-    named.class_name(("get_class",))
-    name = named.take("class_name")
+    part.class_name(("get_class",))
+    name = part.take("class_name")
     if name not in DTYPES:
-        raise named.fault("class_name", f"{str(name)[:80]!r} is not known; known: {', '.join(DTYPES)}")
-    named.close()
+        raise part.fault("class_name", f"{str(name)[:80]!r} is not known; known: {', '.join(DTYPES)}")
+    part.close()
     return DTYPES[name]

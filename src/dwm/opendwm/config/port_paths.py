@@ -126,7 +126,7 @@ def check_paths(
 
 def _line(needed: Needed, values: Mapping[str, Any]) -> str:
     location = port_path(needed.path)
-    key, value = _named(needed, values)
+    key, value = _entry(needed, values)
     where = f"the port has it at {location}: " if location else ""
     put = "set the key to where yours lies"
     if location:
@@ -134,7 +134,7 @@ def _line(needed: Needed, values: Mapping[str, Any]) -> str:
     return f"{key} is {value}, which is not on this machine ({needed.what} {basename(needed.path)}); {where}{put}"
 
 
-def _named(needed: Needed, values: Mapping[str, Any]) -> tuple[str, str]:
+def _entry(needed: Needed, values: Mapping[str, Any]) -> tuple[str, str]:
     """The key of the file that names a path, or the folder that it lies in, and what stands there; else our setting."""
     texts = [(key, value) for key, value in _texts(values) if needed.path.startswith(value) and PRIVATE.match(value)]
     return max(texts, key=lambda pair: len(pair[1]), default=(needed.key, needed.path))

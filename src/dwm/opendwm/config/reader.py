@@ -132,8 +132,8 @@ class Section:
 def check_names(values: Any, path: str, source: str) -> None:
     """Raises DwmError for a class name, anywhere below, that no file of OpenDWM's mentions."""
     if isinstance(values, Mapping):
-        named = [(CLASS, values.get(CLASS)), ("class_name", values.get("class_name"))]
-        for key, name in named:
+        classes = [(CLASS, values.get(CLASS)), ("class_name", values.get("class_name"))]
+        for key, name in classes:
             if name is not None and not (isinstance(name, str) and name in NAMES):
                 hint = nearest(str(name), NAMES)
                 raise DwmError(f"{source}: {path}.{key}: {str(name)[:80]!r} is not a class that we know{hint}")

@@ -131,9 +131,9 @@ def run_metrics(case: Case, setup: Setup) -> Mapping[str, Tensor]:
 
 def clouds(inputs: Mapping[str, Tensor], prefix: str) -> list[list[Tensor]]:
     """The sweeps named `prefix/B/T`, by clip and frame."""
-    named = sorted((name for name in inputs if re.fullmatch(rf"{re.escape(prefix)}/\d+/\d+", name)), key=_order)
+    keys = sorted((name for name in inputs if re.fullmatch(rf"{re.escape(prefix)}/\d+/\d+", name)), key=_order)
     clips: dict[int, list[Tensor]] = {}
-    for name in named:
+    for name in keys:
         clips.setdefault(_order(name)[1], []).append(inputs[name])
     if not clips:
         raise DwmError(f"inputs.safetensors: lacks {prefix}/0/0")

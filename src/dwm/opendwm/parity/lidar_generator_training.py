@@ -14,7 +14,7 @@ from dwm.opendwm.parity.cases import Case, Setup
 from dwm.opendwm.parity.lidar_batches import SweepBatch, generators, grid_of, load_file, pipeline_of
 from dwm.opendwm.parity.lidar_latents import LatentRun, Section, channels_first, process_of
 from dwm.opendwm.parity.lidar_networks import thinned
-from dwm.opendwm.parity.lidar_training import Found, train
+from dwm.opendwm.parity.lidar_training import Tensors, train
 from dwm.training.objectives.options import SweepObjective
 from dwm.training.objectives.sweep_latents import draw_noisy
 from dwm.training.objectives.sweep_tokens import draw_hidden, dropped, keep_draws, token_loss
@@ -29,7 +29,7 @@ def run_maskgit_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     shared, own = generators(case)
     objective = objective_of(pipeline.get("training_config", {}), "max_reference_frame")
 
-    def loss(batch: SweepBatch, found: Found) -> Tensor:
+    def loss(batch: SweepBatch, results: Tensors) -> Tensor:
         b, t = batch.cells.shape[:2]
         with torch.no_grad():
             ids = autoencoder.encode(batch.cells.flatten(0, 1)).indices
@@ -40,7 +40,7 @@ def run_maskgit_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
         codes = None if network.options.own_table else autoencoder.vector_quantizer.entries(ids)
         logits = network(task.ids, codes, pictures, t, shared)
         value, accuracy = token_loss(logits, ids, task.hidden)
-        found |= {
+        results |= {
             "ce_loss": value,
             "accuracy": accuracy,
             "logits": logits,
@@ -48,44 +48,44 @@ def run_maskgit_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
             "masked_indices": task.ids,
         }
         if pictures is not None:
-            found["context"] = pictures.flatten(2).transpose(1, 2)[:, :: case.data.get("context_stride", 1)]
+            results["context"] = pictures.flatten(2).transpose(1, 2)[:, :: case.data.get("context_stride", 1)]
         return value
 
-    found = train(case, setup, network, grid, loss)
-    found |= {"code_age_after": autoencoder.code_age, "code_usage_after": autoencoder.code_usage}
-    return thinned(found, case)
+    results = train(case, setup, network, grid, loss)
+    results |= {"code_age_after": autoencoder.code_age, "code_usage_after": autoencoder.code_usage}
+    return thinned(results, case)
 
 
 def run_diffusion_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     run = LatentRun(case, setup)
     # Blocks that no clip wants run all the same, so that their parameters get a gradient of zero and decay.
-    run.network.agreed = lambda wanted: True  # type: ignore[assignment]
+    run.network.agreed = lambda _: True  # type: ignore[assignment]
     process = process_of(run.pipeline["train_diffusion_scheduler"])
     settings: Section = run.pipeline.get("training_config", {})
     objective = objective_of({**settings, "reference_frame_count": run.common.get("reference_frame_count", 3)})
 
-    def loss(batch: SweepBatch, found: Found) -> Tensor:
+    def loss(batch: SweepBatch, results: Tensors) -> Tensor:
         b, t = batch.cells.shape[:2]
         with torch.no_grad():
             encoded = run.encode(batch.cells)
         latents = (channels_first(encoded, t) - run.bias) / run.scale
-        drawn = draw_noisy(latents, batch.layout, process, objective, run.text, run.own, run.shared)
-        output = predict(run.network, drawn.sample, drawn.times, drawn.conditions)
-        value, told = drawn.loss(output), drawn.conditions
-        found |= {
+        noisy = draw_noisy(latents, batch.layout, process, objective, run.text, run.own, run.shared)
+        output = predict(run.network, noisy.sample, noisy.times, noisy.conditions)
+        value, conditions = noisy.loss(output), noisy.conditions
+        results |= {
             "latents": encoded,
             "mse_loss": value,
             "model_output": output,
-            "network_input": drawn.sample,
-            "timesteps": drawn.times,
-            "reference_frame_indicator": drawn.known,
-            "disable_temporal": drawn.task.single,
+            "network_input": noisy.sample,
+            "timesteps": noisy.times,
+            "reference_frame_indicator": noisy.known,
+            "disable_temporal": noisy.task.single,
             "encoder_hidden_states_shape": torch.tensor((b, t, 1, run.text[0])),
         }
-        if told.layout is not None:
-            found["condition_mean_per_frame"] = told.layout[:, :, 0].mean((-1, -2))
-        if told.pooled is not None:
-            found["pooled_projections_shape"] = torch.tensor(told.pooled.squeeze(2).shape)
+        if conditions.layout is not None:
+            results["condition_mean_per_frame"] = conditions.layout[:, :, 0].mean((-1, -2))
+        if conditions.pooled is not None:
+            results["pooled_projections_shape"] = torch.tensor(conditions.pooled.squeeze(2).shape)
         return value
 
     return thinned(train(case, setup, run.network, run.grid, loss), case)

@@ -121,8 +121,8 @@ def _window(
     noise = torch.randn((b, t, *encoded.shape[1:]), generator=run.own).to(encoded).permute(0, 1, 4, 2, 3)
     prediction = bool(torch.rand(1, generator=run.shared) < 0.5)
     # Known latents enter unscaled here, as the published sampling has it.
-    known = channels_first(encoded, t)[:, : run.common.get("reference_frame_count", 3)] if prediction else None
-    latents = run.unscaled(denoiser.window(noise, known, batch.layout, calls.append))
+    references = channels_first(encoded, t)[:, : run.common.get("reference_frame_count", 3)] if prediction else None
+    latents = run.unscaled(denoiser.window(noise, references, batch.layout, calls.append))
     cells, logits = run.decode(latents)
     return {
         "encoded_latents": encoded,
@@ -138,10 +138,10 @@ def _windows(
     b, t = batch.cells.shape[:2]
     length, keep = run.common.get("num_training_frames", 8), run.common.get("max_reference_frame", 3)
     results: dict[str, Tensor] = {}
-    known = None
+    references = None
     if run.pipeline.get("inference_config", {}).get("use_ground_truth_as_reference", True):
         results["encoded_latents"] = run.encode(batch.cells[:, :keep])
-        known = channels_first(results["encoded_latents"], keep)
+        references = channels_first(results["encoded_latents"], keep)
     size = run.autoencoder.lidar_decoder.options
     shape = (b, length, size.latent_channels, *size.coarse)
 
@@ -151,7 +151,7 @@ def _windows(
     if batch.layout is None:
         raise DwmError(f"{case.name}: windows need the layout of all frames")
     parts: list[Tensor] = []
-    for index, window in enumerate(denoiser.windows(known, batch.layout, length, keep, draw, calls.append)):
+    for index, window in enumerate(denoiser.windows(references, batch.layout, length, keep, draw, calls.append)):
         latents = run.unscaled(window)
         cells, logits = run.decode(latents)
         results |= {f"decode{index}.latents": latents, f"decode{index}.voxel_logits": logits}

@@ -28,38 +28,38 @@ def run_maskgit_sample(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     network = TokenNetwork(token_options(pipeline["bi_directional_Transformer"], case.name))
     network = load_file(case, setup, "bi_directional_Transformer", network)
     sampler = TokenSampler(network, autoencoder.vector_quantizer, sampling_of(case))
-    given, (shared, own) = batch_of(case, grid, setup), generators(case)
-    b, t = given.cells.shape[:2]
+    batch, (shared, own) = batch_of(case, grid, setup), generators(case)
+    b, t = batch.cells.shape[:2]
     steps: list[TokenStep] = []
     windows = case.need("method").startswith("autoregressive")
-    known = _reference_frames(pipeline) if windows else t
+    references = _reference_frames(pipeline) if windows else t
     with torch.no_grad():
-        encoded = autoencoder.encode(given.cells[:, :known].flatten(0, 1)).indices.view(b, known, -1)
+        encoded = autoencoder.encode(batch.cells[:, :references].flatten(0, 1)).indices.view(b, references, -1)
         if windows:
-            if given.layout is None:
+            if batch.layout is None:
                 raise DwmError(f"{case.name}: windows need the layout of all frames")
             length = int(pipeline["training_config"].get("num_training_frames", 8))
-            runs = sampler.windows(encoded, given.layout, length, shared, steps.append)
+            runs = sampler.windows(encoded, batch.layout, length, shared, steps.append)
         else:
-            runs = [_window(sampler, encoded, given.layout, pipeline, shared, steps)]
+            runs = [_window(sampler, encoded, batch.layout, pipeline, shared, steps)]
         parts, logits = [], []
         for index, ids in enumerate(runs):
-            cells, seen = decode(autoencoder, ids, own)
-            parts.append(cells[:, known if windows and index else 0 :])
-            logits.append(seen)
+            cells, cell_logits = decode(autoencoder, ids, own)
+            parts.append(cells[:, references if windows and index else 0 :])
+            logits.append(cell_logits)
     cells = torch.cat(parts, dim=1)[:, :t].flatten(0, 1)
     return thinned(_results(steps, encoded, logits[0], cells, grid, (b, t)), case)
 
 
 def sampling_of(case: Case) -> TokenSampling:
     """The options of a section `inference_config`."""
-    given: Mapping[str, Any] = pipeline_of(case).get("inference_config", {})
-    blank = case.data.get("blank_codes", ()) if given.get("use_blank_code", True) else ()
-    guidance = given.get("guidance_scale", 3.0) if given.get("do_classifier_free_guidance") else None
+    inference: Mapping[str, Any] = pipeline_of(case).get("inference_config", {})
+    blank = case.data.get("blank_codes", ()) if inference.get("use_blank_code", True) else ()
+    guidance = inference.get("guidance_scale", 3.0) if inference.get("do_classifier_free_guidance") else None
     return TokenSampling(
-        steps=given.get("sample_steps", 30),
+        steps=inference.get("sample_steps", 30),
         guidance=guidance,
-        noise=not given.get("use_maskgit", False),
+        noise=not inference.get("use_maskgit", False),
         blank=tuple(blank),
     )
 
@@ -82,11 +82,11 @@ def _window(
     t = encoded.shape[1]
     task = pipeline.get("inference_config", {}).get("task_type")
     if t > 1:
-        drawn = "prediction" if bool(torch.rand(1, generator=generator) < 0.5) else "generation"
-        task = task or drawn
-    given = encoded.clone()
-    given[:, _reference_frames(pipeline) if t > 1 and task == "prediction" else 0 :] = HIDDEN
-    return sampler.window(given, layout, generator, watch=steps.append)
+        random_task = "prediction" if bool(torch.rand(1, generator=generator) < 0.5) else "generation"
+        task = task or random_task
+    codes = encoded.clone()
+    codes[:, _reference_frames(pipeline) if t > 1 and task == "prediction" else 0 :] = HIDDEN
+    return sampler.window(codes, layout, generator, watch=steps.append)
 
 
 def _reference_frames(pipeline: Mapping[str, Any]) -> int:
@@ -102,7 +102,7 @@ def _results(
     shape: tuple[int, int],
 ) -> dict[str, Tensor]:
     before = torch.stack([step.before for step in steps])
-    found = {
+    results = {
         "encoded_indices": encoded.flatten(0, 1),
         "ids_in": before,
         "ids_sampled": torch.stack([step.ids for step in steps]),
@@ -112,14 +112,14 @@ def _results(
         "logits_last": steps[-1].logits,
         "decode0.voxel_logits": logits,
     }
-    return found | cell_results(cells, grid, shape)
+    return results | cell_results(cells, grid, shape)
 
 
 def cell_results(cells: Tensor, grid: VoxelGrid, shape: tuple[int, int]) -> dict[str, Tensor]:
     """The drawn cells (b * t, z, y, x) in bits, and their points by clip and frame."""
-    found = {"pred_voxels_bits": packed(cells)}
+    results = {"pred_voxels_bits": packed(cells)}
     for i, frame in enumerate(cells):
         place = f"{i // shape[1]}/{i % shape[1]}"
         points = grid.points(frame)
-        found |= {f"pred_points/{place}": points, f"pred_point_count/{place}": torch.tensor(len(points))}
-    return found
+        results |= {f"pred_points/{place}": points, f"pred_point_count/{place}": torch.tensor(len(points))}
+    return results

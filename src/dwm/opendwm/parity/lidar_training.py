@@ -30,8 +30,8 @@ from dwm.training.objectives.sweeps import (
     vq_losses,
 )
 
-Found = dict[str, Tensor]
-Loss = Callable[[SweepBatch, Found], Tensor]
+Tensors = dict[str, Tensor]
+Loss = Callable[[SweepBatch, Tensors], Tensor]
 
 STALE = 256
 """Steps after which an unused code no longer counts as in use."""
@@ -43,7 +43,7 @@ def run_vq_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     net: VqAutoencoder = load_file(case, setup, "vq_point_cloud", vq_autoencoder(pipeline["vq_point_cloud"], case.name))
     shared, own = generators(case)
 
-    def loss(batch: SweepBatch, results: Found) -> Tensor:
+    def loss(batch: SweepBatch, results: Tensors) -> Tensor:
         sweeps = [sweep for clip in batch.sweeps for sweep in clip]
         losses = vq_losses(net, grid, batch.cells.flatten(0, 1), sweeps, _centre(pipeline), _weights(pipeline), shared)
         results |= _vq_results(losses, batch) | _qualities(losses, batch, grid, own, net)
@@ -62,7 +62,7 @@ def run_vae_train(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     torch.manual_seed(int(case.data.get("global_seed", 0)))
     weights = pipeline.get("training_config", {}).get("loss_coef_dict", {})
 
-    def loss(batch: SweepBatch, results: Found) -> Tensor:
+    def loss(batch: SweepBatch, results: Tensors) -> Tensor:
         sweeps = [clip[0] for clip in batch.sweeps]
         box = render_box(section["lidar_decoder"], grid)
         losses = vae_losses(net, grid, batch.cells[:, 0], sweeps, _centre(pipeline), box, weights)
@@ -81,51 +81,53 @@ def run_vq_preview(case: Case, setup: Setup) -> Mapping[str, Tensor]:
     sweeps = [sweep for clip in batch.sweeps for sweep in clip]
     with torch.no_grad():
         density, logits = net.decode(net.encode(batch.cells.flatten(0, 1)).codes)
-        drawn = draw_occupancy(logits, torch.rand((b, t, *logits.shape[1:]), generator=own).to(logits).flatten(0, 1))
-        mask = coarse_mask(drawn)
+        sample = draw_occupancy(logits, torch.rand((b, t, *logits.shape[1:]), generator=own).to(logits).flatten(0, 1))
+        mask = coarse_mask(sample)
         masks = [occupied(each, grid) for each in mask]
         rendered = render_sweeps(
             density, net.density_mlp, sweeps, _centre(pipeline), Box(*corners(grid), VQ_STEP), masks
         )
-    seen = torch.stack([grid.occupancy(points) for points in rendered.points])
-    columns = [cells.amax(1) for cells in (batch.cells.flatten(0, 1), drawn, seen.to(drawn))]
+    rendering = torch.stack([grid.occupancy(points) for points in rendered.points])
+    columns = [cells.amax(1) for cells in (batch.cells.flatten(0, 1), sample, rendering.to(sample))]
     size = tuple(pipeline["inference_config"]["preview_image_size"])[::-1]
     columns = [nn.functional.interpolate(column[:, None], size)[:, 0] for column in columns]
     results = {
         "coarse_mask": mask.unflatten(0, (b, t)),
         "depth_loss": rendered.depth_loss,
         "sdf_loss": rendered.sdf_loss,
-        "rendered_voxel_count": seen.sum((1, 2, 3)).view(b, t),
+        "rendered_voxel_count": rendering.sum((1, 2, 3)).view(b, t),
         "picture": 255 * torch.cat(columns, dim=2).flatten(0, 1)[None],
     }
     return thinned(results | _points(rendered.points, (b, t)), case)
 
 
-def train(case: Case, setup: Setup, net: nn.Module, grid: VoxelGrid, loss: Loss, divided: bool = False) -> Found:
+def train(case: Case, setup: Setup, net: nn.Module, grid: VoxelGrid, loss: Loss, divided: bool = False) -> Tensors:
     """The case's training calls; `loss` puts what it saw on the way into its second argument.
 
     `divided`: the loss of the VAE's trainer is divided by the calls of an update, that of the codebook's is not.
     """
     config, settings = case.config, pipeline_of(case).get("training_config", {})
     keywords = {key: value for key, value in config["optimizer"].items() if key != "_class_name"}
-    named = {name: net.get_parameter(name) for name in case.need("parameter_names")}
-    optimizer = torch.optim.AdamW(named.values(), **keywords)
+    parameters = {name: net.get_parameter(name) for name in case.need("parameter_names")}
+    optimizer = torch.optim.AdamW(parameters.values(), **keywords)
     schedule = Section(config, "", Ledger(str(case.folder / "case.json"))).maybe("lr_scheduler")
     rates = constant_schedule(optimizer) if schedule is None else read_schedule(schedule, optimizer)
     every = _accumulated(case)
     net.train()
-    result: Found = {}
+    result: Tensors = {}
     for step in range(case.need("steps")):
-        results: Found = {}
+        results: Tensors = {}
         value = loss(batch_of(case, grid, setup, f"step{step}."), results)
         (value / (every if divided else 1)).backward()
         stepped = (step + 1) % every == 0
         if stepped and settings.get("max_norm_for_grad_clip") is not None:
-            nn.utils.clip_grad_norm_(named.values(), settings["max_norm_for_grad_clip"])
+            nn.utils.clip_grad_norm_(parameters.values(), settings["max_norm_for_grad_clip"])
         results["gradient_norms"] = torch.tensor(
-            [float("nan") if p.grad is None else float(p.grad.norm()) for p in named.values()]
+            [float("nan") if p.grad is None else float(p.grad.norm()) for p in parameters.values()]
         )
-        results |= {f"gradient.{name}": gradient(named[name]).clone() for name in case.data.get("stored_gradients", ())}
+        results |= {
+            f"gradient.{name}": gradient(parameters[name]).clone() for name in case.data.get("stored_gradients", ())
+        }
         if stepped:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -133,7 +135,7 @@ def train(case: Case, setup: Setup, net: nn.Module, grid: VoxelGrid, loss: Loss,
         results["optimizer_stepped"] = torch.tensor(stepped)
         results["learning_rate_after"] = torch.tensor([group["lr"] for group in optimizer.param_groups])
         for name in case.data.get("stored_parameters", ()):
-            results[f"parameter_after.{name}"] = named[name].detach().clone()
+            results[f"parameter_after.{name}"] = parameters[name].detach().clone()
         result |= {f"step{step}.{name}": tensor for name, tensor in results.items()}
     return result
 
@@ -162,21 +164,21 @@ def _weights(pipeline: Mapping[str, Any]) -> Mapping[str, float]:
     return pipeline.get("training_config", {}).get("loss_coef_dict", {})
 
 
-def _points(points: list[Tensor], shape: tuple[int, int]) -> Found:
+def _points(points: list[Tensor], shape: tuple[int, int]) -> Tensors:
     return {f"rendered_points/{i // shape[1]}/{i % shape[1]}": cloud for i, cloud in enumerate(points)}
 
 
-def _common(losses: SweepLosses, batch: SweepBatch) -> Found:
+def _common(losses: SweepLosses) -> Tensors:
     results = {f"weighted.{name}": loss for name, loss in losses.weighted.items()}
     results |= {name: loss for name, loss in losses.raw.items() if name in ("depth_loss", "sdf_loss", "kl_loss")}
     results["encoder_features"] = losses.seen["features"]
     return results
 
 
-def _vq_results(losses: SweepLosses, batch: SweepBatch) -> Found:
+def _vq_results(losses: SweepLosses, batch: SweepBatch) -> Tensors:
     assert losses.quantized is not None and losses.rendered is not None
     shape = (batch.cells.shape[0], batch.cells.shape[1])
-    results = _common(losses, batch) | _points(losses.rendered.points, shape)
+    results = _common(losses) | _points(losses.rendered.points, shape)
     return results | {
         "commitment_loss": losses.quantized.commitment_loss,
         "codebook_loss": losses.quantized.codebook_loss,
@@ -190,26 +192,26 @@ def _vq_results(losses: SweepLosses, batch: SweepBatch) -> Found:
 
 def _qualities(
     losses: SweepLosses, batch: SweepBatch, grid: VoxelGrid, generator: torch.Generator, net: VqAutoencoder
-) -> Found:
+) -> Tensors:
     assert losses.rendered is not None
     cells = batch.cells
     uniform = torch.rand(cells.shape, generator=generator).to(cells)
-    drawn = draw_occupancy(losses.logits.detach().view(cells.shape), uniform)
-    seen = torch.stack([grid.occupancy(points) for points in losses.rendered.points]).view(cells.shape)
+    sample = draw_occupancy(losses.logits.detach().view(cells.shape), uniform)
+    rendering = torch.stack([grid.occupancy(points) for points in losses.rendered.points]).view(cells.shape)
     results = {"codebook_used": net.vector_quantizer.embedding.weight.detach().clone()}
-    for name, generated in (("voxel", drawn), ("lidar", seen)):
+    for name, generated in (("voxel", sample), ("lidar", rendering)):
         both, any_, apart = cells * generated, torch.maximum(cells, generated), (cells - generated).abs()
         results[f"metric.{name}_rec_iou"] = both.sum() / any_.sum()
         results[f"metric.{name}_rec_diff"] = apart.sum((1, 2, 3, 4)).mean()
-    used = net.code_usage.sort(descending=True).values
+    usage = net.code_usage.sort(descending=True).values
     results["metric.code_util"] = (net.code_age < STALE).float().mean()
-    results["metric.code_uniformity"] = used[:10].sum() / used.sum()
+    results["metric.code_uniformity"] = usage[:10].sum() / usage.sum()
     return results
 
 
-def _vae_results(losses: SweepLosses, batch: SweepBatch) -> Found:
+def _vae_results(losses: SweepLosses, batch: SweepBatch) -> Tensors:
     assert losses.posterior is not None
-    results = _common(losses, batch)
+    results = _common(losses)
     if losses.rendered is not None:
         results |= {f"rendered_points/{i}": cloud for i, cloud in enumerate(losses.rendered.points)}
     return results | {

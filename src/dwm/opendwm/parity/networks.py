@@ -28,6 +28,9 @@ CONDITIONS = {
     "camera_intrinsics_norm": "intrinsics_norm",
     "camera2referego": "ego0_from_camera",
     "crossview_attention_mask": "crossview_mask",
+}
+"""Recorded names of conditions → fields of `Conditions`."""
+ARGUMENTS = CONDITIONS | {
     "crossview_attention_index": "crossview_index",
     "disable_crossview": "disable_crossview",
     "disable_temporal": "disable_temporal",
@@ -201,7 +204,7 @@ def times_of(arguments: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def conditions(arguments: Mapping[str, Tensor]) -> Conditions:
-    values: dict[str, Any] = {field: arguments.get(name) for name, field in CONDITIONS.items()}
+    values: dict[str, Any] = {field: arguments.get(name) for name, field in ARGUMENTS.items()}
     return Conditions(**values)
 
 
@@ -250,12 +253,12 @@ def intermediates(net: nn.Module, hooked: Mapping[str, str]) -> Iterator[dict[st
 
     def keep(name: str, result: Any) -> None:
         if name == "adapter":
-            named = {f"{name}.{i}": feature for i, feature in enumerate(result)}
+            outputs = {f"{name}.{i}": feature for i, feature in enumerate(result)}
         elif isinstance(result, tuple):
-            named = {f"{name}/encoder": result[0], f"{name}/hidden": result[1]}
+            outputs = {f"{name}/encoder": result[0], f"{name}/hidden": result[1]}
         else:
-            named = {name: result}
-        for key, tensor in named.items():
+            outputs = {name: result}
+        for key, tensor in outputs.items():
             tensors.setdefault(f"intermediate/{key}", tensor.detach())
 
     modules = dict(net.named_modules())

@@ -25,18 +25,7 @@ from dwm.opendwm.config.networks import DIT, UNET, dit_options, unet_options
 from dwm.opendwm.config.pipeline import CTSD, FORCING_SOLVER, MULTISTEP_SOLVER, STREAMING
 from dwm.opendwm.parity.batches import condition_options, read_case_batch
 from dwm.opendwm.parity.cases import Case, Setup, read_tensors
-
-CONDITIONS = {
-    "encoder_hidden_states": "text",
-    "pooled_projections": "pooled",
-    "condition_image_tensor": "layout",
-    "added_time_ids": "added_ids",
-    "camera_intrinsics_norm": "intrinsics_norm",
-    "camera2referego": "ego0_from_camera",
-    "crossview_attention_mask": "crossview_mask",
-}
-"""Recorded names of conditions → fields of `Conditions`."""
-
+from dwm.opendwm.parity.networks import CONDITIONS
 
 SOLVERS_OF = {
     DIT: ("diffusers.FlowMatchEulerDiscreteScheduler", FORCING_SOLVER),
@@ -55,8 +44,8 @@ def run_pipeline(case: Case, setup: Setup) -> dict[str, Tensor]:
     with torch.no_grad():
         images = torch.cat(list(_generate(sampler, batch, case.need("method"), common, inference, watch)))
     results = {"images": images, **watch.results, **_schedule(sampler.solver)}
-    cut = case.data.get("reduced_outputs", {})
-    return {name: reduced(results[name], cut.get(name, "")) for name in case.outputs if name in results}
+    reductions = case.data.get("reduced_outputs", {})
+    return {name: reduced(results[name], reductions.get(name, "")) for name in case.outputs if name in results}
 
 
 def pipeline_of(case: Case) -> Mapping[str, Any]:
@@ -71,10 +60,10 @@ def pipeline_of(case: Case) -> Mapping[str, Any]:
             raise DwmError(f"{case.folder / 'case.json'}: config.pipeline lacks {key}")
     common = pipeline["common_config"]
     loading, autocast = common.get("text_encoder_load_args") or {}, common.get("autocast") or {}
-    for key, named in (("model_dtype", pipeline.get("model_dtype")), ("torch_dtype", loading.get("torch_dtype"))):
-        if named is not None and "float32" not in str(named):
+    for key, value in (("model_dtype", pipeline.get("model_dtype")), ("torch_dtype", loading.get("torch_dtype"))):
+        if value is not None and "float32" not in str(value):
             raise DwmError(
-                f"config.pipeline: {key} {named!r} cannot be computed; cases are computed in one precision, --dtype"
+                f"config.pipeline: {key} {value!r} cannot be computed; cases are computed in one precision, --dtype"
             )
     if autocast.get("device_type") == "cpu":
         raise DwmError(

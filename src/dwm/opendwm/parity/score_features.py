@@ -107,31 +107,29 @@ def run_inception_features(case: Case, setup: Setup) -> Iterator[Deviation]:
 
 def run_i3d_features(case: Case, setup: Setup) -> Iterator[Deviation]:
     bound = bound_of(case, FEATURE_BOUND)
-    shown = _clip_seed(case)
+    seed = _clip_seed(case)
     for name, expected in case.outputs.items():
         if name in inputs.FIRST_SEEDS:
             yield feature_deviation(
                 name, inputs.clip_features(seeds_of(name, len(expected)), setup), expected, bound, setup
             )
         elif match := re.fullmatch(r"length_(\d+)", name):
-            yield feature_deviation(
-                name, inputs.clip_features([shown], setup, int(match[1]))[0], expected, bound, setup
-            )
+            yield feature_deviation(name, inputs.clip_features([seed], setup, int(match[1]))[0], expected, bound, setup)
         elif match := re.fullmatch(r"square_(\d+)", name):
             side = int(match[1])
-            frames = inputs.floats(inputs.clip(shown, 16)[:, :side, :side])
+            frames = inputs.floats(inputs.clip(seed, 16)[:, :side, :side])
             yield feature_deviation(name, inputs.i3d_features(frames, setup)[0], expected, bound, setup)
         elif name == "net_input":
-            prepared = network_input(inputs.floats(inputs.clip(shown, 1)))[0, :, 0, ::16, ::16]
+            prepared = network_input(inputs.floats(inputs.clip(seed, 1)))[0, :, 0, ::16, ::16]
             yield deviation(name, prepared, expected, bound)
         else:
             raise DwmError(f"{case.folder / 'outputs.safetensors'}: {name!r} is not known")
     yield from _stages(case, setup, bound)
     if "nine_frames" in case.data:
-        yield truth("nine_frames_are_refused", _refuses(inputs.clip(shown, 9)))
+        yield truth("nine_frames_are_refused", _refuses(inputs.clip(seed, 9)))
     if case.data.get("first_16_of_19_give_the_same"):
-        cut = VideoFeatures(inputs.filled_i3d(setup.device, setup.dtype), frames=16)
-        longer, first = (cut.of_frames(inputs.floats(inputs.clip(shown, t))) for t in (19, 16))
+        extractor = VideoFeatures(inputs.filled_i3d(setup.device, setup.dtype), frames=16)
+        longer, first = (extractor.of_frames(inputs.floats(inputs.clip(seed, t))) for t in (19, 16))
         yield deviation("first_16_of_19", longer, first, 0)
 
 

@@ -24,7 +24,8 @@ from dwm.opendwm.config.reader import Ledger, Section
 from dwm.opendwm.config.translation import read_optimizer
 from dwm.opendwm.parity.batches import case_batch, condition_options
 from dwm.opendwm.parity.cases import Case, Deviation, Setup, read_words
-from dwm.opendwm.parity.pipelines import CONDITIONS, driving_network, first_layout, load_base, pipeline_of, reduced
+from dwm.opendwm.parity.networks import CONDITIONS
+from dwm.opendwm.parity.pipelines import driving_network, first_layout, load_base, pipeline_of, reduced
 from dwm.opendwm.parity.schedules import Schedule, constant_schedule, read_schedule
 from dwm.opendwm.parity.training_judge import judge
 from dwm.training.loop.optimizers import build_optimizers

@@ -28,8 +28,10 @@ def judge(
     deviations = [_tensor(case, name, tensors[name], setup) for name in case.outputs]
     for recorded in case.data["results"]:
         step = recorded["step"]
-        for deviation in _numbers(case.data["tolerance"], recorded, numbers[step], setup):
-            deviations.append(Deviation(f"step{step}.{deviation.tensor}", *_rest(deviation)))
+        deviations.extend(
+            Deviation(f"step{step}.{deviation.tensor}", *_rest(deviation))
+            for deviation in _numbers(case.data["tolerance"], recorded, numbers[step], setup)
+        )
     return deviations
 
 

@@ -92,6 +92,6 @@ def _pictures(case: Case, setup: Setup) -> dict[str, Tensor]:
 def _prepared(x: Tensor, text: Tensor | None, **flags: Tensor | None) -> UNetPrepared:
     """What a part alone is told: all blocks run."""
     b, t, v = x.shape[:3]
-    told: dict[str, Any] = dict.fromkeys(("crossview_mask", "disable_crossview", "disable_temporal")) | flags
+    controls: dict[str, Any] = dict.fromkeys(("crossview_mask", "disable_crossview", "disable_temporal")) | flags
     text = x.new_zeros(b * t * v, 0, 0) if text is None else text
-    return UNetPrepared(b, t, v, text, None, (), **told, run_crossview=True, run_temporal=True)
+    return UNetPrepared(b, t, v, text, None, (), **controls, run_crossview=True, run_temporal=True)

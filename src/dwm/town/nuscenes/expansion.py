@@ -52,9 +52,8 @@ def map_records(streets: Streets, key: str, to_map: ToMap) -> MapRecords:
         records.add("walkway", polygon_token=records.polygon(piece))
     for index, (arm, bar) in enumerate(zip(streets.arms, streets.stop_lines(), strict=False)):
         block = blocks.get((index, True), "")
-        light = _traffic_light(
-            records, streets, arm, block, [t for (a, inward), t in blocks.items() if a != index and not inward]
-        )
+        onward = [token for (number, inward), token in blocks.items() if number != index and not inward]
+        light = _traffic_light(records, arm, block, onward)
         records.add(
             "stop_line",
             polygon_token=records.polygon(bar),
@@ -105,12 +104,12 @@ def _border(records: MapRecords, streets: Streets, lane: Lane, side: int) -> lis
     corners = np.asarray(lane.polygon.exterior.coords)[:-1]
     along = lane.centre[-1] - lane.centre[0]
     offset = corners - lane.centre[0]
-    chosen = corners[side * (along[0] * offset[:, 1] - along[1] * offset[:, 0]) > 0]
-    chosen = chosen[np.argsort((chosen - lane.centre[0]) @ along)]
-    middle = LineString(chosen).interpolate(0.5, normalized=True)
+    border = corners[side * (along[0] * offset[:, 1] - along[1] * offset[:, 0]) > 0]
+    border = border[np.argsort((border - lane.centre[0]) @ along)]
+    middle = LineString(border).interpolate(0.5, normalized=True)
     kinds = [("SINGLE_SOLID_YELLOW", streets.road_dividers()), ("SINGLE_DASHED_WHITE", streets.lane_dividers())]
     kind = next((name for name, lines in kinds if any(line.distance(middle) < 0.1 for line in lines)), "NIL")
-    return [{"node_token": records.node(*point), "segment_type": kind} for point in chosen.tolist()]
+    return [{"node_token": records.node(*point), "segment_type": kind} for point in border.tolist()]
 
 
 def _blocks(
@@ -134,7 +133,7 @@ def _blocks(
     return blocks
 
 
-def _traffic_light(records: MapRecords, streets: Streets, arm: Arm, block: str, onward: Sequence[str]) -> str:
+def _traffic_light(records: MapRecords, arm: Arm, block: str, onward: Sequence[str]) -> str:
     """The light over an arm's incoming lanes: it stands at the right kerb, faces the traffic and has three lamps."""
     kerb = arm.street.left if arm.sign > 0 else -arm.street.right
     foot = np.array([arm.street.point(arm.at(STOP), kerb + np.sign(kerb) * 0.5)])

@@ -75,5 +75,5 @@ def recaption(old: Caption, *, time: str | None = None, weather: str | None = No
 
 def caption_words() -> tuple[str, ...]:
     """Every word that a caption of the town may hold, sorted."""
-    ways = [way for field in SYNONYMS.values() for said in field.values() for way in said]
+    ways = [way for field in SYNONYMS.values() for synonyms in field.values() for way in synonyms]
     return tuple(sorted({word for way in [*ways, "houses", *PLACES] for word in way.split()}))

@@ -150,8 +150,10 @@ def _walkers(rng: np.random.Generator, streets: Streets, traffic: str, duration:
     mean = {"quiet": 0.7, "normal": 1.4, "busy": 2.4}[traffic]
     for index in range(len(streets.crossings)):
         backwards, start = bool(rng.random() < 0.5), float(rng.uniform(0.0, duration * 0.9))
-        for aside in (-1.1, -0.1, 0.9)[: int(min(rng.poisson(mean), 3))]:
-            walkers.append(Walker(_pedestrian(rng), index, backwards, aside, start + float(rng.uniform(0.0, 0.8))))
+        walkers.extend(
+            Walker(_pedestrian(rng), index, backwards, aside, start + float(rng.uniform(0.0, 0.8)))
+            for aside in (-1.1, -0.1, 0.9)[: int(min(rng.poisson(mean), 3))]
+        )
     return walkers
 
 

@@ -155,9 +155,9 @@ class Simulation:
 
     def _crossing_used(self, walking: Bool[np.ndarray, "w"]) -> Bool[np.ndarray, "n"]:
         """Whose way leads over a crossing that somebody is on or waits for."""
-        used = np.zeros(len(self.crossings), bool)
-        used[self.crossing_of[walking]] = True
-        return np.any(self.uses & used, axis=1)
+        is_crossed = np.zeros(len(self.crossings), bool)
+        is_crossed[self.crossing_of[walking]] = True
+        return np.any(self.uses & is_crossed, axis=1)
 
     def _red(self, now: float, committed: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
         """Who may not enter the junction: no green light, or somebody of another approach is still in it."""

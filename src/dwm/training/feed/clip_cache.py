@@ -108,8 +108,8 @@ class ClipCache:
             return shard.picture(item, frame, view)
 
         def texts() -> list[str]:
-            said = shard.captions[item]
-            return [] if said is None else list(dict.fromkeys(text for row in said for text in row))
+            captions = shard.captions[item]
+            return [] if captions is None else list(dict.fromkeys(text for row in captions for text in row))
 
         return Material(shard.keys[item], load, texts, shard.origins[item])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -44,9 +44,9 @@ class Lines:
     def __init__(self, folder: Path, steps: int):
         self.path, self.steps = folder / "log.jsonl", steps
         if self.path.exists():
-            written = self.path.read_bytes()
-            if not written.endswith(b"\n"):  # a killed run's last line
-                os.truncate(self.path, written.rfind(b"\n") + 1)
+            content = self.path.read_bytes()
+            if not content.endswith(b"\n"):  # a killed run's last line
+                os.truncate(self.path, content.rfind(b"\n") + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         entry = {name: value if name == "step" else float(f"{value:.7g}") for name, value in values.items()}
@@ -69,13 +69,13 @@ def _not_installed(library: str) -> DwmError:
 class TensorBoard:
     """Curves in the run's own folder."""
 
-    def __init__(self, folder: Path, done: int):
+    def __init__(self, folder: Path, step: int):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise _not_installed("tensorboard") from None
 
-        self.curves = SummaryWriter(str(folder / "curves"), purge_step=done)
+        self.curves = SummaryWriter(str(folder / "curves"), purge_step=step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -105,20 +105,19 @@ class Service:
         self.library.finish()
 
 
-def trackers(options: WatchOptions, folder: Path, done: int, steps: int) -> Sequence[Tracker]:
+def trackers(options: WatchOptions, folder: Path, step: int, steps: int) -> Sequence[Tracker]:
     """Everything that the first process writes to. Raises DwmError where a library is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    trackers: list[Tracker] = [Lines(folder, steps)]
-    for name in options.trackers:
-        trackers.append(
-            TensorBoard(folder, done) if name == "tensorboard" else Service(name, options.project, options.name, folder)
-        )
-    return trackers
+    others: Iterator[Tracker] = (
+        TensorBoard(folder, step) if name == "tensorboard" else Service(name, options.project, options.name, folder)
+        for name in options.trackers
+    )
+    return [Lines(folder, steps), *others]
 
 
 def line(values: Mapping[str, float], steps: int) -> str:
     """`step 20/1000: loss 0.1234 (generation 0.1300, image 0.1100), gradient 0.5, …`"""
-    named = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if name not in ("step", "loss", *SHOWN))
-    loss = f"loss {values['loss']:.4f}" + (f" ({named})" if named else "")
+    parts = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if name not in ("step", "loss", *SHOWN))
+    loss = f"loss {values['loss']:.4f}" + (f" ({parts})" if parts else "")
     rest = [text.format(values[name]) for name, text in SHOWN.items() if name in values]
     return f"step {values['step']:.0f}/{steps}: " + ", ".join([loss, *rest])

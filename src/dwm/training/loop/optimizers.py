@@ -81,12 +81,12 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """The optimizers of all trainable parameters; each group remembers its full rate as `initial_lr`."""
     trained = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
-    chosen = [pair for pair in trained if options.kind == "muon" and _is_for_muon(*pair, options.muon_except)]
-    chosen_ids = {id(parameter) for _, parameter in chosen}
-    rest = [parameter for _, parameter in trained if id(parameter) not in chosen_ids]
+    for_muon = [pair for pair in trained if options.kind == "muon" and _is_for_muon(*pair, options.muon_except)]
+    muon_ids = {id(parameter) for _, parameter in for_muon}
+    rest = [parameter for _, parameter in trained if id(parameter) not in muon_ids]
     optimizers: list[torch.optim.Optimizer] = []
-    if chosen:
-        optimizers.append(Muon([parameter for _, parameter in chosen], options.muon_lr, options.momentum))
+    if for_muon:
+        optimizers.append(Muon([parameter for _, parameter in for_muon], options.muon_lr, options.momentum))
     if rest:
         settings = {"lr": options.lr, "betas": options.betas, "eps": options.eps, "weight_decay": options.weight_decay}
         # One kernel for all parameters where there is one: a third of the time on a CPU.

@@ -59,8 +59,8 @@ class Scoring:
                     lambda clip, seed: self.pipe(clip, seed=seed, force=True), self.clips, self.options, tools=tools
                 )
                 scores.save(moment.folder / "scores" / f"{moment.step:06d}.json")
-                said = ", ".join(f"{line.name} {line.value}" for line in scores.lines())
-                say(f"step {moment.step}, {scores.clips} held-out clips: {said}")
+                text = ", ".join(f"{line.name} {line.value}" for line in scores.lines())
+                say(f"step {moment.step}, {scores.clips} held-out clips: {text}")
                 if (value := signal(scores)) is not None:
                     moment.score(value)
 

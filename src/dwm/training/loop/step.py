@@ -28,7 +28,8 @@ from dwm.training.loop.reduction import MEAN, Reduction
 from dwm.training.loop.scaler import Scaler
 from dwm.training.loop.task import Settling, Task
 from dwm.training.loop.watchdog import Watchdog
-from dwm.training.parallel.ranks import Ranks, Spread, current_ranks, restarted
+from dwm.training.parallel.ranks import Ranks, current_ranks, restarted
+from dwm.training.parallel.spread import Spread
 from dwm.training.saves import checkpoint
 from dwm.training.saves.checkpoint import Training
 from dwm.training.saves.saver import Saver
@@ -141,18 +142,18 @@ class _Run:
         self.settling = task if isinstance(task, Settling) else None
 
     def go(self, resume: bool) -> None:
-        done = self._resume(resume)
+        first = self._resume(resume)
         options, ranks = self.options, self.ranks
         if self.settling is not None:
             self.training.ema.restart(self.settling.begin(ranks))
-        written = trackers(options.watch, self.folder, done, options.steps) if ranks.first else ()
-        for tracker in written:
+        services = trackers(options.watch, self.folder, first, options.steps) if ranks.first else ()
+        for tracker in services:
             self.stack.callback(tracker.close)
-        batches = self.task.batches(done * options.accumulate + ranks.rank, ranks.count)
+        batches = self.task.batches(first * options.accumulate + ranks.rank, ranks.count)
         interrupt_asked = self.stack.enter_context(_deferred_interrupt(ranks))
         self.stack.enter_context(self.watchdog)
         self.stack.enter_context(self._finished())
-        for step in range(done, options.steps):
+        for step in range(first, options.steps):
             agreed = ranks.ask(interrupt_asked(), self.saver.writing, self.saver.failed)
             self._step(step, batches)
             self.watchdog.beat()
@@ -160,7 +161,7 @@ class _Run:
                 agreed = ranks.ask(interrupt_asked(), self.saver.writing, self.saver.failed)
             stopped, writing, failed = agreed()
             self.saver.settle(writing, failed)
-            self._after(step + 1, stopped, written)
+            self._after(step + 1, stopped, services)
             if stopped:
                 self.saver.finish()
                 if ranks.first:
@@ -200,21 +201,21 @@ class _Run:
         self.training.ema.restart(moved)
         self.meter.step(norm, waited)
 
-    def _after(self, done: int, stopped: bool, written: Sequence[Tracker]) -> None:
+    def _after(self, step: int, stopped: bool, services: Sequence[Tracker]) -> None:
         """Logs, saves and calls back, each where it is due."""
-        options, last = self.options, done == self.options.steps
-        logs = done % options.log_every == 0 or last
-        due = done % options.save_every == 0 or last or stopped
+        options, last = self.options, step == self.options.steps
+        logs = step % options.log_every == 0 or last
+        due = step % options.save_every == 0 or last or stopped
         line = None
         if logs or due:
             self.meter.check(options.accumulate, self._finished_save)
         if logs:
-            line = self.meter.line(done, options.steps, self._rates())
-            for tracker in written:
-                tracker.write(done, line)
+            line = self.meter.line(step, options.steps, self._rates())
+            for tracker in services:
+                tracker.write(step, line)
         if due:
-            self.saver.start(done)
-        moment = Moment(done, options.steps, self.folder, self.training, self.ranks, line)
+            self.saver.start(step)
+        moment = Moment(step, options.steps, self.folder, self.training, self.ranks, line)
         for callback in self.callbacks:
             callback(moment)
 

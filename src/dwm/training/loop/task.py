@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from dwm.training.parallel.ranks import Ranks
+from dwm.training.parallel.ranks import Ranks
 
 Batch = TypeVar("Batch")
 

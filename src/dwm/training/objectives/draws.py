@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dwm.conditions import ConditionOptions, drawn_names
@@ -38,6 +38,10 @@ class Draws:
     visible: Float[Tensor, "b t v"] | None = None
     count: Float[Tensor, "b"] | None = None
     drop_all: Float[Tensor, "b"] | None = None
+    rising: Bool[Tensor, "b"] | None = None
+    """Clips whose noise rises from frame to frame; `positions` then has one for each frame."""
+    finished: Bool[Tensor, "b t"] | None = None
+    """Their first frames without any noise."""
 
 
 def draw(
@@ -61,7 +65,7 @@ def draw(
         return torch.rand(size, generator=generator)
 
     forcing, ctsd = options.style == "diffusion_forcing", options.style == "ctsd"
-    return Draws(
+    draws = Draws(
         noise=torch.randn(shape, generator=generator),
         positions=noising.draw((b, t) if forcing else (b,), generator, generator if others is None else others),
         keep={name: uniform(b) for name in drawn_names(conditions)},
@@ -74,3 +78,23 @@ def draw(
         count=uniform(b) if isinstance(options.reference_frames, dict) and ctsd else None,
         drop_all=uniform(b) if options.drop_all else None,
     )
+    if not options.rising:
+        return draws
+    rising = uniform(b) < options.rising
+    left = rising_shares(uniform(b), uniform(b), t)
+    places = noising.places(left.clamp(min=torch.finfo(left.dtype).tiny))
+    positions = torch.where(rising[:, None], places, draws.positions.reshape(b, -1))
+    return replace(draws, positions=positions, rising=rising, finished=rising[:, None] & (left == 0))
+
+
+def rising_shares(slope: Float[Tensor, "b"], last: Float[Tensor, "b"], frames: int) -> Float[Tensor, "b t"]:
+    """The shares of the way from noise to pictures that are left for each frame of a queue, by numbers in [0, 1).
+
+    From frame to frame they rise by a quarter to a half: queues of four to two frames, behind frames that are finished (0) and
+    before ones that have not set out (1). Half of the clips are a queue that runs: its last frame is in its first round.
+    """
+    rise = (1 + slope) / 4
+    anywhere = (2 * last - 1) * (1 + rise * (frames - 1))
+    end = torch.where(last < 0.5, 1 - rise * 2 * last, anywhere)
+    behind = torch.arange(frames - 1, -1, -1)
+    return (end[:, None] - rise[:, None] * behind).clamp(0, 1)

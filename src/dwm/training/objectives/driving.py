@@ -175,7 +175,10 @@ def _ctsd_tasks(
     )
     count = _reference_counts(draws, options, len(generation))
     within = torch.arange(t)[None] < count[:, None]
-    return shown & within[:, :, None] & ~spread(generation, shown), alone
+    given = shown & within[:, :, None] & ~spread(generation, shown)
+    if draws.rising is None or draws.finished is None:
+        return given, alone
+    return torch.where(spread(draws.rising, given), draws.finished[:, :, None], given), alone & ~draws.rising
 
 
 def _required(numbers: Tensor | None) -> Tensor:

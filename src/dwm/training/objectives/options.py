@@ -45,12 +45,20 @@ class ObjectiveOptions(Options):
     loss_scale: float = Field(
         1.0, gt=0, description="what the loss is multiplied by; matters where gradients are clipped"
     )
+    rising: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="ctsd: share of clips whose noise rises from frame to frame, the first of them finished, as in a stream",
+    )
     box_weight: float = Field(1.0, ge=1, description="weight of the latents under drawn boxes; 1: like all others")
 
     @model_validator(mode="after")
     def _shares(self) -> ObjectiveOptions:
         if isinstance(self.reference_frames, dict) and abs(sum(self.reference_frames.values()) - 1) > 1e-3:
             raise ValueError(f"reference_frames: the shares must sum to 1, found {sum(self.reference_frames.values())}")
+        if self.rising and self.style != "ctsd":
+            raise ValueError(f"rising: {self.rising:g} is for style ctsd; diffusion_forcing draws every frame's noise")
         return self
 
     @property

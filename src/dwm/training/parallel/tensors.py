@@ -36,8 +36,8 @@ def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
 
     assert isinstance(like, DTensor)
     everywhere = [Replicate()] * like.device_mesh.ndim
-    held = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
-    return held.redistribute(placements=like.placements)
+    replica = DTensor.from_local(tensor, like.device_mesh, everywhere, run_check=False)
+    return replica.redistribute(placements=like.placements)
 
 
 def sum_over_shards(value: Tensor, like: Tensor) -> Tensor:

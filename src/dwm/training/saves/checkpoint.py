@@ -81,8 +81,10 @@ class Training:
             stack.enter_context(self.ema.applied(self.module))
             stack.enter_context(self.gathered())
             self.module.eval()
-            yield self.module
-            self.module.train(mode)
+            try:
+                yield self.module
+            finally:
+                self.module.train(mode)
 
 
 def saves(folder: Path) -> list[Path]:

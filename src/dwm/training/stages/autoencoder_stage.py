@@ -88,8 +88,8 @@ class AutoencoderStages:
     @property
     def newest(self) -> Path:
         """The folder of the last stage that is finished."""
-        done = [number for number, stage in enumerate(self.options) if (self.folder / stage.name / "vae").exists()]
-        return self.before(done[-1] + 1 if done else 0)
+        numbers = [number for number, stage in enumerate(self.options) if (self.folder / stage.name / "vae").exists()]
+        return self.before(numbers[-1] + 1 if numbers else 0)
 
 
 @torch.no_grad()

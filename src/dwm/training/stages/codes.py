@@ -40,7 +40,7 @@ class CodeKeeper:
         count = min(codes * RESERVOIR_ROWS, self.at_first * of_step.accumulate)
         quantizer.reservoir = quantizer.reservoir.new_zeros(count, channels)
         self._rows: list[Tensor] = []
-        self._used: list[Tensor] = []
+        self._counts: list[Tensor] = []
 
     def begin(self, features: Iterable[Tensor], ranks: Ranks) -> Sequence[str]:
         """Places the codes of an untrained table among the latents (n, channels) of the first step's micro-batches."""
@@ -58,14 +58,14 @@ class CodeKeeper:
         # The reservoir takes one in a hundred of its rows a step; a few of each micro-batch are enough.
         most = -(-len(quantizer.reservoir) // (50 * self.of_step.accumulate))
         self._take(features.detach().flatten(0, -2), most, generator)
-        self._used.append(torch.bincount(indices.flatten(), minlength=len(self.network.code_age)).cpu())
+        self._counts.append(torch.bincount(indices.flatten(), minlength=len(self.network.code_age)).cpu())
 
     @torch.no_grad()
     def settle(self, step: int, ranks: Ranks) -> Sequence[str]:
         usage = self.network.usage
-        used = _in_order(torch.stack(self._used), ranks).sum(0)
-        self._used.clear()
-        self.network.vector_quantizer.count(used.to(usage.count.device), usage)
+        counts = _in_order(torch.stack(self._counts), ranks).sum(0)
+        self._counts.clear()
+        self.network.vector_quantizer.count(counts.to(usage.count.device), usage)
         return self._renew(step, ranks)
 
     @torch.no_grad()

@@ -149,8 +149,8 @@ class DrivingTask:
         latents = self._sample(moments, generator)
         if head is None:
             return latents, None
-        shown = self._sample(head, generator)
-        return latents, torch.cat([shown, latents[:, shown.shape[1] :]], 1)
+        samples = self._sample(head, generator)
+        return latents, torch.cat([samples, latents[:, samples.shape[1] :]], 1)
 
     def _sample(self, moments: Moments, generator: torch.Generator) -> Tensor:
         return moments.sample(generator) if self.settings.sample_latents else moments.mean.float()

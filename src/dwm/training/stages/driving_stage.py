@@ -77,8 +77,8 @@ class DrivingTraining:
     def finished(self, context: Context) -> bool:
         """Its weights are there, and its last save is not short of the steps that are asked for now."""
         folder = context.folder / self.name
-        done = checkpoint.saves(folder / "checkpoints")
-        return (folder / WEIGHTS).exists() and not (done and int(done[-1].name) < self.options.loop.steps)
+        saves = checkpoint.saves(folder / "checkpoints")
+        return (folder / WEIGHTS).exists() and not (saves and int(saves[-1].name) < self.options.loop.steps)
 
     def task(self, context: Context) -> DrivingTask:
         if context.ranks.first:

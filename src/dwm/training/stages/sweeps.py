@@ -119,8 +119,8 @@ class CodesTask(SweepTask):
             )
         assert losses.quantized is not None
         self.keeper.saw(losses.seen["features"], losses.quantized.indices, generator)
-        used = (self.network.code_age < STALE).float().mean()
-        return _losses(losses, cells, {"codes_used": used})
+        share = (self.network.code_age < STALE).float().mean()
+        return _losses(losses, cells, {"codes_used": share})
 
     def blocks(self) -> Sequence[nn.Module]:
         return [module for module in self.network.modules() if isinstance(module, SwinBlock)]
@@ -251,8 +251,8 @@ def _clouds(sweeps: SweepBatch) -> list[Tensor]:
 
 
 def _losses(losses: SweepLosses, cells: Tensor, more: Mapping[str, Tensor]) -> Losses:
-    occupied, drawn = cells > 0, losses.logits.detach() > 0
-    overlap = (occupied & drawn).sum() / (occupied | drawn).sum().clamp_min(1)
+    occupied, prediction = cells > 0, losses.logits.detach() > 0
+    overlap = (occupied & prediction).sum() / (occupied | prediction).sum().clamp_min(1)
     parts = {name: loss.float() for name, loss in losses.raw.items()}
     return Losses(losses.total, _means(len(cells), {**parts, "overlap": overlap, **more}))
 

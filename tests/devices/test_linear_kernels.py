@@ -1,14 +1,14 @@
-"""A linear layer and its GELU as one kernel give what both give, and only where nothing is lost by it."""
+"""A linear layer, with its GELU or without, as one kernel gives what PyTorch gives, and only where nothing is lost by it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from diffusers.models.attention import FeedForward
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dwm.devices import has_gelu_kernel
+from dwm.devices import has_linear_kernel
 from dwm.networks.feed_forward import use_our_kernels
 
 KINDS = ("gelu-approximate", "geglu")
@@ -66,8 +66,20 @@ def test_its_operations_are_counted(kind: str) -> None:
     assert counts[0] == counts[1] > 0
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_plain_layer_gives_what_pytorch_gives_of_tokens_that_lie_apart(bias: bool) -> None:
+    torch.manual_seed(3)
+    theirs = nn.Linear(16, 24, bias=bias).requires_grad_(False)
+    ours = use_our_kernels(nn.Sequential(nn.Linear(16, 24, bias=bias))).requires_grad_(False)
+    ours[0].load_state_dict(theirs.state_dict())
+    x = torch.randn(3, 4, 7, 16)[:, :, 2:5]
+    with torch.no_grad():
+        assert has_linear_kernel(x, ours[0].weight)
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-6, atol=1e-6)
+
+
 def test_odd_numbers_keep_to_pytorchs_own() -> None:
     x = torch.ones(2, 4, dtype=torch.float64)
     with torch.no_grad():
-        assert not has_gelu_kernel(x, x)
-        assert not has_gelu_kernel(x.float(), x)
+        assert not has_linear_kernel(x, x)
+        assert not has_linear_kernel(x.float(), x)

@@ -1,4 +1,4 @@
-"""The seam of scores: what is asked for by name is made, checked before anything is generated, and fed clip by clip."""
+"""The seam of scores, ours and one from outside: made by name, checked before anything is generated, fed clip by clip."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dwm.conditions import ConditionOptions
 from dwm.conventions import NUSCENES_VIEWS
@@ -48,6 +48,12 @@ class QueueOptions(Options):
 
     length: int = Field(4, ge=1, le=64, description="frames that are seen together")
     finished: int = Field(2, ge=0, le=63, description="of these, finished ones that stay to be looked at")
+
+    @model_validator(mode="after")
+    def _moves(self) -> QueueOptions:
+        if self.finished >= self.length:
+            raise ValueError(f"finished: {self.finished} of {self.length} frames leave none that moves; give fewer")
+        return self
 
 
 class FastOptions(Options):

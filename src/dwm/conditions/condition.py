@@ -1,6 +1,6 @@
 """What a condition is: something known of a clip, encoded for the driving networks. To add one is to write one such object.
 
-The table of them, in `conditions/__init__.py`, says the order in which they are encoded and in which training draws who keeps them.
+The table of them, in `conditions/build.py`, says the order in which they are encoded and in which training draws who keeps them.
 """
 
 from __future__ import annotations

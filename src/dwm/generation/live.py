@@ -175,13 +175,15 @@ def live_video(
     if card.sampling.style != "windows":
         length = card.window or sampler.solver.steps
         return StreamedVideo(sampler, length, card.sampling.text_every, pipe.conventions.advance)
-    if card.queue is not None and overlap is None:
-        return QueuedVideo(sampler, card.queue.length, card.queue.finished, 1 in card.lengths)
+    queue, steps = card.queue, sampler.solver.steps
+    if queue is not None and overlap is None and steps % (queue.length - queue.finished) == 0:
+        return QueuedVideo(sampler, queue.length, queue.finished, 1 in card.lengths)
     return _windowed(sampler, card, overlap)
 
 
 def _windowed(sampler: Sampler, card: WeightsCard, overlap: int | None) -> WindowedVideo:
     """The shortest windows that the weights know: what is steered shall answer soon."""
+    asked = overlap is not None
     overlap = card.sampling.reference_frames if overlap is None else overlap
     if overlap < 1:
         raise DwmError(
@@ -196,6 +198,9 @@ def _windowed(sampler: Sampler, card: WeightsCard, overlap: int | None) -> Windo
     video = WindowedVideo(sampler, length, overlap, not card.lengths or 1 in card.lengths)
     if card.queue is None:
         video.way = f"these weights cannot stream; {video.way}"
+    elif not asked:
+        moving = card.queue.length - card.queue.finished
+        video.way = f"{sampler.solver.steps} steps do not divide among the {moving} frames of a queue; {video.way}"
     return video
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from dwm.devices import has_linear_kernel, linear, linear_geglu, linear_gelu
 
-
 Module = TypeVar("Module", bound=nn.Module)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import zipfile
 
 import av
@@ -193,3 +194,13 @@ def test_a_film_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
 def test_other_protocols_are_one_line(capsys, url):
     code, said = run(capsys, "data", "index", url)
     assert code == 1 and said.startswith("dwm: ") and "Traceback" not in said
+
+
+def test_captions_say_which_others_they_stand_before(data, tmp_path, capsys):
+    copy, table = tmp_path / "copy", tmp_path / "words.csv"
+    shutil.copytree(data, copy)
+    (copy / "nuscenes_v1.0-mini_caption_v2_val.json").write_text("{}")
+    table.write_text("scene,text\nscene-0103,a street\n")
+    for flags, expected in ((("-o", tmp_path / "out"), False), ((), True)):
+        code, said = run(capsys, "data", "captions", table, "--data", copy, *flags)
+        assert code == 0 and ("in the place of nuscenes_v1.0-mini_caption_v2_val.json" in said) is expected

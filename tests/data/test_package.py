@@ -134,12 +134,13 @@ def test_the_schema_of_the_manifest_is_the_one_in_the_docs():
     assert (DOCS / "scene-package.schema.json").read_text() == manifest_schema()
 
 
-def test_the_example_of_the_docs_makes_a_package_without_faults(tmp_path, monkeypatch):
+def test_the_example_of_the_docs_makes_a_package_without_faults(tmp_path, monkeypatch, recwarn):
     example, path = DOCS.parent / "examples" / "scene_package.py", tmp_path / "drive.zip"
     assert f"```python\n{example.read_text()}```" in (DOCS / "data.md").read_text()
     monkeypatch.setattr(sys, "argv", [str(example), str(path)])
     runpy.run_path(str(example), run_name="__main__")
     assert not check_dataset(path, read_files=True).findings[1:]
+    assert not [warning for warning in recwarn if warning.category is UserWarning]
     clip = open_dataset(path)["drive-1"].clip(1, 4, 5)
     batch = collate([clip], (240, 136))
     assert batch.layout_boxes.amax((3, 4, 5)).min() > 0.5 and batch.layout_map.amax((3, 4, 5)).min() > 0.5

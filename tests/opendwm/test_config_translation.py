@@ -261,3 +261,13 @@ def test_no_value_in_any_published_file_is_lost(shared: Path) -> None:
 
 def test_our_own_files_are_not_taken_for_theirs() -> None:
     assert not is_upstream({"verb": "train", "network": {"num_layers": 2}}) and not is_upstream([])
+
+
+def test_maps_are_read_where_the_network_is_told_of_them(shared: Path) -> None:
+    """Published text runs list no archive of maps, and their users need none."""
+    configs = shared / "reference" / "configs" / "ctsd" / "multi_datasets"
+    for name, read in (("ctsd_35_tirda_nwao", False), ("ctsd_21_tirda_nwao", False), ("ctsd_35_tirda_bm_nwao", True)):
+        values = json.loads((configs / f"{name}.json").read_text("utf-8"))
+        run = converted(values, name).run
+        sources = [source for source in (*run.data.train, *run.data.validation) if source.kind != "opendv"]
+        assert len(sources) > 5 and {source.maps for source in sources} == {read}, name

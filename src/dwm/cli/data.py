@@ -293,6 +293,9 @@ def captions(
     lines += (
         [f"{result.without} cameras of scenes have none; read with missing_captions=empty"] if result.without else []
     )
+    others = sorted(path.name for path in Path(data).glob("nuscenes_*_caption_v2_*.json")) if output is None else []
+    if others:
+        lines.append(f"they are read in the place of {', '.join(others)}; --output writes them elsewhere")
     finish(lines, asdict(result), quiet, as_json)
 
 

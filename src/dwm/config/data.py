@@ -34,6 +34,7 @@ class SourceOptions(Options):
         True, description="leave out windows with frames further than half a frame from their time"
     )
     key_frames_only: bool = Field(False, description="whether sweeps between key frames are left out")
+    maps: bool = Field(True, description="whether maps are read; without one of them, reading fails")
     boxes_between: bool = Field(
         True, description="whether frames between two annotated moments have interpolated boxes; else they have none"
     )

@@ -54,18 +54,18 @@ def sd35_text_nwao_warmup() -> Recipe:
     )
 
 
-def text_sets(frames: int) -> tuple[SourceOptions, ...]:
-    """Four sets by their cameras' clock, Waymo's windows twice as far apart."""
+def text_sets(frames: int, maps: bool = False) -> tuple[SourceOptions, ...]:
+    """Four sets by their cameras' clock, Waymo's windows twice as far apart; nothing of maps is told."""
     return tuple(
         s.with_(rates=((10.0, 0.2),)) if s.kind == "waymo" else s
-        for s in training_sets("vwao", frames, lidar_clock=False)
+        for s in training_sets("vwao", frames, lidar_clock=False, maps=maps)
     )
 
 
 def held_out_text_sets(frames: int) -> tuple[SourceOptions, ...]:
     return tuple(
         s.with_(rates=((10.0, 45.0),)) if s.kind == "opendv" else s
-        for s in held_out_sets("vwao", frames, lidar_clock=False)
+        for s in held_out_sets("vwao", frames, lidar_clock=False, maps=False)
     )
 
 
@@ -132,7 +132,7 @@ def sd35_videolatents_nwao() -> Recipe:
         autoencoder_folder="base_model/CogVideoX-2b",
         autoencoder_piece=2,
         data=base.data.with_(
-            train=_grey(text_sets(17)),
+            train=_grey(text_sets(17, maps=True)),
             validation=held_out_sets("n", 35, lidar_clock=False),
             mix=(_mix((448, 256), 0.6, 17, 2), _mix((320, 192), 0.3, 17, 4), _mix((256, 128), 0.1, 17, 6)),
         ),

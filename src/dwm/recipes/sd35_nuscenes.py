@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dwm.checkpoints import SamplingOptions
 from dwm.conditions import ConditionOptions
-from dwm.config.data import DataOptions
+from dwm.config.data import DataOptions, SourceOptions
 from dwm.config.recipe import PreviewOptions, Recipe, TrainingOptions
 from dwm.config.registry import recipe
 from dwm.recipes.published_sets import TOLD, held_out_sets, training_sets
@@ -22,6 +24,15 @@ PLAIN_BETAS = (0.9, 0.999)
 """Of runs that do not name AdamW's decay rates."""
 
 
+def camera_sets(**changes: Any) -> tuple[SourceOptions, ...]:
+    """Clips of 19 frames by the cameras' clock."""
+    return training_sets("n", 19, lidar_clock=False, **changes)
+
+
+def held_out_camera_sets(**changes: Any) -> tuple[SourceOptions, ...]:
+    return held_out_sets("n", 35, lidar_clock=False, **changes)
+
+
 @recipe("sd35-text-nuscenes")
 def sd35_text_nuscenes() -> Recipe:
     """SD 3.5 medium, six views told by captions and cameras only, 19 frames at 10 fps; batch of 64, 20,000 steps."""
@@ -31,8 +42,8 @@ def sd35_text_nuscenes() -> Recipe:
         text_dtype="float16",
         autoencoder_piece=16,
         data=DataOptions(
-            train=training_sets("n", 19, lidar_clock=False),
-            validation=held_out_sets("n", 35, lidar_clock=False),
+            train=camera_sets(maps=False),
+            validation=held_out_camera_sets(maps=False),
             workers=3,
         ),
         conditions=CAMERAS.with_(boxes=False, map=False),
@@ -59,7 +70,7 @@ def sd35_layout_nuscenes() -> Recipe:
     base = sd35_text_nuscenes()
     return base.with_(
         weights="runs/sd35-nuscenes/warmup/weights",
-        data=base.data.with_(color_jitter=JITTER),
+        data=base.data.with_(train=camera_sets(), validation=held_out_camera_sets(), color_jitter=JITTER),
         conditions=CAMERAS,
         network=base.network.with_(condition_image_adapter_config=LAYOUT),
         training=base.training.with_(

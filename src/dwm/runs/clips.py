@@ -146,6 +146,7 @@ def opened(source: SourceOptions, scenes: range = range(1), **changes: Any) -> D
     options = ReadOptions(
         views=source.views,
         lidar=source.lidar_clock,
+        maps=source.maps,
         key_frames_only=source.key_frames_only,
         boxes_between=source.boxes_between,
         captions=source.captions,

@@ -131,6 +131,10 @@ def _video(top: Section, pipeline: Section, name: str) -> tuple[dict[str, Any], 
     return recipe, inputs
 
 
+MAPPED = ("nuscenes", "waymo", "argoverse")
+"""Sets whose maps OpenDWM reads."""
+
+
 def _device(top: Section) -> str:
     """OpenDWM's files all say cuda, on other accelerators too: its port turns the word round."""
     device = top.take_as(str, "device", "auto")
@@ -188,6 +192,9 @@ def _data(top: Section, state: State, recipe: dict[str, Any]) -> None:
     if layouts and recipe["conditions"]["boxes"]:
         # A network with an adapter is told the layouts that its data sets hand on.
         recipe["conditions"] |= {name: name in layouts for name in ("boxes", "map")}
+    if not recipe["conditions"]["map"]:  # who tells nothing of the map need not have it
+        for source in (*train.sources, *held_out.sources):
+            source |= {"maps": False} if source["kind"] in MAPPED else {}
     if first.size is not None:
         data["size"] = first.size
     data["shuffle"] = top.take_as(bool, "data_shuffle", True)

@@ -155,7 +155,7 @@ def long_drive(frames: int, steps: int | None, overlap: int | None, tiny: bool, 
                 continue
             spent = time.process_time() - started
             text = f"frame {drawn}: {resident():.1f} MB, {spent / drawn:.3f} CPU s a frame"
-            if not tiny and len(span.features.halves):
+            if not tiny and span.clips:
                 text, span = f"{text}; {span.line()}", Span()
             print(text, flush=True)
     if settled:

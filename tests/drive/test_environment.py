@@ -20,7 +20,7 @@ def environment(pipe: DrivingPipeline) -> DrivingEnvironment:
 
 
 def test_gymnasium_finds_no_fault(environment: DrivingEnvironment) -> None:
-    check_env(environment, skip_render_check=True)
+    check_env(environment)
 
 
 def test_progress_pays_and_a_crash_costs_and_ends(environment: DrivingEnvironment) -> None:

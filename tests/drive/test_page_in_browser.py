@@ -1,4 +1,4 @@
-"""The page as people have it: `dwm drive` with its own weights, in a real browser, by real keys. Skipped where there is no Chromium."""
+"""The page as people have it: `dwm drive` with its own weights, in a real browser, by real keys. Skipped without Chromium."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def ink(page: Page, canvas: str) -> float:
     script = (
         f"(() => {{ const one = document.querySelector({canvas!r}); const data = one.getContext('2d')"
         ".getImageData(0, 0, one.width, one.height).data; let count = 0;"
-        "for (let at = 0; at < data.length; at += 4) count += Math.abs(data[at] - data[0]) > 12; return 4 * count / data.length; })()"
+        "for (let at = 0; at < data.length; at += 4) count += Math.abs(data[at] - data[0]) > 12;"
+        "return 4 * count / data.length; })()"
     )
     return page.ask(script)
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 from PIL import Image
 
-from dwm.drive import Action, DrivingWorld, town_source
+from dwm.drive import Action, DrivingWorld, Moment, town_source
 from dwm.drive.session import Frame, Orders, Session
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
@@ -132,6 +132,30 @@ def test_a_faulty_order_is_said_and_the_drive_goes_on_after_a_reset(world: Drivi
         session.pause(False)
         until(lambda: looker.frames and looker.frames[-1].picture.moment.caption.weather == "fog")
     assert world.seed == 9
+
+
+def test_a_source_that_fails_in_the_middle_is_said_and_a_reset_drives_on(
+    world: DrivingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, looker = Session(world, world.reset), Looker()
+    session.join(looker)
+    go_on = world.source.step
+
+    def lost(action: Action) -> Moment:
+        if len(looker.frames) > 3:
+            raise DwmError("the simulator at 127.0.0.1:2000 answers no more; is it there?")
+        return go_on(action)
+
+    monkeypatch.setattr(world.source, "step", lost)
+    with running(session):
+        until(lambda: session.paused)
+        assert looker.texts == ["the simulator at 127.0.0.1:2000 answers no more; is it there?"]
+        monkeypatch.setattr(world.source, "step", go_on)
+        shown = len(looker.frames)
+        session.order(Orders(reset=2))
+        session.pause(False)
+        until(lambda: len(looker.frames) > shown + 4)
+    assert looker.texts[1:] == ["goes on"] and looker.frames[-1].picture.moment.time < 3
 
 
 def test_a_page_shows_pictures_and_steers(world: DrivingWorld) -> None:

@@ -14,7 +14,7 @@ from dwm.config import find
 from dwm.config.files import read_json
 from dwm.networks import Conditions, CrossviewTemporalDiT, DiTOptions
 from dwm.networks.cost import Shape, generation_cost, inputs, parameters, skeleton, training_cost
-from dwm.networks.dryrun import _Live
+from dwm.networks.dryrun import Count
 
 SHAPE = Shape(b=1, t=3, v=6, h=6, w=10, text=12)
 
@@ -33,14 +33,17 @@ def _real(tensor: torch.Tensor | None) -> torch.Tensor | None:
     return torch.rand(tensor.shape) if tensor.dtype.is_floating_point else torch.ones(tensor.shape, dtype=tensor.dtype)
 
 
-def _measured(options: DiTOptions, training: bool) -> tuple[int, int]:
+def _measured(options: DiTOptions, training: bool, recompute: bool = False) -> tuple[int, int]:
     """(arithmetic of the step, peak of live bytes) of the network with real numbers."""
     network = CrossviewTemporalDiT(options).train(training)
+    network.enable_gradient_checkpointing(recompute)
+    for parameter in network.parameters() if training else ():
+        parameter.grad = torch.zeros_like(parameter)
     sample, times, conditions = (
         _real(item) if isinstance(item, torch.Tensor) else item for item in inputs(skeleton(options), SHAPE)
     )
     conditions = Conditions(**{item.name: _real(getattr(conditions, item.name)) for item in fields(Conditions)})
-    counter, live = FlopCounterMode(display=False), _Live()
+    counter, live = FlopCounterMode(display=False), Count()
     with torch.set_grad_enabled(training), live, sdpa_kernel(SDPBackend.MATH):
         if training:
             with counter:
@@ -60,9 +63,15 @@ def test_a_sampling_steps_arithmetic_is_exact(options: DiTOptions) -> None:
 def test_a_training_steps_arithmetic_and_memory_are_within_a_few_percent(options: DiTOptions) -> None:
     told = training_cost(options, SHAPE)
     flops, peak = _measured(options, training=True)
-    gradients = told.gradients
     assert told.flops == pytest.approx(flops, rel=0.05)
-    assert told.activations + gradients == pytest.approx(peak, rel=0.1)
+    assert told.activations == pytest.approx(peak, rel=0.1)
+
+
+def test_memory_of_a_step_that_recomputes_is_what_it_holds(options: DiTOptions) -> None:
+    told = training_cost(options, SHAPE, recompute=True)
+    _, peak = _measured(options, training=True, recompute=True)
+    # Plain attention, which is measured, keeps other tensors of a block than fused kernels do.
+    assert 0.75 * peak < told.activations < 1.15 * peak
 
 
 def test_recomputing_trades_memory_for_arithmetic(options: DiTOptions) -> None:

@@ -30,6 +30,9 @@ def drive(
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="The same in frames.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Send pictures to rtsp://… or the like.")] = None,
+    serve_alpasim: Annotated[
+        bool, typer.Option("--serve-alpasim", help="Be the video-model renderer of AlpaSim, on --host and --port.")
+    ] = False,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Words for all views.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time of day.")] = None,
     weather: Annotated[str | None, typer.Option("--weather", help="Weather.")] = None,
@@ -83,6 +86,12 @@ def drive(
         "dtype": dtype and dtype.value,
         "force": force or None,
     }
+    if serve_alpasim:
+        others = {"output": output, "to": to, "script": script, "replay": replay, "seconds": seconds, "frames": frames}
+        if (named := next((name for name, value in others.items() if value is not None), None)) is not None:
+            raise typer.BadParameter(f"--serve-alpasim draws what AlpaSim asks for; leave out --{named}")
+        _for_alpasim(given, host, port, quiet)
+        return
     if script is None and replay is None and seconds is None and frames is None:
         _with_page(given, host, port, output, to, quiet, as_json)
         return
@@ -99,6 +108,15 @@ def _with_page(
 
     files = serve(saved(DriveRun, None, given), host, port, output, lambda text: note(text, quiet), to)
     finish(["written:", *written(files)] if files else ["nothing was recorded"], {"files": files}, quiet, as_json)
+
+
+def _for_alpasim(given: dict[str, Any], host: str, port: int, quiet: bool) -> None:
+    from dwm.cli.output import note
+    from dwm.cli.runs import saved
+    from dwm.runs.drive import DriveRun
+    from dwm.runs.drive_alpasim import serve_alpasim
+
+    serve_alpasim(saved(DriveRun, None, given), host, port, lambda text: note(text, quiet))
 
 
 def _without_page(

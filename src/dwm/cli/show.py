@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +16,7 @@ from dwm.screen import say, without_keys
 
 if TYPE_CHECKING:
     from dwm.config.cost import Estimate
-    from dwm.config.lidar_cost import LidarEstimate
+    from dwm.config.lidar_cost import SweepEstimate
     from dwm.networks.cost import Cost
 
 
@@ -86,20 +89,23 @@ def memory(
 
     from dwm.cli.runs import choose_lidar, choose_run
 
-    sweeps = choose_lidar(name, config, overrides)  # before PyTorch, so that a slip is told at once
-    run = None if sweeps is not None else choose_run(name, config, overrides)
-    import torch
+    # Before PyTorch, so that a slip is told at once.
+    sweeps = choose_lidar(name, config, overrides)
+    run = choose_run(name, config, overrides) if sweeps is None else None
+    with _without_collection():
+        import torch
 
-    if sweeps is not None:
-        from dwm.config.lidar_cost import estimate_lidar
+        computes_in = getattr(torch, dtype.value)
+        if run is None:
+            from dwm.config.lidar_cost import sweep_estimate
 
-        lidar = estimate_lidar(sweeps, getattr(torch, dtype.value))
-        finish(lidar_memory_lines(lidar), asdict(lidar), False, as_json)
-        return
-    assert run is not None
-    from dwm.config.cost import estimate
+            assert sweeps is not None
+            of_sweeps = sweep_estimate(sweeps, computes_in)
+            finish(sweep_lines(of_sweeps), asdict(of_sweeps), False, as_json)
+            return
+        from dwm.config.cost import estimate
 
-    estimated = estimate(run, getattr(torch, dtype.value))
+        estimated = estimate(run, computes_in)
     finish(memory_lines(estimated), asdict(estimated), False, as_json)
 
 
@@ -116,14 +122,15 @@ def cost(
     """A training step on many devices, on paper: arithmetic, what is sent, data, memory; where it stops scaling."""
     from dataclasses import asdict
 
-    from dwm.cli.runs import choose_run
+    from dwm.cli.runs import choose_lidar, choose_run
 
     counts = flags.whole_numbers(devices, "--devices")
-    run = choose_run(name, config, overrides)
-    from dwm.config.scale import HEAD, Machine, scales
+    run = choose_lidar(name, config, overrides) or choose_run(name, config, overrides)
+    with _without_collection():
+        from dwm.config.scale import HEAD, Machine, scales
 
-    machine = Machine(rate * 1e12, link * 1e9)
-    found = scales(run, counts, machine)
+        machine = Machine(rate * 1e12, link * 1e9)
+        found = scales(run, counts, machine)
     lines = [machine.line(), HEAD, *(scale.line() for scale in found)]
     finish(lines, {"machine": asdict(machine), "devices": [asdict(scale) for scale in found]}, False, as_json)
 
@@ -148,22 +155,31 @@ def memory_lines(estimated: Estimate) -> list[str]:
     ]
 
 
-def lidar_memory_lines(estimated: LidarEstimate) -> list[str]:
+def sweep_lines(estimated: SweepEstimate) -> list[str]:
     """The estimate of a LiDAR run for people."""
-    networks = [f"{name}: {count / 1e6:.1f} M parameters" for name, count in estimated.parameters.items()]
-    if estimated.training is None or estimated.generation is None:
-        least = 4 * sum(estimated.parameters.values())
-        return [
-            *networks,
-            f"weights in float32: {_bytes(least)}; a step's memory is told of generators of latents alone",
+    from dwm.config.cost import CARDS
+
+    lines = []
+    for stage in estimated.stages:
+        rays = f"; depths along rays besides, at most {_bytes(stage.rays)}" if stage.rays else ""
+        lines += [
+            f"{stage.name}: {stage.parameters / 1e6:.1f} M parameters; training, {stage.clips} clips of {stage.frames} sweeps, "
+            f"computing in {estimated.dtype}{rays}:",
+            *_cost_lines(stage.training),
         ]
-    return [
-        *networks,
-        f"training of the generator, {estimated.clips} clips of {estimated.frames} sweeps, computing in {estimated.dtype}:",
-        *_cost_lines(estimated.training),
-        f"generation, one sampling step of {estimated.window} sweeps:",
-        *_cost_lines(estimated.generation),
-    ]
+    passed = f"one pass over a window of {estimated.window}" if estimated.window > 1 else "one sweep"
+    lines += [f"generation, {passed} of one clip:", *_cost_lines(estimated.generation)]
+    return [*lines, "generation of a clip, by what is free on the device:", *map(estimated.card, CARDS)]
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """A block in which Python looks for no garbage: while PyTorch is imported there is none, and looking is a sixth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _cost_lines(cost: Cost) -> list[str]:

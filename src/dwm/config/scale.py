@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from dwm.config.cost import Estimate, estimate
+from dwm.config.cost import estimate
+from dwm.config.lidar import LidarRecipe
+from dwm.config.lidar_cost import stage_named, sweep_estimate
 from dwm.config.recipe import Recipe
 from dwm.errors import DwmError
+from dwm.networks.cost import Cost
+from dwm.training.loop.options import LoopOptions
 
 FLOAT32 = 4
 MOMENTS = 2
@@ -33,7 +37,7 @@ class Machine:
 @dataclass(frozen=True)
 class Scale:
     """One step of a run on so many devices. Seconds are those of arithmetic and of sending, one after the other; bytes are what
-    one device sends; pictures and stored are of all devices together in a second; memory is
+    one device sends; pictures (or sweeps) and stored are of all devices together in a second; memory is
     one device's. accumulate: micro-batches of a step that so many devices can share, None where the run's own are."""
 
     devices: int
@@ -90,17 +94,47 @@ def sent_by_one(parameters: int, copies: int, shards: int, gather: int) -> int:
     return round(around + within)
 
 
-def scales(run: Recipe, devices: Sequence[int], machine: Machine, dtype: torch.dtype = torch.bfloat16) -> list[Scale]:
+@dataclass(frozen=True)
+class Step:
+    """A micro-batch of a run's last stage: `clips` clips of `pictures` pictures or sweeps each; stored: bytes of a clip's latents
+    in a store, 0 where there is none."""
+
+    parameters: int
+    cost: Cost
+    clips: int
+    pictures: int
+    stored: int
+
+
+def scales(
+    run: Recipe | LidarRecipe, devices: Sequence[int], machine: Machine, dtype: torch.dtype = torch.bfloat16
+) -> list[Scale]:
     """The run on each number of devices. A mesh keeps its shards; what does not divide raises DwmError."""
-    shards = [_shards(run, count) for count in devices]
-    estimated = estimate(run, dtype, on_cards=False)
+    shards = [_shards(run.training, count) for count in devices]
+    step = _sweeps(run, dtype) if isinstance(run, LidarRecipe) else _pictures(run, dtype)
     return [
-        _scale(run, estimated, count, of_copy, machine, dtype) for count, of_copy in zip(devices, shards, strict=True)
+        _scale(run.training, step, count, of_copy, machine, dtype)
+        for count, of_copy in zip(devices, shards, strict=True)
     ]
 
 
-def _shards(run: Recipe, devices: int) -> int:
-    options, shards = run.training.parallel, 1
+def _pictures(run: Recipe, dtype: torch.dtype) -> Step:
+    estimated = estimate(run, dtype, on_cards=False)
+    shape, count = estimated.shape, sum(estimated.parameters.values())
+    pictures = shape.t * shape.v
+    stored = MOMENTS * 2 * pictures * run.network.in_channels * shape.h * shape.w
+    return Step(count, estimated.training, shape.b, pictures, stored)
+
+
+def _sweeps(run: LidarRecipe, dtype: torch.dtype) -> Step:
+    """Nothing of sweeps is stored: their codes and latents are made in each step."""
+    stage = stage_named(sweep_estimate(run, dtype))
+    cost = replace(stage.training, activations=stage.training.activations + stage.rays)
+    return Step(stage.parameters, cost, stage.clips, stage.frames, 0)
+
+
+def _shards(training: LoopOptions, devices: int) -> int:
+    options, shards = training.parallel, 1
     if options.mode == "fsdp":
         shards = min(devices, options.mesh[1] if options.mesh is not None else devices)
     if devices < 1 or devices % shards:
@@ -108,16 +142,14 @@ def _shards(run: Recipe, devices: int) -> int:
     return shards
 
 
-def _scale(run: Recipe, estimated: Estimate, devices: int, shards: int, machine: Machine, dtype: torch.dtype) -> Scale:
-    options, cost, shape = run.training.parallel, estimated.training, estimated.shape
-    copies, micro = devices // shards, math.ceil(run.training.accumulate / devices)
+def _scale(training: LoopOptions, step: Step, devices: int, shards: int, machine: Machine, dtype: torch.dtype) -> Scale:
+    options, cost = training.parallel, step.cost
+    copies, micro = devices // shards, math.ceil(training.accumulate / devices)
     gather = dtype.itemsize if options.gather is None else getattr(torch, options.gather).itemsize
-    traffic = sent_by_one(sum(estimated.parameters.values()), copies, shards, gather)
+    traffic = sent_by_one(step.parameters, copies, shards, gather)
     compute, sending = micro * cost.flops / machine.rate, traffic / machine.link
-    clips = micro * shape.b * devices
+    clips = micro * step.clips * devices
     rate = clips / (compute + sending)
-    pictures = shape.t * shape.v
-    latents = MOMENTS * 2 * pictures * run.network.in_channels * shape.h * shape.w
     state = (cost.weights + cost.gradients + cost.optimizer + cost.average) // shards
     return Scale(
         devices,
@@ -128,8 +160,8 @@ def _scale(run: Recipe, estimated: Estimate, devices: int, shards: int, machine:
         traffic,
         sending,
         86400 / (compute + sending),
-        rate * pictures,
-        rate * latents,
+        rate * step.pictures,
+        rate * step.stored,
         state + cost.activations,
-        None if micro * devices == run.training.accumulate else micro * devices,
+        None if micro * devices == training.accumulate else micro * devices,
     )

@@ -1,5 +1,6 @@
 """CPU, CUDA and NPU behind one face: kernels, precision, memory, speed. No other room names a vendor or asks where it runs."""
 
+from dwm.devices.ahead import ahead
 from dwm.devices.attention import attention, rms_norm
 from dwm.devices.compiling import Compiler, compile_blocks
 from dwm.devices.copies import send, send_numbers, send_together
@@ -28,6 +29,7 @@ from dwm.devices.threads import use_free_cores
 
 __all__ = [
     "Compiler",
+    "ahead",
     "attention",
     "autocast",
     "compile_blocks",

@@ -54,7 +54,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def device_count(kind: str) -> int:
     """How many devices of a kind this machine has; a processor counts as one."""
-    return 1 if kind == "cpu" else _module(kind).device_count()
+    return 1 if kind == "cpu" else vendor(kind).device_count()
 
 
 def usable_cores() -> int:
@@ -126,14 +126,14 @@ def has_fused_adamw(kind: str) -> bool:
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done all that it was given; for measuring only."""
     if device.type != "cpu":
-        _module(device.type).synchronize(device)
+        vendor(device.type).synchronize(device)
 
 
 def mark(device: torch.device) -> Any:
     """A mark in the device's queue, whose `synchronize` waits in another thread for all that came before; None on a CPU."""
     if device.type == "cpu":
         return None
-    event = _module(device.type).Event()
+    event = vendor(device.type).Event()
     event.record()
     return event
 
@@ -141,7 +141,7 @@ def mark(device: torch.device) -> Any:
 def memory(device: torch.device) -> Memory:
     """The device's memory; on a CPU the machine's."""
     if device.type != "cpu":
-        free, total = _module(device.type).mem_get_info(device)
+        free, total = vendor(device.type).mem_get_info(device)
         return Memory(total - free, free, total)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     available = _available_bytes() or total
@@ -151,7 +151,7 @@ def memory(device: torch.device) -> Memory:
 def peak_memory(device: torch.device) -> int:
     """Bytes held at most since the start or the last reset; on a CPU by this process since it began."""
     if device.type != "cpu":
-        return _module(device.type).max_memory_allocated(device)
+        return vendor(device.type).max_memory_allocated(device)
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -159,7 +159,7 @@ def peak_memory(device: torch.device) -> int:
 def reset_peak_memory(device: torch.device) -> None:
     """Starts `peak_memory` anew where the device can; a process on a CPU cannot."""
     if device.type != "cpu":
-        _module(device.type).reset_peak_memory_stats(device)
+        vendor(device.type).reset_peak_memory_stats(device)
 
 
 def describe(device: torch.device) -> str:
@@ -167,7 +167,7 @@ def describe(device: torch.device) -> str:
     name = (
         platform.processor() or platform.machine()
         if device.type == "cpu"
-        else _module(device.type).get_device_name(device)
+        else vendor(device.type).get_device_name(device)
     )
     cores = f", {os.cpu_count()} cores" if device.type == "cpu" else ""
     precision = str(default_dtype(device)).removeprefix("torch.")
@@ -180,7 +180,7 @@ def _npu_or_cpu() -> torch.device:
     return torch.device("npu") if ascend.present() else torch.device("cpu")
 
 
-def _module(kind: str):
+def vendor(kind: str):
     """torch.cuda or torch.npu: both speak the same language."""
     return getattr(torch, kind)
 

@@ -20,6 +20,7 @@ from dwm.base_models import Autoencoder, TextEncoder
 from dwm.data.digests import as_keys, key_of, text_keys, window_keys
 from dwm.data.readers import Material, Reader
 from dwm.data.workers import training_worker_errors
+from dwm.devices import send
 from dwm.errors import DwmError
 from dwm.latents.shards import Shards, write_shard
 from dwm.latents.store import Size, Store
@@ -192,7 +193,7 @@ class _Latents:
         if not units:
             return
         device = next(self.autoencoder.parameters()).device
-        pictures = torch.stack([unit.pixels for unit in units])[:, :, None].to(device).float().div_(255)
+        pictures = send(torch.stack([unit.pixels for unit in units])[:, :, None], device).float().div_(255)
         encoded = self.autoencoder.moments(pictures)
         deviation = torch.zeros_like(encoded.mean) if encoded.std is None else encoded.std
         moments = torch.stack([encoded.mean, deviation], 1)[:, :, :, 0].half().cpu()

@@ -6,7 +6,8 @@ It allocates nothing, so that a network of any size costs seconds.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -99,17 +100,24 @@ def training_cost(
 ) -> Cost:
     """One micro-batch, forward and backward. Weights, gradients, optimizer (`moments` numbers a parameter) and average are
     float32; activations are in `dtype`. `recompute` turns on gradient checkpointing of the spatial blocks and of what the
-    options say besides; the memory told then is an upper bound, as the count sees recomputed tensors for longer than a device
-    keeps them.
+    options say besides.
     """
     network = _counted(options, shape, dtype).train()
     network.enable_gradient_checkpointing(recompute)
     sample, times, conditions = inputs(network, shape)
-    spent = tally(lambda: _pass(network, sample, times, conditions).float().square().mean().backward())
-    count = sum(parameter.numel() for parameter in network.parameters())
-    gradients = sum(parameter.grad.nbytes for parameter in network.parameters() if parameter.grad is not None)
-    activations = max(0, spent.peak - gradients) + _bytes_of_inputs(sample, conditions)
-    return Cost(4 * count, 4 * count, int(4 * count * moments), 4 * count * average, activations, spent.flops)
+    cost = learning_cost(network, lambda: _pass(network, sample, times, conditions), moments, average)
+    return replace(cost, activations=cost.activations + _bytes_of_inputs(sample, conditions))
+
+
+def learning_cost(network: nn.Module, answer: Callable[[], Tensor], moments: float = 2.0, average: bool = True) -> Cost:
+    """One micro-batch of any network on the meta device, forward and backward from `answer`; memory as in `training_cost`,
+    without the inputs."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learned:  # there since the micro-batch before: all are held beside the most that a pass holds
+        parameter.grad = torch.empty_like(parameter)
+    spent = tally(lambda: answer().float().square().mean().backward())
+    count, all_of_it = (sum(parameter.numel() for parameter in some) for some in (learned, network.parameters()))
+    return Cost(4 * all_of_it, 4 * count, int(4 * count * moments), 4 * count * average, spent.peak, spent.flops)
 
 
 def inputs(network: Any, shape: Shape) -> tuple[Tensor, Tensor, Conditions]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
+import weakref
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,18 @@ HERE = Path(__file__).parents[3] / "src" / "dwm"
 
 @dataclass
 class Device(TorchDispatchMode):
-    """What is known of the run: `waits` (where the processor would wait for the device), copies and operations by kind."""
+    """What is known of the run: `waits` (where the processor would wait for the device), copies by kind, bytes that the device
+    holds, and at most held."""
 
     waits: list[str] = field(default_factory=list)
     copies: Counter = field(default_factory=Counter)
+    held: int = 0
+    peak: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
         self.pinned: set[int] = set()
+        self._alive: dict[weakref.ref[Any], int] = {}
 
     def begin(self) -> None:
         """What came before was loading."""
@@ -63,7 +68,20 @@ class Device(TorchDispatchMode):
             self._note(f"{packet.__name__} asks for a size")
         if packet in COPIES:
             self._copy(packet, given, fakes, target, kwargs, args)
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        for value in tree_flatten(result)[0]:
+            if isinstance(value, FakeTensor) and value.device.type == "cuda":
+                self._follow(value.untyped_storage())
+        return result
+
+    def _follow(self, storage: Any) -> None:
+        if (reference := weakref.ref(storage, self._released)) not in self._alive:
+            self._alive[reference] = storage.nbytes()
+            self.held += storage.nbytes()
+            self.peak = max(self.peak, self.held)
+
+    def _released(self, reference: weakref.ref[Any]) -> None:
+        self.held -= self._alive.pop(reference)
 
     def _copy(self, packet: Any, given: list, fakes: list, target: Any, kwargs: dict, args: tuple) -> None:
         if packet is aten._to_copy:
@@ -94,8 +112,20 @@ def pretended() -> Iterator[Device]:
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.cuda.is_bf16_supported = lambda *_, **__: True
     torch.utils.swap_tensors = _stay
+    torch.cuda.Stream, torch.cuda.current_stream, torch.cuda.stream = Stream, Stream, nullcontext
+    Tensor.record_stream = lambda tensor, stream: None
     with FakeTensorMode(allow_non_fake_inputs=True), Device() as device:
         yield device
+
+
+class Stream:
+    """Of a device without a queue."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.device = device
+
+    def wait_stream(self, other: Stream) -> None:
+        """Nothing is queued."""
 
 
 def _stay(old: Tensor, new: Tensor) -> None:

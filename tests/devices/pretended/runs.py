@@ -3,9 +3,12 @@ each, a line for each."""
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,20 +24,28 @@ import torch  # noqa: E402
 from diffusers import AutoencoderKL  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from transformers import CLIPTextConfig, T5Config  # noqa: E402
 
 from dwm.base_models import Autoencoder, Moments, StoredText, TextEmbedding  # noqa: E402
+from dwm.base_models import base as base_models  # noqa: E402
+from dwm.checkpoints import WeightsCard, locations  # noqa: E402
+from dwm.checkpoints import folder as folders  # noqa: E402
 from dwm.clip_batch import ClipBatch  # noqa: E402
 from dwm.conditions import ConditionOptions  # noqa: E402
+from dwm.config.generation_memory import Request, generation_memory  # noqa: E402
 from dwm.devices import autocast  # noqa: E402
 from dwm.diffusion import Ddim, FlowMatchEuler, Multistep, Solver  # noqa: E402
 from dwm.diffusion.process import Ddpm  # noqa: E402
+from dwm.generation import DrivingPipeline  # noqa: E402
 from dwm.generation.forcing import force_frames  # noqa: E402
 from dwm.generation.rollout import roll_out  # noqa: E402
 from dwm.generation.sampler import Sampler  # noqa: E402
 from dwm.generation.streaming import Stream  # noqa: E402
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet, DiTOptions, UNetOptions  # noqa: E402
+from dwm.networks.dryrun import _fused_attention  # noqa: E402
 from dwm.recipes.sd3 import layout_adapter, sd3_unimlvg_network, sd35_network  # noqa: E402
 from dwm.recipes.sd21 import sd21_network  # noqa: E402
+from dwm.runs.blank_clip import MOUNTS, plain_clip  # noqa: E402
 from dwm.training.feed.batches import DrivingBatch  # noqa: E402
 from dwm.training.loop.ema import Ema  # noqa: E402
 from dwm.training.loop.optimizers import OptimizerOptions, build_optimizers  # noqa: E402
@@ -81,7 +92,7 @@ def network(options: DiTOptions | UNetOptions, dtype: torch.dtype = torch.float3
         torch.set_default_dtype(usual)
 
 
-def autoencoder(channels: int) -> Autoencoder:
+def autoencoder(channels: int, piece: int = 0) -> Autoencoder:
     """Of SD 3's or, with 4 channels, SD 2.1's size."""
     with torch.device(CUDA):
         model = AutoencoderKL(
@@ -91,7 +102,7 @@ def autoencoder(channels: int) -> Autoencoder:
             layers_per_block=2,
             latent_channels=channels,
         )
-    return Autoencoder(model.eval().requires_grad_(False))
+    return Autoencoder(model.eval().requires_grad_(False), piece)
 
 
 def clips(b: int, t: int, v: int = 6) -> ClipBatch:
@@ -258,6 +269,74 @@ def generate_by_multistep() -> Work:
     return _sd21(Multistep(2, SD21, CUDA))
 
 
+def load_and_generate() -> Work:
+    """`from_pretrained` with all words known, and a clip of 19 frames, of parts of SD 3.5's size: what the device holds at most
+    before the network is there, and in all."""
+    device, words_known = DEVICES[-1], {}
+    parts = {"text_encoder": _clip(768, 12, 12, "quick_gelu"), "text_encoder_2": _clip(1280, 32, 20, "gelu")}
+    t5 = T5Config(
+        vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu"
+    )
+
+    def read_part(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> torch.nn.Module:
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            with torch.device(CUDA):
+                return kind(parts.get(part, t5)).eval()
+        finally:
+            torch.set_default_dtype(usual)
+
+    def read_network(folder: Path, dtype: torch.dtype, *_: Any) -> torch.nn.Module:
+        gc.collect()
+        words_known.update(text=device.peak, words=device.held)
+        return network(sd35().with_(temporal_gradient_checkpointing=False), dtype).eval().requires_grad_(False)
+
+    def read_card(folder: Path) -> WeightsCard:
+        views = tuple(MOUNTS)
+        told = ConditionOptions(added_time_ids="fps_camera_transforms")
+        return WeightsCard(sizes=(SIZE,), views=views, lengths=(19,), conditions=told)
+
+    base_models._load, folders.load_network, folders.read_card = read_part, read_network, read_card
+    base_models.load_autoencoder = lambda folder, piece: autoencoder(16, 1)
+
+    def work() -> dict[str, int]:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "weights"
+            shutil.copytree(locations.resolve("town"), folder)
+            path = folder / "text_encoder_3" / "config.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "d_model": 4096}))
+            pipe = DrivingPipeline.from_pretrained(folder, torch_dtype=BFLOAT16, device=CUDA, words=["day"])
+            batch, size = pipe._batch(plain_clip(tuple(MOUNTS), 19, 10.0), "day", SIZE, 0)
+            made = pipe.sampler(size, torch.Generator().manual_seed(0), 1, 4.0).remember(batch)
+            with _fused_attention():  # a fake device takes the one with tables of scores
+                pictures = pipe._pictures(made, batch, 0)
+        assert pictures.shape == (1, 19, 6, 3, SIZE[1], SIZE[0])
+        need = generation_memory(sd35(), None, Request(19, 6, SIZE, 19), BFLOAT16)
+        plan = need.plan("text first")
+        return {
+            **words_known,
+            "peak": device.peak,
+            "estimate": plan.peak,
+            "t5": max(need.text),
+            "resident": plan.resident,
+        }
+
+    return work
+
+
+def _clip(width: int, layers: int, heads: int, act: str) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        projection_dim=width,
+        hidden_act=act,
+    )
+
+
+DEVICES: list[Device] = []
 RUNS: dict[str, Callable[[], Work]] = {
     run.__name__: run
     for run in (
@@ -272,6 +351,7 @@ RUNS: dict[str, Callable[[], Work]] = {
         generate_a_stream,
         generate_by_ddim,
         generate_by_multistep,
+        load_and_generate,
     )
 }
 
@@ -279,9 +359,10 @@ RUNS: dict[str, Callable[[], Work]] = {
 def noted(name: str) -> tuple[Device, Any]:
     """What was noted from when all was loaded on, and what the work gave."""
     with on_pretended_device() as device:
+        DEVICES.append(device)
         work = RUNS[name]()
         device.begin()
-        with torch.set_grad_enabled(not name.startswith("generate")):
+        with torch.set_grad_enabled(name.startswith(("train", "count"))):
             result = work()
     return device, result
 

@@ -5,7 +5,7 @@ A micro-batch depends on seed and number alone, whatever the processes: a run go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -46,13 +46,14 @@ class DrivingBatch:
 
     def to(self, device: torch.device) -> DrivingBatch:
         """The same on a device, pictures as floats; copies from pinned memory do not wait."""
-        return self._map(lambda value: as_floats(value.to(device, non_blocking=True)))
+        return self.map(lambda value: as_floats(value.to(device, non_blocking=True)))
 
     def pin_memory(self) -> DrivingBatch:
         """Called by the loader where there is a device to copy to."""
-        return self._map(Tensor.pin_memory)
+        return self.map(Tensor.pin_memory)
 
-    def _map(self, change) -> DrivingBatch:
+    def map(self, change: Callable[[Tensor], Tensor]) -> DrivingBatch:
+        """The same with every tensor changed."""
         return replace(
             self,
             clips=self.clips.map(change),

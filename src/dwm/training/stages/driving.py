@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dwm.base_models import Autoencoder, Moments, TextEncoder, TextSource
 from dwm.conditions import ConditionOptions, build_conditions
-from dwm.devices import autocast
+from dwm.devices import ahead, autocast
 from dwm.diffusion.process import NoiseProcess
 from dwm.networks import CrossviewTemporalDiT, CrossviewTemporalUNet
 from dwm.networks.cost import Shape, operations
@@ -78,7 +78,7 @@ class DrivingTask:
         self._operations: dict[tuple[int, ...], float] = {}
 
     def batches(self, start: int, every: int = 1) -> Iterator[DrivingBatch]:
-        return self.feed.batches(start, every)
+        return ahead(self.feed.batches(start, every), self.device)
 
     def losses(self, batch: DrivingBatch, generator: torch.Generator) -> Losses:
         batch = batch.to(self.device)

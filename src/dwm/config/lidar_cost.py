@@ -15,8 +15,9 @@ from dwm.generation.sweep_latents import blank_conditions
 from dwm.networks.cost import Cost, learning_cost
 from dwm.networks.dryrun import tally
 from dwm.networks.kinds import kind_of
-from dwm.networks.lidar.build import SweepAutoencoder, autoencoder_of
-from dwm.networks.lidar.options import VaeOptions
+from dwm.networks.lidar.build import SweepCodec, autoencoder_of
+from dwm.networks.lidar.options import RayCodecOptions, VaeOptions
+from dwm.networks.lidar.rays import RayCodec
 from dwm.networks.lidar.rendering import SAMPLES_AT_ONCE
 from dwm.networks.lidar.tokens import TokenNetwork
 from dwm.networks.lidar.vae import VaeAutoencoder
@@ -80,7 +81,8 @@ def _stage(run: LidarRecipe, name: str, training: LidarTraining, dtype: torch.dt
         learns, helps = autoencoder, None
     else:
         learns, helps = _generator_network(run, dtype), autoencoder.eval().requires_grad_(False)
-        encoding = _peak(lambda: helps.lidar_encoder(_cells(run, count, dtype)))
+        has_encoder = not isinstance(run.autoencoder, RayCodecOptions)
+        encoding = _peak(lambda: helps.lidar_encoder(_cells(run, count, dtype))) if has_encoder else 0
         ask, inputs = _question(run, learns, training.clips, training.frames, dtype)
         cost, rays = learning_cost(learns, ask, moments, average), 0
         cost = replace(cost, activations=max(cost.activations, encoding))
@@ -126,7 +128,7 @@ def _question(
 ) -> tuple[Callable[[], Tensor], int]:
     """The generator's pass over so many clips, and the bytes of what it is asked."""
     options, count = run.generator, clips * frames
-    width, height = run.data.birdseye.size
+    height, width = _layout_size(run)
     channels = run.data.layout_channels
     layout = torch.empty(count, channels, height, width, dtype=dtype, device=META) if channels else None
     if isinstance(options, TokenGenerator):
@@ -135,8 +137,9 @@ def _question(
         own = options.network.own_table
         codes = None if own else torch.empty(*ids.shape, options.network.code_channels, dtype=dtype, device=META)
         return lambda: network(ids, codes, layout, frames), _bytes(ids, codes, layout)
-    assert isinstance(options, LatentGenerator) and isinstance(run.autoencoder, VaeOptions)
-    rows, columns = run.autoencoder.decoder.coarse
+    assert isinstance(options, LatentGenerator)
+    autoencoder = run.autoencoder
+    rows, columns = autoencoder.decoder.coarse if isinstance(autoencoder, VaeOptions) else _layout_size(run)
     shape = (clips, frames, 1, options.network.in_channels, rows, columns)
     sample = torch.empty(shape, dtype=dtype, device=META)
     pictures = None if layout is None else layout.unflatten(0, (clips, frames))
@@ -146,8 +149,16 @@ def _question(
     return lambda: network(sample, times, network.prepare(conditions, shape)), _bytes(sample, layout)
 
 
-def _there_and_back(autoencoder: SweepAutoencoder, cells: Tensor) -> Tensor:
-    """A number that depends on all that an autoencoder makes of cells."""
+def _layout_size(run: LidarRecipe) -> tuple[int, int]:
+    """Rows and columns of a layout's picture, as rays meet it or from above."""
+    options = run.autoencoder
+    return options.rays.shape if isinstance(options, RayCodecOptions) else run.data.birdseye.size[::-1]
+
+
+def _there_and_back(autoencoder: SweepCodec, cells: Tensor) -> Tensor:
+    """A number that depends on all that an autoencoder makes of cells; images along rays cost next to nothing."""
+    if isinstance(autoencoder, RayCodec):
+        return torch.empty((), device=META)
     if isinstance(autoencoder, VaeAutoencoder):
         decoded = autoencoder.decode(autoencoder.encode(cells).sample)
         parts = [part for part in decoded if part is not None]

@@ -9,20 +9,25 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from dwm.generation import DrivingPipeline
+    from dwm.runs.lidar.pipeline import LidarPipeline
 
-__all__ = ["DrivingPipeline", "__version__"]
+__all__ = ["DrivingPipeline", "LidarPipeline", "__version__"]
+
+PIPELINES = {"DrivingPipeline": "dwm.generation", "LidarPipeline": "dwm.runs.lidar.pipeline"}
+"""Where each lies."""
 
 
 def __getattr__(name: str) -> object:
     # Importing the pipeline brings torch and diffusers; `import dwm` alone should stay instant.
-    if name == "DrivingPipeline":
+    if name in PIPELINES:
+        import importlib
+
         from dwm import versions
 
         try:
-            from dwm.generation import DrivingPipeline
+            return getattr(importlib.import_module(PIPELINES[name]), name)
         except Exception as error:
             if line := versions.explanation(error):
                 raise ImportError(line) from None
             raise
-        return DrivingPipeline
     raise AttributeError(f"module 'dwm' has no attribute {name!r}")

@@ -19,6 +19,9 @@ class SweepBatch:
 
     times are ms relative to the clip's first sweep; the poses of the vehicle say how it moves over the window, in float64,
     since worlds are kilometres wide. Layouts are boxes and map from above, as bytes (0 … 255) or floats in [0, 1].
+
+    Sweeps along rays have layouts as those rays meet them; ranges are what was measured (metres, intensity 0 … 255), surfaces
+    where a ray enters the first box, leaves it, and meets the ground (metres).
     """
 
     points: tuple[tuple[Float[Tensor, "_ 3"], ...], ...]
@@ -27,6 +30,8 @@ class SweepBatch:
     ego_from_lidar: Float[Tensor, "b t 4 4"]
     layout_boxes: Float[Tensor, "b t 3 H W"] | UInt8[Tensor, "b t 3 H W"] | None = None
     layout_map: Float[Tensor, "b t 3 H W"] | UInt8[Tensor, "b t 3 H W"] | None = None
+    ranges: Float[Tensor, "b t 2 H W"] | None = None
+    surfaces: Float[Tensor, "b t 3 H W"] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

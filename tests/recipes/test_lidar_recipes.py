@@ -53,8 +53,8 @@ def test_a_recipe_has_every_hyperparameter_of_its_published_config(shared: Path,
 
 def test_the_catalogue_holds_these_and_a_tiny_one_of_each_family() -> None:
     tiny = [name for name in lidar_recipes() if name.startswith("tiny-")]
-    assert set(lidar_recipes()) == {*SOURCES, *tiny} and len(tiny) == 4
-    for name in tiny:
+    assert set(lidar_recipes()) == {*SOURCES, *tiny, "lidar-town"} and len(tiny) == 4
+    for name in (*tiny, "lidar-town"):
         check_lidar(find_lidar(name), name)
     with pytest.raises(DwmError, match="nearest: tiny-lidar-vq"):
         find_lidar("tiny-lidar-vg")

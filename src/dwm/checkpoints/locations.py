@@ -9,6 +9,9 @@ from dwm.errors import DwmError
 TOWN = Path(__file__).parents[1] / "weights" / "town"
 """The weights that come with the package, their base model beside them."""
 
+TOWN_LIDAR = "town_lidar"
+"""The name of the package's own LiDAR weights, which lie beside."""
+
 CARD = "dwm.json"
 NETWORK, FAST = "transformer", "transformer_fast"
 """Where in a folder of weights the network lies, and the one that was distilled from it for few steps."""

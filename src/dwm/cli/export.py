@@ -76,6 +76,8 @@ def nuscenes(
     remove: flags.Remove = None,
     edits: flags.Edits = None,
     lidar: Annotated[bool, typer.Option("--lidar", help="Copy the LiDAR's sweeps too.")] = False,
+    sensors: flags.Sensors = None,
+    lidar_weights: flags.LidarWeights = None,
     fps: Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Key frames alone by default.")] = None,
     views: flags.Views = None,
     size: flags.Size = None,
@@ -97,6 +99,7 @@ def nuscenes(
     keep(f"the scenes that are done; the same command goes on (output {output})")
     run = _run(
         edits, time, weather, remove, data=data, split=split, scenes=scene, seconds=seconds, lidar=lidar, fps=fps,
+        sensors=flags.names(sensors), lidar_weights=lidar_weights,
         views=views, size=size, fast=fast, steps=steps, guidance=guidance, seed=seed, weights=weights, part=part, device=device,
         dtype=dtype, version=version, force=force,
     )  # fmt: skip

@@ -58,9 +58,14 @@ def local_path(path: Path | None) -> Path | None:
     return path
 
 
+DRAWN = re.compile(r"[a-z][a-z0-9-]*:(?!/)[a-z]+=")
+
+
 def data_there(data: str | None) -> str | None:
-    """Refuses a data set that is not there before the libraries are imported that would read it: they take seconds."""
-    if data is not None:
+    """Refuses a data set that is not there before the libraries are imported that would read it: they take seconds.
+
+    What is drawn (`town:seed=7`) has no path."""
+    if data is not None and not DRAWN.match(data):
         from dwm.storage.tree import require
 
         require(data)
@@ -141,6 +146,8 @@ OptionalDtype = Annotated[
     Dtype | None,
     typer.Option("--dtype", metavar="<dtype>", help="auto (fastest), float32, bfloat16, float16."),
 ]
+Sensors = Annotated[str | None, typer.Option("--sensors", help="cameras,lidar: sweeps too; cameras by default.")]
+LidarWeights = Annotated[str | None, typer.Option("--lidar-weights", help="Of a LiDAR run; `town_lidar` by default.")]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]

@@ -34,10 +34,14 @@ class LidarData(Options):
     farthest: float = Field(72.0, gt=0, description="metres around the LiDAR beyond which points are left out")
     points: int = Field(24_000, gt=0, le=1 << 24, description="points of a training sweep at most, drawn at random")
     held_out_points: int = Field(32_768, gt=0, le=1 << 24, description="points of a held-out sweep at most")
-    boxes: bool = Field(False, description="whether boxes from above are told")
-    map: bool = Field(False, description="whether the map from above is told")
+    boxes: bool = Field(False, description="whether boxes are told")
+    map: bool = Field(False, description="whether the map is told")
     birdseye: BirdseyeOptions = Field(
         BirdseyeOptions(left_is_up=False, pen_width=4, fill_map=False), description="how these are drawn"
+    )
+    clips: int | None = Field(None, ge=1, description="training clips of a world that is drawn; none: 1000")
+    in_memory: bool = Field(
+        False, description="whether prepared clips stay in memory (a sweep along 32 x 512 rays: 0.4 MB)"
     )
     shuffle: bool = Field(True, description="training clips in random order")
     fixed_order: bool = Field(False, description="the same order in every epoch")
@@ -73,7 +77,9 @@ class LatentGenerator(Options):
 
     kind: Literal["latents"] = Field("latents", description="which generator")
     network: Network = Field(DiTOptions(), description="the network")
-    prediction: Literal["flow", "epsilon", "v_prediction"] = Field("flow", description="what it answers with")
+    prediction: Literal["flow", "clean", "epsilon", "v_prediction"] = Field(
+        "flow", description="what it answers with; clean: the flow's latents without noise"
+    )
     scheduler: dict[str, Any] = Field({"shift": 3.0}, description="settings of the noise, as a scheduler has them")
     text_channels: int = Field(1024, gt=0, le=65536, description="channels of the words, of which there are none")
     pooled_channels: int | None = Field(None, gt=0, le=65536, description="channels of the pooled words; null: none")
@@ -136,7 +142,7 @@ class LidarRecipe(Options):
     )
     autoencoder: SweepAutoencoderOptions = Field(VqOptions(), description="sweeps to codes or latents and back")
     autoencoder_weights: str | None = Field(
-        None, description="its weights: a file, or a folder that holds one; none: they are trained, or random"
+        None, description="its weights: a file, or a folder that holds one; none: they are trained, or there are none"
     )
     generator: Generator | None = Field(None, description="what makes sweeps; null: the autoencoder alone")
     weights: str | None = Field(None, description="the generator's weights; none: random numbers")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from dwm.config.lidar import AUTOENCODER, LatentGenerator, LidarRecipe, TokenGenerator
 from dwm.errors import DwmError
-from dwm.networks.lidar.options import VaeOptions, VqOptions
+from dwm.networks.lidar.options import RayCodecOptions, VaeOptions, VqOptions
 
 
 def check_lidar(run: LidarRecipe, source: str) -> None:
@@ -18,6 +18,8 @@ def check_lidar(run: LidarRecipe, source: str) -> None:
 
 def _autoencoder(run: LidarRecipe) -> Iterator[str]:
     options = run.autoencoder
+    if isinstance(options, RayCodecOptions):
+        return
     shape = options.grid.shape
     for part in ("encoder", "decoder"):
         sizes = getattr(options, part)
@@ -49,12 +51,30 @@ def _generator(run: LidarRecipe) -> Iterator[str]:
             if ours != theirs:
                 yield f"generator.network.{name} is {ours}, the autoencoder's is {theirs}; they must be equal"
     if isinstance(generator, LatentGenerator):
-        if not isinstance(autoencoder, VaeOptions):
-            yield "generator.kind is latents, which needs an autoencoder of kind distribution"
+        if isinstance(autoencoder, VqOptions):
+            yield "generator.kind is latents, which needs an autoencoder of kind distribution or rays"
             return
-        channels = autoencoder.decoder.latent_channels
+        channels = autoencoder.decoder.latent_channels if isinstance(autoencoder, VaeOptions) else autoencoder.channels
         if generator.network.in_channels != channels:
             yield f"generator.network.in_channels is {generator.network.in_channels}, latents have {channels}"
+
+
+def _rays(run: LidarRecipe) -> Iterator[str]:
+    """Images along rays have no weights, are made one by one, and are cut into whole tokens."""
+    if not isinstance(run.autoencoder, RayCodecOptions):
+        return
+    if run.generator is None or run.autoencoder_training is not None or run.autoencoder_weights is not None:
+        yield "autoencoder.kind is rays, which has no weights; give a generator, and neither weights nor training for it"
+        return
+    if isinstance(run.generator, LatentGenerator):
+        multiple = run.generator.network.latent_multiple
+        if any(side % multiple for side in run.autoencoder.rays.shape):
+            yield f"autoencoder.rays are {run.autoencoder.rays.shape}, which is no multiple of the network's {multiple}"
+    if run.sampling.known or run.training.objective.generation < 1 or run.training.objective.single < 1:
+        yield (
+            "autoencoder.kind is rays, whose sweeps are made one by one; set sampling.known to 0, and generation and single of "
+            "training.objective to 1"
+        )
 
 
 def _layout(run: LidarRecipe) -> Iterator[str]:
@@ -72,6 +92,8 @@ def _layout(run: LidarRecipe) -> Iterator[str]:
         yield f"data.boxes and data.map need {where}; or set both to false"
     if adapter is not None and adapter.in_channels != channels:
         yield f"{where}.in_channels is {adapter.in_channels}, but data.boxes and data.map give {channels} (3 each)"
+    if isinstance(run.autoencoder, RayCodecOptions):
+        return
     rows, columns = run.autoencoder.encoder.size
     if adapter is not None and run.data.birdseye.size != (columns, rows):
         width, height = run.data.birdseye.size
@@ -97,4 +119,11 @@ def _parallel(run: LidarRecipe) -> Iterator[str]:
         yield "parallel.mode is fsdp, but a table of codes is placed as a whole; use ddp for the autoencoder with codes"
 
 
-CHECKS: tuple[Callable[[LidarRecipe], Iterator[str]], ...] = (_autoencoder, _generator, _layout, _frames, _parallel)
+CHECKS: tuple[Callable[[LidarRecipe], Iterator[str]], ...] = (
+    _autoencoder,
+    _generator,
+    _rays,
+    _layout,
+    _frames,
+    _parallel,
+)

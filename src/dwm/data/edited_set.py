@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,19 @@ MOVING = 0.3
 """Metres a second from which an added box counts as moving."""
 UNSEEN_POINTS = 1
 """LiDAR points of boxes that were moved or added: no sweep saw them there, and detectors drop boxes with none."""
+
+
+@runtime_checkable
+class PlacedSweeps(Protocol):
+    """Sweeps of another origin whose files were put in place."""
+
+    def frames(self, frames: pa.Table) -> pa.Table:
+        """Their rows among all frames' rows, with the poses at which they were taken."""
+        ...
+
+    def with_points(self, boxes: pa.Table, frames: pa.Table) -> pa.Table:
+        """The boxes with the number of points in each; frames: the sweeps' rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -138,10 +151,12 @@ def write_tables_of(
     size: tuple[int, int],
     edits: Edits = Edits(),
     lidar: bool = False,
+    generated: PlacedSweeps | None = None,
 ) -> int:
     """Writes maps, captions and, last, the thirteen tables. size: of the pictures that were put in place. Returns boxes.
 
-    `lidar` copies the sweeps of the scenes' instants; it cannot go with edits that change what stands where.
+    `lidar` copies the sweeps of the scenes' instants; it cannot go with edits that change what stands where. generated: sweeps
+    of the key frames that were put in place, whose points are then counted in the boxes.
     """
     if lidar and edits.scenery:
         raise DwmError(f"--lidar: sweeps know nothing of the edits ({', '.join(edits.scenery)}); leave one out")
@@ -167,6 +182,9 @@ def write_tables_of(
     copy_files(dataset.tables.tree, sweeps["file"], folder)
     if edits.scenery:
         cameras, boxes = _edited_rows(parts, cameras, boxes, neutral["instants"], edits)
+    if generated is not None:
+        sweeps = generated.frames(frames)
+        boxes = generated.with_points(boxes, sweeps)
     sensor_tokens = pc.unique(pa.concat_tables([cameras, sweeps])["sensor"])
     neutral["sensors"] = _with_size(_where(sensors, "token", sensor_tokens), cameras, size)
     neutral["frames"], neutral["boxes"] = pa.concat_tables([_of_size(cameras, size), sweeps]), boxes
@@ -237,7 +255,10 @@ def _edited_rows(
     for part in parts:
         tokens = part.column("token")
         of_frame = [poses[line[0]]["instant"] if key else "" for line, key in zip(tokens, part.keys, strict=True)]
-        whole = _with_instants(part.clip(), of_frame, times, by_instant)
+        clip = part.clip()
+        stamps = [times[name] if name else clip.times[frame, 0] for frame, name in enumerate(of_frame)]
+        annotated = [_boxes_of(by_instant.get(name, [])) if name else None for name in of_frame]
+        whole = with_annotated(clip, stamps, annotated)
         edited = edits.fitting(whole.instances).edit(whole)
         for frame, line in enumerate(tokens):
             for view, name in enumerate(line):
@@ -257,10 +278,8 @@ def _edited_rows(
     )
 
 
-def _with_instants(
-    clip: Clip, of_frame: Sequence[str], times: dict[str, float], by_instant: dict[str, list[dict[str, Any]]]
-) -> Clip:
-    """The clip with one more view, which has the boxes that were annotated, at the times at which they were."""
+def with_annotated(clip: Clip, stamps: Sequence[float], annotated: Sequence[Boxes | None]) -> Clip:
+    """The clip with one more view, which has the boxes that were annotated, at the times (µs) at which they were."""
     rig = clip.rig
     sizes, inner, outer = (
         np.concatenate(
@@ -268,8 +287,6 @@ def _with_instants(
         )
         for values, extra in ((rig.image_size, 2), (rig.intrinsics, 3), (rig.ego_from_camera, 3))
     )
-    stamps = [times[name] if name else clip.times[frame, 0] for frame, name in enumerate(of_frame)]
-    annotated = [_boxes_of(by_instant.get(name, [])) if name else None for name in of_frame]
     rows = clip.boxes or ((None,) * len(clip.views),) * clip.length
     return replace(
         clip,

@@ -16,6 +16,7 @@ from dwm.clip_batch import ClipBatch, SweepBatch
 from dwm.data.birdseye import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
 from dwm.data.loading import Windows
 from dwm.data.points import moved, thinned, within
+from dwm.data.rays import RayOptions, boxes_of, draw_map_rays, range_image, surfaces
 from dwm.errors import DwmError
 
 FASTEST = 100.0
@@ -27,7 +28,7 @@ Draw = Callable[[Clip, int, BirdseyeOptions], np.ndarray]
 class SweepPreparation:
     """What of a sweep is used: points from `nearest` to `farthest` metres around the LiDAR, `most` of them drawn at random.
 
-    boxes, map: whether these are drawn from above, as `birdseye` says.
+    boxes, map: whether these are drawn from above, as `birdseye` says; with `rays` as a LiDAR's rays meet them.
     """
 
     nearest: float = 2.4
@@ -36,6 +37,7 @@ class SweepPreparation:
     boxes: bool = True
     map: bool = True
     birdseye: BirdseyeOptions = field(default_factory=BirdseyeOptions)
+    rays: RayOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,18 @@ def prepare_sweeps(clip: Clip, preparation: SweepPreparation, generator: torch.G
         )
     _warn_of_jumps(track, where)
     times = torch.from_numpy((np.asarray(track.times, np.float64) - float(track.times[0])) / 1000)
-    points = tuple(_sweep(track, frame, mounting[frame], preparation, generator) for frame in range(t))
-    boxes = _pictures(clip, draw_boxes_birdseye, preparation) if preparation.boxes else None
-    lanes = _pictures(clip, draw_map_birdseye, preparation) if preparation.map else None
+    clouds = [np.array(track.points[frame], np.float32) for frame in range(t)]
+    points = tuple(_sweep(clouds[frame], mounting[frame], preparation, generator) for frame in range(t))
     lidar = SweepBatch(
         (points,),
         times[None].float(),
         torch.from_numpy(track.world_from_ego.astype(np.float64))[None],
         torch.from_numpy(mounting.astype(np.float32))[None],
-        boxes,
-        lanes,
+        **(
+            _from_above(clip, preparation)
+            if preparation.rays is None
+            else _along_rays(clip, preparation, clouds, mounting)
+        ),
     )
     return ClipBatch(
         fps=torch.tensor([clip.fps], dtype=torch.float32),
@@ -99,6 +103,8 @@ def merge_lidar(batches: Sequence[SweepBatch]) -> SweepBatch:
         torch.cat([batch.ego_from_lidar for batch in batches]),
         _joined([batch.layout_boxes for batch in batches]),
         _joined([batch.layout_map for batch in batches]),
+        _joined([batch.ranges for batch in batches]),
+        _joined([batch.surfaces for batch in batches]),
     )
 
 
@@ -110,16 +116,44 @@ def _joined(layouts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _sweep(
-    track: LidarTrack,
-    frame: int,
+    cloud: Float[np.ndarray, "n _"],
     mounting: Float[np.ndarray, "4 4"],
     preparation: SweepPreparation,
     generator: torch.Generator | None,
 ) -> Tensor:
     """(n, 3) in the vehicle's frame."""
-    points = torch.from_numpy(np.array(track.points[frame][:, :3], np.float32))
+    points = torch.from_numpy(np.ascontiguousarray(cloud[:, :3]))
     near = thinned(within(points, preparation.nearest, preparation.farthest), preparation.most, generator)
     return moved(near, torch.from_numpy(mounting.astype(np.float32)))
+
+
+def _from_above(clip: Clip, preparation: SweepPreparation) -> dict[str, Tensor | None]:
+    return {
+        "layout_boxes": _pictures(clip, draw_boxes_birdseye, preparation) if preparation.boxes else None,
+        "layout_map": _pictures(clip, draw_map_birdseye, preparation) if preparation.map else None,
+    }
+
+
+def _along_rays(
+    clip: Clip, preparation: SweepPreparation, clouds: Sequence[np.ndarray], mounting: Float[np.ndarray, "t 4 4"]
+) -> dict[str, Tensor | None]:
+    rays, track, t = preparation.rays, clip.lidar, len(clouds)
+    assert rays is not None and track is not None
+    met = [
+        surfaces(
+            boxes_of(clip, frame) if preparation.boxes else None, track.world_from_lidar(frame), mounting[frame], rays
+        )
+        for frame in range(t)
+    ]
+    values = {
+        "ranges": [range_image(cloud, rays) for cloud in clouds],
+        "surfaces": [where for where, _ in met],
+        "layout_boxes": [picture for _, picture in met] if preparation.boxes else None,
+        "layout_map": [draw_map_rays(clip, frame, mounting[frame], rays, preparation.birdseye) for frame in range(t)]
+        if preparation.map
+        else None,
+    }
+    return {key: None if value is None else torch.from_numpy(np.stack(value))[None] for key, value in values.items()}
 
 
 def _pictures(clip: Clip, draw: Draw, preparation: SweepPreparation) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dwm.conditions.birdseye_layout import with_blank
+from dwm.diffusion.flow import STEPS
 from dwm.diffusion.solver import Solver
 from dwm.errors import DwmError
 from dwm.networks import Conditions
@@ -30,7 +31,8 @@ Watch = Callable[[NetworkCall], None]
 class SweepDenoiser:
     """A network of the cameras' kinds over latents without views. Text is zeros: (text, pooled) channels.
 
-    `separate` computes the halves of guidance one after the other, in half the memory.
+    `separate` computes the halves of guidance one after the other, in half the memory. `clean`: the network answers with latents
+    without noise, of which the solver is told the velocity.
     """
 
     network: nn.Module
@@ -38,6 +40,7 @@ class SweepDenoiser:
     text: tuple[int, int | None]
     guidance: float | None = None
     separate: bool = False
+    clean: bool = False
 
     @torch.no_grad()
     def window(
@@ -94,7 +97,10 @@ class SweepDenoiser:
         result = predict(self.network, latents, times, blank_conditions(latents, layout, self.text))
         if watch is not None:
             watch(NetworkCall(latents, times, result))
-        return result
+        if not self.clean:
+            return result
+        sigma = (times / STEPS).clamp_min(1e-3)[..., None, None, None]
+        return (latents - result) / sigma
 
 
 def blank_conditions(

@@ -26,10 +26,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class GeneratedSweeps:
-    """cells[b][t] are the occupied cells (z, y, x) of a sweep, points[b][t] their points (n, 3) in the vehicle's frame."""
+    """cells[b][t] are the occupied cells (z, y, x) of a sweep, points[b][t] the points in the vehicle's frame (metres): those of
+    the cells (n, 3), or along rays (n, 5), with intensity (0 … 255) and ring."""
 
     points: list[list[Tensor]]
     cells: list[list[Tensor]]
+    ranges: Tensor | None = None
+    """(b, t, 2, R, C) along rays: metres and intensity."""
 
 
 @dataclass(frozen=True)

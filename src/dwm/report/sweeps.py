@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm.clip_batch import SweepBatch
+from dwm.report.rays import range_picture
 from dwm.storage import atomic_write
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
@@ -35,17 +36,26 @@ def from_above(cells: Tensor) -> Picture:
 
 
 def sheet(
-    sweeps: SweepBatch, clip: int, truth: Sequence[Tensor] | None, generated: Sequence[Tensor], most: int = 8
+    sweeps: SweepBatch,
+    clip: int,
+    truth: Sequence[Tensor] | None,
+    generated: Sequence[Tensor],
+    ranges: Tensor | None = None,
+    most: int = 8,
 ) -> Picture:
-    """A row for each frame of a clip (`most` at most): the true sweep, boxes, map, the generated one."""
+    """A row for each frame of a clip (`most` at most): the true sweep, boxes, map, the generated one. Along rays, with the
+    generated `ranges` (b, t, 2, R, C), boxes and map lie between the true and the generated range image."""
     rows = []
     for frame in range(min(most, len(generated))):
         parts = [] if truth is None else [from_above(truth[frame])]
+        if ranges is not None and sweeps.ranges is not None:
+            parts.append(_range_images(sweeps, clip, frame, ranges[clip, frame]))
         for layout in (sweeps.layout_boxes, sweeps.layout_map):
-            if layout is not None:
+            if layout is not None and ranges is None:
                 parts.append(_layout(layout[clip, frame], parts[0].shape[:2] if parts else None))
         parts.append(from_above(generated[frame]))
-        rows.append(_beside(parts, axis=1))
+        tall = max(len(part) for part in parts)
+        rows.append(_beside([np.pad(part, ((0, tall - len(part)), (0, 0), (0, 0))) for part in parts], axis=1))
     return _beside(rows, axis=0)
 
 
@@ -55,6 +65,18 @@ def save_picture(picture: Picture, path: Path) -> Path:
     with atomic_write(path) as beside, beside.open("wb") as file:
         Image.fromarray(picture).save(file, "PNG")
     return path
+
+
+def _range_images(sweeps: SweepBatch, clip: int, frame: int, ranges: Tensor) -> Picture:
+    """What the LiDAR measured, was told of boxes and map, and what was generated, one above the other."""
+    assert sweeps.ranges is not None
+    true, generated = (range_picture(one[0].cpu().double().numpy()) for one in (sweeps.ranges[clip, frame], ranges))
+    layouts = [
+        _layout(layout[clip, frame], true.shape[:2])
+        for layout in (sweeps.layout_boxes, sweeps.layout_map)
+        if layout is not None
+    ]
+    return _beside([true, *layouts, generated], axis=0)
 
 
 def _layout(picture: Tensor, size: tuple[int, int] | None) -> Picture:

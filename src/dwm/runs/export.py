@@ -15,11 +15,12 @@ from pydantic import Field
 from dwm import progress
 from dwm.checkpoints import WeightsCard
 from dwm.checkpoints.folder import read_card
-from dwm.checkpoints.locations import resolve
+from dwm.checkpoints.locations import TOWN_LIDAR, resolve
 from dwm.clip import Clip
 from dwm.config.files import CONFIG_NAME, check_own, read_json, save, validated
 from dwm.data import ReadOptions
 from dwm.data.edited_set import ScenePart, check_names, part_of, save_pictures, write_tables_of
+from dwm.data.edited_sweeps import SweepFiles, key_sweeps, save_sweeps
 from dwm.data.edits import Edits
 from dwm.data.tables.dataset import TableDataset
 from dwm.errors import DwmError
@@ -28,7 +29,7 @@ from dwm.options import Names, Options
 from dwm.report import Video
 from dwm.runs.clips import opened_path
 from dwm.runs.edits import edited
-from dwm.runs.generate import loaded, stepping
+from dwm.runs.generate import CAMERAS, LIDAR, Sensor, loaded, stepping, sweep_pipeline
 from dwm.runs.precision import DtypeChoice
 from dwm.runs.steps import with_sampling
 from dwm.screen import say
@@ -58,6 +59,12 @@ class ExportRun(Options):
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     edits: Edits = Field(Edits(), description="what is different from the data")
     lidar: bool = Field(False, description="whether the sweeps of the scenes are copied")
+    sensors: tuple[Sensor, ...] = Field(
+        (CAMERAS,), min_length=1, max_length=2, description="lidar: a sweep is generated for each key frame"
+    )
+    lidar_weights: str = Field(
+        TOWN_LIDAR, description="folder of a LiDAR run's weights, or town_lidar for the built-in ones"
+    )
     frames: int = Field(16, ge=1, le=4096, description="frames of a film (worldlens)")
     generations: int = Field(4, ge=1, le=1000, description="films of each scene (worldlens)")
     fast: bool = Field(False, description="the network for few steps, without guidance; the weights must have one")
@@ -123,6 +130,12 @@ def check(run: ExportRun, card: WeightsCard) -> None:
         raise DwmError(f"--part {number}/{count}: expected I/N with I from 1 to N")
     if run.lidar and run.edits.scenery:
         raise DwmError(f"--lidar: sweeps know nothing of the edits ({', '.join(run.edits.scenery)}); leave one out")
+    if CAMERAS not in run.sensors or (LIDAR in run.sensors and run.layout != "nuscenes"):
+        raise DwmError(
+            "--sensors: an export has pictures (cameras), of a nuScenes set sweeps beside them (cameras,lidar)"
+        )
+    if LIDAR in run.sensors and run.lidar:
+        raise DwmError("--lidar copies sweeps, --sensors cameras,lidar generates them; leave one out")
     if run.edits.words and not card.conditions.text:
         raise DwmError(f"{run.weights} are told no words; leave out {', '.join(run.edits.words)}")
     if run.size is None:
@@ -172,6 +185,7 @@ def generated(run: ExportRun, parts: Sequence[ScenePart], output: Path) -> Itera
     """Makes the pictures of this process's scenes that are not there yet; yields their names."""
     open_numbers = [number for number in share(run, len(parts)) if not mark(output, parts[number]).exists()]
     pipe = loaded(run) if open_numbers else None
+    lidar = sweep_pipeline(run) if open_numbers and LIDAR in run.sensors else None
     for number in open_numbers:
         part = parts[number]
         clip = part.clip()
@@ -179,7 +193,17 @@ def generated(run: ExportRun, parts: Sequence[ScenePart], output: Path) -> Itera
         assert pipe is not None
         pictures = sampled(pipe, run, clip, run.seed + number).pictures()
         files = save_pictures(output, part, pictures)
-        line = {"scene": part.name, "seed": run.seed + number, "pictures": files, "dtype": pipe.computes_in}
+        sweeps = 0
+        if lidar is not None:
+            keys = key_sweeps(part, run.edits)
+            sweeps = save_sweeps(output, keys, lidar(keys.edited, keys.recorded, run.seed + number))
+        line = {
+            "scene": part.name,
+            "seed": run.seed + number,
+            "pictures": files,
+            "sweeps": sweeps,
+            "dtype": pipe.computes_in,
+        }
         with atomic_write(mark(output, part)) as temporary:
             temporary.write_text(json.dumps(line) + "\n", encoding="utf-8")
         if not progress.QUIET:
@@ -206,7 +230,9 @@ def joined(run: ExportRun, dataset: TableDataset, parts: Sequence[ScenePart], ou
         return len(read_json(output / version / "sample_annotation.json"))
     try:
         with held(output), atomic_folder(output / ".tables") as folder:
-            boxes = write_tables_of(folder, version, dataset, parts, run.size or (1, 1), run.edits, run.lidar)
+            size = run.size or (1, 1)
+            sweeps = SweepFiles.of(parts, run.edits, output) if LIDAR in run.sensors else None
+            boxes = write_tables_of(folder, version, dataset, parts, size, run.edits, run.lidar, sweeps)
     except DwmError:
         if (output / version).exists():  # another process was quicker
             return None

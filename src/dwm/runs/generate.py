@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from dwm import progress
 from dwm.checkpoints import WeightsCard
+from dwm.checkpoints.locations import TOWN_LIDAR
 from dwm.clip import Clip
 from dwm.config.files import check_own, save
 from dwm.data import ReadOptions, collate
@@ -32,18 +33,26 @@ from dwm.runs.edits import edited
 from dwm.runs.first_frame import FRONT, first_frame_clip
 from dwm.runs.memory import all_words, planned
 from dwm.runs.precision import DtypeChoice, chosen_dtype, precision_line
+from dwm.runs.sensors import FILES as SENSOR_FILES
+from dwm.runs.sensors import MadeSweeps
 from dwm.runs.shortcuts import Worth, worth_of
 from dwm.runs.steps import steps_line, with_sampling
 from dwm.screen import say
 from dwm.storage import check_folder
 from dwm.training.parallel.ranks import Ranks, current_ranks, group
 
+if TYPE_CHECKING:
+    from dwm.runs.lidar.pipeline import LidarPipeline
+
 FILES = (
     "config.json",
     "report.html",
     *(f"{name}.{kind}" for name in ("generated", "comparison") for kind in ("png", "mp4")),
+    *SENSOR_FILES,
 )
 """What is written into the output."""
+CAMERAS, LIDAR = "cameras", "lidar"
+Sensor = Literal["cameras", "lidar"]
 FLAGS = ("time", "weather", "remove", "ego_left")
 """Edits that have a flag of their own."""
 
@@ -62,6 +71,15 @@ class GenerationRun(Options):
     frames: int | None = Field(None, ge=1, le=4096, description="frames of the clip; 1: pictures")
     fps: float | None = Field(None, ge=0.01, le=1000, description="frames a second")
     views: Names | None = Field(None, description="cameras")
+    sensors: tuple[Sensor, ...] = Field(
+        (CAMERAS,),
+        min_length=1,
+        max_length=2,
+        description="lidar: sweeps of the same scene beside the cameras' pictures",
+    )
+    lidar_weights: str = Field(
+        TOWN_LIDAR, description="folder of a LiDAR run's weights, or town_lidar for the built-in ones"
+    )
     size: tuple[int, int] | None = Field(None, description="width and height of a picture in pixels")
     prompt: tuple[str, ...] = Field(
         (), description="words for all views, or one entry for each; none: the clip's captions"
@@ -97,6 +115,7 @@ class Generated:
     seconds: float
     files: tuple[Path, ...]
     worth: Worth | None = None
+    sweeps: MadeSweeps | None = None
 
 
 def generate(run: GenerationRun, output: Path) -> Generated:
@@ -118,7 +137,9 @@ def _generated(run: GenerationRun, output: Path, ranks: Ranks) -> Generated:
     run = completed(run, card)
     check(run, card)
     check_count(ranks.count, 1, run.guidance != 1)
-    clip = choose_clip(run, card)
+    recorded = recorded_clip(run, card)
+    clip = edited(recorded, run.edits) if run.data is not None else recorded
+    lidar = sweep_pipeline(run) if LIDAR in run.sensors else None
     pipe = loaded(run, [clip])
     if ranks.count > 1:
         pipe.enable_parallelism()
@@ -132,11 +153,25 @@ def _generated(run: GenerationRun, output: Path, ranks: Ranks) -> Generated:
         video, worth = worth_of(run.shortcuts, *works, pipe.device)
     else:
         video = sampled(pipe, clip, run)
+    sweeps = None if lidar is None or not ranks.first else made_sweeps(lidar, clip, recorded, run)
     seconds = time.monotonic() - started
     if run.image:  # of the later frames nothing is known that could be shown beside
         clip = replace(clip, pictures=None)
-    files = tuple(written(run, clip, video, seconds, output, card, worth)) if ranks.first else ()
-    return Generated(run, clip, video, seconds, files, worth)
+    files = tuple(written(run, clip, video, seconds, output, card, worth, sweeps)) if ranks.first else ()
+    return Generated(run, clip, video, seconds, files, worth, sweeps)
+
+
+def sweep_pipeline(run: GenerationRun | Any) -> LidarPipeline:
+    """That of the run's LiDAR weights. Its libraries take seconds to import, and no picture needs them."""
+    from dwm.runs.lidar.pipeline import LidarPipeline
+
+    return LidarPipeline.from_pretrained(run.lidar_weights, pick_device(run.device))
+
+
+def made_sweeps(lidar: LidarPipeline, clip: Clip, recorded: Clip, run: GenerationRun) -> MadeSweeps:
+    """The clip with sweeps of its LiDAR; the recorded ones are of the same scene where no edit changed what stands there."""
+    track = lidar(clip, recorded, run.seed)
+    return MadeSweeps(replace(clip, lidar=track), lidar.rays, None if run.edits.scenery else recorded)
 
 
 def completed(run: GenerationRun, card: WeightsCard) -> GenerationRun:
@@ -163,6 +198,12 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
                 raise DwmError(f"--{flag} {getattr(run, name)}: is of a data set's clip, and none is given; add --data")
         if run.edits.names:
             raise DwmError(f"{asked(run.edits.names)}: of a data set's clip, and none is given; add --data")
+    if CAMERAS not in run.sensors:
+        raise DwmError(
+            "--sensors lidar: sweeps come beside pictures (cameras,lidar); alone: dwm generate -c of a LiDAR run"
+        )
+    if LIDAR in run.sensors and run.data is None:
+        raise DwmError("--sensors lidar: sweeps are made of a clip's boxes and map; give --data (and --scene)")
     if run.image and run.data is not None:
         raise DwmError("--image: the clip of --data has pictures of its own; leave one out (--references gives those)")
     if run.image and (run.frames or 1) < 2:
@@ -203,7 +244,13 @@ def check(run: GenerationRun, card: WeightsCard) -> None:
 
 
 def choose_clip(run: GenerationRun, card: WeightsCard) -> Clip:
-    """The clip of a data set, or, without one, nothing but cameras."""
+    """The clip of a data set with its edits, or, without one, nothing but cameras."""
+    clip = recorded_clip(run, card)
+    return clip if run.data is None else edited(clip, run.edits)
+
+
+def recorded_clip(run: GenerationRun, card: WeightsCard) -> Clip:
+    """The same without edits."""
     frames, fps, views = run.frames or 1, run.fps or card.fps, run.views or card.views
     if run.image:
         return first_frame_clip(run.image, views, frames, fps)
@@ -218,7 +265,7 @@ def choose_clip(run: GenerationRun, card: WeightsCard) -> Clip:
     )
     dataset = opened_path(run.data, run.version, None, options)
     scene = dataset[run.scene] if run.scene else dataset.scenes[0]
-    return edited(scene.clip(run.start, frames, fps, views), run.edits)
+    return scene.clip(run.start, frames, fps, views)
 
 
 def asked(names: Iterable[str]) -> str:
@@ -290,18 +337,24 @@ def written(
     output: Path,
     card: WeightsCard,
     worth: Worth | None = None,
+    sweeps: MadeSweeps | None = None,
 ) -> Iterator[Path]:
-    """Writes pictures or videos, the comparison with what is known of the clip, the page and the run; yields their paths."""
+    """Writes pictures or videos, the comparison with what is known of the clip, sweeps, the page and the run; gives their paths."""
     kind = "png" if video.length == 1 else "mp4"
     yield from video.save(output / f"generated.{kind}")
     rows = beside(clip, video, card)
     if len(rows) > 1:
         yield comparison(rows).save(output / f"comparison.{kind}")
+    if sweeps is not None:
+        yield from sweeps.write(video, output)
     yield save(run, output)
     words = "; ".join(run.prompt) or _caption(clip) or "; ".join(run.image)
-    groups = (
-        Group("Generated", [Shown(name, shown, words if name == "generated" else "") for name, shown in rows.items()]),
-    )
+    groups = [
+        Group("Generated", [Shown(name, shown, words if name == "generated" else "") for name, shown in rows.items()])
+    ]
+    if sweeps is not None:
+        note = "Range images from behind over ahead to behind, and from above; near is red, far is blue."
+        groups.append(Group("LiDAR of the same scene", [Shown("sweeps", sweeps.shown(), note)]))
     facts = {
         "weights": run.weights,
         "clip": f"{clip.scene or 'words only'}, {video.length} frames at {video.fps:g} a second, {len(video.views)} views",

@@ -14,13 +14,15 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from shapely import STRtree, affinity, linestrings
 
-from dwm.clip import Boxes, Caption, Clip, LaneMap
+from dwm.clip import Boxes, Caption, Clip, LaneMap, LidarTrack
 from dwm.conventions import NUSCENES_VIEWS
 from dwm.errors import DwmError, nearest
 from dwm.geometry import rotation_z, transform
+from dwm.town.drawing.lidar import EGO_FROM_LIDAR
 from dwm.town.drawing.renderer import Placed, SceneGraph
 from dwm.town.drawing.scenery import building_footprints
 from dwm.town.drawing.staging import stage
+from dwm.town.sweeps import TownSweeps
 from dwm.town.world import captions
 from dwm.town.world.cameras import rig
 from dwm.town.world.kinds import Kind
@@ -230,7 +232,8 @@ class TownScene:
     def clip(
         self, start: float = 0.0, frames: int = 8, fps: float | None = None, views: Sequence[str] | None = None
     ) -> Clip:
-        """`frames` instants from `start` seconds on, all cameras at the same instant; pictures are drawn when asked for."""
+        """`frames` instants from `start` seconds on, all sensors at the same instant; pictures are drawn, and sweeps cast, when
+        asked for."""
         fps, views = fps or self.rate, tuple(views or NUSCENES_VIEWS)
         if missing := next((view for view in views if view not in self.views), None):
             raise DwmError(
@@ -257,6 +260,7 @@ class TownScene:
             boxes=tuple((one,) * count for one in boxes),
             map=self.map,
             captions=tuple(tuple(self.caption(t, view) for view in views) for t in times),
+            lidar=LidarTrack(stamps, poses, EGO_FROM_LIDAR, TownSweeps(self, tuple(times.tolist()))),
             description=self.plain_caption.text(),
         )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dwm.networks.lidar.options import GridOptions, VaeOptions, VqOptions
+from dwm.networks.lidar.options import GridOptions, RayCodecOptions, VaeOptions, VqOptions
 from dwm.networks.lidar.quantizer import VectorQuantizer
+from dwm.networks.lidar.rays import RayCodec
 from dwm.networks.lidar.vae import VaeAutoencoder, VaeDecoder, VaeEncoder
 from dwm.networks.lidar.voxels import VoxelGrid
 from dwm.networks.lidar.vq import VqAutoencoder, VqDecoder, VqEncoder
 
 SweepAutoencoder = VqAutoencoder | VaeAutoencoder
+SweepCodec = SweepAutoencoder | RayCodec
 
 
 def grid_of(options: GridOptions) -> VoxelGrid:
@@ -16,8 +18,10 @@ def grid_of(options: GridOptions) -> VoxelGrid:
     return VoxelGrid(**options.model_dump())
 
 
-def autoencoder_of(options: VqOptions | VaeOptions) -> SweepAutoencoder:
-    """The autoencoder of either kind."""
+def autoencoder_of(options: VqOptions | VaeOptions | RayCodecOptions) -> SweepCodec:
+    """The autoencoder of any kind."""
+    if isinstance(options, RayCodecOptions):
+        return RayCodec(options.rays)
     return vq_of(options) if isinstance(options, VqOptions) else vae_of(options)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from dwm.data.rays import RayOptions
 from dwm.networks.options import AdapterOptions
 from dwm.options import Options
 
@@ -189,4 +190,17 @@ class VaeOptions(Options):
     render: RenderOptions = Field(RenderOptions(step=0.15), description="how depths are rendered")
 
 
-SweepAutoencoderOptions = Annotated[VqOptions | VaeOptions, Field(discriminator="kind")]
+class RayCodecOptions(Options):
+    """No autoencoder: sweeps as images along the LiDAR's rays, which have no weights."""
+
+    kind: Literal["rays"] = Field("rays", description="which autoencoder")
+    grid: GridOptions = Field(GridOptions(), description="the cells of scores and of pictures from above")
+    rays: RayOptions = Field(RayOptions(), description="the LiDAR")
+
+    @property
+    def channels(self) -> int:
+        """Of an image: which of two surfaces a ray meets, how far, how bright."""
+        return 4
+
+
+SweepAutoencoderOptions = Annotated[VqOptions | VaeOptions | RayCodecOptions, Field(discriminator="kind")]

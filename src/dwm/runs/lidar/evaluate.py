@@ -11,6 +11,8 @@ import numpy as np
 from dwm.config.files import CONFIG_NAME, save
 from dwm.config.lidar import LidarRecipe
 from dwm.evaluation.sweep_scores import SweepResult, SweepScores
+from dwm.generation.sweep_rays import RayPipeline
+from dwm.generation.sweeps import SweepPipeline
 from dwm.report.sweeps import save_picture, sheet
 from dwm.runs.lidar.generate import MadeClip, loaded, made_clips
 from dwm.runs.score_record import origin
@@ -37,19 +39,24 @@ def evaluate_lidar(run: LidarRecipe, output: Path) -> EvaluatedSweeps | None:
         pipe = loaded(run)
         scores, files = SweepScores(run.scores.reaches, run.centre), []
         for clip in made_clips(run, pipe, run.scores.clips, run.scores.seed):
-            _add(scores, clip, pipe.grid.points, pipe.centred)
+            _add(scores, clip, pipe)
             if clip.number < SHOWN and clip.batch.lidar is not None:
-                picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0])
+                picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0], clip.made.ranges)
                 files.append(save_picture(picture, output / f"{clip.number:04d}.png"))
         result = scores.result()
         files += [_record(run, result, output), save(run, output)]
         return EvaluatedSweeps(result, files)
 
 
-def _add(scores: SweepScores, clip: MadeClip, points_of, centred: bool) -> None:  # type: ignore[no-untyped-def]
-    """True and generated points come from cells alike, so that both have the same grain."""
-    truth = [points_of(cells, centred).cpu().numpy() for cells in clip.truth]
-    made = [points.cpu().numpy() for points in clip.made.points[0]]
+def _add(scores: SweepScores, clip: MadeClip, pipe: SweepPipeline | RayPipeline) -> None:
+    """True and generated points come from cells, or from range images, alike, so that both have the same grain."""
+    sweeps = clip.batch.lidar
+    if isinstance(pipe, RayPipeline) and sweeps is not None and sweeps.ranges is not None:
+        rays = zip(sweeps.ranges[0], sweeps.ego_from_lidar[0], strict=True)
+        truth = [pipe.points(ranges, place)[:, :3].numpy() for ranges, place in rays]
+    else:
+        truth = [pipe.grid.points(cells, pipe.centred).cpu().numpy() for cells in clip.truth]
+    made = [points[:, :3].cpu().numpy() for points in clip.made.points[0]]
     cells = [np.asarray(frame.cpu() > 0) for frame in clip.made.cells[0]]
     scores.add(truth, made, [np.asarray(frame.cpu() > 0) for frame in clip.truth], cells)
 

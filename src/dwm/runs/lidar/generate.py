@@ -21,7 +21,9 @@ from dwm.data.sweep_package import PackageSweeps
 from dwm.data.sweeps import SweepReader
 from dwm.devices import pick_device
 from dwm.errors import DwmError
+from dwm.generation.sweep_rays import RayPipeline
 from dwm.generation.sweeps import GeneratedSweeps, SweepPipeline
+from dwm.networks.lidar.options import RayCodecOptions
 from dwm.report.sweeps import save_picture, sheet
 from dwm.runs.lidar.parts import held_out_sweeps, pipeline_of, start_autoencoder, start_generator
 from dwm.runs.precision import chosen_dtype
@@ -56,14 +58,14 @@ def generate_lidar(run: LidarRecipe, output: Path, clips: int = 1) -> list[Path]
         rows += written
         files += [output / row["file"] for row in written]
         assert clip.batch.lidar is not None
-        picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0])
+        picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0], clip.made.ranges)
         files.append(save_picture(picture, output / f"{clip.number:04d}.png"))
     files.append(_write_json(output / LIST_NAME, rows))
     files.append(save(run, output))
     return files
 
 
-def loaded(run: LidarRecipe) -> SweepPipeline:
+def loaded(run: LidarRecipe) -> SweepPipeline | RayPipeline:
     """The run's pipeline with its weights. Raises DwmError where it names none."""
     check_weights(run)
     device = pick_device(run.device)
@@ -77,7 +79,7 @@ def loaded(run: LidarRecipe) -> SweepPipeline:
 def check_weights(run: LidarRecipe) -> None:
     """Raises DwmError where a network would make sweeps with weights of chance."""
     missing = []
-    if run.autoencoder_weights is None:
+    if run.autoencoder_weights is None and not isinstance(run.autoencoder, RayCodecOptions):
         missing.append("autoencoder_weights")
     if run.generator is not None and run.weights is None:
         missing.append("weights")
@@ -88,7 +90,7 @@ def check_weights(run: LidarRecipe) -> None:
         )
 
 
-def made_clips(run: LidarRecipe, pipe: SweepPipeline, count: int, seed: int) -> Iterator[MadeClip]:
+def made_clips(run: LidarRecipe, pipe: SweepPipeline | RayPipeline, count: int, seed: int) -> Iterator[MadeClip]:
     """Clips spread over the held-out sets, each with noise of its own."""
     places = [(reader, index) for reader in held_out_sweeps(run) for index in range(len(reader))]
     count = min(count, len(places))
@@ -97,7 +99,9 @@ def made_clips(run: LidarRecipe, pipe: SweepPipeline, count: int, seed: int) -> 
         yield _made(number, reader, index, pipe, seed)
 
 
-def _made(number: int, reader: SweepReader | PackageSweeps, index: int, pipe: SweepPipeline, seed: int) -> MadeClip:
+def _made(
+    number: int, reader: SweepReader | PackageSweeps, index: int, pipe: SweepPipeline | RayPipeline, seed: int
+) -> MadeClip:
     batch = reader.read(index, generator=step_generator(seed + 1, number))
     assert batch.lidar is not None
     cells = list(pipe.grid.stack(batch.lidar.points)[0])
@@ -114,7 +118,8 @@ def _written(clip: MadeClip, output: Path) -> list[dict[str, Any]]:
         in_lidar = moved(points[:, :3].float().cpu(), torch.linalg.inv(ego_from_lidar))
         path = folder / f"{frame:04d}.bin"
         with atomic_write(path) as beside:
-            beside.write_bytes(np.pad(in_lidar.numpy().astype("<f4"), ((0, 0), (0, 2))).tobytes())
+            rest = points[:, 3:].float().cpu().numpy() if points.shape[1] > 3 else np.zeros((len(points), 2))
+            beside.write_bytes(np.column_stack([in_lidar.numpy(), rest]).astype("<f4").tobytes())
         rows.append(
             {
                 "file": path.relative_to(output).as_posix(),

@@ -16,9 +16,11 @@ from dwm.clip_batch import ClipBatch
 from dwm.config.files import save
 from dwm.config.lidar import AUTOENCODER, GENERATOR, LatentGenerator, LidarRecipe, LidarTraining
 from dwm.errors import DwmError
+from dwm.generation.sweep_rays import RayPipeline
 from dwm.generation.sweeps import SweepPipeline
-from dwm.networks.lidar.build import SweepAutoencoder, grid_of
-from dwm.networks.lidar.options import VaeOptions
+from dwm.networks.lidar.build import SweepCodec, grid_of
+from dwm.networks.lidar.options import RayCodecOptions, VaeOptions
+from dwm.networks.lidar.rays import RayCodec
 from dwm.networks.lidar.rendering import Box
 from dwm.networks.lidar.tokens import TokenNetwork
 from dwm.networks.lidar.vae import VaeAutoencoder
@@ -26,6 +28,7 @@ from dwm.networks.lidar.vq import VqAutoencoder
 from dwm.report.sweeps import save_picture, sheet
 from dwm.runs.clips import check_kinds
 from dwm.runs.lidar.parts import (
+    CLEAN,
     PACKAGE,
     blank_generator,
     held_out_sweeps,
@@ -66,7 +69,8 @@ def train_lidar(run: LidarRecipe, output: Path, resume: bool, callbacks: Sequenc
 
 def _require(run: LidarRecipe) -> None:
     """A generator needs its autoencoder's weights, or the stage that trains it."""
-    if run.generator is not None and run.autoencoder_weights is None and run.autoencoder_training is None:
+    has_weights = not isinstance(run.autoencoder, RayCodecOptions)
+    if run.generator and has_weights and run.autoencoder_weights is None and run.autoencoder_training is None:
         raise DwmError(
             f"{run.name or 'config'}: autoencoder_weights names no weights of the autoencoder that the generator works on; "
             "train or fetch them and name them (a file, or a folder that dwm train wrote)"
@@ -94,7 +98,7 @@ class _Training:
         stages = self.run.stages()
         if AUTOENCODER in stages:
             save_lidar(weights / f"{AUTOENCODER}.safetensors", read_tensors(self._left(AUTOENCODER)))
-        else:
+        elif not isinstance(self.run.autoencoder, RayCodecOptions):
             save_lidar(weights / f"{AUTOENCODER}.safetensors", start_autoencoder(self.run).state_dict())
         if GENERATOR in stages:
             save_lidar(weights / f"{GENERATOR}.safetensors", read_tensors(self._left(GENERATOR)))
@@ -120,19 +124,28 @@ class _Training:
             if isinstance(net, VqAutoencoder):
                 step = StepOfCodes(training.accumulate, training.clips * training.frames)
                 return CodesTask(net, feed, settings, step, context.device)
+            assert isinstance(net, VaeAutoencoder)
             return DistributionTask(net, feed, settings, context.device)
         autoencoder, network = self._autoencoder(), start_generator(run)
         if isinstance(network, TokenNetwork):
             assert isinstance(autoencoder, VqAutoencoder)
             return TokensTask(network, autoencoder, feed, settings, context.device)
         options = run.generator
-        assert isinstance(options, LatentGenerator) and isinstance(autoencoder, VaeAutoencoder)
+        assert isinstance(options, LatentGenerator) and isinstance(autoencoder, VaeAutoencoder | RayCodec)
         scaling = options.scale, options.bias
         return LatentsTask(
-            network, autoencoder, noise_process(run), feed, settings, text_of(options), scaling, context.device
+            network,
+            autoencoder,
+            noise_process(run),
+            feed,
+            settings,
+            text_of(options),
+            scaling,
+            context.device,
+            clean=options.prediction == CLEAN,
         )
 
-    def _autoencoder(self) -> SweepAutoencoder:
+    def _autoencoder(self) -> SweepCodec:
         """As the stage before left it, or as its weights say."""
         net = start_autoencoder(self.run)
         if AUTOENCODER in self.run.stages():
@@ -146,7 +159,7 @@ class _Training:
         plan = Plan(
             [(np.arange(len(joined)), [bucket])], training.accumulate, training.seed, data.shuffle, data.fixed_order
         )
-        return SweepFeed(readers, joined, plan, training.seed, data.workers)
+        return SweepFeed(readers, joined, plan, training.seed, data.workers, data.in_memory)
 
     def _settings(self, training: LidarTraining) -> SweepSettings:
         run = self.run
@@ -180,7 +193,7 @@ class SweepPreviews:
     It draws from a generator of its own, so that a run with previews and one without have the same losses.
     """
 
-    pipe: SweepPipeline
+    pipe: SweepPipeline | RayPipeline
     clip: ClipBatch
     every: int
 
@@ -192,7 +205,7 @@ class SweepPreviews:
                 made = self.pipe(self.clip, torch.Generator().manual_seed(0))
                 assert self.clip.lidar is not None
                 truth = self.pipe.grid.stack(self.clip.lidar.points)[0]
-                picture = sheet(self.clip.lidar, 0, list(truth), made.cells[0])
+                picture = sheet(self.clip.lidar, 0, list(truth), made.cells[0], made.ranges)
                 save_picture(picture, moment.folder / "previews" / f"{moment.step:06d}.png")
 
 

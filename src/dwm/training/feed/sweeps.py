@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dwm.clip_batch import ClipBatch
 from dwm.data import merge
@@ -14,11 +15,23 @@ from dwm.training.loop.step import step_generator
 
 
 class SweepFeed(NumberedFeed[ClipBatch]):
-    """Which points of a sweep are used depends on seed and number of the micro-batch alone."""
+    """Which points of a sweep are used depends on seed and number of the micro-batch alone.
 
-    def __init__(self, readers: Sequence[SweepReader], joined: Joined, plan: Plan, seed: int, workers: int = 0):
+    in_memory: clips are prepared once and stay in memory, without their points.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[SweepReader],
+        joined: Joined,
+        plan: Plan,
+        seed: int,
+        workers: int = 0,
+        in_memory: bool = False,
+    ):
         super().__init__(workers)
         self.readers, self.joined, self.plan, self.seed = list(readers), joined, plan, seed
+        self.clips: dict[int, ClipBatch] | None = {} if in_memory else None
 
     def batch(self, number: int) -> ClipBatch:
         micro, generator = self.plan.micro(number), step_generator(self.seed + 1, number)
@@ -26,5 +39,20 @@ class SweepFeed(NumberedFeed[ClipBatch]):
         for clip in micro.clips:
             which, index = self.joined.locate(clip)
             reader = self.readers[which]
-            parts.append(reader.read(index, cut(reader.frames, micro.bucket.frames, generator), generator))
+            frames = cut(reader.frames, micro.bucket.frames, generator)
+            parts.append(
+                reader.read(index, frames, generator)
+                if self.clips is None
+                else self._whole(clip).frames_from(frames.start, frames.stop)
+            )
         return merge(parts)
+
+    def _whole(self, clip: int) -> ClipBatch:
+        assert self.clips is not None
+        if clip not in self.clips:
+            which, index = self.joined.locate(clip)
+            batch = self.readers[which].read(index, generator=step_generator(self.seed + 1, clip))
+            assert batch.lidar is not None
+            bare = tuple(tuple(points[:0].clone() for points in sweeps) for sweeps in batch.lidar.points)
+            self.clips[clip] = replace(batch, lidar=replace(batch.lidar, points=bare))
+        return self.clips[clip]

@@ -15,6 +15,7 @@ from dwm.conditions.birdseye_layout import layout_of
 from dwm.devices import autocast
 from dwm.diffusion.process import NoiseProcess
 from dwm.generation.sweep_latents import predict
+from dwm.networks.lidar.rays import RayCodec
 from dwm.networks.lidar.rendering import Box
 from dwm.networks.lidar.swin import SwinBlock
 from dwm.networks.lidar.tokens import TokenNetwork
@@ -23,8 +24,8 @@ from dwm.networks.lidar.voxels import VoxelGrid
 from dwm.networks.lidar.vq import VqAutoencoder
 from dwm.training.loop.task import Losses, Work
 from dwm.training.objectives.options import SweepObjective
-from dwm.training.objectives.sweep_latents import draw_noisy
-from dwm.training.objectives.sweep_tokens import draw_hidden, dropped, keep_draws, token_loss
+from dwm.training.objectives.sweep_latents import NoisySweeps, draw_noisy
+from dwm.training.objectives.sweep_tokens import draw_hidden, dropped, keep_draws, latent_loss, token_loss
 from dwm.training.objectives.sweeps import VAE_WEIGHTS, VQ_WEIGHTS, SweepLosses, vae_losses, vq_losses
 from dwm.training.parallel.ranks import Ranks
 from dwm.training.stages.codes import CodeKeeper, StepOfCodes
@@ -211,36 +212,47 @@ class TokensTask(SweepTask):
 
 
 class LatentsTask(SweepTask):
-    """The network that denoises latents. text: channels of words and pooled words, which are zeros."""
+    """The network that denoises latents. text: channels of words and pooled words, which are zeros. clean: it answers with the
+    latents themselves."""
 
     def __init__(
         self,
         module: nn.Module,
-        autoencoder: VaeAutoencoder,
+        autoencoder: VaeAutoencoder | RayCodec,
         process: NoiseProcess,
         feed: Sweeps,
         settings: SweepSettings,
         text: tuple[int, int | None],
         scaling: tuple[float, float] = (1.0, 0.0),
         device: torch.device | str = "cpu",
+        clean: bool = False,
     ) -> None:
         super().__init__(module, feed, settings, device, (autoencoder,))
-        self.network, self.autoencoder, self.process = module, autoencoder, process
+        self.network, self.autoencoder, self.process, self.clean = module, autoencoder, process, clean
         self.text, (self.scale, self.bias) = text, scaling
 
     def losses(self, batch: ClipBatch, generator: torch.Generator) -> Losses:
         sweeps, settings = self.sweeps(batch), self.settings
-        b, t = sweeps.shape
-        with torch.no_grad(), autocast(self.device, settings.dtype):
-            encoded = self.autoencoder.encode(self.cells(sweeps), generator).sample.float()
-        latents = (encoded.unflatten(0, (b, t)).permute(0, 1, 4, 2, 3) - self.bias) / self.scale
+        latents = self._latents(sweeps, generator)
         noisy = draw_noisy(
             latents, layout_of(sweeps), self.process, settings.objective, self.text, generator, generator
         )
         with autocast(self.device, settings.dtype):
             output = predict(self.network, noisy.sample, noisy.times, noisy.conditions)
-        loss = noisy.loss(output)
-        return Losses(loss, _means(b, {"latents": loss}))
+        loss = self._loss(noisy, output)
+        return Losses(loss, _means(len(latents), {"latents": loss}))
+
+    @torch.no_grad()
+    def _latents(self, sweeps: SweepBatch, generator: torch.Generator) -> Tensor:
+        """(b, t, c, h, w)"""
+        if isinstance(self.autoencoder, RayCodec):
+            return self.autoencoder.encode(sweeps)
+        with autocast(self.device, self.settings.dtype):
+            encoded = self.autoencoder.encode(self.cells(sweeps), generator).sample.float()
+        return (encoded.unflatten(0, sweeps.shape).permute(0, 1, 4, 2, 3) - self.bias) / self.scale
+
+    def _loss(self, noisy: NoisySweeps, output: Tensor) -> Tensor:
+        return latent_loss(output, noisy.target, noisy.known) if self.clean else noisy.loss(output)
 
     def blocks(self) -> Sequence[nn.Module]:
         return self.network.blocks()  # type: ignore[operator]

@@ -1,8 +1,8 @@
 """One picture of what a weights folder is worth: eight held-out scenes of the town, real over generated.
 
-Run: python benchmarks/weights_sheet.py [--weights town] [--fast] [-o output/sheet.jpg]. Day, dusk, night, rain, fog, and clips of
-which less is told: no boxes, no words, the front camera alone. Scenes and seeds are fixed, so that sheets can be laid beside each
-other.
+Run: python benchmarks/weights_sheet.py [--weights town] [--fast] [-o output/sheet.jpg]. Day, dusk, night, rain, fog, and clips
+of which less is told: no boxes, no words, the front camera alone. Scenes and seeds are fixed, so that sheets can be laid
+beside each other.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Client:
 @pytest.fixture(scope="module")
 def client(pipe: DrivingPipeline) -> Iterator[Client]:
     server, port = bound("127.0.0.1", 0)
-    start(server, VideoModel(pipe, Settings()))
+    start(server, VideoModel(pipe, Settings(), "0.0"))
     yield Client(port)
     server.stop(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dwm import __version__
 from dwm.checkpoints.folder import read_card
 from dwm.checkpoints.locations import resolve
 from dwm.errors import DwmError
@@ -27,7 +28,7 @@ def serve_alpasim(run: DriveRun, host: str, port: int, say: Callable[[str], None
         run = completed(run, read_card(resolve(run.weights)))
         pipe = loaded(run)
         settings = Settings(run.steps, run.guidance, run.size, run.force)
-        start(server, VideoModel(pipe, settings))
+        start(server, VideoModel(pipe, settings, __version__))
         say(f"AlpaSim's video-model service at {host}:{had}, {pipe.card.name or run.weights}; Ctrl-C ends it")
         if host not in ("127.0.0.1", "localhost", "::1"):
             say("it asks nobody for a password: let it be reached from machines that you trust only")

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from dwm import __version__
 from dwm.drive.alpasim.rollout import JPEG, Rollout, Settings
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
@@ -43,13 +42,14 @@ class _Open:
 class VideoModel:
     """The four calls. Sessions may come side by side; the network draws for one at a time."""
 
-    def __init__(self, pipe: DrivingPipeline, settings: Settings) -> None:
-        self.pipe, self.settings = pipe, settings
+    def __init__(self, pipe: DrivingPipeline, settings: Settings, version: str) -> None:
+        """`version`: of dwm."""
+        self.pipe, self.settings, self.version = pipe, settings, version
         self.sessions: dict[str, _Open] = {}
         self.changing, self.drawing = threading.Lock(), threading.Lock()
 
     def get_version(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return messages.Version(version_id=f"dwm {__version__}, {self.pipe.card.name or 'weights without a name'}")
+        return messages.Version(version_id=f"dwm {self.version}, {self.pipe.card.name or 'weights without a name'}")
 
     def start_session(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._make_room(context)

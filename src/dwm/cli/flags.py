@@ -147,14 +147,17 @@ OptionalDtype = Annotated[
     typer.Option("--dtype", metavar="<dtype>", help="auto (fastest), float32, bfloat16, float16."),
 ]
 Sensors = Annotated[str | None, typer.Option("--sensors", help="cameras,lidar: sweeps too; cameras by default.")]
-LidarWeights = Annotated[str | None, typer.Option("--lidar-weights", help="Of a LiDAR run; `town_lidar` by default.")]
+LidarWeights = Annotated[
+    str | None, typer.Option("--lidar-weights", help="Of a LiDAR run; `town_lidar` by default.", hidden=True)
+]
 Views = Annotated[str | None, typer.Option("--views", help="Cameras, comma separated.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip.")]
 Fps = Annotated[float | None, typer.Option("--fps", min=0.1, max=1000, help="Frames a second.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", min=0, help="How closely to follow conditions.")]
 GuidanceInterval = Annotated[
-    str | None, typer.Option("--guidance-interval", metavar="A:B", help="Share of the steps with guidance.")
+    str | None,
+    typer.Option("--guidance-interval", metavar="A:B", help="Share of the steps with guidance.", hidden=True),
 ]
 Cache = Annotated[
     float | None, typer.Option("--cache", metavar="0.15", min=0, max=1, help="Skip blocks where little changes.")

@@ -66,7 +66,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything on the page, from top to bottom. films are video files that the page plays; facts is any table of two columns."""
+    """Everything on the page, from top to bottom. films are video files that the page plays; facts is any table of two columns.
+
+    numbers_first: scores and tables stand above the videos.
+    """
 
     title: str
     lead: str
@@ -76,6 +79,7 @@ class Report:
     films: Mapping[str, Path] = field(default_factory=dict)
     config: str = ""
     tables: Sequence[Table] = ()
+    numbers_first: bool = False
 
 
 @dataclass(frozen=True)

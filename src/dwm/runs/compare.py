@@ -209,7 +209,7 @@ def _written(
     facts = {name: _origin_line(side) for name, side in zip(NAMES, sides, strict=True)}
     title = "Two evaluations of the same clips"
     lead = f"A is {sides[0].path}, B is {sides[1].path}; {len(both)} clips, the same noise."
-    report = Report(title, lead, groups, facts=facts, tables=[_table(rows), *_parts(rows)])
+    report = Report(title, lead, groups, facts=facts, tables=[_table(rows), *_parts(rows)], numbers_first=True)
     return (output / FILES[0], write_report(output / FILES[1], report))
 
 

@@ -256,4 +256,5 @@ def page_of(run: EvaluationRun, clips: Sequence[Clip], kept: Sequence[KeptClip],
     }
     lead = f"What {run.weights} makes of {scores.clips} clips that it never saw."
     tables = detail_tables(scores)
-    return Report("Scores", lead, groups, scores.lines(), facts, config=run.model_dump_json(indent=1), tables=tables)
+    config = run.model_dump_json(indent=1)
+    return Report("Scores", lead, groups, scores.lines(), facts, config=config, tables=tables, numbers_first=True)

@@ -163,6 +163,15 @@ def test_a_forked_process_opens_films_of_its_own(folder: Path, tmp_path: Path) -
     assert code == 0
 
 
+def test_colours_are_converted_without_threads_that_a_fork_would_wait_for(folder: Path) -> None:
+    read = "import sys; from dwm.data.films import read_film; from dwm.storage import open_tree; from pathlib import Path; "
+    count = "tasks = lambda: len(list(Path('/proc/self/task').iterdir())); tree = open_tree(sys.argv[1]); before = tasks(); "
+    rest = "read_film(tree, 'reordered.mp4', 3); sys.exit(tasks() - before)"
+    if not Path("/proc/self/task").exists():
+        pytest.skip("counts threads where the system lists them")
+    assert subprocess.run([sys.executable, "-c", read + count + rest, str(folder)], check=False).returncode == 0
+
+
 def test_a_film_of_an_unknown_codec_is_refused(tmp_path: Path) -> None:
     write_film(tmp_path / "whole.mp4", "libx264", {"bf": "0"})
     (tmp_path / "odd.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes().replace(b"avc1", b"zzzz"))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dwm.data.films import close, kept_open, open_container
+from dwm.data.films import close, kept_open, open_container, rgb
 from dwm.data.resize import resize
 from dwm.errors import DwmError
 from dwm.storage import Tree
@@ -142,7 +142,7 @@ class TimedFilm:
                     continue
                 if frame.pts > stamp:
                     break
-                picture = frame.to_ndarray(format="rgb24")
+                picture = rgb(frame)
                 picture.flags.writeable = False  # the same array may be given twice
                 self.last = (stamp, picture)
                 return picture

@@ -131,7 +131,7 @@ class _Film:
             for position, frame in self.frames:
                 self.next_picture = position + 1
                 if position == number:
-                    return frame.to_ndarray(format="rgb24")
+                    return rgb(frame)
                 if position > number:
                     break
         raise DwmError(f"{self.name}: ends before its picture {number}; write the film again")
@@ -164,5 +164,14 @@ def open_container(tree: Tree, name: str) -> Any:
     container.streams.video[0].codec_context.thread_count = 1
     return container
 
+
+def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame's pixels."""
+    return frame.to_ndarray(format="rgb24", **ONE_THREAD)
+
+
+ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+"""Since PyAV 17 colours are converted by threads, which a forked process may wait for for ever (PyAV 19); older ones start none, and
+know no such word."""
 
 _open: OrderedDict[tuple[str, str, str], Any] = OrderedDict()

@@ -171,7 +171,7 @@ def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
 
 
 ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-"""Since PyAV 17 colours are converted by threads, which a forked process may wait for for ever (PyAV 19); older ones start none, and
-know no such word."""
+"""Since PyAV 17 colours are converted by threads, for which a forked process may wait without an end (PyAV 19); older ones start
+none, and know no such word."""
 
 _open: OrderedDict[tuple[str, str, str], Any] = OrderedDict()

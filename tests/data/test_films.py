@@ -155,6 +155,7 @@ def test_a_forked_process_opens_films_of_its_own(folder: Path, tmp_path: Path) -
         shutil.copy(folder / "reordered.mp4", tmp_path / f"{number}.mp4")
     for number in range(films.KEPT_OPEN):
         read_film(tree, f"{number}.mp4", 3)
+    assert decoded(tmp_path / "0.mp4"), "by PyAV's own way, whose threads stay with this process"
     child = multiprocessing.get_context("fork").Process(target=read_film, args=(tree, f"{films.KEPT_OPEN}.mp4", 3))
     child.start()
     child.join(60)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from dwm.data.film_index import FilmIndex
@@ -166,12 +167,12 @@ def open_container(tree: Tree, name: str) -> Any:
 
 
 def rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame's pixels."""
-    return frame.to_ndarray(format="rgb24", **ONE_THREAD)
+    """The frame's pixels, by a converter without threads: PyAV 19 keeps one with threads for each thread of Python, and a forked
+    process waits without an end for those of its parent's."""
+    return VideoReformatter().reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
 
 
 ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-"""Since PyAV 17 colours are converted by threads, for which a forked process may wait without an end (PyAV 19); older ones start
-none, and know no such word."""
+"""Before PyAV 17 converters started no threads, and knew no such word."""
 
 _open: OrderedDict[tuple[str, str, str], Any] = OrderedDict()

@@ -233,8 +233,11 @@ class LidarTrack:
 
     def world_from_lidar(self, frame: int) -> Float[np.ndarray, "4 4"]:
         """Where the LiDAR stands in the world at a frame."""
-        mounting = self.ego_from_lidar if self.ego_from_lidar.ndim == 2 else self.ego_from_lidar[frame]
-        return self.world_from_ego[frame] @ mounting
+        return self.world_from_ego[frame] @ self.mounting(frame)
+
+    def mounting(self, frame: int) -> Float[np.ndarray, "4 4"]:
+        """The vehicle's frame from the LiDAR's at a frame."""
+        return self.ego_from_lidar if self.ego_from_lidar.ndim == 2 else self.ego_from_lidar[frame]
 
 
 def means(name: str, things: Mapping[str, str]) -> bool:

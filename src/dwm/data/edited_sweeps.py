@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from dwm.clip import Clip, LidarTrack
 from dwm.data.edited_set import ScenePart, with_annotated
 from dwm.data.edits import Edits
-from dwm.data.sweep_places import sweep_places
+from dwm.data.sweep_places import save_points, sweep_places
 from dwm.data.tables.scene import Window
 from dwm.data.tables.scene_tables import SCHEMAS
 from dwm.errors import DwmError
 from dwm.geometry import apply, points_inside, quaternion_from_rotation, rotation_from_quaternion
-from dwm.storage import atomic_write, inside
+from dwm.storage import inside
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,7 @@ def key_sweeps(part: ScenePart, edits: Edits = Edits()) -> KeySweeps:
 def save_sweeps(folder: Path, sweeps: KeySweeps, track: LidarTrack) -> int:
     """Writes sweeps where the set's tables will name them, five float32 a point; returns how many."""
     for frame, name in enumerate(sweeps.column("filename")):
-        path = sweeps.file(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(np.asarray(track.points[frame]).astype("<f4").tobytes())
+        save_points(sweeps.file(folder, name), track.points[frame])
     return len(sweeps.rows)
 
 

@@ -6,7 +6,6 @@ that the network drew and the words that it was told, `drive-000-real` what the 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from dwm.clip import Caption, LaneMap, Rig
 from dwm.data.package import Manifest, PackageWriter
 from dwm.data.package.writer import SceneWriter
-from dwm.drive.world import Picture
+from dwm.drive.world import Picture, as_jpeg
 
 START = 1_700_000_000_000_000
 """µs of the first drive's reset. Not the clock of the machine: the same drive gives the same package."""
@@ -54,7 +52,7 @@ class _Scene:
                 for name in names:
                     self.writer.caption(name, at, words)
         for name, pixels in zip(names, views, strict=True):
-            self.writer.frame(name, time, pose, _jpeg(pixels), instant)
+            self.writer.frame(name, time, pose, as_jpeg(pixels, QUALITY), instant)
         self.said, self.last = caption, time
 
 
@@ -140,9 +138,3 @@ def _sides(
     if picture.real is not None:
         seen_from = moment.world_from_ego if moment.pictured_from is None else moment.pictured_from
         yield "-real", picture.real, seen_from, moment.caption
-
-
-def _jpeg(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
-    return buffer.getvalue()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import io
 import json
 import secrets
 import socket
@@ -18,12 +17,11 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dwm.data import BirdseyeOptions, draw_boxes_birdseye, draw_map_birdseye
 from dwm.drive.session import Frame, Orders, Session
 from dwm.drive.source import Action, Moment, Source, clip_of
-from dwm.drive.world import LONGEST_PROMPT
+from dwm.drive.world import LONGEST_PROMPT, as_jpeg
 from dwm.errors import DwmError
 
 try:
@@ -252,8 +250,8 @@ def encoded(frame: Frame, source: Source) -> bytes:
     picture, moment = frame.picture, frame.picture.moment
     rows = {"views": picture.views, "real": picture.real, "layout": picture.layout}
     known = {name: np.concatenate(list(row), 1) for name, row in rows.items() if row is not None}
-    strip = _jpeg(np.concatenate(list(known.values())), QUALITY)
-    above = _jpeg(birdseye(moment, source), 80)
+    strip = as_jpeg(np.concatenate(list(known.values())), QUALITY)
+    above = as_jpeg(birdseye(moment, source), 80)
     facts = {
         "frame": picture.frame,
         "rows": list(known),
@@ -284,12 +282,6 @@ def birdseye(moment: Moment, source: Source) -> np.ndarray:
     for drawn in (draw_map_birdseye(clip, 0, BIRDSEYE), draw_boxes_birdseye(clip, 0, BIRDSEYE)):
         picture = np.where(drawn.any(-1, keepdims=True), drawn, picture)
     return np.ascontiguousarray(np.rot90(picture))
-
-
-def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
 
 
 def listening(host: str, port: int) -> socket.socket:

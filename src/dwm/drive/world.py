@@ -5,6 +5,7 @@ It knows neither threads nor browsers; `drive/session.py` runs it beside them.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from dwm.checkpoints.card import Size
@@ -141,6 +143,13 @@ def layout_of(told: ClipBatch) -> UInt8[np.ndarray, "v h w 3"] | None:
 def as_bytes(pictures: Float[Tensor, "1 v 3 h w"]) -> UInt8[np.ndarray, "v h w 3"]:
     """Pictures in [0, 1] as bytes."""
     return (pictures[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def as_jpeg(picture: UInt8[np.ndarray, "h w 3"], quality: int, subsampling: int = 0) -> bytes:
+    """A JPEG; subsampling 0 keeps all colours, 2 one of four."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return buffer.getvalue()
 
 
 def mosaic(views: UInt8[np.ndarray, "v h w 3"], names: tuple[str, ...]) -> UInt8[np.ndarray, "H W 3"]:

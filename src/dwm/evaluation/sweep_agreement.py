@@ -81,8 +81,7 @@ class SweepAgreement:
             self._sweeps += 1
             boxes = boxes_of(generated, frame)
             place = generated.lidar.world_from_lidar(frame)
-            mounting = np.broadcast_to(generated.lidar.ego_from_lidar, (truth.length, 4, 4))[frame]
-            layout = surfaces(boxes, place, mounting, self.rays)[0]
+            layout = surfaces(boxes, place, generated.lidar.mounting(frame), self.rays)[0]
             counts = []
             for name, clip in (("truth", truth), ("generated", generated)):
                 assert clip.lidar is not None

@@ -43,7 +43,7 @@ def force_frames(
             start, head = start + 1, head - 1
             prepared = sampler.prepare(batch.frames_from(start, start + length), tuple(queue.shape))
         while progress[head] < steps:
-            queue = _advance(sampler, queue, progress, setting_out(progress, steps, spacing), prepared, counter)
+            queue = advance(sampler, queue, progress, setting_out(progress, steps, spacing), prepared, counter)
             counter += 1
         yield sampler.decode(queue[:, head : head + 1])[:, 0]
         head += 1
@@ -57,7 +57,7 @@ def setting_out(progress: list[int], steps: int, spacing: int) -> list[bool]:
     ]
 
 
-def _advance(
+def advance(
     sampler: Sampler, queue: Latents, progress: list[int], moving: list[bool], prepared, counter: int
 ) -> Latents:
     """One step of the frames that move; counts them on in `progress`."""

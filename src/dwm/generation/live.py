@@ -19,7 +19,7 @@ from dwm.base_models.text import TextEmbedding
 from dwm.checkpoints.card import Size, WeightsCard
 from dwm.clip_batch import ClipBatch
 from dwm.errors import DwmError
-from dwm.generation.forcing import setting_out, spacing_of
+from dwm.generation.forcing import advance, setting_out, spacing_of
 from dwm.generation.pipeline import DrivingPipeline
 from dwm.generation.sampler import Latents, Sampler, require_numbers
 from dwm.generation.streaming import Advance, Stream, advance_at_rest, joined
@@ -80,8 +80,7 @@ class QueuedVideo:
 
     @torch.no_grad()
     def send(self, frame: ClipBatch) -> list[Pictures]:
-        if frame.shape[1] != 1:
-            raise DwmError(f"live video takes one frame at a time, not {frame.shape[1]}")
+        _require_one(frame)
         fresh = self.sampler.noise(self.sampler.latent_shape(frame))
         self.latents = fresh if self.latents is None else torch.cat([self.latents, fresh], 1)[:, -self.length :]
         self.frames = [*self.frames, frame][-self.length :]
@@ -98,8 +97,7 @@ class QueuedVideo:
         head = self.progress.count(steps)
         while self.progress[count - 1] < steps:
             moving = setting_out(self.progress, steps, self.spacing)
-            self.latents = sampler.step_frames(self.latents, self.progress, moving, prepared, 0)
-            self.progress = [done + moves for done, moves in zip(self.progress, moving, strict=True)]
+            self.latents = advance(sampler, self.latents, self.progress, moving, prepared, 0)
         return list(_fetched(sampler.decode(self.latents[:, head:count])).unbind(1))
 
 
@@ -121,8 +119,7 @@ class WindowedVideo:
 
     @torch.no_grad()
     def send(self, frame: ClipBatch) -> list[Pictures]:
-        if frame.shape[1] != 1:
-            raise DwmError(f"live video takes one frame at a time, not {frame.shape[1]}")
+        _require_one(frame)
         self.waiting.append(frame)
         if len(self.waiting) < (1 if self.latents is None and self.alone else self.length - len(self.history)):
             return []
@@ -202,6 +199,11 @@ def _windowed(sampler: Sampler, card: WeightsCard, overlap: int | None) -> Windo
         moving = card.queue.length - card.queue.finished
         video.way = f"{sampler.solver.steps} steps do not divide among the {moving} frames of a queue; {video.way}"
     return video
+
+
+def _require_one(frame: ClipBatch) -> None:
+    if frame.shape[1] != 1:
+        raise DwmError(f"live video takes one frame at a time, not {frame.shape[1]}")
 
 
 def _fetched(pictures: Float[Tensor, "b *t v 3 H W"]) -> Float[Tensor, "b *t v 3 H W"]:

@@ -42,8 +42,7 @@ def lidar_video(clip: Clip, rays: RayOptions, recorded: Clip | None = None) -> V
 def _frame(clip: Clip, frame: int, rays: RayOptions, recorded: Clip | None) -> UInt8[np.ndarray, "h w 3"]:
     track = clip.lidar
     assert track is not None
-    mounting = track.ego_from_lidar if track.ego_from_lidar.ndim == 2 else track.ego_from_lidar[frame]
-    layout = surfaces(boxes_of(clip, frame), track.world_from_lidar(frame), mounting, rays)[0]
+    layout = surfaces(boxes_of(clip, frame), track.world_from_lidar(frame), track.mounting(frame), rays)[0]
     rows = [("layout: boxes and ground", np.minimum(layout[0], layout[2]).astype(np.float64))]
     if recorded is not None and recorded.lidar is not None:
         rows.insert(0, ("recorded", range_image(recorded.lidar.points[frame], rays)[0].astype(np.float64)))

@@ -354,7 +354,7 @@ def written(
     ]
     if sweeps is not None:
         note = "Range images from behind over ahead to behind, and from above; near is red, far is blue."
-        groups.append(Group("LiDAR of the same scene", [Shown("sweeps", sweeps.shown(), note)]))
+        groups.append(Group("LiDAR of the same scene", [Shown("sweeps", sweeps.video, note)]))
     facts = {
         "weights": run.weights,
         "clip": f"{clip.scene or 'words only'}, {video.length} frames at {video.fps:g} a second, {len(video.views)} views",

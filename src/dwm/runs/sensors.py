@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from dwm.clip import Clip
 from dwm.data import LookOptions, look_at
 from dwm.data.rays import RayOptions
+from dwm.data.sweep_places import save_points
 from dwm.report import Video
 from dwm.report.film import Film
 from dwm.report.rays import lidar_video
 from dwm.storage import atomic_write
 
 FOLDER, LIST_NAME = "sweeps", "sweeps/sweeps.json"
-
-
 FILES = tuple(f"{name}.{kind}" for name in ("lidar", "sensors") for kind in ("png", "mp4"))
 
 
@@ -47,7 +48,8 @@ class MadeSweeps:
     recorded: Clip | None = None
     """The clip as it was recorded, where its own sweeps are of the same scene."""
 
-    def shown(self) -> Video:
+    @cached_property
+    def video(self) -> Video:
         """Range images and the view from above."""
         return lidar_video(self.clip, self.rays, self.recorded)
 
@@ -55,7 +57,7 @@ class MadeSweeps:
         """Files of sweeps with a list of them, their pictures, and the six cameras with boxes and sweep; yields the paths."""
         yield from self.write_points(output)
         kind = "png" if video.length == 1 else "mp4"
-        yield from self.shown().save(output / f"lidar.{kind}")
+        yield from self.video.save(output / f"lidar.{kind}")
         together = replace(self.clip, pictures=VideoPictures(video.pictures()))
         look = look_at(together, LookOptions(tile_width=max(64, min(448, 2 * video.size[0]))))
         yield Film(look, self.clip.fps or 1.0).save(output / f"sensors.{kind}")
@@ -64,25 +66,38 @@ class MadeSweeps:
         """`sweeps/0000.pcd.bin` …: x, y, z (metres, the LiDAR's frame), intensity, ring as float32, and `sweeps/sweeps.json`."""
         track, rows = self.clip.lidar, []
         assert track is not None
-        (output / FOLDER).mkdir(parents=True, exist_ok=True)
         for frame in range(self.clip.length):
-            path = output / FOLDER / f"{frame:04d}.pcd.bin"
-            points = np.asarray(track.points[frame])
-            with atomic_write(path) as beside:
-                beside.write_bytes(points.astype("<f4").tobytes())
+            path, points = output / FOLDER / f"{frame:04d}.pcd.bin", np.asarray(track.points[frame])
+            save_points(path, points)
             yield path
-            mounting = track.ego_from_lidar if track.ego_from_lidar.ndim == 2 else track.ego_from_lidar[frame]
-            rows.append(
-                {
-                    "file": path.relative_to(output).as_posix(),
-                    "scene": self.clip.scene,
-                    "frame": frame,
-                    "milliseconds": float(track.times[frame] - track.times[0]) / 1000,
-                    "points": len(points),
-                    "ego_from_lidar": mounting.tolist(),
-                    "world_from_ego": track.world_from_ego[frame].tolist(),
-                }
-            )
-        with atomic_write(output / LIST_NAME) as beside:
-            beside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        yield output / LIST_NAME
+            milliseconds = float(track.times[frame] - track.times[0]) / 1000
+            poses = track.mounting(frame), track.world_from_ego[frame]
+            rows.append(sweep_row(path.relative_to(output), self.clip.scene, frame, milliseconds, len(points), *poses))
+        yield save_rows(output / LIST_NAME, rows)
+
+
+def sweep_row(
+    file: Path,
+    scene: str,
+    frame: int,
+    milliseconds: float,
+    points: int,
+    ego_from_lidar: Float[np.ndarray, "4 4"],
+    world_from_ego: Float[np.ndarray, "4 4"],
+) -> dict[str, Any]:
+    """What the list of sweeps says of one; `file` is relative to the output."""
+    return {
+        "file": file.as_posix(),
+        "scene": scene,
+        "frame": frame,
+        "milliseconds": milliseconds,
+        "points": points,
+        "ego_from_lidar": ego_from_lidar.tolist(),
+        "world_from_ego": world_from_ego.tolist(),
+    }
+
+
+def save_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    with atomic_write(path) as beside:
+        beside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return path

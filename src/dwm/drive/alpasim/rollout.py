@@ -17,7 +17,7 @@ from PIL import Image
 from dwm.clip import Boxes, Caption, Clip, LaneMap
 from dwm.drive.alpasim.cameras import Camera, matrix, read_cameras, rig_of, ring
 from dwm.drive.alpasim.world_map import read_map
-from dwm.drive.world import LONGEST_PROMPT, as_bytes, layout_of
+from dwm.drive.world import LONGEST_PROMPT, as_bytes, as_jpeg, layout_of
 from dwm.errors import DwmError
 from dwm.generation import DrivingPipeline
 
@@ -113,7 +113,10 @@ class Rollout:
         layouts = self._layouts(instants) if self.shows_layout else []
         answers: list[Any] = [None] * len(self.cameras)
         for view, (number, camera) in enumerate(zip(self.order, self.cameras, strict=True)):
-            rows = [[_jpeg(camera.shown(views[view])) for views in row] for row in (pictures, layouts)]
+            rows = [
+                [as_jpeg(camera.shown(views[view]), QUALITY, subsampling=2) for views in row]
+                for row in (pictures, layouts)
+            ]
             answers[number] = (camera.name, *rows)
         return answers
 
@@ -269,9 +272,3 @@ def _decoded(picture: Any, camera: Camera) -> UInt8[np.ndarray, "H W 3"]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DwmError(f"{field}: cannot be read ({str(error)[:80]})") from None
     return np.asarray(seen if seen.size == camera.size else seen.resize(camera.size, Image.Resampling.BILINEAR))
-
-
-def _jpeg(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()

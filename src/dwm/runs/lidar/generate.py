@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from dwm.config.files import CONFIG_NAME, check_own, save
 from dwm.config.lidar import LidarRecipe
 from dwm.data.points import moved
 from dwm.data.sweep_package import PackageSweeps
+from dwm.data.sweep_places import save_points
 from dwm.data.sweeps import SweepReader
 from dwm.devices import pick_device
 from dwm.errors import DwmError
@@ -27,7 +27,8 @@ from dwm.networks.lidar.options import RayCodecOptions
 from dwm.report.sweeps import save_picture, sheet
 from dwm.runs.lidar.parts import held_out_sweeps, pipeline_of, start_autoencoder, start_generator
 from dwm.runs.precision import chosen_dtype
-from dwm.storage import atomic_write, check_folder
+from dwm.runs.sensors import save_rows, sweep_row
+from dwm.storage import check_folder
 from dwm.training.loop.step import step_generator
 
 LIST_NAME = "sweeps.json"
@@ -60,7 +61,7 @@ def generate_lidar(run: LidarRecipe, output: Path, clips: int = 1) -> list[Path]
         assert clip.batch.lidar is not None
         picture = sheet(clip.batch.lidar, 0, clip.truth, clip.made.cells[0], clip.made.ranges)
         files.append(save_picture(picture, output / f"{clip.number:04d}.png"))
-    files.append(_write_json(output / LIST_NAME, rows))
+    files.append(save_rows(output / LIST_NAME, rows))
     files.append(save(run, output))
     return files
 
@@ -111,30 +112,13 @@ def _made(
 def _written(clip: MadeClip, output: Path) -> list[dict[str, Any]]:
     sweeps, rows = clip.batch.lidar, []
     assert sweeps is not None
-    folder = output / f"{clip.number:04d}"
-    folder.mkdir(parents=True, exist_ok=True)
     for frame, points in enumerate(clip.made.points[0]):
         ego_from_lidar = sweeps.ego_from_lidar[0, frame]
         in_lidar = moved(points[:, :3].float().cpu(), torch.linalg.inv(ego_from_lidar))
-        path = folder / f"{frame:04d}.bin"
-        with atomic_write(path) as beside:
-            rest = points[:, 3:].float().cpu().numpy() if points.shape[1] > 3 else np.zeros((len(points), 2))
-            beside.write_bytes(np.column_stack([in_lidar.numpy(), rest]).astype("<f4").tobytes())
-        rows.append(
-            {
-                "file": path.relative_to(output).as_posix(),
-                "scene": clip.batch.scenes[0],
-                "frame": frame,
-                "milliseconds": float(sweeps.times[0, frame]),
-                "points": len(points),
-                "ego_from_lidar": ego_from_lidar.tolist(),
-                "world_from_ego": sweeps.world_from_ego[0, frame].tolist(),
-            }
-        )
+        rest = points[:, 3:].float().cpu().numpy() if points.shape[1] > 3 else np.zeros((len(points), 2))
+        path = output / f"{clip.number:04d}" / f"{frame:04d}.bin"
+        save_points(path, np.column_stack([in_lidar.numpy(), rest]))
+        place, milliseconds = path.relative_to(output), float(sweeps.times[0, frame])
+        poses = ego_from_lidar.numpy(), sweeps.world_from_ego[0, frame].numpy()
+        rows.append(sweep_row(place, clip.batch.scenes[0], frame, milliseconds, len(points), *poses))
     return rows
-
-
-def _write_json(path: Path, values: Any) -> Path:
-    with atomic_write(path) as beside:
-        beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    return path

@@ -79,9 +79,8 @@ class LidarPipeline:
         generated = self.pipe(batch, torch.Generator().manual_seed(seed))
         points = []
         for frame, cloud in enumerate(generated.points[0]):
-            mounting = track.ego_from_lidar if track.ego_from_lidar.ndim == 2 else track.ego_from_lidar[frame]
             cloud = cloud.float().cpu()
-            in_lidar = moved(cloud[:, :3], torch.from_numpy(inverse(mounting)).float()).numpy()
+            in_lidar = moved(cloud[:, :3], torch.from_numpy(inverse(track.mounting(frame))).float()).numpy()
             rest = cloud[:, 3:].numpy() if cloud.shape[1] > 3 else np.zeros((len(cloud), 2), np.float32)
             points.append(np.column_stack([in_lidar, rest]).astype(np.float64))
         return replace(track, points=HeldSweeps(tuple(points)))

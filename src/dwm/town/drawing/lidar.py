@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dwm.geometry import apply, box_corners, inverse, transform
+from dwm.data.sweep_places import ROOF
+from dwm.geometry import apply, box_corners, inverse
 
 BEAMS = 32
 AZIMUTHS = 1084
@@ -21,7 +22,7 @@ RANGE = (1.0, 90.0)
 RANGE_NOISE = 0.012
 GROUND_REFLECTIVITY = 0.09
 
-EGO_FROM_LIDAR = transform(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]), np.array([0.943713, 0.0, 1.84023]))
+EGO_FROM_LIDAR = ROOF
 """Mounting as in nuScenes: the sensor's x points right, y forward, z up."""
 
 
